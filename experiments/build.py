@@ -1,0 +1,115 @@
+"""From a configuration to objects: the last place that knows ``ConfigDict``."""
+
+import jax
+
+from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
+from prowl_jax.models.dit import DiT
+from prowl_jax.models.policy import Policy, PolicyNetwork
+from prowl_jax.models.vae import Autoencoder
+from prowl_jax.models.variants import dit_size
+from prowl_jax.models.world_model import WorldModel
+from prowl_jax.pat.buffer import Scoring
+from prowl_jax.pat.priority import Priority
+from prowl_jax.rl.ppo import PPOConfig
+from prowl_jax.train.adversary import Adversary
+from prowl_jax.train.curriculum import Curriculum
+from prowl_jax.train.mesh import make_mesh
+
+
+def spec_of(config):
+    """The ``ActionSpec`` of the configured environment."""
+    return action_spec(config.env.max_turn_degrees)
+
+
+def frame_shape(config):
+    """(H, W, 3)."""
+    return (config.env.frame_height, config.env.frame_width, 3)
+
+
+def make_env(config, task, num_envs=None):
+    """A ``HostEnv`` of ``task`` with the configured frames and workers."""
+    env = config.env
+    return make_vizdoom(
+        task,
+        num_envs or env.num_envs,
+        workers=env.workers,
+        frame_size=frame_shape(config)[:2],
+        frame_skip=env.frame_skip,
+        max_turn_degrees=env.max_turn_degrees,
+    )
+
+
+def make_autoencoder(config):
+    """The configured ``Autoencoder``."""
+    a = config.autoencoder
+    return Autoencoder(channels=a.channels, widths=tuple(a.widths), blocks=a.blocks)
+
+
+def make_world_model(config):
+    """The configured ``WorldModel``."""
+    w = config.world_model
+    dit = DiT(
+        channels=config.autoencoder.channels,
+        action_sizes=spec_of(config).sizes,
+        patch=w.patch,
+        chunk=w.chunk,
+        attention=w.attention,
+        **dit_size(w.size),
+    )
+    return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift)
+
+
+def make_forcing(config):
+    """How phase 1 and phase 2 draw noise levels."""
+    w = config.world_model
+    return Forcing(chunk=w.chunk, shift=w.shift, clean_prefix=w.clean_prefix)
+
+
+def make_policy(config):
+    """The configured small ``Policy``."""
+    r = config.reference
+    return Policy(PolicyNetwork(spec_of(config).sizes, r.features, r.memory, r.hidden))
+
+
+def make_curriculum(config):
+    """Settings of the phase-2 loop; the context is one window less one chunk."""
+    p, w = config.phase2, config.world_model
+    return Curriculum(
+        context=w.window - w.chunk,
+        horizon=p.horizon,
+        window=w.window,
+        updates=p.updates,
+        batch=p.batch,
+        pat_share=p.pat_share,
+        score_batch=min(p.trajectories, 32),
+        scoring=Scoring(lambda_afs=p.lambda_afs, delta_scale=p.delta_scale),
+        priority=Priority(p.priority, p.temperature, p.staleness),
+    )
+
+
+def make_adversary(config):
+    """How the adversary learns."""
+    a = config.adversary
+    return Adversary(
+        ppo=PPOConfig(a.clip, a.value_cost, a.entropy_cost, a.kl_cost),
+        epochs=a.epochs,
+        minibatches=a.minibatches,
+        lambda_=a.lambda_,
+        final_kl_cost=None if a.final_kl_cost < 0 else a.final_kl_cost,
+        cycles=config.phase2.cycles,
+        kl_bound=None if a.kl_bound < 0 else a.kl_bound,
+    )
+
+
+def make_config_mesh(config):
+    """The configured mesh over all devices."""
+    return make_mesh(config.mesh.data, config.mesh.fsdp)
+
+
+def stage_key(config, name):
+    """A key of its own for every stage, from the seed and the stage's name."""
+    key = jax.random.key(config.seed)
+    for byte in name.encode():
+        key = jax.random.fold_in(key, byte)
+    return key

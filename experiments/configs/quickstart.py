@@ -1,0 +1,130 @@
+"""PROWL in a quarter of an hour on two CPU cores: ViZDoom, 48x64 frames, a world model of 2.8 M parameters.
+
+  python -m experiments.prowl_main --config=experiments/configs/quickstart.py
+
+``:tiny`` after the file name is the same run with everything as small as it goes, for tests.
+"""
+
+import ml_collections
+
+
+def get_config(arg="full"):
+    """The quick start (``full``), or the smallest run that goes through every line (``tiny``)."""
+    if arg not in ("full", "tiny"):
+        raise ValueError(f"quickstart has the variants 'full' and 'tiny', not {arg!r}")
+    c = ml_collections.ConfigDict()
+    c.name = "quickstart"
+    c.seed = 0
+    c.arms = ("frozen_reference", "prowl")
+
+    c.env = ml_collections.ConfigDict()
+    c.env.task = "explore"  # what is trained on
+    c.env.held_out_tasks = ("look_around", "gather", "freedoom")
+    c.env.num_envs = 16
+    c.env.workers = 2
+    c.env.frame_height = 48
+    c.env.frame_width = 64
+    c.env.frame_skip = 4  # tics of 1/35 s a step
+    c.env.max_turn_degrees = 10.0  # a step
+
+    c.demonstrations = ml_collections.ConfigDict()
+    c.demonstrations.episodes = 160
+    c.demonstrations.episode_frames = 256
+    c.demonstrations.held_out_task_episodes = 16
+    c.demonstrations.held_out_fraction = 0.1  # of the training task's episodes
+
+    c.autoencoder = ml_collections.ConfigDict()
+    c.autoencoder.channels = 8
+    c.autoencoder.widths = (64, 128)
+    c.autoencoder.blocks = 2
+    c.autoencoder.steps = 600
+    c.autoencoder.batch = 32
+    c.autoencoder.learning_rate = 2e-3
+    c.autoencoder.kl_weight = 1e-4
+
+    c.world_model = ml_collections.ConfigDict()
+    c.world_model.size = "S"
+    c.world_model.patch = 2
+    c.world_model.chunk = 4  # latents that share a noise level (paper: 3)
+    c.world_model.window = 8  # latents of a training clip (paper: 21)
+    c.world_model.attention = "einsum"
+    c.world_model.steps = 1200
+    c.world_model.batch = 16
+    c.world_model.learning_rate = 1.5e-3
+    c.world_model.weight_decay = 0.01
+    c.world_model.warm_up = 50
+    c.world_model.ema_decay = 0.99
+    c.world_model.shift = 1.0  # of the training noise levels
+    c.world_model.clean_prefix = 0.75  # share of clips whose first chunks are clean
+    c.world_model.sampler_steps = 8
+    c.world_model.sampler_shift = 1.0
+
+    c.reference = ml_collections.ConfigDict()
+    c.reference.features = 96
+    c.reference.memory = 4
+    c.reference.hidden = 192
+    c.reference.steps = 400
+    c.reference.batch = 16
+    c.reference.clip = 16
+    c.reference.learning_rate = 1e-3
+
+    c.adversary = ml_collections.ConfigDict()
+    c.adversary.learning_rate = 3e-4  # paper: 3e-5, for VPT's 248 M parameters
+    c.adversary.kl_cost = 0.1
+    c.adversary.final_kl_cost = -1.0  # < 0: constant
+    c.adversary.kl_bound = -1.0  # nats a step; < 0: none
+    c.adversary.clip = 0.2
+    c.adversary.value_cost = 0.5
+    c.adversary.entropy_cost = 0.0
+    c.adversary.lambda_ = 0.95
+    c.adversary.epochs = 3
+    c.adversary.minibatches = 2
+    c.adversary.camera_alarm = 3.0  # times the reference's camera speed
+
+    c.phase2 = ml_collections.ConfigDict()
+    c.phase2.cycles = 10
+    c.phase2.trajectories = 32  # a cycle
+    c.phase2.warm_up = 8  # steps of the reference before a trajectory begins
+    c.phase2.horizon = 8  # latents predicted and scored
+    c.phase2.updates = 30  # world-model steps a cycle
+    c.phase2.batch = 16
+    c.phase2.pat_share = 0.5
+    c.phase2.capacity = 128  # paper: 256
+    c.phase2.learning_rate = 3e-4
+    c.phase2.lambda_afs = 0.10
+    c.phase2.delta_scale = 1.0
+    c.phase2.priority = "rank"  # or softmax, power
+    c.phase2.temperature = 0.3
+    c.phase2.staleness = 0.3
+
+    c.evaluation = ml_collections.ConfigDict()
+    c.evaluation.clips = 128  # of every set
+    c.evaluation.horizon = 8
+    c.evaluation.long_clips = 32
+    c.evaluation.long_horizon = 32
+    c.evaluation.resamples = 2000
+
+    c.mesh = ml_collections.ConfigDict()
+    c.mesh.data = -1  # all devices
+    c.mesh.fsdp = 1
+
+    c.log_every = 25
+    c.checkpoint_every = 300  # steps, in the long stages
+    if arg == "tiny":
+        _shrink(c)
+    return c
+
+
+def _shrink(c):
+    """As small as it goes while every line still runs: about a minute, no figure means anything."""
+    c.name = "tiny"
+    c.env.num_envs = 4
+    c.demonstrations.update(episodes=8, episode_frames=40, held_out_task_episodes=4, held_out_fraction=0.25)
+    c.autoencoder.update(widths=(16, 32), blocks=1, steps=12, batch=8)
+    c.world_model.update(size="XS", steps=12, batch=4, warm_up=2, sampler_steps=2)
+    c.reference.update(features=32, hidden=32, steps=8, batch=4, clip=8)
+    c.adversary.update(epochs=1, minibatches=2)
+    c.phase2.update(cycles=2, trajectories=4, warm_up=2, updates=2, batch=4, capacity=8)
+    c.evaluation.update(clips=8, long_clips=4, long_horizon=12, resamples=100)
+    c.log_every = 4
+    c.checkpoint_every = 5

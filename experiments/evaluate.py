@@ -1,0 +1,198 @@
+"""Evaluation of every arm on every set: ``evaluation.json``.
+
+Sets: ``in_distribution`` (held-out episodes of the training task), ``held_out/<task>``,
+``buffer/<arm>`` (what that arm's policy found; every model is measured on every buffer, so on the
+other arm's too), ``long_rollout``. All models see the same clips and the same initial noise, so
+that differences are paired. The hardest tertile and decile of a set are those clips on which
+theta_0 (phase 1) had the highest regret: one choice for all arms.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import build, phase2
+from experiments.logging import Progress
+from experiments.run import peak_memory_gb, write_json
+from experiments.stages import open_store, split
+from prowl_jax.data.feeder import batch_starts
+from prowl_jax.metrics.action_follow import afs_of_frames, flow_of_frames
+from prowl_jax.metrics.image import psnr, ssim
+from prowl_jax.metrics.intervals import paired_bootstrap
+from prowl_jax.pat import buffer as pat
+from prowl_jax.pat.score import latent_regret
+from prowl_jax.train.curriculum import PATItem
+
+METRICS = ("latent_regret", "afs_epe", "psnr", "ssim")
+BATCH = 32
+
+
+def make_measure(world_model, context):
+    """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
+
+    ``items`` is a ``PATItem`` of clips; all latents after ``context`` are predicted.
+    """
+
+    @jax.jit
+    def measure(params, items, key):
+        horizon = items.latents.shape[1] - context
+        past, real = items.latents[:, :context], items.latents[:, context:]
+        dreamt = world_model.rollout(params, key, past, items.actions, horizon // world_model.chunk)
+        frames = world_model.decode(params, dreamt)
+        real_frames = items.frames.astype(jnp.float32) / 255.0
+        shown = jnp.concatenate([real_frames[:, context - 1 : context], frames], axis=1)
+        values = {
+            "latent_regret": latent_regret(dreamt, real),
+            "afs_epe": afs_of_frames(shown, items.flow.astype(jnp.float32)),
+            "psnr": jnp.mean(psnr(frames, real_frames[:, context:]), axis=1),
+            "ssim": jnp.mean(ssim(frames, real_frames[:, context:]), axis=1),
+            "repeat_last_frame": latent_regret(jnp.repeat(past[:, -1:], horizon, axis=1), real),
+        }
+        return values, jnp.round(frames * 255.0).astype(jnp.uint8)
+
+    return measure
+
+
+def measure_all(measure, params, items, key, on_batch=None):
+    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape per set)."""
+    rows = items.actions.shape[0]
+    size = min(BATCH, rows)
+    out = []
+    for start in range(0, rows, size):
+        chosen = np.arange(start, start + size) % rows  # the last batch is filled up with the first clips
+        values, _ = measure(params, jax.tree.map(lambda x, i=chosen: x[i], items), jax.random.fold_in(key, start))
+        out.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], values))
+        if on_batch is not None:
+            on_batch()
+    return {name: np.concatenate([values[name] for values in out]) for name in out[0]}
+
+
+def exchange_actions(items, context):
+    """The clips with the predicted frames' actions of the next clip: what a model that follows actions gets wrong."""
+    other = np.roll(items.actions, 1, axis=0)
+    actions = np.concatenate([items.actions[:, : context - 1], other[:, context - 1 :]], axis=1)
+    return PATItem(items.latents, actions, items.frames, items.flow)
+
+
+def clip_set(run, task, episodes, clips, length, context):
+    """``clips`` clips drawn from ``episodes`` of a task's store, as a ``PATItem`` of numpy arrays."""
+    store = open_store(run, task)
+    starts = batch_starts(run.config.seed + 7, 0, store.starts(episodes, length), clips)
+    frames = store.gather(starts, length)
+    flow = jax.jit(flow_of_frames)
+    scored = frames.frames[:, context - 1 :].astype(np.float32) / 255.0
+    flows = np.concatenate([flow(scored[i : i + 1]) for i in range(clips)]).astype(np.float16)
+    return PATItem(store.gather_array("latents", starts, length), frames.actions, frames.frames, flows)
+
+
+def make_sets(run, buffers):
+    """name -> clips, for all sets; ``buffers`` is arm -> PAT buffer."""
+    config, e = run.config, run.config.evaluation
+    context = build.make_curriculum(config).context
+    _, held_out = split(run, open_store(run))
+    task = config.env.task
+    sets = {"in_distribution": clip_set(run, task, held_out, e.clips, context + e.horizon, context)}
+    for other in config.env.held_out_tasks:
+        episodes = np.arange(len(open_store(run, other).lengths))
+        sets[f"held_out/{other}"] = clip_set(run, other, episodes, e.clips, context + e.horizon, context)
+    for arm, buffer in buffers.items():
+        filled = np.flatnonzero(np.asarray(buffer.filled))
+        sets[f"buffer/{arm}"] = jax.tree.map(np.asarray, pat.gather(buffer, filled))
+    sets["long_rollout"] = clip_set(run, task, held_out, e.long_clips, context + e.long_horizon, context)
+    return sets
+
+
+def subsets(theta_0_regret):
+    """Row numbers of all clips, the hardest tertile and the hardest decile."""
+    order = np.argsort(-theta_0_regret, kind="stable")
+    n = len(order)
+    return {"all": order, "hardest_tertile": order[: -(-n // 3)], "hardest_decile": order[: -(-n // 10)]}
+
+
+def evaluate(run):
+    """Measure everything and write ``evaluation.json``; returns the checks."""
+    start = time.monotonic()
+    config = run.config
+    world_model, context = build.make_world_model(config), build.make_curriculum(config).context
+    arms = ("phase1", *config.arms)
+    models = {arm: phase2.load_arm(run, arm) for arm in arms}
+    sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
+    measure, key = make_measure(world_model, context), build.stage_key(config, "evaluation")
+
+    batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
+    values, done = {}, 0
+    with Progress("evaluation", batches) as progress:
+
+        def on_batch():
+            nonlocal done
+            done += 1
+            progress.update(done)
+
+        for arm, (params, _) in models.items():
+            for name, items in sets.items():
+                values[arm, name] = measure_all(measure, params, items, key, on_batch)
+    exchanged = measure_all(
+        measure, models["phase1"][0], exchange_actions(sets["in_distribution"], context), key
+    )
+    evaluation = _summary(config, arms, sets, values)
+    own = values["phase1", "in_distribution"]
+    stages = run.stages()
+    last = stages.get("phase2/prowl", {})
+    checks = {
+        "autoencoder_psnr_db": stages["autoencoder"]["psnr_db"],
+        "regret_over_repeat_last_frame": _ratio(own["latent_regret"], own["repeat_last_frame"]),
+        "regret_exchanged_actions_over_true": _ratio(exchanged["latent_regret"], own["latent_regret"]),
+        "minutes": (sum(s["seconds"] for s in stages.values()) + time.monotonic() - start) / 60.0,
+        "peak_memory_gb": max([peak_memory_gb(), *(s["peak_memory_gb"] for s in stages.values())]),
+        "kl_to_reference_last_cycle": last.get("kl_to_reference"),
+        "camera_speed_over_reference": last.get("camera_speed_over_reference"),
+    }
+    budget = {arm: stages[f"phase2/{arm}"] for arm in config.arms}
+    keys = ("world_model_updates", "environment_steps", "seconds")
+    evaluation = {
+        "checks": checks,
+        **evaluation,
+        "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
+        "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},
+    }
+    write_json(run.workdir / "evaluation.json", evaluation)
+    return {k: v for k, v in checks.items() if k.startswith("regret")}
+
+
+def _ratio(a, b):
+    return float(np.mean(a) / np.mean(b))
+
+
+def _summary(config, arms, sets, values):
+    """The tables: means of every arm, set, metric and subset, and paired differences between arms."""
+    tables = {arm: {} for arm in arms}
+    comparisons, baselines = [], {}
+    for name, items in sets.items():
+        rows = subsets(values["phase1", name]["latent_regret"])
+        baselines[name] = float(values["phase1", name]["repeat_last_frame"].mean())
+        for arm in arms:
+            tables[arm][name] = {"clips": len(items.actions)} | {
+                metric: {subset: float(values[arm, name][metric][chosen].mean()) for subset, chosen in rows.items()}
+                for metric in METRICS
+            }
+        for arm, against in _pairs(arms):
+            for metric in METRICS:
+                for subset, chosen in rows.items():
+                    result = paired_bootstrap(
+                        values[arm, name][metric][chosen],
+                        values[against, name][metric][chosen],
+                        seed=config.seed,
+                        resamples=config.evaluation.resamples,
+                    )
+                    comparisons.append(
+                        {"arm": arm, "against": against, "set": name, "metric": metric, "subset": subset}
+                        | {k: result[k] for k in ("relative", "low", "high")}
+                    )
+    return {"arms": tables, "comparisons": comparisons, "baselines": {"repeat_last_frame": baselines}}
+
+
+def _pairs(arms):
+    """Every arm against every one before it: (frozen, phase1), (prowl, phase1), (prowl, frozen)."""
+    return [(b, a) for i, b in enumerate(arms) for a in arms[:i]]

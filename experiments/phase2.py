@@ -1,0 +1,139 @@
+"""Phase 2: PROWL and its matched-compute control, from the same theta_0 with the same budget."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import build
+from experiments.logging import Progress
+from experiments.stages import load_reference, load_world_model, passive_fetch
+from prowl_jax.train import adversary as adversary_training
+from prowl_jax.train import curriculum as loop
+from prowl_jax.train.checkpoint import Checkpoints
+from prowl_jax.train.state import init_state, make_optimizer, merge
+from prowl_jax.train.world_model import split_trainable
+
+ARMS = ("frozen_reference", "prowl")
+"""``frozen_reference`` is the paper's "VPT-frozen": the same loop, the policy never updated."""
+
+
+def trajectory_length(config):
+    """Frames of a trajectory: the context and the scored horizon."""
+    curriculum = build.make_curriculum(config)
+    return curriculum.context + curriculum.horizon
+
+
+def _optimizer(config):
+    p = config.phase2
+    return make_optimizer(p.learning_rate, p.updates * p.cycles, warm_up=p.updates // 2, final=0.1)
+
+
+def _initial_state(config, trainable, reference):
+    """The state before cycle 0: theta_0, phi = pi_ref with a fresh value head, an empty buffer."""
+    policy_params = jax.tree.map(jnp.copy, reference)
+    policy_params["value"] = jax.tree.map(jnp.zeros_like, policy_params["value"])
+    theta = init_state(trainable, _optimizer(config))
+    phi = init_state(policy_params, adversary_training.make_optimizer(config.adversary.learning_rate))
+    return loop.init_loop(theta, phi, _example_item(config), config.phase2.capacity)
+
+
+def _example_item(config):
+    height, width, _ = build.frame_shape(config)
+    time, channels = trajectory_length(config), config.autoencoder.channels
+    shape = jax.ShapeDtypeStruct
+    return loop.PATItem(
+        latents=shape((time, height // 8, width // 8, channels), jnp.float32),
+        actions=shape((time, len(build.spec_of(config).sizes)), jnp.int32),
+        frames=shape((time, height, width, 3), jnp.uint8),
+        flow=shape((config.phase2.horizon, height, width, 2), jnp.float16),
+    )
+
+
+def run_arm(run, arm):
+    """All cycles of one arm; returns the figures of the last."""
+    config = run.config
+    p = config.phase2
+    stage, spec = f"phase2/{arm}", build.spec_of(config)
+    theta_0, reference = load_world_model(run), load_reference(run)
+    trainable, frozen = split_trainable(theta_0["dit"])
+    fixed = {**theta_0, "dit": frozen}
+    policy, curriculum = build.make_policy(config), build.make_curriculum(config)
+    ppo = None
+    if arm == "prowl":
+        optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
+        ppo = adversary_training.make_update(policy, optimizer, build.make_adversary(config))
+    programs = loop.make_programs(
+        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo
+    )
+    act = adversary_training.make_act(policy)
+    passive_rows = passive_fetch(run, curriculum.passive_rows, curriculum.window)
+    key = build.stage_key(config, "phase2")  # the same for every arm
+    state = _initial_state(config, trainable, reference)
+    metrics = {}
+    env = build.make_env(config, config.env.task, p.trajectories)
+    try:
+        with Checkpoints(run.checkpoints(stage), keep=1) as checkpoints, Progress(stage, p.cycles) as progress:
+            first, notes = checkpoints.latest() or 0, {}
+            if first:
+                state, notes = checkpoints.restore(state)
+            run.log.truncate(stage="phase2", arm=arm, step=first)
+            for cycle in range(first, p.cycles):
+                cycle_key = jax.random.fold_in(key, cycle)
+                collected = {}
+
+                def collect(params, cycle=cycle, cycle_key=cycle_key, collected=collected):
+                    seeds = np.random.SeedSequence([config.seed, cycle]).generate_state(p.trajectories)
+                    collected["trajectory"], collected["warm_up"] = adversary_training.collect(
+                        env, act, policy, params, cycle_key, seeds=seeds,
+                        length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference,
+                    )  # fmt: skip
+                    return collected["trajectory"]
+
+                batches = [passive_rows(cycle * p.updates + i) for i in range(p.updates)]
+                passive = jax.tree.map(lambda *rows: np.stack(rows), *batches)
+                state, metrics = loop.run_cycle(
+                    programs, curriculum, state, fixed, reference, collect, passive, cycle_key
+                )
+                metrics = {name: float(value) for name, value in metrics.items()}
+                metrics.update(_camera(config, spec, collected["trajectory"].actions, notes))
+                run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
+                progress.update(
+                    cycle + 1,
+                    **{n: metrics[n] for n in ("regret", "pat_mean_regret", "kl_to_reference") if n in metrics},
+                )
+                checkpoints.save(cycle + 1, state, {**notes, **metrics})
+            metrics = metrics or checkpoints.restore(state)[1]
+    finally:
+        env.close()
+    budget = {
+        "world_model_updates": p.cycles * p.updates,
+        "environment_steps": p.cycles * p.trajectories * (p.warm_up + trajectory_length(config) - 1),
+    }
+    return {**budget, **metrics}
+
+
+def _camera(config, spec, actions, notes):
+    """The tripwire (PROWL figure 2c): camera speed against the reference's.
+
+    Cycle 0 is collected before the first update, so its speed is the reference's own; ``notes``
+    carries it on.
+    """
+    speed = float(spec.camera_speed(actions[:, :-1]).mean())
+    base = notes.setdefault("reference_camera_speed", speed)
+    ratio = speed / max(base, 1e-6)
+    return {
+        "camera_speed": speed,
+        "camera_speed_over_reference": ratio,
+        "alarm": float(ratio > config.adversary.camera_alarm),
+    }
+
+
+def load_arm(run, arm):
+    """(world-model parameters, PAT buffer or None) of an arm after its last cycle."""
+    theta_0 = load_world_model(run)
+    if arm == "phase1":
+        return theta_0, None
+    trainable, frozen = split_trainable(theta_0["dit"])
+    with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1) as checkpoints:
+        state, _ = checkpoints.restore(_initial_state(run.config, trainable, load_reference(run)))
+    return {**theta_0, "dit": merge(state.theta.params, frozen)}, state.buffer

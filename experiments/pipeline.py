@@ -1,0 +1,29 @@
+"""All stages in order: demonstrations, autoencoder, world model, reference, phase 2, evaluation, report."""
+
+import functools
+import json
+import pathlib
+
+from experiments import evaluate, phase2, showcase, stages
+from experiments.report import text_table
+from experiments.run import Run
+from prowl_jax.train.compilation_cache import enable_compilation_cache
+
+
+def run_all(config, workdir=None):
+    """Run what is not done yet in ``workdir`` (default ``runs/<name>``), print the table and the report's path."""
+    enable_compilation_cache()
+    run = Run(workdir or pathlib.Path("runs") / config.name, config)
+    print(f"run directory: {run.workdir}", flush=True)
+    run.run_stage("demonstrations", stages.demonstrations)
+    run.run_stage("autoencoder", stages.autoencoder)
+    run.run_stage("world_model", stages.world_model)
+    run.run_stage("reference", stages.reference)
+    for arm in config.arms:
+        run.run_stage(f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm))
+    run.run_stage("evaluation", evaluate.evaluate)
+    run.run_stage("report", showcase.report)
+    evaluation = json.loads((run.workdir / "evaluation.json").read_text())
+    print(text_table(evaluation))
+    print(f"report: {run.workdir / 'report' / 'index.html'}")
+    return evaluation

@@ -1,0 +1,33 @@
+"""PROWL from demonstrations to report:  python -m experiments.prowl_main --config=FILE[:arg] [--workdir=DIR]
+
+Every stage is skipped when it is done; an interrupted stage goes on from its last checkpoint.
+Any value of the configuration can be changed: ``--config.phase2.cycles=20``.
+"""
+
+import sys
+
+
+def main(argv):
+    """Run all stages; returns the exit code."""
+    # JAX is imported after the command line has been checked: a mistake is answered at once, and
+    # environment workers, which import this module, start without it.
+    from experiments import command_line
+
+    config, workdir = command_line.parse(argv, program="python -m experiments.prowl_main")
+    from experiments import config_rules
+
+    command_line.validate(config, config_rules.RULES)
+    from experiments.pipeline import run_all
+
+    try:
+        run_all(config, workdir)
+    except command_line.UsageError as error:
+        command_line.fail(str(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

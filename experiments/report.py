@@ -1,0 +1,142 @@
+"""The page that a run ends with, and its short form for the terminal.
+
+The page is one HTML file that opens from disk: its style, curves and moving pictures lie inside.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import re
+
+import jinja2
+import markupsafe
+import numpy as np
+
+from experiments import report_figures, report_tables
+from experiments.report_tables import text_table
+
+__all__ = ["Gallery", "Reel", "text_table", "write_report"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reel:
+    """A real clip beside what one or more world models made of the same context and actions.
+
+    Attributes:
+      real: uint8 ``[T, H, W, 3]``.
+      predicted: name -> uint8 ``[T, H, W, 3]``; its first ``context`` frames are the given ones.
+      context: number of frames that were given.
+      actions: ``T`` words, what was done on seeing each frame; ``""`` for nothing.
+      figures: name -> a number or words, shown under the reel.
+      caption: a sentence about it.
+    """
+
+    real: np.ndarray
+    predicted: dict
+    context: int
+    actions: list
+    figures: dict
+    caption: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Reels that belong together, under a title and a sentence."""
+
+    title: str
+    description: str
+    reels: list
+
+
+def write_report(path, *, title, config, evaluation, metrics, galleries, command=None):
+    """Write the page.
+
+    Args:
+      path: where to, such as ``workdir/report/index.html``; its folder is made.
+      title: the page's heading.
+      config: the run's config as nested dicts.
+      evaluation: what ``evaluation.json`` holds; whatever is missing or null is shown as a dash.
+      metrics: the rows of ``metrics.jsonl``.
+      galleries: list of Gallery.
+      command: the command line that made the run, where it is known.
+
+    Raises:
+      ValueError: the frames or actions of a reel do not fit one another.
+    """
+    path = pathlib.Path(path)
+    evaluation = evaluation or {}
+    arms = _arms(evaluation, metrics)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        title=title,
+        command=command or "python -m experiments.prowl_main --config=FILE --workdir=DIR",
+        checks=report_tables.check_rows(evaluation),
+        arms=[{"name": report_tables.words(a), "series": report_figures.series_of(a, arms)} for a in arms],
+        sets=report_tables.set_tables(evaluation),
+        comparisons=report_tables.comparison_rows(evaluation),
+        budget=[
+            (report_tables.words(k), report_tables.number(v))
+            for k, v in _flat(evaluation.get("budget") or {})
+        ],
+        training=_curves(metrics, report_figures.TRAINING, arms),
+        cycles=_curves(metrics, report_figures.CYCLES, arms),
+        galleries=[_gallery(g) for g in galleries],
+        frames_per_second=report_figures.FRAMES_PER_SECOND,
+        config=[(k, json.dumps(v, default=str)) for k, v in _flat(config)],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _gallery(gallery):
+    reels = []
+    for reel in gallery.reels:
+        reels.append(
+            {
+                **report_figures.reel_pictures(reel),
+                "panels": ["real", *map(report_tables.words, reel.predicted)],
+                "caption": reel.caption,
+                "figures": [
+                    (report_tables.METRICS.get(k, (report_tables.words(k),))[0], report_tables.number(v))
+                    for k, v in reel.figures.items()
+                ],
+                "runs": run_lengths(reel.actions),
+                "context": reel.context,
+            }
+        )
+    return {"title": gallery.title, "description": gallery.description, "reels": reels}
+
+
+def _curves(metrics, curves, arms):
+    drawn = report_figures.draw_curves(metrics, curves, arms)
+    return [{**d, "svg": markupsafe.Markup(d["svg"])} for d in drawn]
+
+
+def _arms(evaluation, metrics):
+    return report_tables.ordered(
+        [*(evaluation.get("arms") or {}), *(r["arm"] for r in metrics if r.get("arm"))]
+    )
+
+
+def _flat(tree, prefix=""):
+    """Nested dicts -> ``(dotted key, value)`` pairs."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + str(key), value
+
+
+def run_lengths(actions):
+    """Words per frame -> runs: ``["forward", "forward", ""]`` -> ``[("forward", 2), ("nothing", 1)]``."""
+    runs = [(word or "nothing", len(list(run))) for word, run in itertools.groupby(actions)]
+    return [(re.sub(r"(?<!\w)-(?=\d)", report_tables.MINUS, word), times) for word, times in runs]

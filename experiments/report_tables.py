@@ -1,0 +1,224 @@
+"""The figures of ``evaluation.json`` as rows of words: for the page, and as text for the terminal.
+
+Whatever is missing, null or not finite becomes a dash.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+# Key in evaluation["checks"], its words, its unit, and the target it is held against.
+CHECKS = (
+    ("autoencoder_psnr_db", "Autoencoder, PSNR", "dB", (">=", 25.0)),
+    ("regret_over_repeat_last_frame", "World model's regret over repeating the last frame", "", ("<=", 0.85)),
+    (
+        "regret_exchanged_actions_over_true",
+        "Regret with exchanged actions over the true ones",
+        "",
+        (">=", 1.10),
+    ),
+    ("kl_to_reference_last_cycle", "Adversary's KL to the reference, last cycle", "nats", None),
+    ("camera_speed_over_reference", "Adversary's camera speed over the reference's", "", ("<=", 3.0)),
+    ("minutes", "Time", "min", ("<=", 15.0)),
+    ("peak_memory_gb", "Peak memory", "GB", ("<=", 4.0)),
+)
+# Metric -> its words, and +1 where more is better.
+METRICS = {
+    "latent_regret": ("latent regret", -1),
+    "afs_epe": ("AFS-EPE, px", -1),
+    "psnr": ("PSNR, dB", +1),
+    "ssim": ("SSIM", +1),
+    "lpips": ("LPIPS", -1),
+    "frechet": ("Fréchet distance", -1),
+}
+SUBSETS = ("all", "hardest_tertile", "hardest_decile")
+
+
+def check_rows(evaluation):
+    """The checks as dicts ``words``, ``value``, ``unit``, ``target`` and ``met``.
+
+    ``met`` is None where the figure is missing or has no target.
+    """
+    checks = evaluation.get("checks") or {}
+    rows = []
+    for key, name, unit, target in CHECKS:
+        value, met = checks.get(key), None
+        if target and finite(value):
+            met = value >= target[1] if target[0] == ">=" else value <= target[1]
+        rows.append(
+            {
+                "words": name,
+                "value": number(value),
+                "unit": unit,
+                "target": f"{target[0]} {target[1]:g}" if target else "",
+                "met": met,
+            }
+        )
+    known = {key for key, *_ in CHECKS}
+    for key in checks:
+        if key not in known:
+            rows.append(
+                {"words": words(key), "value": number(checks[key]), "unit": "", "target": "", "met": None}
+            )
+    return rows
+
+
+def set_tables(evaluation):
+    """One table for each evaluation set: rows are metric x subset, columns are arms and baselines.
+
+    Returns:
+      Dicts ``name``, ``clips``, ``columns`` (names) and ``rows``; a row has the words ``metric`` and
+      ``subset``, the ``key`` of both, ``better`` ("lower", "higher" or "") and ``cells``, pairs of
+      text and whether it is the best.
+    """
+    arms = evaluation.get("arms") or {}
+    baselines = evaluation.get("baselines") or {}
+    names = ordered(arms)
+    tables = []
+    for name in dict.fromkeys(s for arm in arms.values() for s in arm or {}):
+        figures = {arm: (arms[arm] or {}).get(name) or {} for arm in names}
+        there = dict.fromkeys(m for f in figures.values() for m, v in f.items() if isinstance(v, dict))
+        metrics = [m for m in METRICS if m in there] + [m for m in there if m not in METRICS]
+        beside = [b for b in baselines if finite((baselines[b] or {}).get(name))]
+        rows = []
+        for metric, subset in itertools.product(metrics, SUBSETS):
+            values = [(figures[arm].get(metric) or {}).get(subset) for arm in names]
+            if subset != "all" and not any(map(finite, values)):
+                continue
+            sign = METRICS.get(metric, ("", 0))[1]
+            cells = _mark_best(values, sign)
+            is_baseline_row = (metric, subset) == ("latent_regret", "all")
+            cells += [(number(baselines[b][name]) if is_baseline_row else "", False) for b in beside]
+            rows.append(
+                {
+                    "metric": METRICS.get(metric, (words(metric),))[0],
+                    "subset": words(subset),
+                    "key": (metric, subset),
+                    "better": {-1: "lower", 0: "", 1: "higher"}[sign],
+                    "cells": cells,
+                }
+            )
+        clips = next((f["clips"] for f in figures.values() if f.get("clips") is not None), None)
+        tables.append(
+            {
+                "name": name,
+                "clips": number(clips),
+                "columns": [words(n) for n in (*names, *beside)],
+                "rows": rows,
+            }
+        )
+    return tables
+
+
+def _mark_best(values, sign):
+    known = [v for v in values if finite(v)]
+    best = max(known, key=lambda v: sign * v) if sign and len(set(known)) > 1 else None
+    return [(number(v), best is not None and v == best) for v in values]
+
+
+def comparison_rows(evaluation):
+    """The comparisons as dicts of words.
+
+    ``reading`` is "better" or "worse" where the whole interval lies on that side, "interval
+    includes 0" otherwise, and a dash where there is no interval.
+    """
+    rows = []
+    for entry in evaluation.get("comparisons") or []:
+        arm, against = words(entry.get("arm") or MISSING), words(entry.get("against") or MISSING)
+        low, high = entry.get("low"), entry.get("high")
+        name, sign = METRICS.get(entry.get("metric"), (words(entry.get("metric") or MISSING), 0))
+        reading = MISSING
+        if finite(low) and finite(high):
+            if low <= 0 <= high:
+                reading = "interval includes 0"
+            elif sign:
+                reading = "better" if sign * low > 0 else "worse"
+            else:
+                reading = "higher" if low > 0 else "lower"
+        rows.append(
+            {
+                "set": entry.get("set") or MISSING,
+                "metric": name,
+                "subset": words(entry.get("subset") or MISSING),
+                "pair": f"{arm} against {against}",
+                "relative": percent(entry.get("relative")),
+                "interval": f"{percent(low)} to {percent(high)}",
+                "reading": reading,
+                "key": tuple(entry.get(k) for k in ("arm", "against", "set", "metric", "subset")),
+            }
+        )
+    return rows
+
+
+def text_table(evaluation):
+    """The checks, and PROWL beside the frozen reference, as plain text of at most 80 columns."""
+    evaluation = evaluation or {}
+    lines = [f"{'Checks':<63}target"]
+    for row in check_rows(evaluation):
+        name = row["words"] + (f", {row['unit']}" if row["unit"] else "")
+        verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
+        lines.append(f"  {name:<50.50}{row['value']:>9.9}  {row['target']:<9}{verdict}".rstrip())
+    arms = evaluation.get("arms") or {}
+    pair = ordered(arms)[:2]
+    differences = {row["key"]: row for row in comparison_rows(evaluation)}
+    for table in set_tables({"arms": {arm: arms[arm] for arm in pair}}):
+        widths = [max(len(name[:16]), 9) + 2 for name in table["columns"]]
+        heads = "".join(f"{name[:16]:>{width}}" for name, width in zip(table["columns"], widths, strict=True))
+        lines += ["", f"{table['name']} ({table['clips']} clips)"[:80]]
+        lines.append(f"{'':<32}{heads}" + ("  difference" if len(pair) == 2 else ""))
+        for row in table["rows"]:
+            mark = {"lower": "-", "higher": "+", "": " "}[row["better"]]
+            cells = "".join(
+                f"{cell:>{width}.10}" for (cell, _), width in zip(row["cells"], widths, strict=True)
+            )
+            found = differences.get((*pair, table["name"], *row["key"]))
+            unsure = " ~" if found and found["reading"] == "interval includes 0" else ""
+            difference = f"  {found['relative']}{unsure}" if found else ""
+            lines.append(f"{mark} {row['metric'] + ', ' + row['subset']:<30.30}{cells}{difference}")
+    if arms:
+        lines += ["", "- lower is better   + higher is better   ~ the difference's interval includes 0"]
+    return "\n".join(lines)
+
+
+def number(value):
+    """A figure in four digits, words as they are, and a dash for what is missing or not finite."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not finite(value):
+        return MISSING
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", " ").replace("-", MINUS)
+    if value == 0:
+        return "0"
+    digits = max(0, 3 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{digits}f}" if digits <= 6 else f"{value:.2e}"
+    return text.replace("-", MINUS, 1) if value < 0 else text
+
+
+def percent(value):
+    """A share as signed per cent with one digit, or a dash."""
+    return f"{100 * value:+.1f} %".replace("-", MINUS) if finite(value) else MISSING
+
+
+def words(name):
+    """A key as words: ``"frozen_reference"`` -> ``"frozen reference"``."""
+    return str(name).replace("_", " ")
+
+
+def ordered(arms):
+    """PROWL first, the frozen reference second, the others as they come."""
+    first = ("prowl", "frozen_reference")
+    return [a for a in first if a in arms] + [a for a in dict.fromkeys(arms) if a not in first]
+
+
+def finite(value):
+    """True for a finite number; False for None, words and booleans."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,105 @@
+"""A run directory: its configuration, its finished stages, its files.
+
+    config.json  metrics.jsonl  stages.json  data/  checkpoints/  evaluation.json  report/
+"""
+
+import json
+import os
+import pathlib
+import resource
+import time
+
+from experiments.command_line import UsageError
+from experiments.logging import MetricsLog
+
+
+class Run:
+    """One run in ``workdir``; opening it writes the configuration or checks it against the one there.
+
+    Raises:
+      UsageError: the directory belongs to a run of another configuration.
+    """
+
+    def __init__(self, workdir, config):
+        self.workdir = pathlib.Path(workdir)
+        self.config = config
+        as_json = json.loads(config.to_json())
+        path = self.workdir / "config.json"
+        if path.exists():
+            _refuse_other(path, json.loads(path.read_text()), as_json)
+        else:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            write_json(path, as_json)
+        self.log = MetricsLog(self.workdir)
+
+    def data(self, task):
+        """Where the clip store of ``task`` is."""
+        return self.workdir / "data" / task
+
+    def checkpoints(self, stage):
+        """Where ``stage`` keeps its checkpoints."""
+        return self.workdir / "checkpoints" / stage
+
+    def stages(self):
+        """Finished stages: name -> what was noted at their end, ``seconds`` among it."""
+        path = self.workdir / "stages.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def run_stage(self, name, function):
+        """Do ``function(self) -> dict of figures`` unless it was done before; returns the figures."""
+        done = self.stages()
+        if name in done:
+            print(f"{name}: done before ({done[name]['seconds']:.0f} s)", flush=True)
+            return done[name]
+        start = time.monotonic()
+        # A stage that was interrupted has noted how long it had run; its minutes count too.
+        spent_path = self.workdir / f".spent_{name.replace('/', '_')}"
+        spent = float(spent_path.read_text()) if spent_path.exists() else 0.0
+        try:
+            figures = function(self) or {}
+        except BaseException:
+            spent_path.write_text(str(spent + time.monotonic() - start))
+            raise
+        figures = {
+            **figures,
+            "seconds": round(spent + time.monotonic() - start, 2),
+            "peak_memory_gb": round(peak_memory_gb(), 3),
+        }
+        write_json(self.workdir / "stages.json", {**self.stages(), name: figures})
+        spent_path.unlink(missing_ok=True)
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in figures.items() if isinstance(v, int | float))
+        print(f"{name}: {shown}", flush=True)
+        return figures
+
+
+def write_json(path, value):
+    """Write all of it or nothing."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def peak_memory_gb():
+    """Peak resident memory of this process plus the largest of its children so far, in GB."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return (own + children) * 1024 / 1e9
+
+
+def _refuse_other(path, there, asked):
+    def flat(tree, prefix=""):
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    there, asked = dict(flat(there)), dict(flat(asked))
+    other = sorted(k for k in there.keys() | asked.keys() if there.get(k) != asked.get(k))
+    if other:
+        key = other[0]
+        more = f" (and {len(other) - 1} more keys)" if len(other) > 1 else ""
+        raise UsageError(
+            f"{path.parent} holds a run with {key}={there.get(key)}, asked was {asked.get(key)}{more}; "
+            "choose another --workdir"
+        )

@@ -1,0 +1,245 @@
+"""The stages before phase 2, each skipped when done: demonstrations, autoencoder, world model, reference."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import build
+from experiments.logging import Progress
+from experiments.training_loop import restore_state, shapes, train
+from prowl_jax.data.feeder import batch_starts
+from prowl_jax.data.store import ClipStore, StoreWriter
+from prowl_jax.envs.demonstrators import record
+from prowl_jax.metrics.image import psnr
+from prowl_jax.train import autoencoder as autoencoder_training
+from prowl_jax.train import behaviour
+from prowl_jax.train import world_model as world_model_training
+from prowl_jax.train.state import count, init_state, make_optimizer
+from prowl_jax.types import Batch
+
+ENCODE_BATCH = 128
+
+
+def tasks(config):
+    """The training task and the held-out ones."""
+    return (config.env.task, *config.env.held_out_tasks)
+
+
+def open_store(run, task=None):
+    """The clip store of ``task``, checked against the configured actions."""
+    return ClipStore.open(run.data(task or run.config.env.task), build.spec_of(run.config))
+
+
+def split(run, store):
+    """(training episodes, held-out episodes) of the training task."""
+    return store.split(run.config.demonstrations.held_out_fraction, run.config.seed)
+
+
+def demonstrations(run):
+    """Record the scripted demonstrators of every task into clip stores."""
+    config, d = run.config, run.config.demonstrations
+    frames = {}
+    for i, task in enumerate(tasks(config)):
+        if run.data(task).exists():
+            frames[task] = len(open_store(run, task))
+            continue
+        episodes = d.episodes if task == config.env.task else d.held_out_task_episodes
+        env = build.make_env(config, task)
+        total = episodes * d.episode_frames
+        try:
+            with (
+                StoreWriter(run.data(task), env.spec, env.frame_shape) as writer,
+                Progress(f"demonstrations {task}", total) as progress,
+            ):
+                for clip in record(
+                    env, task, d.episode_frames, episodes, seed=1000 * config.seed + i, on_progress=progress.update
+                ):
+                    writer.add_episode(*clip)
+        finally:
+            env.close()
+        frames[task] = len(open_store(run, task))
+    return {"frames": sum(frames.values())}
+
+
+def autoencoder(run):
+    """Train the autoencoder, measure its PSNR on held-out frames, cache all latents."""
+    config, a = run.config, run.config.autoencoder
+    store = open_store(run)
+    train_episodes, held_out = split(run, store)
+    starts = store.starts(train_episodes, 1)
+    network = build.make_autoencoder(config)
+    optimizer = make_optimizer(a.learning_rate, a.steps, warm_up=min(50, a.steps // 4))
+    key = build.stage_key(config, "autoencoder")
+    state = init_state(_autoencoder_params(config), optimizer)
+    state = train(
+        run,
+        "autoencoder",
+        state,
+        autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=0.99),
+        lambda step: store.frames[np.sort(batch_starts(config.seed, step, starts, a.batch))],
+        key,
+        steps=a.steps,
+        mesh=build.make_config_mesh(config),
+    )
+    params = {"autoencoder": state.ema}
+    _cache_latents(run, params, train_episodes)
+
+    world_model, params = build.make_world_model(config), load_autoencoder(run)
+    held_out_starts = store.starts(held_out, 1)
+    sample = held_out_starts[:: max(1, len(held_out_starts) // 512)][:512]
+    frames, latents = store.frames[sample], store.array("latents")[sample]
+    decoded = jax.jit(world_model.decode)(params, latents)
+    value = jnp.mean(psnr(decoded, frames.astype(np.float32) / 255.0))
+    return {"psnr_db": float(value), "parameters": count(state.params)}
+
+
+def _autoencoder_params(config):
+    network, shape = build.make_autoencoder(config), build.frame_shape(config)
+    noise = jnp.zeros((1, shape[0] // 8, shape[1] // 8, config.autoencoder.channels))
+    key = build.stage_key(config, "autoencoder init")
+    return network.init(key, jnp.zeros((1, *shape)), noise)["params"]
+
+
+def _cache_latents(run, params, train_episodes):
+    """Encode every frame once; normalise by the statistics of the training episodes."""
+    config = run.config
+    world_model = build.make_world_model(config)
+    channels = config.autoencoder.channels
+    identity = {"latent_mean": jnp.zeros(channels), "latent_std": jnp.ones(channels)}
+    encode = jax.jit(world_model.encode)
+
+    def encode_store(store, params, title):
+        out = []
+        with Progress(title, len(store)) as progress:
+            for i in range(0, len(store), ENCODE_BATCH):
+                frames = store.frames[i : i + ENCODE_BATCH]
+                padding = ENCODE_BATCH - len(frames)  # one shape, one compilation
+                frames = np.pad(frames, ((0, padding), (0, 0), (0, 0), (0, 0)))
+                out.append(np.asarray(encode(params, frames))[: ENCODE_BATCH - padding])
+                progress.update(min(i + ENCODE_BATCH, len(store)))
+        return np.concatenate(out)
+
+    store = open_store(run)
+    raw = encode_store(store, {**params, **identity}, "latents")
+    training_frames = store.starts(train_episodes, 1)
+    mean, std = map(np.asarray, autoencoder_training.latent_statistics(raw[training_frames]))
+    np.savez(run.workdir / "data" / "latent_statistics.npz", mean=mean, std=std)
+    if not store.has_array("latents"):
+        store.add_array("latents", (raw - mean) / std)
+    for task in config.env.held_out_tasks:
+        other = open_store(run, task)
+        if not other.has_array("latents"):
+            statistics = {"latent_mean": mean, "latent_std": std}
+            other.add_array("latents", encode_store(other, {**params, **statistics}, f"latents {task}"))
+
+
+def load_autoencoder(run):
+    """``{"autoencoder", "latent_mean", "latent_std"}`` of the finished stage."""
+    config = run.config
+    optimizer = make_optimizer(1.0, 1)
+    example = shapes(lambda: init_state(_autoencoder_params(config), optimizer))
+    params = restore_state(run, "autoencoder", example).ema
+    statistics = np.load(run.workdir / "data" / "latent_statistics.npz")
+    mean, std = jnp.asarray(statistics["mean"]), jnp.asarray(statistics["std"])
+    return {"autoencoder": params, "latent_mean": mean, "latent_std": std}
+
+
+def passive_fetch(run, rows, length):
+    """``f(step) -> Batch`` of demonstrations ``[rows, length, ...]``, a pure function of the step."""
+    store = open_store(run)
+    starts = store.starts(split(run, store)[0], length)
+    latents, seed = store.array("latents"), run.config.seed
+
+    def fetch(step):
+        frames = batch_starts(seed, step, starts, rows)[:, None] + np.arange(length)
+        return Batch(latents[frames], store.actions[frames])
+
+    return fetch
+
+
+def _init_dit(config):
+    key = build.stage_key(config, "world model init")
+    return build.make_world_model(config).init(key, build.frame_shape(config), config.world_model.window)["dit"]
+
+
+def _world_model_optimizer(config):
+    w = config.world_model
+    return make_optimizer(
+        w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay
+    )
+
+
+def world_model(run):
+    """Phase 1: diffusion forcing on the demonstrations."""
+    config, w = run.config, run.config.world_model
+    optimizer = _world_model_optimizer(config)
+    state = init_state(_init_dit(config), optimizer)
+    step_fn = world_model_training.make_train_step(
+        build.make_world_model(config), build.make_forcing(config), optimizer, ema_decay=w.ema_decay
+    )
+    state = train(
+        run,
+        "world_model",
+        state,
+        step_fn,
+        passive_fetch(run, w.batch, w.window),
+        build.stage_key(config, "world_model"),
+        steps=w.steps,
+        mesh=build.make_config_mesh(config),
+    )
+    return {"parameters": count(state.params), "tokens": w.steps * w.batch * tokens_per_clip(config)}
+
+
+def tokens_per_clip(config):
+    """Tokens of one training window."""
+    h, w = (s // 8 // config.world_model.patch for s in build.frame_shape(config)[:2])
+    return config.world_model.window * h * w
+
+
+def load_world_model(run):
+    """theta_0: the whole world model of phase 1 (averaged parameters)."""
+    optimizer = _world_model_optimizer(run.config)
+    example = shapes(lambda: init_state(_init_dit(run.config), optimizer))
+    return {**load_autoencoder(run), "dit": restore_state(run, "world_model", example).ema}
+
+
+def _init_policy(config):
+    key = build.stage_key(config, "policy init")
+    return build.make_policy(config).init(key, build.frame_shape(config))
+
+
+def reference(run):
+    """Clone the demonstrators of the training task; measure it on held-out episodes."""
+    config, r = run.config, run.config.reference
+    store = open_store(run)
+    train_episodes, held_out = split(run, store)
+    starts = store.starts(train_episodes, r.clip)
+    policy = build.make_policy(config)
+    optimizer = make_optimizer(r.learning_rate, r.steps, warm_up=min(50, r.steps // 4))
+    state = train(
+        run,
+        "behaviour",
+        init_state(_init_policy(config), optimizer),
+        behaviour.make_train_step(policy, optimizer, ema_decay=0.99),
+        lambda step: store.gather(batch_starts(config.seed, step, starts, r.batch), r.clip),
+        build.stage_key(config, "behaviour"),
+        steps=r.steps,
+        mesh=build.make_config_mesh(config),
+    )
+    nll = jax.jit(lambda params, clip: behaviour.negative_log_likelihood(policy, params, clip))
+    held_out_starts = store.starts(held_out, r.clip)
+    losses = [
+        float(nll(state.ema, store.gather(batch_starts(config.seed + 1, i, held_out_starts, r.batch), r.clip)))
+        for i in range(16)
+    ]
+    marginal = behaviour.marginal_nll(
+        store.actions[store.starts(train_episodes, 1)], store.actions[store.starts(held_out, 1)], policy.sizes
+    )
+    return {"held_out_nll": float(np.mean(losses)), "marginal_nll": float(marginal)}
+
+
+def load_reference(run):
+    """Parameters of pi_ref."""
+    optimizer = make_optimizer(1.0, 1)
+    example = shapes(lambda: init_state(_init_policy(run.config), optimizer))
+    return restore_state(run, "behaviour", example).ema

@@ -1,0 +1,171 @@
+"""Actions as named int factors: the one codec that environments, data and models share.
+
+An action is an int32 vector ``[..., A]``; factor ``i`` takes values in ``0..sizes[i]-1``.
+Environment adapters and dataset readers produce it, the world model embeds it, and a
+policy is a product of one categorical per factor. Camera factors are mu-law bins of
+degrees (VPT, arXiv 2206.11795, appendix on action discretisation), fine near zero.
+
+This module needs numpy only, so that environment workers start fast.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Camera:
+    """A camera axis cut into an odd number of mu-law bins; the middle bin is 0 degrees.
+
+    Attributes:
+      max_degrees: the outermost bin, in degrees a step; larger moves are clipped.
+      bins: number of bins, odd.
+      mu: mu-law constant; larger is finer near zero.
+    """
+
+    max_degrees: float = 10.0
+    bins: int = 11
+    mu: float = 10.0
+
+    def __post_init__(self):
+        if self.bins < 3 or self.bins % 2 == 0:
+            raise ValueError(f"camera bins must be odd and at least 3, not {self.bins}")
+        if not self.max_degrees > 0 or not self.mu > 0:
+            raise ValueError("camera max_degrees and mu must be positive")
+
+    def encode(self, degrees):
+        """Degrees, any shape -> int32 bins in ``0..bins-1`` (half to even, as in VPT)."""
+        x = np.clip(np.asarray(degrees, np.float64) / self.max_degrees, -1.0, 1.0)
+        y = np.sign(x) * np.log1p(self.mu * np.abs(x)) / np.log1p(self.mu)
+        return np.round((y + 1.0) / 2.0 * (self.bins - 1)).astype(np.int32)
+
+    def decode(self, bins):
+        """Int bins, any shape -> degrees (float64) at the centres of the bins."""
+        y = np.asarray(bins) * 2.0 / (self.bins - 1) - 1.0
+        return np.sign(y) * np.expm1(np.abs(y) * np.log1p(self.mu)) / self.mu * self.max_degrees
+
+    @property
+    def degrees(self):
+        """Degrees of every bin: a tuple of ``bins`` floats."""
+        return tuple(float(d) for d in self.decode(np.arange(self.bins)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """One factor of an action: a choice among ``labels``, or a camera axis.
+
+    Attributes:
+      name: for example ``"move"`` or ``"yaw"``.
+      labels: what each value means; value 0 of a choice is "nothing" by convention.
+      camera: the camera axis, where this factor is one.
+    """
+
+    name: str
+    labels: tuple
+    camera: Camera | None = None
+
+    @property
+    def size(self):
+        """Number of values."""
+        return len(self.labels)
+
+    @property
+    def null(self):
+        """The value that does nothing: 0, or the middle bin of a camera axis."""
+        return self.camera.bins // 2 if self.camera else 0
+
+
+def choice(name, *labels):
+    """A factor whose value 0 is "nothing" and whose further values are ``labels``."""
+    return Factor(name, ("", *labels))
+
+
+def camera(name, axis=Camera()):
+    """A camera factor; its labels are the signed degrees of its bins."""
+    return Factor(name, tuple(f"{d:+.1f}" for d in axis.degrees), axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionSpec:
+    """The factors of an environment's actions, in order.
+
+    Two environments can share a world model or a policy when their specs are equal.
+    """
+
+    factors: tuple
+
+    @property
+    def names(self):
+        """Names of the factors."""
+        return tuple(f.name for f in self.factors)
+
+    @property
+    def sizes(self):
+        """Number of values of each factor, ``A`` ints."""
+        return tuple(f.size for f in self.factors)
+
+    @property
+    def null(self):
+        """The action that does nothing, int32 ``[A]``."""
+        return np.array([f.null for f in self.factors], np.int32)
+
+    @property
+    def camera_factors(self):
+        """Indices of the factors that turn the camera."""
+        return tuple(i for i, f in enumerate(self.factors) if f.camera)
+
+    def index(self, name):
+        """Position of the factor called ``name``; KeyError names those there are."""
+        if name not in self.names:
+            raise KeyError(f"no action factor {name!r}; there are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def check(self, actions):
+        """Return ``actions`` as int32 ``[..., A]``; ValueError names the factor that is off."""
+        actions = np.asarray(actions)
+        if actions.shape[-1:] != (len(self.factors),) or actions.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions must be ints [..., {len(self.factors)}], got {actions.dtype} {actions.shape}"
+            )
+        for i, factor in enumerate(self.factors):
+            column = actions[..., i]
+            if column.size and (column.min() < 0 or column.max() >= factor.size):
+                raise ValueError(
+                    f"action factor {factor.name!r} must be in 0..{factor.size - 1}, "
+                    f"got {column.min()}..{column.max()}"
+                )
+        return actions.astype(np.int32)
+
+    def camera_speed(self, actions):
+        """Degrees a step, ``sqrt(dpitch^2 + dyaw^2)``: int ``[..., A]`` -> float ``[...]``.
+
+        The tripwire of PROWL's figure 2c is the mean of this over steps.
+        """
+        actions = np.asarray(actions)
+        squares = np.zeros(actions.shape[:-1])
+        for i in self.camera_factors:
+            squares = squares + self.factors[i].camera.decode(actions[..., i]) ** 2
+        return np.sqrt(squares)
+
+    def describe(self, action):
+        """One action ``[A]`` as words, such as ``"forward, yaw +3.2"``; "" for none."""
+        words = []
+        for factor, value in zip(self.factors, np.asarray(action).tolist(), strict=True):
+            if value != factor.null:
+                label = factor.labels[value]
+                words.append(f"{factor.name} {label}" if factor.camera else label)
+        return ", ".join(words)
+
+    def to_json(self):
+        """A JSON-able list from which ``from_json`` makes an equal spec."""
+        return [dataclasses.asdict(f) for f in self.factors]
+
+    @classmethod
+    def from_json(cls, rows):
+        """The inverse of ``to_json``."""
+        return cls(
+            tuple(
+                Factor(r["name"], tuple(r["labels"]), Camera(**r["camera"]) if r["camera"] else None)
+                for r in rows
+            )
+        )

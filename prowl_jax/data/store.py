@@ -1,0 +1,241 @@
+"""A store of recorded episodes, memory-mapped: any clip is read without reading the rest.
+
+A folder holds ``frames.bin`` (uint8 ``[F, H, W, 3]``), ``actions.bin`` (int32 ``[F, A]``),
+both little-endian in C order with the episodes end to end, ``index.json`` (version, action
+spec, shapes, episode lengths, byte counts), and ``<name>.npy`` for further arrays with one
+entry a frame, such as cached latents.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+
+from prowl_jax.actions import ActionSpec
+from prowl_jax.types import Clip
+
+VERSION = 1
+
+
+class StoreWriter:
+    """Writes a store, episode by episode; nothing is there under ``path`` until all of it is.
+
+    A context manager: the folder is built as ``path.partial`` and renamed at the end of the
+    ``with`` block; if the block raises, the partial folder is removed.
+
+    Args:
+      path: folder to make; it must not exist.
+      spec: the factors of the actions.
+      frame_shape: ``(H, W, 3)``.
+
+    Raises:
+      FileExistsError: ``path`` is there already.
+      ValueError: (``add_episode``) shapes, types or action values that do not fit.
+    """
+
+    def __init__(self, path, spec: ActionSpec, frame_shape):
+        self.path = pathlib.Path(path)
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self.spec, self.frame_shape, self.lengths = spec, tuple(int(n) for n in frame_shape), []
+
+    def __enter__(self):
+        if self.path.exists():
+            raise FileExistsError(f"{self.path} exists already")
+        # What an interrupted writer left behind.
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        self._frames = open(self.partial / "frames.bin", "wb")
+        self._actions = open(self.partial / "actions.bin", "wb")
+        return self
+
+    def add_episode(self, frames, actions):
+        """Append one episode: frames uint8 ``[T, H, W, 3]``, actions int ``[T, A]``, T >= 1."""
+        frames, actions = np.asarray(frames), self.spec.check(actions)
+        if frames.dtype != np.uint8 or frames.shape[1:] != self.frame_shape:
+            raise ValueError(
+                f"frames must be uint8 [T, {', '.join(map(str, self.frame_shape))}], "
+                f"got {frames.dtype} {frames.shape}"
+            )
+        if actions.ndim != 2 or len(actions) != len(frames) or len(frames) == 0:
+            raise ValueError(f"{len(frames)} frames need as many actions, got {actions.shape}")
+        self._frames.write(np.ascontiguousarray(frames).data)
+        self._actions.write(np.ascontiguousarray(actions, "<i4").data)
+        self.lengths.append(len(frames))
+
+    def __exit__(self, kind, error, trace):
+        for file in (self._frames, self._actions):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+        if kind is None and not self.lengths:
+            shutil.rmtree(self.partial)
+            raise ValueError(f"no episode was added to {self.path}")
+        if kind is not None:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            return
+        index = {
+            "version": VERSION,
+            "spec": self.spec.to_json(),
+            "frame_shape": list(self.frame_shape),
+            "lengths": self.lengths,
+            "frames": {"dtype": "uint8", "bytes": (self.partial / "frames.bin").stat().st_size},
+            "actions": {"dtype": "int32", "bytes": (self.partial / "actions.bin").stat().st_size},
+        }
+        (self.partial / "index.json").write_text(json.dumps(index))
+        self.partial.rename(self.path)
+
+
+class ClipStore:
+    """A finished store, read through memory maps.
+
+    Attributes:
+      path: its folder.
+      spec: the factors of the actions.
+      frame_shape: ``(H, W, 3)``.
+      lengths: int64 ``[E]``, frames of each episode.
+      offsets: int64 ``[E]``, index of each episode's first frame.
+      frames: uint8 ``[F, H, W, 3]``, a read-only memory map.
+      actions: int32 ``[F, A]``, a read-only memory map.
+    """
+
+    def __init__(self, path, spec, frame_shape, lengths):
+        self.path, self.spec, self.frame_shape = pathlib.Path(path), spec, tuple(frame_shape)
+        self.lengths = np.asarray(lengths, np.int64)
+        self.offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
+        total = int(self.lengths.sum())
+        self.frames = np.memmap(self.path / "frames.bin", np.uint8, "r", shape=(total, *self.frame_shape))
+        self.actions = np.memmap(
+            self.path / "actions.bin", "<i4", "r", shape=(total, len(spec.factors))
+        )
+
+    @classmethod
+    def open(cls, path, spec: ActionSpec | None = None):
+        """Open a store, checking it against its index and, where given, against ``spec``.
+
+        Raises:
+          FileNotFoundError: there is no store at ``path``.
+          ValueError: one line that names the file or entry that is off.
+        """
+        path = pathlib.Path(path)
+        if not (path / "index.json").is_file():
+            raise FileNotFoundError(f"no clip store at {path} (index.json is missing)")
+        try:
+            index = json.loads((path / "index.json").read_text())
+            version = index["version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}/index.json is damaged: {error!r}") from None
+        if version != VERSION:
+            raise ValueError(f"{path} is a store of version {version}, this is version {VERSION}")
+        try:
+            own = ActionSpec.from_json(index["spec"])
+            frame_shape, lengths = tuple(index["frame_shape"]), index["lengths"]
+            recorded = {name: index[name] for name in ("frames", "actions")}
+            sane = len(frame_shape) == 3 and lengths and min(lengths) > 0
+            row = {"frames": int(np.prod(frame_shape)), "actions": 4 * len(own.factors)}
+            kinds = {"frames": "uint8", "actions": "int32"}
+            for name in ("frames", "actions"):
+                wanted = sum(lengths) * row[name]
+                sane = sane and recorded[name] == {"dtype": kinds[name], "bytes": wanted}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}/index.json is damaged: {error!r}") from None
+        if not sane:
+            raise ValueError(f"{path}/index.json is damaged: lengths, shapes and sizes disagree")
+        for name in ("frames", "actions"):
+            file = path / f"{name}.bin"
+            size = file.stat().st_size if file.is_file() else 0
+            if size != recorded[name]["bytes"]:
+                raise ValueError(f"{file} has {size} bytes, the index says {recorded[name]['bytes']}")
+        if spec is not None and spec != own:
+            raise ValueError(f"{path} has the action factors {own.names}, not {spec.names} as wanted")
+        return cls(path, own, frame_shape, lengths)
+
+    def __len__(self):
+        """Number of frames."""
+        return int(self.lengths.sum())
+
+    def episode(self, i: int) -> Clip:
+        """The whole of episode ``i``: a Clip of read-only views, T = ``lengths[i]``."""
+        return self.clip(self.offsets[i], self.lengths[i])
+
+    def split(self, held_out_fraction: float, seed: int):
+        """Episode ids for training and held out: two sorted int64 vectors, disjoint.
+
+        By whole episodes, at least one on either side; the same seed gives the same split.
+
+        Raises:
+          ValueError: fewer than two episodes, or a fraction outside 0..1.
+        """
+        count = len(self.lengths)
+        if count < 2 or not 0 <= held_out_fraction <= 1:
+            raise ValueError(
+                f"cannot hold out {held_out_fraction} of {count} episodes: "
+                "at least two episodes and a fraction in 0..1 are needed"
+            )
+        held_out = int(np.clip(round(held_out_fraction * count), 1, count - 1))
+        order = np.random.default_rng(seed).permutation(count).astype(np.int64)
+        return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+    def starts(self, episodes, clip_length: int):
+        """Every frame at which a clip of ``clip_length`` frames lies inside one of ``episodes``.
+
+        Returns int64 ``[S]``, in order of ``episodes``; S is 0 where all are too short.
+        """
+        if clip_length < 1:
+            raise ValueError(f"clip_length must be at least 1, got {clip_length}")
+        runs = [
+            np.arange(self.offsets[e], self.offsets[e] + self.lengths[e] - clip_length + 1)
+            for e in np.asarray(episodes, np.int64)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *runs])
+
+    def clip(self, start: int, length: int) -> Clip:
+        """Frames ``start..start+length-1``: a Clip of read-only views."""
+        if not 0 <= start <= start + length <= len(self):
+            raise IndexError(f"frames {start}..{start + length - 1} are not in 0..{len(self) - 1}")
+        return Clip(self.frames[start : start + length], self.actions[start : start + length])
+
+    def gather(self, starts, length: int) -> Clip:
+        """Clips at ``starts`` (int ``[B]``): frames ``[B, T, H, W, 3]``, actions ``[B, T, A]``, copied."""
+        rows = self._rows(starts, length)
+        return Clip(self.frames[rows], self.actions[rows])
+
+    def gather_array(self, name: str, starts, length: int):
+        """The same clips of an added array: ``[B, length, ...]``, copied."""
+        return self.array(name)[self._rows(starts, length)]
+
+    def add_array(self, name: str, array):
+        """Keep ``array`` (``[F, ...]``, one entry a frame) beside the frames as ``name``.
+
+        Written whole or not at all; replaces an array of that name.
+        """
+        if not name.isidentifier():
+            raise ValueError(f"an array's name must be an identifier, got {name!r}")
+        if array.shape[:1] != (len(self),):
+            raise ValueError(f"array {name!r} needs {len(self)} entries, got shape {array.shape}")
+        partial = self.path / f"{name}.npy.partial"
+        out = np.lib.format.open_memmap(partial, "w+", np.dtype(array.dtype), array.shape)
+        out[:] = array
+        out.flush()
+        del out
+        partial.rename(self.path / f"{name}.npy")
+
+    def has_array(self, name: str) -> bool:
+        """Whether ``add_array`` has kept an array of that name."""
+        return (self.path / f"{name}.npy").is_file()
+
+    def array(self, name: str):
+        """An added array ``[F, ...]``, a read-only memory map; KeyError if there is none."""
+        if not self.has_array(name):
+            raise KeyError(f"no array {name!r} in {self.path}")
+        array = np.lib.format.open_memmap(self.path / f"{name}.npy", "r")
+        if array.shape[:1] != (len(self),):
+            raise ValueError(f"{self.path}/{name}.npy has {array.shape[:1]} entries, not {len(self)}")
+        return array
+
+    def _rows(self, starts, length):
+        rows = np.asarray(starts, np.int64)[:, None] + np.arange(length)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"clips reach over frames 0..{len(self) - 1}")
+        return rows

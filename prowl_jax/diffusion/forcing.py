@@ -1,0 +1,126 @@
+"""Diffusion forcing over chunks: a noise level of its own for every chunk of latent frames.
+
+PROWL section 3 trains Wan2.1 with one level per chunk of K = 3 latents (as CausVid and Self
+Forcing do). All levels random rarely shows the model a clean past, which is what it gets at
+sampling time; so a share of the batch has a clean prefix, and its loss counts the rest only.
+"""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from prowl_jax.diffusion import flow
+
+
+@dataclasses.dataclass(frozen=True)
+class Forcing:
+    """How noise levels are drawn.
+
+    Attributes:
+      chunk: latent frames that share a level (paper: 3).
+      shift: Wan's shift of the uniform levels (Self Forcing: 5 at video resolution; the
+        fewer the tokens, the less of it is needed). PROWL's own value is not published.
+      clean_prefix: share of the batch that gets a clean prefix of 1 to n-1 chunks.
+      bell: weight the loss by a bell around sigma = 0.5 (Self Forcing's training weight).
+    """
+
+    chunk: int = 3
+    shift: float = 1.0
+    clean_prefix: float = 0.5
+    bell: bool = False
+
+    def __post_init__(self):
+        if self.chunk < 1:
+            raise ValueError(f"chunk must be at least 1 latent frame, not {self.chunk}")
+        if not 0.0 <= self.clean_prefix <= 1.0:
+            raise ValueError(f"clean_prefix is a share in 0..1, not {self.clean_prefix}")
+
+    def chunks(self, length):
+        """Number of chunks in ``length`` latent frames; ValueError if it does not divide."""
+        if length % self.chunk:
+            raise ValueError(f"{length} latent frames are not whole chunks of {self.chunk}")
+        return length // self.chunk
+
+
+def bell_weight(sigma):
+    """Self Forcing's ``exp(-2 (sigma - 1/2)^2)``, lowered to 0 at the ends, mean 1 over [0, 1]."""
+
+    def raw(s):
+        return jnp.exp(-2.0 * (s - 0.5) ** 2) - jnp.exp(-0.5)
+
+    return raw(sigma) / jnp.mean(raw(jnp.linspace(0.0, 1.0, 1001)))
+
+
+def sample_levels(key, batch, chunks, forcing):
+    """Draw a noise level for every chunk.
+
+    Returns:
+      sigma ``[batch, chunks]`` in [0, 1), and weight ``[batch, chunks]`` of each chunk's
+      loss, 0 where the chunk is a clean prefix (sigma 0), with mean 1 over the counted ones
+      unless ``forcing.bell`` reshapes it.
+    """
+    level_key, share_key, length_key = jax.random.split(key, 3)
+    sigma = flow.shift_sigma(jax.random.uniform(level_key, (batch, chunks)), forcing.shift)
+    weight = bell_weight(sigma) if forcing.bell else jnp.ones_like(sigma)
+    if chunks > 1:
+        prefix = jax.random.randint(length_key, (batch, 1), 1, chunks)
+        has_prefix = jax.random.uniform(share_key, (batch, 1)) < forcing.clean_prefix
+        clean = has_prefix & (jnp.arange(chunks) < prefix)
+        sigma = jnp.where(clean, 0.0, sigma)
+        weight = jnp.where(clean, 0.0, weight)
+    return sigma, weight
+
+
+def per_latent(per_chunk, chunk):
+    """Repeat a value per chunk ``[B, L/K, ...]`` for each of its latents: ``[B, L, ...]``."""
+    return jnp.repeat(per_chunk, chunk, axis=1)
+
+
+def block_causal_mask(query_latents, key_latents, chunk):
+    """Which latent may attend to which: all of its own chunk and of earlier chunks.
+
+    Queries are the LAST ``query_latents`` of ``key_latents`` (so that a new chunk over a cache
+    is asked for directly). Returns bool ``[query_latents, key_latents]``.
+    """
+    key_chunk = jnp.arange(key_latents) // chunk
+    query_chunk = key_chunk[key_latents - query_latents :]
+    return query_chunk[:, None] >= key_chunk[None, :]
+
+
+def forcing_loss(velocity, latents, key, forcing):
+    """The diffusion-forcing loss ``mean ||v(z_sigma, sigma) - (eps - z)||^2`` (PROWL eq. L_DF).
+
+    Args:
+      velocity: ``f(z_sigma [B, L, h, w, C], sigma [B, L/K]) -> v``, shape of ``z_sigma``.
+      latents: float ``[B, L, h, w, C]``.
+      key: a key for the levels and the noise.
+      forcing: a ``Forcing``.
+
+    Returns:
+      The scalar loss, a mean over the counted chunks' elements, and metrics: the same loss
+      over thirds of the noise scale (``loss_low_noise`` ... ``loss_high_noise``).
+    """
+    chex.assert_rank(latents, 5)
+    batch, length = latents.shape[:2]
+    level_key, noise_key = jax.random.split(key)
+    sigma, weight = sample_levels(level_key, batch, forcing.chunks(length), forcing)
+    noise = jax.random.normal(noise_key, latents.shape, latents.dtype)
+    sigma_latent = per_latent(sigma, forcing.chunk)[..., None, None, None]
+    predicted = velocity(flow.interpolate(latents, noise, sigma_latent), sigma)
+    chex.assert_equal_shape([predicted, latents])
+    square = jnp.square(predicted - flow.velocity_target(latents, noise)).mean((2, 3, 4))
+    square = square.reshape(batch, -1, forcing.chunk).mean(2)
+
+    def mean_over(mask):
+        return jnp.sum(square * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+
+    counted = weight > 0
+    loss = jnp.sum(square * weight) / jnp.maximum(jnp.sum(counted), 1.0)
+    metrics = {
+        "loss": loss,
+        "loss_low_noise": mean_over(counted & (sigma < 1 / 3)),
+        "loss_high_noise": mean_over(counted & (sigma >= 2 / 3)),
+    }
+    return loss, metrics

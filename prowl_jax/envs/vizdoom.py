@@ -1,0 +1,275 @@
+"""ViZDoom (https://vizdoom.farama.org): a first-person engine that runs headless on a CPU.
+
+A task is a map together with the behaviour of its scripted demonstrator. All tasks share one
+``ActionSpec``, so a world model or a policy of one runs on the others.
+
+Frames show the world alone: no weapon, HUD, crosshair or messages, because what sits still on
+the screen teaches a world model nothing and hides what moves.
+"""
+
+import dataclasses
+import functools
+import os
+
+import numpy as np
+
+from prowl_jax.actions import ActionSpec, Camera, camera, choice
+from prowl_jax.envs.workers import ProcessVectorEnv
+
+EPISODE_START_TICS = 10  # the scenarios' scripts place the player in the first tics
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A map and a demonstrator's behaviour on it.
+
+    Attributes:
+      name: what the registry and the command line call it.
+      wad: a scenario of the ``vizdoom`` package, or one of its two Freedoom games.
+      doom_map: map of the wad; "" is its first.
+      behaviour: key of ``demonstrators.BEHAVIOURS``.
+      held_out: True where it is for evaluation, never for training.
+      description: one line for reports.
+      remove: classes of things taken away at the start, such as a goal that ends the episode.
+      monsters: whether there are any. They cannot end an episode: the player is invulnerable.
+      wander: least and most legs of the random walk before the first frame, by which the
+        episodes of a map with one starting point start in different places.
+    """
+
+    name: str
+    wad: str
+    behaviour: str
+    held_out: bool
+    description: str
+    doom_map: str = ""
+    remove: tuple = ()
+    monsters: bool = False
+    wander: tuple = (0, 4)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            "explore",
+            "my_way_home.wad",
+            "explore",
+            held_out=False,
+            description="walks through textured rooms and corridors, turning with purpose",
+            remove=("GreenArmor",),
+        ),
+        Task(
+            "look_around",
+            "my_way_home.wad",
+            "look_around",
+            held_out=True,
+            description="the rooms of explore, but mostly standing: turns, pauses, steps back",
+            remove=("GreenArmor",),
+        ),
+        Task(
+            "gather",
+            "health_gathering_supreme.wad",
+            "gather",
+            held_out=True,
+            description="walks from medikit to medikit in an open-air maze",
+        ),
+        Task(
+            "strafe_duel",
+            "deadly_corridor.wad",
+            "strafe_duel",
+            held_out=True,
+            description="side-steps and shoots at soldiers in a corridor",
+            remove=("GreenArmor",),
+            monsters=True,
+        ),
+        Task(
+            "freedoom",
+            "freedoom2.wad",
+            "explore",
+            held_out=True,
+            description="explores Freedoom's MAP01, a full game map with doors and stairs",
+            doom_map="MAP01",
+            wander=(10, 40),
+        ),
+    )
+}
+
+
+def action_spec(max_turn_degrees=10.0):
+    """The factors of every ViZDoom task: move, strafe, attack, use, yaw.
+
+    Yaw is in degrees a step (not a tic), + to the right, as in VPT; the engine's ``ANGLE``
+    counts the other way round and falls by as much.
+    """
+    return ActionSpec(
+        (
+            choice("move", "forward", "back"),
+            choice("strafe", "left", "right"),
+            choice("attack", "attack"),
+            choice("use", "use"),
+            camera("yaw", Camera(max_turn_degrees)),
+        )
+    )
+
+
+def make_vizdoom(
+    task: str,
+    num_envs: int,
+    *,
+    workers: int = 2,
+    frame_size=(48, 64),
+    frame_skip: int = 4,
+    max_turn_degrees: float = 10.0,
+) -> ProcessVectorEnv:
+    """N games of ``task`` in worker processes.
+
+    ``info["pose"]`` is float32 ``[N, 3]``: x, y in map units, angle in degrees 0..360
+    counted to the left. Episodes have no time limit; one ends (and restarts) only where the
+    map is left through its exit.
+
+    Args:
+      task: key of ``TASKS``.
+      num_envs: N; each is a process of the engine.
+      workers: Python processes that drive the engines.
+      frame_size: (H, W), at most (480, 640). The engine draws at 160x120 where that is enough.
+      frame_skip: engine tics (1/35 s) a step.
+      max_turn_degrees: largest turn in one step.
+
+    Raises:
+      ValueError: an unknown task, or sizes out of range.
+    """
+    if task not in TASKS:
+        raise ValueError(f"no ViZDoom task {task!r}; there are {', '.join(TASKS)}")
+    height, width = frame_size
+    if not (1 <= height <= 480 and 1 <= width <= 640):
+        raise ValueError(f"frame_size must be within (480, 640), got {tuple(frame_size)}")
+    if frame_skip < 1:
+        raise ValueError(f"frame_skip must be at least 1, got {frame_skip}")
+    spec = action_spec(max_turn_degrees)
+    make_one = functools.partial(Game, TASKS[task], (height, width), frame_skip, spec)
+    return ProcessVectorEnv(make_one, num_envs, workers, spec, (height, width, 3))
+
+
+class Game:
+    """One game: a ``workers.SingleEnv``."""
+
+    def __init__(self, task, frame_size, frame_skip, spec):
+        import vizdoom  # here, so that listing the tasks does not need the engine
+
+        self.task, self.frame_skip = task, frame_skip
+        # The engine applies a turn on every tic of a frame skip.
+        self.turns = [degrees / frame_skip for degrees in spec.factors[-1].camera.degrees]
+        scale = next(s for s in (1, 2, 4) if 120 * s >= frame_size[0] and 160 * s >= frame_size[1])
+        self.shrink = AreaAverage((120 * scale, 160 * scale), frame_size)
+        self.game = _configure(vizdoom.DoomGame(), task, scale)
+        self.game.init()
+
+    def reset(self, seed):
+        """A new episode, its start chosen by ``seed``."""
+        for state in np.random.SeedSequence(int(seed)).generate_state(100):
+            self.game.set_seed(int(state))
+            self.game.new_episode()
+            for command in ("god", *(f"remove {name}" for name in self.task.remove)):
+                self.game.send_game_command(command)
+            if self._wander(np.random.default_rng(state)):
+                return self._observe()
+        raise RuntimeError(f"task {self.task.name!r}: no start found for seed {seed}")
+
+    def step(self, action):
+        """``frame_skip`` tics of one action."""
+        move, strafe, attack, use, yaw = (int(v) for v in action)
+        buttons = [move == 1, move == 2, strafe == 1, strafe == 2, attack, use, self.turns[yaw]]
+        self.game.make_action([float(b) for b in buttons], self.frame_skip)
+        if self.game.is_episode_finished():
+            return None, True, None
+        frame, info = self._observe()
+        return frame, False, info
+
+    def close(self):
+        """End the engine."""
+        self.game.close()
+
+    def _wander(self, rng):
+        """Walk a few random legs, then face anywhere; False if that ended the episode."""
+        legs = rng.integers(self.task.wander[0], self.task.wander[1] + 1)
+        for turn in (*rng.uniform(-120, 120, legs), None):
+            walk = 0.0 if turn is None else 1.0
+            self.game.set_action([0.0] * 6 + [rng.uniform(-180, 180) if turn is None else turn])
+            self.game.advance_action(1, False)
+            self.game.set_action([walk, 0, 0, 0, 0, walk, 0])  # with "use", which opens doors
+            self.game.advance_action(12, turn is None)
+            if self.game.is_episode_finished():
+                return False
+        return True
+
+    def _observe(self):
+        state = self.game.get_state()
+        pose = np.asarray(state.game_variables, np.float32)
+        return self.shrink(state.screen_buffer), {"pose": pose}
+
+
+def _configure(game, task, scale):
+    """Set up ``game`` (a DoomGame) for ``task`` at ``scale`` times 160x120."""
+    import vizdoom
+
+    if task.wad.startswith("freedoom"):
+        game.set_doom_game_path(os.path.join(vizdoom.root_path, task.wad))
+    else:
+        game.set_doom_scenario_path(os.path.join(vizdoom.scenarios_path, task.wad))
+    if task.doom_map:
+        game.set_doom_map(task.doom_map)
+    if not task.monsters:
+        game.set_game_args("-nomonsters")
+    game.set_doom_skill(1)
+    game.set_mode(vizdoom.Mode.PLAYER)
+    game.set_window_visible(False)
+    game.set_sound_enabled(False)
+    game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+    game.set_screen_resolution(getattr(vizdoom.ScreenResolution, f"RES_{160 * scale}X{120 * scale}"))
+    for overlay in ("hud", "weapon", "crosshair", "messages", "screen_flashes"):
+        getattr(game, f"set_render_{overlay}")(False)
+    game.set_episode_timeout(0)
+    game.set_episode_start_time(EPISODE_START_TICS)
+    button = vizdoom.Button
+    game.set_available_buttons(
+        [
+            button.MOVE_FORWARD,
+            button.MOVE_BACKWARD,
+            button.MOVE_LEFT,
+            button.MOVE_RIGHT,
+            button.ATTACK,
+            button.USE,
+            button.TURN_LEFT_RIGHT_DELTA,
+        ]
+    )
+    variable = vizdoom.GameVariable
+    game.set_available_game_variables([variable.POSITION_X, variable.POSITION_Y, variable.ANGLE])
+    return game
+
+
+class AreaAverage:
+    """Shrinks uint8 ``[H, W, 3]`` images by averaging areas, exactly: any ratio of sizes.
+
+    Along one axis ``n -> m`` with ``n / m = p / q`` in lowest terms, the overlaps of old and
+    new pixels are multiples of ``1 / q``. Taken q-fold they are ints, and float32 sums of
+    them are exact below 2**24, so the result does not depend on the BLAS in use.
+    """
+
+    def __init__(self, source, target):
+        self.rows, self.columns = (_overlaps(n, m) for n, m in zip(source, target, strict=True))
+        self.total = np.float32(self.rows[0].sum() * self.columns[0].sum())
+
+    def __call__(self, image):
+        """uint8 ``[H, W, 3]`` -> uint8 of the target size, rounded half up."""
+        height, width, _ = image.shape
+        sums = self.rows @ image.reshape(height, width * 3).astype(np.float32)
+        sums = self.columns @ sums.reshape(-1, width, 3)
+        return (sums / self.total + np.float32(0.5)).astype(np.uint8)
+
+
+def _overlaps(n, m):
+    """float32 ``[m, n]`` of ints: the overlap of new pixel i with old pixel j, times q."""
+    common = np.gcd(n, m)
+    p, q = n // common, m // common
+    new, old = np.arange(m)[:, None] * p, np.arange(n)[None, :] * q
+    return np.clip(np.minimum(new + p, old + q) - np.maximum(new, old), 0, None).astype(np.float32)

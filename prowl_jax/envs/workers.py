@@ -1,0 +1,258 @@
+"""Any single environment, made N times and stepped in worker processes.
+
+A worker is a fresh interpreter ("spawn") that imports what its environment needs and nothing
+of JAX, so it starts in well under a second. It lives in a temporary directory of its own,
+does not hear Ctrl-C (the parent decides), and ends when its parent does. POSIX only.
+"""
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+import types
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from prowl_jax.actions import ActionSpec
+from prowl_jax.envs.base import Step
+
+
+class SingleEnv(Protocol):
+    """One environment, as a worker drives it. It needs no auto-restart: the worker does that."""
+
+    def reset(self, seed: int):
+        """Start the episode of ``seed``: returns (frame uint8 ``[H, W, 3]``, info dict)."""
+
+    def step(self, action):
+        """Do int32 ``[A]``: returns (frame, done, info); frame and info are ignored if done."""
+
+    def close(self) -> None:
+        """End what the environment started."""
+
+
+def episode_seed(seed, episode):
+    """Seed of the ``episode``-th episode (0 is the first) of an environment reset with ``seed``."""
+    if episode == 0:
+        return int(seed)
+    return int(np.random.SeedSequence([int(seed), int(episode)]).generate_state(1)[0])
+
+
+class ProcessVectorEnv:
+    """N environments in worker processes; a ``HostEnv``.
+
+    Environment i depends on its own seed and actions alone, so the frames are the same for
+    every number of workers.
+
+    Args:
+      make_one: makes one ``SingleEnv``; importable by name (it is pickled), so not a lambda
+        and not defined in ``__main__``, which workers do not import.
+      num_envs: N.
+      workers: processes, at most N are started; envs are dealt out in contiguous runs.
+      spec: the factors of the actions.
+      frame_shape: ``(H, W, 3)``.
+      timeout: seconds that a worker may take for one answer.
+
+    Raises (any method): RuntimeError of one line naming the environment, with the worker's
+    traceback as a note, when an environment raises, when a worker dies or does not answer;
+    all workers are then ended.
+    """
+
+    def __init__(
+        self,
+        make_one: Callable[[], SingleEnv],
+        num_envs: int,
+        workers: int,
+        spec: ActionSpec,
+        frame_shape: tuple,
+        *,
+        timeout: float = 60.0,
+    ):
+        if num_envs < 1 or workers < 1:
+            raise ValueError(f"num_envs and workers must be positive, got {num_envs} and {workers}")
+        self.spec, self.num_envs, self.frame_shape = spec, num_envs, tuple(frame_shape)
+        self._timeout, self._started = timeout, False
+        self._workers = []
+        self._finalizer = weakref.finalize(self, _shut_down, self._workers)
+        context = multiprocessing.get_context("spawn")
+        try:
+            with _quiet_start():
+                for indices in np.array_split(np.arange(num_envs), min(workers, num_envs)):
+                    self._workers.append(_Worker(context, make_one, [int(i) for i in indices]))
+            for worker in self._workers:
+                self._receive(worker, "start")
+        except BaseException:
+            self.close()
+            raise
+
+    def reset(self, seeds) -> Step:
+        """Start every environment's episode from ``seeds``, non-negative ints ``[N]``."""
+        seeds = np.asarray(seeds)
+        if seeds.shape != (self.num_envs,) or seeds.dtype.kind not in "iu" or (seeds < 0).any():
+            raise ValueError(f"seeds must be {self.num_envs} non-negative ints, got {seeds!r}")
+        self._started = True
+        return self._ask("reset", seeds.tolist())
+
+    def step(self, actions) -> Step:
+        """Do ``actions`` (int32 ``[N, A]``); ValueError names a factor that is out of range."""
+        if not self._started:
+            raise RuntimeError("reset the environments before the first step")
+        actions = self.spec.check(actions)
+        if actions.shape[0] != self.num_envs or actions.ndim != 2:
+            raise ValueError(f"actions must be [{self.num_envs}, A], got {actions.shape}")
+        return self._ask("step", actions)
+
+    def close(self) -> None:
+        """End all workers and remove their directories. Safe to call twice."""
+        self._finalizer()
+        self._workers = []
+
+    def _ask(self, command, arguments):
+        if not self._workers:
+            raise RuntimeError("the environments are closed")
+        for worker in self._workers:
+            # A dead worker breaks the pipe here; receiving then says so in one place.
+            with contextlib.suppress(OSError):
+                worker.pipe.send((command, arguments[worker.indices[0] : worker.indices[-1] + 1]))
+        answers = [self._receive(worker, command) for worker in self._workers]
+        frames, done, infos = zip(*answers, strict=True)
+        info = {name: np.concatenate([i[name] for i in infos]) for name in infos[0]}
+        return Step(np.concatenate(frames), np.concatenate(done), info)
+
+    def _receive(self, worker, command):
+        """The answer of one worker, or a RuntimeError after ending them all."""
+        note = None
+        try:
+            if multiprocessing.connection.wait([worker.pipe, worker.process.sentinel], self._timeout):
+                kind, *answer = worker.pipe.recv()
+                if kind == "ok":
+                    return answer[0]
+                env, reason, note = answer
+                message = f"environment {env} failed in {command}: {reason}"
+            else:
+                message = f"{worker.name} did not answer {command} in {self._timeout:g} s"
+        except (EOFError, OSError):
+            worker.process.join(1.0)
+            message = f"{worker.name} died in {command} (exit code {worker.process.exitcode})"
+        self.close()
+        error = RuntimeError(message)
+        if note:
+            error.add_note(note)
+        raise error
+
+
+class _Worker:
+    """The parent's side of one process: its pipe, its directory, and which envs it runs."""
+
+    def __init__(self, context, make_one, indices):
+        self.indices = indices
+        self.name = f"the worker of environments {indices[0]}..{indices[-1]}"
+        self.directory = tempfile.mkdtemp(prefix="prowl-worker-")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_work, args=(theirs, make_one, indices, self.directory), daemon=True
+        )
+        self.process.start()
+        theirs.close()  # so that the pipe ends when the worker does
+
+
+def _shut_down(workers):
+    for worker in workers:
+        with contextlib.suppress(OSError):
+            worker.pipe.send(("close", None))
+    for worker in workers:
+        worker.process.join(2.0)
+        if worker.process.is_alive():
+            worker.process.terminate()
+            worker.process.join(2.0)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        if worker.process.exitcode != 0:  # it could not end what it had started
+            with contextlib.suppress(OSError):
+                os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.pipe.close()
+        shutil.rmtree(worker.directory, ignore_errors=True)
+    workers.clear()
+
+
+@contextlib.contextmanager
+def _quiet_start():
+    """Start processes that ignore SIGINT from birth, use one BLAS thread, and skip ``__main__``.
+
+    Spawned processes import the parent's ``__main__`` again, which in a training script means
+    JAX: seconds and hundreds of MB for each worker. An empty stand-in avoids it.
+    """
+    main, threads = sys.modules["__main__"], ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+    saved = {name: os.environ.get(name) for name in threads}
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    os.environ.update(dict.fromkeys(threads, "1"))
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _work(pipe, make_one, indices, directory):
+    """A worker's life: make the environments, answer until told to close or the pipe ends."""
+    # A process group of its own: Ctrl-C in the terminal does not reach the worker or what it
+    # starts, and the parent can end the whole group if the worker is killed.
+    os.setpgrp()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that ``finally`` runs
+    for fd in os.listdir("/dev/fd"):
+        # An engine that inherited our end of the pipe would hide our death from the parent.
+        with contextlib.suppress(OSError):
+            os.set_inheritable(int(fd), int(fd) <= 2)
+    os.chdir(directory)
+    envs, current, answer = [], indices[0], ("ok", None)
+    try:
+        try:
+            for current in indices:
+                envs.append(make_one())
+            seeds, episodes = [0] * len(envs), [0] * len(envs)
+            while True:
+                pipe.send(answer)
+                command, arguments = pipe.recv()
+                if command == "close":
+                    break
+                rows = []
+                for k, (current, env) in enumerate(zip(indices, envs, strict=True)):
+                    if command == "reset":
+                        seeds[k], episodes[k], done = arguments[k], 0, False
+                        frame, info = env.reset(seeds[k])
+                    else:
+                        frame, done, info = env.step(arguments[k])
+                        if done:
+                            episodes[k] += 1
+                            frame, info = env.reset(episode_seed(seeds[k], episodes[k]))
+                    rows.append((frame, done, info))
+                frames, dones, infos = zip(*rows, strict=True)
+                info = {name: np.stack([i[name] for i in infos]) for name in infos[0]}
+                answer = ("ok", (np.stack(frames), np.array(dones, bool), info))
+        except (EOFError, BrokenPipeError):
+            pass  # the parent has gone
+        except Exception as error:
+            pipe.send(("error", current, f"{type(error).__name__}: {error}", traceback.format_exc()))
+    finally:
+        for env in envs:
+            with contextlib.suppress(Exception):
+                env.close()
+        os.chdir(os.path.dirname(directory))
+        shutil.rmtree(directory, ignore_errors=True)

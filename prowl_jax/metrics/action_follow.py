@@ -1,0 +1,38 @@
+"""AFS-EPE: does the prediction move as reality does? (PROWL, arXiv 2605.18803, l_AFS.)
+
+    l_AFS = 1 / (N H_raw) sum_t sum_i || F_pred(t, i) - F_real(t, i) ||_2
+
+F is the optical flow of consecutive frames: of predicted ones, and of real ones. It is the
+mean end-point error, in pixels at the model's resolution, over frame pairs and pixels.
+"""
+
+import chex
+import jax.numpy as jnp
+
+from prowl_jax.metrics.optical_flow import optical_flow
+
+
+def afs_epe(flow_predicted, flow_real):
+    """Mean end-point error: two float ``[..., H_raw, H, W, 2]`` in pixels -> ``[...]``."""
+    chex.assert_equal_shape([flow_predicted, flow_real])
+    error = jnp.linalg.norm(flow_predicted - flow_real, axis=-1)
+    return jnp.mean(error, axis=(-3, -2, -1))
+
+
+def flow_of_frames(frames):
+    """Flow between consecutive frames: float ``[..., T, H, W, 3]`` in 0..1 -> ``[..., T-1, H, W, 2]``."""
+    return optical_flow(frames[..., :-1, :, :, :], frames[..., 1:, :, :, :])
+
+
+def afs_of_frames(predicted, real_flow):
+    """l_AFS of predicted frames.
+
+    Args:
+      predicted: float ``[..., T, H, W, 3]`` in 0..1; ``T - 1 = H_raw`` pairs are compared. Put
+        the last context frame first, so that the step into the prediction counts as well.
+      real_flow: float ``[..., T-1, H, W, 2]``, ``flow_of_frames`` of the real frames.
+
+    Returns:
+      float32 ``[...]``, pixels.
+    """
+    return afs_epe(flow_of_frames(predicted), real_flow)

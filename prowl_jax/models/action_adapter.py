@@ -1,0 +1,64 @@
+"""Actions as tokens for the world model's cross-attention, and which latent sees which action.
+
+PROWL conditions Wan2.1 through a "UMT5 action-text adapter"; what the adapter is made of is not
+published. Here every factor of an action has a learned embedding, and a two-layer MLP (as Wan's
+text embedder) turns it into a token.
+"""
+
+import chex
+import flax.linen as nn
+import jax.numpy as jnp
+
+UNKNOWN = -1
+
+
+def actions_of_latents(actions, stride=1):
+    """The actions that led to each latent.
+
+    ``actions[t]`` leads from frame t to t+1. Latent 0 shows frame 0 alone, and what led to it is
+    unknown; latent k >= 1 shows frames ``stride (k-1) + 1 .. stride k`` and gets actions
+    ``stride (k-1) .. stride k - 1`` (methods of Wan's causal VAE: stride 4; ours: 1).
+
+    Args:
+      actions: int32 ``[B, T, A]`` with ``T = 1 + stride (L - 1)``.
+      stride: pixel frames per latent.
+
+    Returns:
+      int32 ``[B, L, stride, A]``, ``UNKNOWN`` for latent 0.
+    """
+    chex.assert_rank(actions, 3)
+    batch, time, factors = actions.shape
+    if (time - 1) % stride:
+        raise ValueError(f"{time} frames are not 1 + a multiple of the stride {stride}")
+    led_to = actions[:, : time - 1].reshape(batch, (time - 1) // stride, stride, factors)
+    return jnp.concatenate([jnp.full((batch, 1, stride, factors), UNKNOWN, actions.dtype), led_to], axis=1)
+
+
+class ActionAdapter(nn.Module):
+    """Embeds action factors and adapts them: int ``[B, L, M, A]`` -> tokens ``[B, L, M A, D]``.
+
+    Attributes:
+      sizes: number of values of each factor. One more row of each table stands for UNKNOWN.
+      width: D.
+      frames: M, pixel frames per latent; each has a position embedding where there are several.
+    """
+
+    sizes: tuple
+    width: int
+    frames: int = 1
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, actions):
+        chex.assert_axis_dimension(actions, 2, self.frames)
+        chex.assert_axis_dimension(actions, 3, len(self.sizes))
+        rows = tuple(size + 1 for size in self.sizes)
+        offsets = jnp.cumsum(jnp.array((0,) + rows[:-1]))
+        table = self.param("embedding", nn.initializers.normal(1.0), (sum(rows), self.width))
+        tokens = table[actions + 1 + offsets].astype(self.dtype)
+        if self.frames > 1:
+            position = self.param("frame", nn.initializers.normal(1.0), (self.frames, 1, self.width))
+            tokens = tokens + position.astype(self.dtype)
+        tokens = nn.Dense(self.width, dtype=self.dtype, name="linear_1")(tokens)
+        tokens = nn.Dense(self.width, dtype=self.dtype, name="linear_2")(nn.gelu(tokens))
+        return tokens.reshape(*actions.shape[:2], self.frames * len(self.sizes), self.width)

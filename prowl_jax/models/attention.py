@@ -1,0 +1,111 @@
+"""Attention with 3-D rotary positions and query-key RMS norm, as Wan2.1's block has it."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+ATTENTION_KINDS = ("einsum", "xla", "cudnn")
+
+
+def attend(query, key, value, mask=None, kind="einsum"):
+    """Softmax attention.
+
+    Args:
+      query: ``[B, Q, heads, d]``; key, value: ``[B, S, heads, d]``.
+      mask: bool, broadcastable to ``[B, heads, Q, S]``, True where attention is allowed. Always
+        explicit: ``is_causal`` would align a short query with the START of the keys.
+      kind: "einsum", or ``jax.nn.dot_product_attention``'s "xla" or "cudnn" (GPU, bfloat16).
+
+    Returns:
+      ``[B, Q, heads, d]``. All kinds agree; which is fastest depends on shape and device.
+    """
+    if kind != "einsum":
+        return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=kind)
+    scale = query.shape[-1] ** -0.5
+    logits = jnp.einsum("bqhd,bshd->bhqs", query * scale, key)
+    if mask is not None:
+        logits = jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
+    weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(value.dtype)
+    return jnp.einsum("bhqs,bshd->bqhd", weights, value)
+
+
+def rope_split(head_dim):
+    """Wan's split of a head's width over time, height and width: three even numbers.
+
+    128 -> (44, 42, 42). ValueError where the width does not split into even parts.
+    """
+    side = 2 * (head_dim // 6)
+    split = (head_dim - 2 * side, side, side)
+    if side == 0 or head_dim % 2:
+        raise ValueError(f"head width {head_dim} does not split for 3-D RoPE; take an even one, 6 or more")
+    return split
+
+
+def rope_angles(time, height, width, head_dim, start=0):
+    """Rotation angles of a grid of latent tokens, each axis with its own base of 10,000.
+
+    Args:
+      time, height, width: extents of the grid.
+      start: time index of the first latent (the length of the cached past).
+
+    Returns:
+      cos and sin, each ``[time * height * width, head_dim / 2]``, tokens in (t, h, w) order.
+    """
+    angles = []
+    offsets = (start, 0, 0)
+    grid = (time, height, width)
+    for axis, part in enumerate(rope_split(head_dim)):
+        frequency = 10000.0 ** (-jnp.arange(0, part, 2) / part)
+        angle = (offsets[axis] + jnp.arange(grid[axis]))[:, None] * frequency
+        shape = [1, 1, 1, part // 2]
+        shape[axis] = grid[axis]
+        angles.append(jnp.broadcast_to(angle.reshape(shape), grid + (part // 2,)))
+    angles = jnp.concatenate(angles, axis=-1).reshape(time * height * width, head_dim // 2)
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def apply_rope(x, cos, sin):
+    """Rotate ``x [B, S, heads, d]`` by ``cos, sin [S, d/2]``.
+
+    Pair i is channels (i, i + d/2): the two halves of a head. Wan's checkpoints interleave the
+    pairs (2i, 2i + 1); converting them is a permutation of the query and key weights, and halves
+    spare every step the strided reads.
+    """
+    first, second = jnp.split(x, 2, axis=-1)
+    cos, sin = cos[:, None].astype(x.dtype), sin[:, None].astype(x.dtype)
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+
+
+class QKVAttention(nn.Module):
+    """Attention with biased projections and RMS-normed queries and keys (norm before the heads).
+
+    Attributes:
+      width: model width; heads: number of heads; kind: see ``attend``.
+    """
+
+    width: int
+    heads: int
+    kind: str = "einsum"
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        dense = lambda: nn.Dense(self.width, dtype=self.dtype)  # noqa: E731
+        norm = lambda: nn.RMSNorm(epsilon=1e-6, dtype=self.dtype)  # noqa: E731
+        self.to_q, self.to_k, self.to_v, self.to_out = dense(), dense(), dense(), dense()
+        self.norm_q, self.norm_k = norm(), norm()
+
+    def project_query(self, x):
+        """``[B, S, D]`` -> normed queries ``[B, S, heads, d]``."""
+        return self._heads(self.norm_q(self.to_q(x)))
+
+    def project_key_value(self, x):
+        """``[B, S, D]`` -> normed keys and values, each ``[B, S, heads, d]``."""
+        return self._heads(self.norm_k(self.to_k(x))), self._heads(self.to_v(x))
+
+    def combine(self, query, key, value, mask=None):
+        """Attend and project back: ``[B, Q, D]``."""
+        out = attend(query, key, value, mask, self.kind)
+        return self.to_out(out.reshape(*out.shape[:2], self.width))
+
+    def _heads(self, x):
+        return x.reshape(*x.shape[:2], self.heads, self.width // self.heads)

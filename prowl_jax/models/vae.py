@@ -1,0 +1,88 @@
+"""A small convolutional autoencoder, eightfold in height and width, one frame at a time.
+
+It stands where Wan's VAE stands in the paper (stride 8 in space; Wan's is also 4 in time). The
+stem folds 4x4 pixels into channels, so that on a CPU all convolutions run on small grids.
+"""
+
+import chex
+import flax.linen as nn
+import jax.numpy as jnp
+
+DOWNSAMPLING = 8
+_STEM = 4
+
+
+def space_to_depth(x, block):
+    """``[..., H, W, C]`` -> ``[..., H/block, W/block, block^2 C]``."""
+    *lead, height, width, channels = x.shape
+    x = x.reshape(*lead, height // block, block, width // block, block, channels)
+    x = jnp.moveaxis(x, -4, -3)
+    return x.reshape(*lead, height // block, width // block, block * block * channels)
+
+
+def depth_to_space(x, block):
+    """The inverse of ``space_to_depth``."""
+    *lead, height, width, channels = x.shape
+    x = x.reshape(*lead, height, width, block, block, channels // block**2)
+    x = jnp.moveaxis(x, -4, -3)
+    return x.reshape(*lead, height * block, width * block, channels // block**2)
+
+
+class ResidualBlock(nn.Module):
+    """``x + conv(silu(norm(conv(silu(norm(x))))))``, norms over channels as in Wan's VAE."""
+
+    @nn.compact
+    def __call__(self, x):
+        h = x
+        for i in range(2):
+            h = nn.silu(nn.RMSNorm(epsilon=1e-6, name=f"norm_{i}")(h))
+            h = nn.Conv(x.shape[-1], (3, 3), name=f"conv_{i}")(h)
+        return x + h
+
+
+class Autoencoder(nn.Module):
+    """Frames to latents and back.
+
+    Attributes:
+      channels: C, latent channels.
+      widths: features at a quarter and at an eighth of the resolution.
+      blocks: residual blocks at an eighth (a quarter has one).
+    """
+
+    channels: int = 8
+    widths: tuple = (64, 128)
+    blocks: int = 2
+
+    def setup(self):
+        fine, coarse = self.widths
+        self.encoder = nn.Sequential(
+            [nn.Conv(fine, (3, 3)), ResidualBlock(), nn.Conv(coarse, (2, 2), (2, 2))]
+            + [ResidualBlock() for _ in range(self.blocks)]
+            + [nn.RMSNorm(epsilon=1e-6), nn.silu, nn.Conv(2 * self.channels, (1, 1))]
+        )
+        self.decoder = nn.Sequential(
+            [nn.Conv(coarse, (3, 3))]
+            + [ResidualBlock() for _ in range(self.blocks)]
+            + [nn.Dense(4 * fine), lambda x: depth_to_space(x, 2), ResidualBlock(), ResidualBlock()]
+            + [nn.RMSNorm(epsilon=1e-6), nn.silu, nn.Conv(3 * _STEM**2, (3, 3))]
+        )
+
+    def encode(self, frames):
+        """Float frames in [-1, 1] ``[B, H, W, 3]`` -> posterior mean and log-variance ``[B, h, w, C]``."""
+        chex.assert_rank(frames, 4)
+        if frames.shape[1] % DOWNSAMPLING or frames.shape[2] % DOWNSAMPLING:
+            raise ValueError(f"frames of {frames.shape[1]}x{frames.shape[2]} are not multiples of {DOWNSAMPLING}")
+        mean, log_variance = jnp.split(self.encoder(space_to_depth(frames, _STEM)), 2, axis=-1)
+        return mean, jnp.clip(log_variance, -20.0, 10.0)
+
+    def decode(self, latents):
+        """Latents ``[B, h, w, C]`` -> float frames ``[B, H, W, 3]``, in [-1, 1] but not clipped."""
+        return depth_to_space(self.decoder(latents), _STEM)
+
+    def __call__(self, frames, noise):
+        """Reconstruct from a posterior sample; ``noise`` is standard normal ``[B, h, w, C]``.
+
+        Returns the reconstruction and the posterior's mean and log-variance.
+        """
+        mean, log_variance = self.encode(frames)
+        return self.decode(mean + jnp.exp(0.5 * log_variance) * noise), mean, log_variance

@@ -1,0 +1,15 @@
+"""Named sizes of the world model, as in "Ti" or "S"."""
+
+DIT_SIZES = {
+    "XS": dict(width=96, depth=3, heads=2, ffn=384),
+    "Ti": dict(width=144, depth=4, heads=3, ffn=576),
+    "S": dict(width=192, depth=4, heads=4, ffn=768),
+    "B": dict(width=384, depth=8, heads=8, ffn=1536),
+}
+
+
+def dit_size(name):
+    """Width, depth, heads and ffn of a named size; ValueError lists the names."""
+    if name not in DIT_SIZES:
+        raise ValueError(f"no world-model size {name!r}; there are {', '.join(DIT_SIZES)}")
+    return dict(DIT_SIZES[name])

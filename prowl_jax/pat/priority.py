@@ -1,0 +1,109 @@
+"""How likely each entry of the buffer is to be replayed (PROWL, arXiv 2605.18803, section on PAT).
+
+    P(i) = (1 - rho) P_score(i) + rho P_stale(i)
+
+P_score favours what the world model still gets wrong, P_stale what has not been looked at
+for long. The mixture has the form of Prioritized Level Replay (arXiv 2010.03934, equations
+1 to 3), from which the rank form of P_score and its defaults are taken, since the PROWL
+paper does not print them.
+"""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+
+KINDS = ("rank", "softmax", "power")
+
+
+@dataclasses.dataclass(frozen=True)
+class Priority:
+    """How scores become probabilities. Hashable, so it can be a static argument of ``jit``.
+
+    Attributes:
+      kind: the shape of P_score. ``"rank"``: (1 / rank)^(1/T), rank 1 for the highest score,
+        blind to the scale of the scores. ``"softmax"``: exp(score / T). ``"power"``:
+        (score - lowest score)^(1/T).
+      temperature: T (PLR's beta), above 0; smaller is greedier.
+      staleness: rho in 0..1, the share of P_stale.
+    """
+
+    kind: str = "rank"
+    temperature: float = 0.3
+    staleness: float = 0.3
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"priority kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        if not self.temperature > 0:
+            raise ValueError(f"priority temperature must be positive, not {self.temperature}")
+        if not 0 <= self.staleness <= 1:
+            raise ValueError(f"priority staleness must be in 0..1, not {self.staleness}")
+
+
+def score_weights(scores, filled, priority):
+    """P_score: the share of each entry by how wrong the world model is on it.
+
+    Args:
+      scores: float ``[n]``. One that is not finite counts as the lowest.
+      filled: bool ``[n]``, which entries there are.
+      priority: a ``Priority``.
+
+    Returns:
+      float ``[n]``, sums to 1, 0 where not filled; all 0 when nothing is filled.
+    """
+    chex.assert_rank([scores, filled], 1)
+    chex.assert_equal_shape([scores, filled])
+    known = filled & jnp.isfinite(scores)
+    lowest = jnp.min(jnp.where(known, scores, jnp.inf))
+    scores = jnp.where(known, scores, jnp.where(jnp.isfinite(lowest), lowest, 0.0))
+    # In logarithms, so that one masked softmax normalises all three without underflow.
+    if priority.kind == "rank":
+        # The last key sorts first: filled before empty, finite before not, then high before low.
+        # lexsort is stable, so that ties go to the lower index.
+        order = jnp.lexsort((-scores, ~known, ~filled))
+        ranks = jnp.zeros(scores.shape).at[order].set(jnp.arange(1.0, scores.size + 1))
+        log_weights = -jnp.log(ranks)
+    elif priority.kind == "softmax":
+        log_weights = scores
+    else:
+        log_weights = jnp.log(scores - jnp.min(jnp.where(filled, scores, jnp.inf)) + 1e-6)
+    log_weights = jnp.where(filled, log_weights / priority.temperature, -jnp.inf)
+    return jax.nn.softmax(log_weights, where=filled)
+
+
+def staleness_weights(last_sampled, cycle, filled):
+    """P_stale: proportional to ``cycle - last_sampled``, uniform when nothing is stale.
+
+    Args:
+      last_sampled: int ``[n]``, the cycle in which each entry was last drawn or inserted.
+      cycle: int scalar, now.
+      filled: bool ``[n]``, which entries there are.
+
+    Returns:
+      float ``[n]``, sums to 1, 0 where not filled; all 0 when nothing is filled.
+    """
+    chex.assert_rank([last_sampled, filled], 1)
+    chex.assert_equal_shape([last_sampled, filled])
+    age = jnp.where(filled, jnp.maximum(cycle - last_sampled, 0), 0).astype(jnp.float32)
+    weights = jnp.where(jnp.any(age > 0), age, filled.astype(jnp.float32))
+    return weights / jnp.maximum(jnp.sum(weights), 1.0)
+
+
+def sampling_distribution(scores, last_sampled, cycle, filled, priority):
+    """P(i) = (1 - rho) P_score(i) + rho P_stale(i).
+
+    Args:
+      scores: float ``[n]``, see ``score_weights``.
+      last_sampled: int ``[n]``, see ``staleness_weights``.
+      cycle: int scalar, now.
+      filled: bool ``[n]``, which entries there are.
+      priority: a ``Priority``.
+
+    Returns:
+      float ``[n]``, sums to 1, 0 where not filled; all 0 when nothing is filled.
+    """
+    by_score = score_weights(scores, filled, priority)
+    by_age = staleness_weights(last_sampled, cycle, filled)
+    return (1.0 - priority.staleness) * by_score + priority.staleness * by_age

@@ -1,0 +1,188 @@
+"""The adversary: acting in the real environment, and KL-anchored PPO on what it did.
+
+PROWL section 3: ``L = L_clip + c_v L_value - c_e H + c_kl E[KL(pi_phi || pi_ref)]`` with the
+composite score as terminal reward.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from prowl_jax.rl import categorical
+from prowl_jax.rl.gae import gae
+from prowl_jax.rl.ppo import PPOConfig, annealed, ppo_loss
+from prowl_jax.train.behaviour import previous_actions
+from prowl_jax.train.state import TrainState, apply_gradients
+from prowl_jax.types import Trajectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Adversary:
+    """How the adversary learns. The paper gives lr 3e-5 and c_kl in {0.5, 1.0, 1.5}.
+
+    Attributes:
+      ppo: the loss's weights, ``ppo.kl_cost`` being c_kl.
+      epochs, minibatches: passes over the trajectories of a cycle, and parts of each pass.
+      lambda_: of GAE; the discount is 1, the reward terminal.
+      final_kl_cost: c_kl at the last of ``cycles`` cycles, linearly from ``ppo.kl_cost``; None
+        keeps it constant (the paper's choice).
+      cycles: length of that schedule.
+      kl_bound: a policy whose KL to the reference ends a cycle above this many nats a step is
+        discarded for the last one that did not; None never does.
+    """
+
+    ppo: PPOConfig = PPOConfig()
+    epochs: int = 2
+    minibatches: int = 2
+    lambda_: float = 0.95
+    final_kl_cost: float | None = None
+    cycles: int = 1
+    kl_bound: float | None = None
+
+
+def make_act(policy):
+    """``act(params, state, frames [N,H,W,3], previous [N,A], first [N], key)``, jitted.
+
+    Returns (actions ``[N, A]``, log_prob ``[N]``, value ``[N]``, state).
+    """
+
+    @jax.jit
+    def act(params, state, frames, previous, first, key):
+        logits, value, state = policy.apply(
+            params, state, frames[:, None], previous[:, None], first[:, None]
+        )
+        logits = logits[:, 0]
+        actions = categorical.sample(key, logits, policy.sizes)
+        return actions, categorical.log_prob(logits, actions, policy.sizes), value[:, 0], state
+
+    return act
+
+
+def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_params=None):
+    """Let a policy act in the real environments for one trajectory each.
+
+    Every environment is reset from ``seeds``, so that a cycle can be repeated exactly. During
+    ``warm_up`` steps the reference (``warm_up_params``) acts and nothing is kept but its
+    actions; then the trajectory begins and the policy's memory with it.
+
+    Returns:
+      (``Trajectory`` of ``length`` frames as numpy arrays ``[N, T, ...]``,
+       warm-up actions int32 ``[N, warm_up, A]``).
+    """
+    step = env.reset(seeds)
+    n = env.num_envs
+    rows, warm_up_actions = [], []
+    state = policy.initial_state(n)
+    previous = np.full((n, len(policy.sizes)), -1, np.int32)
+    first, valid = np.ones(n, bool), np.ones(n, bool)
+    for t in range(warm_up + length):
+        kept = t >= warm_up
+        if t == warm_up:
+            state, first = policy.initial_state(n), np.ones(n, bool)
+            previous = np.full_like(previous, -1)
+        actions, log_prob, value, state = act(
+            params if kept else warm_up_params, state, step.frames, previous, first, jax.random.fold_in(key, t)
+        )
+        actions = np.asarray(actions)
+        if kept:
+            rows.append((step.frames, actions, first, np.asarray(log_prob), np.asarray(value)))
+        else:
+            warm_up_actions.append(actions)
+        if t == warm_up + length - 1:
+            break
+        step = env.step(actions)
+        previous, first = actions, step.done
+        if kept:
+            valid &= ~step.done
+    frames, actions, firsts, log_probs, values = (np.stack(column, axis=1) for column in zip(*rows, strict=True))
+    warm = np.stack(warm_up_actions, axis=1) if warm_up_actions else actions[:, :0]
+    return Trajectory(frames, actions, firsts, log_probs, values, valid), warm
+
+
+def advantages(trajectory, reward, lambda_):
+    """GAE of a terminal reward ``[B]``, discount 1.
+
+    The last action leads out of the trajectory, so steps ``0..T-2`` are learned from and the
+    reward arrives with step T-2.
+
+    Returns:
+      advantage, target value, mask, each ``[B, T]``; advantages are normalised over the mask.
+    """
+    batch, time = trajectory.value.shape
+    rewards = jnp.zeros((batch, time - 1)).at[:, -1].set(reward)
+    values = trajectory.value.at[:, -1].set(0.0)
+    discounts = jnp.ones((batch, time - 1)).at[:, -1].set(0.0)
+    advantage = jax.vmap(gae, (0, 0, 0, None))(rewards, values, discounts, lambda_)
+    target = advantage + values[:, :-1]
+    mask = jnp.broadcast_to(trajectory.valid[:, None], advantage.shape).astype(jnp.float32)
+    total = jnp.maximum(mask.sum(), 1.0)
+    mean = jnp.sum(advantage * mask) / total
+    std = jnp.sqrt(jnp.sum(jnp.square(advantage - mean) * mask) / total)
+    advantage = (advantage - mean) / (std + 1e-6)
+    return tuple(jnp.pad(x, ((0, 0), (0, 1))) for x in (advantage, target, mask))
+
+
+def make_update(policy, optimizer, adversary):
+    """KL-anchored PPO on one cycle's trajectories.
+
+    Returns:
+      ``update(state, safe_params, reference, trajectory, reward [B], key, cycle) ->
+      (state, safe_params, metrics)``, jitted, state and safe_params donated. ``metrics`` are
+      those of ``ppo_loss`` after the update over all trajectories, and ``restored`` (1 where
+      ``kl_bound`` put the last safe policy back).
+    """
+
+    def evaluate(params, reference_logits, part):
+        trajectory, advantage, target, mask = part
+        logits, value, _ = policy.apply(
+            params,
+            policy.initial_state(trajectory.actions.shape[0]),
+            trajectory.frames,
+            previous_actions(trajectory.actions),
+            trajectory.first,
+        )
+        return lambda kl_cost: ppo_loss(
+            logits, value, reference_logits, trajectory.actions, trajectory.log_prob, advantage, target,
+            mask, policy.sizes, adversary.ppo, kl_cost,
+        )  # fmt: skip
+
+    def update(state, safe_params, reference, trajectory, reward, key, cycle):
+        kl_cost = adversary.ppo.kl_cost
+        if adversary.final_kl_cost is not None:
+            kl_cost = annealed(cycle, kl_cost, adversary.final_kl_cost, adversary.cycles)
+        whole = (trajectory, *advantages(trajectory, reward, adversary.lambda_))
+        batch = trajectory.actions.shape[0]
+        reference_logits, _, _ = policy.apply(
+            reference,
+            policy.initial_state(batch),
+            trajectory.frames,
+            previous_actions(trajectory.actions),
+            trajectory.first,
+        )
+
+        def minibatch(state, rows):
+            part, ref_logits = jax.tree.map(lambda x: x[rows], (whole, reference_logits))
+            gradients = jax.grad(lambda p: evaluate(p, ref_logits, part)(kl_cost)[0])(state.params)
+            return apply_gradients(state, gradients, optimizer), None
+
+        orders = jax.vmap(lambda k: jax.random.permutation(k, batch))(jax.random.split(key, adversary.epochs))
+        state, _ = jax.lax.scan(minibatch, state, orders.reshape(adversary.epochs * adversary.minibatches, -1))
+        _, metrics = evaluate(state.params, reference_logits, whole)(kl_cost)
+
+        safe = jnp.bool_(True)
+        if adversary.kl_bound is not None:
+            safe = metrics["kl_to_reference"] <= adversary.kl_bound
+        params = jax.tree.map(lambda new, old: jnp.where(safe, new, old), state.params, safe_params)
+        state = TrainState(params, state.ema, state.opt_state, state.step)
+        metrics = {**metrics, "restored": 1.0 - safe.astype(jnp.float32), "kl_cost": jnp.asarray(kl_cost)}
+        return state, jax.tree.map(jnp.copy, params), metrics
+
+    return jax.jit(update, donate_argnums=(0, 1))
+
+
+def make_optimizer(learning_rate, clip=1.0):
+    """Adam at a constant rate with clipping, PPO's usual choice."""
+    return optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate, eps=1e-5))

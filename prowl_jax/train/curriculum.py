@@ -1,0 +1,292 @@
+"""PROWL's closed loop (arXiv 2605.18803, section 3), one cycle at a time.
+
+    tau     <- collect(pi_phi, environment)
+    tau_hat <- predict(theta, tau.context, tau.actions)
+    raw     <- latent regret, AFS-EPE
+    reward  <- composite score(raw; buffer statistics)
+    phi     <- KL-anchored PPO(phi, tau, reward, pi_ref)
+    buffer  <- insert(buffer, tau, raw)
+    theta   <- n steps on (1-r) passive + r PAT
+    buffer  <- rescore(buffer, theta)
+
+``run_cycle`` reads like that. The matched-compute control ("VPT-frozen" in the paper) is the
+same loop without the PPO line.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.metrics.action_follow import afs_of_frames, flow_of_frames
+from prowl_jax.pat import buffer as pat
+from prowl_jax.pat.priority import Priority
+from prowl_jax.pat.score import composite_score, latent_regret
+from prowl_jax.train.state import TrainState, merge
+from prowl_jax.train.world_model import make_update
+from prowl_jax.types import Batch, pytree
+
+
+@dataclasses.dataclass(frozen=True)
+class Curriculum:
+    """Settings of the loop. The paper gives r = 0.5 and capacity 256, and lambda in 0.10, 0.25.
+
+    Attributes:
+      context: S, real latents the prediction starts from. horizon: H, latents predicted and
+        scored; both whole chunks.
+      window: latents of one training clip.
+      updates: world-model steps a cycle.
+      batch: clips of a training step. pat_share: r, the share of them drawn from the buffer.
+      score_batch: trajectories predicted at a time, so that memory stays bounded.
+      scoring, priority: of the PAT buffer.
+    """
+
+    context: int
+    horizon: int
+    window: int
+    updates: int
+    batch: int
+    pat_share: float = 0.5
+    score_batch: int = 32
+    scoring: pat.Scoring = pat.Scoring()
+    priority: Priority = Priority()
+
+    @property
+    def pat_rows(self):
+        """Rows of a batch that come from the buffer."""
+        return round(self.pat_share * self.batch)
+
+    @property
+    def passive_rows(self):
+        """Rows of a batch that come from the demonstrations."""
+        return self.batch - self.pat_rows
+
+
+@pytree
+class PATItem:
+    """What the buffer keeps of a trajectory.
+
+    Attributes:
+      latents: float ``[T, h, w, C]``. actions: int32 ``[T, A]``. frames: uint8 ``[T, H, W, 3]``.
+      flow: float16 ``[H_raw, H, W, 2]``, real optical flow of the scored frames, in pixels.
+    """
+
+    latents: jax.Array
+    actions: jax.Array
+    frames: jax.Array
+    flow: jax.Array
+
+
+@pytree
+class LoopState:
+    """All that changes in phase 2.
+
+    Attributes:
+      theta: the world model's trained part. phi: the adversary.
+      safe_phi: the last policy within the KL bound. buffer: PAT.
+      cycle: int32 scalar, cycles done.
+    """
+
+    theta: TrainState
+    phi: TrainState
+    safe_phi: Any
+    buffer: pat.PATBuffer
+    cycle: jax.Array
+
+
+def make_observe(world_model, curriculum):
+    """``observe(params, trajectory) -> PATItem`` with a leading batch axis, jitted.
+
+    Encodes real frames and computes their flow, once per trajectory: neither depends on what
+    phase 2 trains.
+    """
+
+    @jax.jit
+    def observe(params, trajectory):
+        scored = trajectory.frames[:, curriculum.context - 1 :].astype(jnp.float32) / 255.0
+        return PATItem(
+            latents=world_model.encode(params, trajectory.frames),
+            actions=trajectory.actions,
+            frames=trajectory.frames,
+            flow=flow_of_frames(scored).astype(jnp.float16),
+        )
+
+    return observe
+
+
+def make_predict(world_model, curriculum):
+    """``predict(params, items) -> (latents, regret, afs)``, jitted.
+
+    The world model's version of the same actions from the same context, and how wrong it is:
+    latents float ``[B, H, h, w, C]``, latent regret and AFS-EPE ``[B]``. The initial noise is
+    one and the same for every trajectory and every call: common random numbers, so that a
+    rescoring measures the change of the model and not of the noise. Rows are taken
+    ``score_batch`` at a time.
+    """
+    chunks = curriculum.horizon // world_model.chunk
+
+    @jax.jit
+    def predict(params, items):
+        def one_batch(part):
+            context = part.latents[:, : curriculum.context]
+            noise_key = jax.random.key(0)
+            dreamt = world_model.rollout(params, noise_key, context, part.actions, chunks, common_noise=True)
+            real = part.latents[:, curriculum.context : curriculum.context + curriculum.horizon]
+            frames = world_model.decode(params, dreamt)
+            last_seen = part.frames[:, curriculum.context - 1, None].astype(jnp.float32) / 255.0
+            afs = afs_of_frames(jnp.concatenate([last_seen, frames], 1), part.flow.astype(jnp.float32))
+            return dreamt, latent_regret(dreamt, real), afs
+
+        rows = items.actions.shape[0]
+        size = min(curriculum.score_batch, rows)
+        if rows % size:
+            raise ValueError(f"{rows} trajectories do not divide into batches of {size}")
+        parts = jax.tree.map(lambda x: x.reshape(rows // size, size, *x.shape[1:]), items)
+        outputs = jax.lax.map(one_batch, parts)
+        return jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), outputs)
+
+    return predict
+
+
+def make_fine_tune(world_model, optimizer, forcing, curriculum):
+    """``fine_tune(theta, frozen, buffer, passive, key, cycle) -> (theta, buffer, metrics)``, jitted.
+
+    ``updates`` steps on half passive, half PAT data in one program. ``passive`` is a ``Batch``
+    with leaves ``[updates, passive_rows, window, ...]``. A PAT row is a random window of its
+    trajectory. theta and buffer are donated.
+    """
+    update = make_update(world_model, forcing, optimizer)
+
+    def pat_batch(buffer, key, cycle):
+        draw_key, crop_key = jax.random.split(key)
+        buffer, indices = pat.sample(
+            buffer, draw_key, curriculum.pat_rows, cycle, curriculum.scoring, curriculum.priority
+        )
+        length = buffer.items.actions.shape[1]
+        starts = jax.random.randint(crop_key, (curriculum.pat_rows,), 0, length - curriculum.window + 1)
+        steps = starts[:, None] + jnp.arange(curriculum.window)
+        rows = indices[:, None]
+        return buffer, Batch(buffer.items.latents[rows, steps], buffer.items.actions[rows, steps])
+
+    def fine_tune(theta, frozen, buffer, passive, key, cycle):
+        def step(carry, batch):
+            theta, buffer = carry
+            if curriculum.pat_rows:
+                buffer, adversarial = pat_batch(buffer, jax.random.fold_in(key, theta.step), cycle)
+                batch = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch, adversarial)
+            theta, metrics = update(theta, frozen, batch, key)
+            return (theta, buffer), metrics
+
+        (theta, buffer), metrics = jax.lax.scan(step, (theta, buffer), passive)
+        return theta, buffer, jax.tree.map(jnp.mean, metrics)
+
+    return jax.jit(fine_tune, donate_argnums=(0, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The compiled parts of a cycle, made once (``make_programs``)."""
+
+    observe: Any
+    predict: Any
+    ppo: Any
+    insert: Any
+    fine_tune: Any
+    rescore: Any
+
+
+def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update):
+    """Compile-once programs of a cycle; ``ppo_update=None`` is the matched-compute control."""
+    scoring = curriculum.scoring
+    return Programs(
+        observe=make_observe(world_model, curriculum),
+        predict=make_predict(world_model, curriculum),
+        ppo=ppo_update,
+        insert=jax.jit(
+            lambda buffer, items, regret, afs, valid, cycle: pat.insert(
+                buffer, items, regret, afs, valid, cycle, scoring
+            ),
+            donate_argnums=0,
+        ),
+        fine_tune=make_fine_tune(world_model, optimizer, forcing, curriculum),
+        rescore=jax.jit(pat.rescore, donate_argnums=0),
+    )
+
+
+def init_loop(theta, phi, example_item, capacity):
+    """The state before the first cycle; ``example_item`` is one ``PATItem`` without batch axis."""
+    safe = jax.tree.map(jnp.copy, phi.params)
+    return LoopState(theta, phi, safe, pat.init(example_item, capacity), jnp.zeros((), jnp.int32))
+
+
+def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, key):
+    """One cycle of the loop.
+
+    Args:
+      programs: from ``make_programs``.
+      state: ``LoopState``; donated.
+      fixed: world-model parameters with ``"dit"`` holding only the frozen part of the DiT.
+      reference: parameters of pi_ref.
+      collect: ``f(policy_params) -> Trajectory`` with arrays ``[B, T, ...]``.
+      passive: ``Batch`` of demonstrations, leaves ``[updates, passive_rows, window, ...]``.
+      key: this cycle's key.
+
+    Returns:
+      (state, metrics): scalars as arrays, what PPO and the world model report included.
+    """
+    ppo_key, tune_key = jax.random.split(key)
+    theta, phi, safe_phi, buffer, cycle = (
+        state.theta, state.phi, state.safe_phi, state.buffer, state.cycle,
+    )  # fmt: skip
+
+    def world_model_params(theta):
+        return {**fixed, "dit": merge(theta.params, fixed["dit"])}
+
+    # tau <- collect(pi_phi, environment)
+    trajectory = collect(phi.params)
+    items = programs.observe(world_model_params(theta), trajectory)
+
+    # tau_hat <- predict(theta, tau);  raw <- latent regret, AFS-EPE
+    _, regret, afs = programs.predict(world_model_params(theta), items)
+
+    # buffer <- insert(buffer, tau, raw), whose running statistics now include tau
+    buffer = programs.insert(buffer, items, regret, afs, trajectory.valid, cycle)
+
+    # reward <- composite score(raw; buffer statistics), Delta = 0 for what is new
+    mean, std = pat.statistics(buffer, curriculum.scoring)
+    reward = composite_score(
+        regret, afs, jnp.zeros_like(regret), mean, std, curriculum.scoring.lambda_afs
+    )
+    valid = jnp.asarray(trajectory.valid, jnp.float32)
+    reward = jnp.where(valid > 0, reward, 0.0)
+
+    # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
+    metrics = {}
+    if programs.ppo is not None:
+        phi, safe_phi, metrics = programs.ppo(phi, safe_phi, reference, trajectory, reward, ppo_key, cycle)
+
+    # theta <- n steps on (1-r) passive + r PAT
+    theta, buffer, tuning = programs.fine_tune(theta, fixed["dit"], buffer, passive, tune_key, cycle)
+
+    # buffer <- rescore(buffer, theta): new regret, Delta = now - before
+    _, new_regret, new_afs = programs.predict(world_model_params(theta), buffer.items)
+    buffer = programs.rescore(buffer, new_regret, new_afs)
+
+    filled = buffer.filled.astype(jnp.float32)
+    count = jnp.maximum(filled.sum(), 1.0)
+    total = jnp.maximum(valid.sum(), 1.0)
+    metrics = {
+        **metrics,
+        "return": jnp.sum(reward * valid) / total,
+        "regret": jnp.sum(jnp.where(valid > 0, regret, 0.0)) / total,
+        "afs": jnp.sum(jnp.where(valid > 0, afs, 0.0)) / total,
+        "dropped_trajectories": jnp.sum(1.0 - valid),
+        "pat_mean_regret": jnp.sum(buffer.regret * filled) / count,
+        "pat_mean_afs": jnp.sum(buffer.afs * filled) / count,
+        "pat_mean_progress": jnp.sum(pat.progress(buffer) * filled) / count,
+        "pat_filled": filled.sum(),
+        "world_model_loss": tuning["loss"],
+    }
+    return LoopState(theta, phi, safe_phi, buffer, cycle + 1), metrics

@@ -1,0 +1,93 @@
+"""The state of a model in training, as one pytree, and the split of parameters by path."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+
+from prowl_jax.types import pytree
+
+
+@pytree
+class TrainState:
+    """Parameters in training and all that belongs to them.
+
+    Attributes:
+      params: nested dict of the parameters that are trained, and only those.
+      ema: exponential moving average of ``params``.
+      opt_state: the optimiser's.
+      step: int32 scalar, updates done.
+    """
+
+    params: Any
+    ema: Any
+    opt_state: Any
+    step: jax.Array
+
+
+def init_state(params, optimizer):
+    """A ``TrainState`` at step 0. ``params`` is copied, since the state will be donated."""
+    params = jax.tree.map(jnp.copy, params)
+    return TrainState(params, jax.tree.map(jnp.copy, params), optimizer.init(params), jnp.zeros((), jnp.int32))
+
+
+def apply_gradients(state, gradients, optimizer, ema_decay=0.0):
+    """One update; the average's decay grows with the steps, ``min(decay, (1 + n) / (10 + n))``."""
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+    ema = jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), state.ema, params)
+    return TrainState(params, ema, opt_state, state.step + 1)
+
+
+def make_optimizer(learning_rate, steps, *, warm_up=0, final=0.0, weight_decay=0.0, clip=1.0):
+    """AdamW with a linear warm-up, a cosine fall to ``final * learning_rate``, and clipping.
+
+    Args:
+      learning_rate: the highest rate. steps: length of the schedule, in updates.
+      warm_up: updates to reach it. final: share of it left at the end; 1 keeps it constant.
+      weight_decay: decoupled, on matrices only. clip: largest global norm of a gradient.
+    """
+    warm_up = min(warm_up, max(steps - 1, 0))
+    schedule = optax.warmup_cosine_decay_schedule(
+        learning_rate if warm_up == 0 else 0.0, learning_rate, warm_up, max(steps, 1), final * learning_rate
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(clip),
+        optax.adamw(
+            schedule,
+            b2=0.99,
+            weight_decay=weight_decay,
+            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+        ),
+    )
+
+
+def split_by_path(params, components):
+    """Split a nested dict in two by the names on each leaf's path.
+
+    Args:
+      params: nested dict. components: a leaf is chosen if any of these names is on its path.
+
+    Returns:
+      (chosen, rest), nested dicts; ``merge`` undoes it. ValueError if nothing is chosen.
+    """
+    flat = traverse_util.flatten_dict(params)
+    chosen = {path: leaf for path, leaf in flat.items() if set(components) & set(path)}
+    if not chosen:
+        raise ValueError(f"no parameter has any of {', '.join(components)} on its path")
+    rest = {path: leaf for path, leaf in flat.items() if path not in chosen}
+    return traverse_util.unflatten_dict(chosen), traverse_util.unflatten_dict(rest)
+
+
+def merge(chosen, rest):
+    """The nested dict that ``split_by_path`` split."""
+    flat = {**traverse_util.flatten_dict(rest), **traverse_util.flatten_dict(chosen)}
+    return traverse_util.unflatten_dict(flat)
+
+
+def count(params):
+    """Number of scalars in a tree of arrays or shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

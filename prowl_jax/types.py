@@ -1,0 +1,73 @@
+"""What flows through prowl_jax, and the legend of its dimension letters.
+
+Dimension letters, used as shape suffixes and in docstrings everywhere:
+
+  B  batch (clips, trajectories or environments)
+  T  pixel frames, which is also environment steps
+  L  latent frames (``L == T`` for an autoencoder that does not compress time)
+  K  latent frames in one chunk of diffusion forcing
+  H, W, 3   pixels, uint8 in 0..255 unless said otherwise
+  h, w, C   latent grid and its channels, normalised to mean 0 and deviation 1
+  N  tokens of one latent frame            D  model width
+  A  action factors (see ``actions.ActionSpec``)
+
+Frame t and action t: ``actions[t]`` is what was done on seeing ``frames[t]``; it leads
+from frame t to frame t+1. The last action of a clip therefore leads out of it.
+"""
+
+import dataclasses
+
+import jax
+
+
+def pytree(cls):
+    """Make ``cls`` a frozen dataclass whose fields are all pytree leaves or subtrees."""
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+@pytree
+class Clip:
+    """A recorded stretch of frames and actions, with or without a leading batch axis.
+
+    Attributes:
+      frames: uint8 ``[..., T, H, W, 3]``.
+      actions: int32 factors ``[..., T, A]``.
+    """
+
+    frames: jax.Array
+    actions: jax.Array
+
+
+@pytree
+class Batch:
+    """What one world-model step trains on.
+
+    Attributes:
+      latents: float ``[B, L, h, w, C]``, normalised.
+      actions: int32 ``[B, T, A]``.
+    """
+
+    latents: jax.Array
+    actions: jax.Array
+
+
+@pytree
+class Trajectory:
+    """What a policy did in the real environment (PROWL section 3: tau).
+
+    Attributes:
+      frames: uint8 ``[B, T, H, W, 3]``.
+      actions: int32 ``[B, T, A]``.
+      first: bool ``[B, T]``, True where an episode starts (the policy's memory is reset).
+      log_prob: float ``[B, T]``, of the actions under the policy that acted.
+      value: float ``[B, T]``, the acting policy's value estimate.
+      valid: bool ``[B]``, False where an episode ended inside the trajectory; such a
+        trajectory is neither scored, nor learned from, nor kept.
+    """
+
+    frames: jax.Array
+    actions: jax.Array
+    first: jax.Array
+    log_prob: jax.Array
+    value: jax.Array
+    valid: jax.Array

@@ -1,0 +1,297 @@
+"""The page stands alone, survives missing figures, says what is so, and its pictures are in step."""
+
+import base64
+import copy
+import html.parser
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import report, report_tables
+from experiments.report import Gallery, Reel, text_table, write_report
+
+EVALUATION = {
+    "checks": {
+        "autoencoder_psnr_db": 26.125,
+        "regret_over_repeat_last_frame": 0.91,
+        "regret_exchanged_actions_over_true": 1.12,
+        "minutes": 13.0,
+        "peak_memory_gb": None,
+    },
+    "arms": {
+        arm: {
+            "held_out/explore": {
+                "clips": 64,
+                "latent_regret": {"all": regret, "hardest_tertile": 0.9, "hardest_decile": None},
+                "psnr": {"all": psnr, "hardest_tertile": 19.0, "hardest_decile": 18.0},
+            }
+        }
+        for arm, regret, psnr in (("frozen_reference", 0.75, 21.5), ("prowl", 0.7, 20.5))
+    },
+    "comparisons": [
+        {
+            "arm": "prowl",
+            "against": "frozen_reference",
+            "set": "held_out/explore",
+            "metric": metric,
+            "subset": "all",
+            "relative": -0.03,
+            "low": -0.05,
+            "high": high,
+        }
+        for metric, high in (("latent_regret", -0.01), ("psnr", -0.01), ("afs_epe", 0.02))
+    ],
+    "baselines": {"repeat_last_frame": {"held_out/explore": 0.875}},
+    "budget": {"cycles": 12, "seconds": {"collect": 1.5}},
+}
+METRICS = [
+    {"stage": "world_model", "arm": None, "step": s, "loss": 1 / (s + 1), "x": None} for s in range(500)
+]
+METRICS += [
+    {
+        "stage": "phase2",
+        "arm": arm,
+        "step": c,
+        "kl_to_reference": 0.1 * c,
+        "camera_speed_over_reference": None,
+    }
+    for arm in ("prowl", "frozen_reference")
+    for c in range(4)
+]
+
+
+def reel(frames=6, context=2, names=("prowl",)):
+    shade = np.arange(frames, dtype=np.uint8)[:, None, None, None] * 40
+    real = np.broadcast_to(shade, (frames, 16, 16, 3)).copy()
+    actions = ["forward", "forward", "", "yaw -5.8", "yaw -5.8", "left, yaw +1.2"][:frames]
+    return Reel(real, {n: 255 - real for n in names}, context, actions, {"latent_regret": 0.5}, "A <corner>.")
+
+
+def written(tmp_path, **changes):
+    values = {
+        "title": "A run",
+        "config": {"seed": 0, "world_model": {"steps": 7, "shape": (8, 8)}},
+        "evaluation": EVALUATION,
+        "metrics": METRICS,
+        "galleries": [Gallery("Worst clips", "By regret.", [reel()])],
+        "command": "python -m x --config=y",
+    } | changes
+    path = tmp_path / "report" / "index.html"
+    write_report(path, **values)
+    assert [p.name for p in path.parent.iterdir()] == ["index.html"]
+    return path.read_text(encoding="utf-8")
+
+
+class Outline(html.parser.HTMLParser):
+    """Tags balance; headings and links are collected."""
+
+    VOID = ("meta", "img", "source", "br", "link", "path", "use")
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.headings, self.sources = [], [], []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.sources += [v for k, v in attributes if k in ("src", "srcset", "href", "xlink:href")]
+
+    def handle_startendtag(self, tag, attributes):
+        self.sources += [v for k, v in attributes if k in ("src", "srcset", "href", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+
+
+def test_the_page_stands_alone_and_is_in_order(tmp_path):
+    page = written(tmp_path)
+    outline = Outline(page)
+    assert outline.headings == [
+        "A run",
+        "Checks",
+        "Results",
+        "Training",
+        "The hunt, cycle by cycle",
+        "Worst clips",
+        "How to make this again",
+    ]
+    assert outline.sources and all(s.startswith(("data:image/webp;base64,", "#")) for s in outline.sources)
+    assert "<script" not in page and "@import" not in page
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    assert "python -m x --config=y" in page and "world_model.steps" in page
+    assert len(page) < 300_000
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        {},
+        {"checks": None, "arms": None, "comparisons": None, "baselines": None, "budget": None},
+        {"arms": {"prowl": None, "other": {"a": None, "b": {"clips": None, "psnr": None, "ssim": {}}}}},
+        {"checks": {"minutes": math.nan, "new_figure": 3}, "comparisons": [{}, {"low": 1, "high": None}]},
+        {
+            "arms": {"prowl": {"a": {"latent_regret": {"all": None}}}},
+            "baselines": {"x": None, "y": {"a": 1.0}},
+        },
+    ],
+)
+def test_missing_figures_are_dashes(tmp_path, evaluation):
+    page = written(tmp_path, evaluation=evaluation, metrics=[], galleries=[], config={})
+    Outline(page)
+    assert report_tables.MISSING in page
+    assert "None" not in page and "nan" not in page
+    assert all(len(line) <= 80 for line in text_table(evaluation).splitlines())
+
+
+def test_words_from_outside_are_escaped(tmp_path):
+    attack = "<script>alert(1)</script>"
+    evaluation = copy.deepcopy(EVALUATION)
+    evaluation["arms"][attack] = {attack: {"clips": 1, attack: {"all": 1.0}}}
+    metrics = [{"stage": "phase2", "arm": attack, "step": 0, "entropy": 1.0}]
+    gallery = Gallery(
+        attack,
+        attack,
+        [
+            Reel(
+                *[getattr(reel(), f) for f in ("real", "predicted", "context")],
+                [attack] * 6,
+                {attack: attack},
+                attack,
+            )
+        ],
+    )
+    page = written(
+        tmp_path,
+        title=attack,
+        config={attack: attack},
+        evaluation=evaluation,
+        metrics=metrics,
+        galleries=[gallery],
+    )
+    Outline(page)
+    assert attack not in page and "&lt;script&gt;" in page
+
+
+def test_checks_are_held_against_their_targets():
+    rows = {r["words"]: r for r in report_tables.check_rows(EVALUATION)}
+    met = [r["met"] for r in rows.values()]
+    assert met == [True, False, True, None, None, True, None]
+    assert rows["Autoencoder, PSNR"]["value"] == "26.12"
+    assert rows["Peak memory"]["value"] == report_tables.MISSING
+    on_target = {
+        "checks": {"autoencoder_psnr_db": 25, "minutes": 15.0, "regret_over_repeat_last_frame": 0.85}
+    }
+    assert [r["met"] for r in report_tables.check_rows(on_target)][:2] == [True, True]
+
+
+def test_comparisons_say_better_only_in_the_metrics_direction_and_off_zero():
+    readings = {r["metric"]: r["reading"] for r in report_tables.comparison_rows(EVALUATION)}
+    assert readings == {"latent regret": "better", "PSNR, dB": "worse", "AFS-EPE, px": "interval includes 0"}
+
+
+def test_the_best_arm_is_marked_by_direction_and_prowl_comes_first():
+    (table,) = report_tables.set_tables(EVALUATION)
+    assert table["columns"] == ["prowl", "frozen reference", "repeat last frame"]
+    rows = {r["key"]: r["cells"] for r in table["rows"]}
+    assert rows["latent_regret", "all"] == [("0.7000", True), ("0.7500", False), ("0.8750", False)]
+    assert [best for _, best in rows["psnr", "all"]] == [False, True, False]
+    assert [best for _, best in rows["latent_regret", "hardest_tertile"]] == [False, False, False]
+    assert ("latent_regret", "hardest_decile") not in rows
+
+
+def test_text_table():
+    lines = text_table(EVALUATION).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    (regret,) = [line for line in lines if line.startswith("- latent regret, all")]
+    assert regret.split()[4:] == ["0.7000", "0.7500", f"{report_tables.MINUS}3.0", "%"]
+    assert any("over repeating the last frame" in line and line.endswith("MISSED") for line in lines)
+
+
+def pictures(page):
+    """The moving pictures of a page, each a list of RGB arrays, and their milliseconds."""
+    for text in re.findall(r'<img src="data:image/webp;base64,([^"]*)"', page):
+        image = Image.open(io.BytesIO(base64.b64decode(text)))
+        frames, times = [], []
+        for i in range(image.n_frames):
+            image.seek(i)
+            frames.append(np.asarray(image.convert("RGB")).astype(int))
+            times.append(image.info["duration"])
+        yield frames, times
+
+
+def test_real_and_predicted_move_in_one_picture_with_the_context_marked(tmp_path):
+    page = written(tmp_path, galleries=[Gallery("g", "", [reel(6, 2, ("prowl", "frozen_reference"))])])
+    ((frames, times),) = pictures(page)
+    assert len(frames) == 6 and times[:5] == [125] * 5
+    panel = 16 * 3 + 6
+    assert frames[0].shape == (panel + 18, 3 * panel + 4, 3)
+    for t, frame in enumerate(frames):
+        centres = [frame[panel // 2, i * (panel + 2) + panel // 2].mean() for i in range(3)]
+        np.testing.assert_allclose(centres, [40 * t, 255 - 40 * t, 255 - 40 * t], atol=8)
+        border = frame[1, 10:40].mean(axis=0)
+        is_orange = border[0] - border[2] > 100
+        assert is_orange == (t < 2)
+
+
+def test_actions_are_shown_as_runs(tmp_path):
+    assert report.run_lengths(["forward", "forward", "", "yaw -5.8", "turn-left"]) == [
+        ("forward", 2),
+        ("nothing", 1),
+        (f"yaw {report_tables.MINUS}5.8", 1),
+        ("turn-left", 1),
+    ]
+    text = re.sub(r"<[^>]*>", "", written(tmp_path))
+    assert f"Actions: forward ×2 · nothing · yaw {report_tables.MINUS}5.8 ×2 · left, yaw +1.2" in text
+
+
+def test_a_reel_that_does_not_fit_together_is_refused(tmp_path):
+    good = reel()
+    for bad in (
+        Reel(good.real, {"prowl": good.real[:5]}, 2, good.actions, {}),
+        Reel(good.real.astype(np.float32), {}, 2, good.actions, {}),
+        Reel(good.real, {}, 2, good.actions[:5], {}),
+    ):
+        with pytest.raises(ValueError, match="reel"):
+            written(tmp_path, galleries=[Gallery("g", "", [bad])])
+
+
+def test_curves_show_what_there_is_and_one_line_an_arm(tmp_path):
+    page = written(tmp_path)
+    figures = re.findall(r"<figcaption>([^<]*?) ?(?:<span.*?)?</figcaption>(<svg.*?</svg>)", page, re.DOTALL)
+    assert [title for title, _ in figures] == ["World model: loss", "KL to the reference"]
+    loss, kl = (svg for _, svg in figures)
+    assert loss.count("stroke: var(--series-1)") == 1 and "var(--series-2)" not in loss
+    assert "var(--series-1)" in kl and "var(--series-2)" in kl and "var(--series-3)" not in kl
+    assert len(loss) < 20_000
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (26.125, "26.12"),
+        (0.0831234, "0.08312"),
+        (-1.5, "\N{MINUS SIGN}1.500"),
+        (13.0, "13.00"),
+        (60000, "60 000"),
+        (0.0, "0"),
+        (1.5e-7, "1.50e-07"),
+        (np.float32(2.5), "2.500"),
+        (123456.7, "123457"),
+        (None, report_tables.MISSING),
+        (math.inf, report_tables.MISSING),
+        ("words", "words"),
+    ],
+)
+def test_numbers(value, text):
+    assert report_tables.number(value) == text

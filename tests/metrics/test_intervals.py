@@ -1,0 +1,87 @@
+"""Bootstrap intervals against scipy, and their coverage."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from prowl_jax.metrics.intervals import mean_interval, paired_bootstrap
+
+
+def clips(n, seed=0, effect=-0.05):
+    """A baseline with large differences between clips, and a model that is slightly better."""
+    rng = np.random.default_rng(seed)
+    b = rng.lognormal(0.0, 0.5, n)
+    return b * (1 + effect) + rng.normal(size=n) * 0.03, b
+
+
+def relative(a, b, axis=-1):
+    return (a.mean(axis=axis) - b.mean(axis=axis)) / b.mean(axis=axis)
+
+
+def test_agrees_with_scipy():
+    a, b = clips(80)
+    ours = paired_bootstrap(a, b, resamples=8000)
+    theirs = scipy.stats.bootstrap(
+        (a, b), relative, paired=True, method="percentile", n_resamples=8000, rng=np.random.default_rng(1)
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    assert ours["relative"] == pytest.approx(relative(a, b))
+    assert ours["mean_a"] == pytest.approx(a.mean()) and ours["mean_b"] == pytest.approx(b.mean())
+    assert abs(ours["low"] - theirs.low) < 0.06 * width and abs(ours["high"] - theirs.high) < 0.06 * width
+
+
+def test_covers_the_truth_as_often_as_it_says():
+    hits = [
+        r["low"] <= -0.05 <= r["high"]
+        for r in (paired_bootstrap(*clips(60, s), seed=s, resamples=400, level=0.9) for s in range(400))
+    ]
+    assert 0.85 < np.mean(hits) < 0.94  # 4 deviations of the count are 0.06
+
+    rng = np.random.default_rng(0)
+    means = [mean_interval(rng.normal(2.0, 1.0, 60), resamples=400, level=0.9) for _ in range(400)]
+    assert 0.84 < np.mean([m["low"] <= 2.0 <= m["high"] for m in means]) < 0.95
+
+
+def test_pairing_removes_what_clips_share():
+    a, b = clips(80)
+    paired = paired_bootstrap(a, b)
+    shuffled = paired_bootstrap(a, np.random.default_rng(0).permutation(b))
+    assert paired["high"] < 0 < shuffled["high"]
+    assert paired["high"] - paired["low"] < 0.2 * (shuffled["high"] - shuffled["low"])
+
+
+def test_equal_models_give_an_interval_of_zero():
+    _, b = clips(20)
+    result = paired_bootstrap(b, b)
+    assert result["relative"] == result["low"] == result["high"] == 0.0
+
+
+def test_the_seed_decides():
+    a, b = clips(30)
+    assert paired_bootstrap(a, b, seed=3) == paired_bootstrap(a, b, seed=3)
+    assert paired_bootstrap(a, b, seed=3)["low"] != paired_bootstrap(a, b, seed=4)["low"]
+
+
+def test_a_wider_level_is_a_wider_interval():
+    a, b = clips(30)
+    narrow, wide = (paired_bootstrap(a, b, level=level) for level in (0.5, 0.99))
+    assert wide["low"] < narrow["low"] < narrow["relative"] < narrow["high"] < wide["high"]
+
+
+def test_a_baseline_of_zero_has_no_relative_difference():
+    result = paired_bootstrap([1.0, 2.0], [0.0, 0.0])
+    assert result["mean_a"] == 1.5 and np.isnan([result["relative"], result["low"], result["high"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "words"),
+    [
+        ([1.0], [1.0, 2.0], "pairs"),
+        ([], [], "shape"),
+        ([np.nan], [1.0], "finite"),
+        ([[1.0]], [[1.0]], "shape"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(a, b, words):
+    with pytest.raises(ValueError, match=words):
+        paired_bootstrap(a, b)

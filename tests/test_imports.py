@@ -1,0 +1,217 @@
+"""Imports run one way, and the package needs what it says: each rule is a row of a table."""
+
+import ast
+import configparser
+import pathlib
+import re
+from importlib import metadata
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "prowl_jax"
+
+# What each part of prowl_jax may import of prowl_jax; a package may always import itself.
+# types, actions -> diffusion, pat, rl, metrics -> models -> train -> experiments.
+# envs and data stand beside the maths and know neither it nor each other.
+BASE = {"types", "actions"}
+MATHS = {"diffusion", "pat", "rl", "metrics"}
+LAYERS = {
+    "types": set(),
+    "actions": set(),
+    "diffusion": BASE,
+    "pat": BASE,
+    "rl": BASE,
+    "metrics": BASE,
+    "envs": BASE,
+    "data": BASE,
+    "models": BASE | MATHS,
+    "train": BASE | MATHS | {"models", "envs", "data"},
+}
+
+# (files, modules they must not import, at which depth, why). "top" means an import that runs with
+# the module; "any" also forbids one inside a function.
+RULES = (
+    (
+        ("diffusion/*", "pat/*", "rl/*", "metrics/*"),
+        ("flax", "optax", "orbax"),
+        "any",
+        "the maths packages take arrays and callables",
+    ),
+    (
+        ("envs/workers.py", "envs/vizdoom.py", "envs/demonstrators.py", "actions.py"),
+        ("jax", "jaxlib", "flax", "chex", "optax"),
+        "any",
+        "environment workers start without JAX",
+    ),
+    (("**/*",), ("ml_collections", "absl"), "any", "configs and flags stop at experiments/"),
+    (("**/*",), ("experiments", "tests"), "any", "the library does not know its experiments"),
+    (
+        ("**/*",),
+        ("torch", "cv2", "minerl", "gym", "gymnasium", "craftax"),
+        "top",
+        "these are optional and slow: import them where they are used",
+    ),
+    (
+        ("**/*",),
+        ("matplotlib", "jinja2", "pytest", "hypothesis", "rlax", "skimage"),
+        "any",
+        "these belong to experiments and tests",
+    ),
+)
+
+# What prowl_jax may require of a user who only installs it.
+REQUIRED = {"jax", "flax", "optax", "orbax-checkpoint", "chex", "ml-collections", "numpy", "absl-py"}
+
+
+def imports(source, module):
+    """Every import in ``source`` as ``(dotted name, line, runs with the module)``.
+
+    Relative imports are made absolute with the dotted name ``module``; for ``from a import b``
+    both ``a`` and ``a.b`` are named, since b may be a module.
+    """
+    found = []
+
+    def walk(node, top):
+        for child in ast.iter_child_nodes(node):
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            if isinstance(child, ast.Import):
+                found.extend((alias.name, child.lineno, top) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                base = child.module or ""
+                if child.level:
+                    package = module.split(".")[: -child.level]
+                    base = ".".join([*package, base] if base else package)
+                found.append((base, child.lineno, top))
+                found.extend((f"{base}.{alias.name}", child.lineno, top) for alias in child.names)
+            walk(child, top and not inside)
+
+    walk(ast.parse(source), True)
+    return found
+
+
+def broken_layers(part, path, source):
+    """Sentences about imports in ``source`` that run against the layers; ``path`` is under prowl_jax."""
+    allowed = LAYERS[part] | {part}
+    module = "prowl_jax." + ".".join(path.with_suffix("").parts)
+    sentences = []
+    for name, line, _ in imports(source, module):
+        parts = name.split(".")
+        if parts[0] == "prowl_jax" and len(parts) > 1 and parts[1] not in allowed | {"__version__"}:
+            sentences.append(
+                f"prowl_jax/{path}:{line} imports {name}; {part} may import of prowl_jax only "
+                f"{', '.join(sorted(allowed))}"
+            )
+    return list(dict.fromkeys(sentences))
+
+
+def broken_rule(rule, path, source):
+    """Sentences about imports in ``source`` that break ``rule``."""
+    _, forbidden, depth, why = rule
+    module = "prowl_jax." + ".".join(path.with_suffix("").parts)
+    sentences = []
+    for name, line, top in imports(source, module):
+        if name.split(".")[0] in forbidden and (top or depth == "any"):
+            sentences.append(f"prowl_jax/{path}:{line} imports {name}; {why}")
+    return list(dict.fromkeys(sentences))
+
+
+def modules():
+    return sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
+
+
+def part_of(path):
+    """The layer of a file: its package, or its own name where it lies at the top."""
+    return path.parts[0].removesuffix(".py")
+
+
+def test_every_part_has_a_layer():
+    unknown = {part_of(p) for p in modules()} - set(LAYERS) - {"__init__"}
+    assert not unknown, f"give {sorted(unknown)} a row in LAYERS"
+
+
+@pytest.mark.parametrize("part", LAYERS)
+def test_imports_run_one_way(part):
+    broken = []
+    for path in modules():
+        if part_of(path) == part:
+            broken += broken_layers(part, path, (PACKAGE / path).read_text())
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{','.join(rule[0])}-not-{rule[1][0]}")
+def test_rules(rule):
+    paths = dict.fromkeys(p for glob in rule[0] for p in PACKAGE.glob(glob) if p.suffix == ".py")
+    broken = []
+    for path in paths:
+        broken += broken_rule(rule, path.relative_to(PACKAGE), path.read_text())
+    assert not broken, "\n".join(broken)
+
+
+def test_the_package_itself_imports_nothing():
+    assert imports((PACKAGE / "__init__.py").read_text(), "prowl_jax.__init__") == []
+
+
+def test_breaches_are_seen():
+    path = pathlib.Path("pat/buffer.py")
+    assert broken_layers("pat", path, "import jax\nfrom prowl_jax.train import state\n")[0].startswith(
+        "prowl_jax/pat/buffer.py:2 imports prowl_jax.train; pat may import"
+    )
+    for source in (
+        "import prowl_jax.models.dit",
+        "from prowl_jax import metrics",
+        "from ..rl import gae",
+        "def f():\n    from prowl_jax.metrics.image import psnr",
+        "if True:\n    import prowl_jax.envs.base as base",
+    ):
+        assert broken_layers("pat", path, source), source
+    for source in (
+        "from . import score",
+        "from prowl_jax.pat.score import x",
+        "from prowl_jax.types import Clip",
+    ):
+        assert not broken_layers("pat", path, source), source
+    flax, _, _, _, torch, _ = RULES
+    assert broken_rule(flax, path, "def f():\n    import flax.linen as nn")
+    assert broken_rule(torch, path, "try:\n    import torch\nexcept ImportError:\n    pass")
+    assert not broken_rule(torch, path, "def f():\n    import torch")
+
+
+def setup_cfg():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def lines(text):
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def names(requirements):
+    return {re.match(r"[\w.-]+", r)[0].lower().replace("_", "-") for r in requirements}
+
+
+def test_the_package_requires_the_allowed_and_no_more():
+    required = lines(setup_cfg()["options"]["install_requires"])
+    assert names(required) == REQUIRED
+    assert [r for r in required if r.startswith("jax")] == ["jax>=0.10,<0.13"]
+    assert all(">" in r for r in required), "every requirement has a lower bound"
+
+
+def test_requirements_files_say_what_setup_cfg_says():
+    config = setup_cfg()
+    extras = config["options.extras_require"]
+    run = lines(config["options"]["install_requires"]) + lines(extras["data"]) + lines(extras["report"])
+    assert set(lines((ROOT / "requirements.txt").read_text())) == set(run)
+    assert lines((ROOT / "requirements-dev.txt").read_text()) == [
+        "-r requirements.txt",
+        *lines(extras["dev"]),
+    ]
+
+
+def test_an_installed_package_declares_the_same():
+    try:
+        declared = metadata.requires("prowl_jax")
+    except metadata.PackageNotFoundError:
+        pytest.skip("prowl_jax is not installed, only imported from the checkout")
+    assert names(r for r in declared if "extra ==" not in r) == REQUIRED
