@@ -69,7 +69,7 @@ class Feeder:
         self._fetch, self._step = fetch, first_step
         self._slots = threading.Semaphore(prefetch)
         self._ready = queue.SimpleQueue()
-        self._closed = threading.Event()
+        self._closed, self._error = threading.Event(), None
         self._thread = threading.Thread(target=self._run, name="prowl-feeder", daemon=True)
         self._thread.start()
 
@@ -83,12 +83,13 @@ class Feeder:
         return self
 
     def __next__(self):
+        if self._error is not None:
+            raise self._error
         if self._closed.is_set():
             raise StopIteration
-        item, error = self._ready.get()
-        if error is not None:
-            self._closed.set()
-            raise error
+        item, self._error = self._ready.get()
+        if self._error is not None:
+            raise self._error
         self._slots.release()
         return item
 

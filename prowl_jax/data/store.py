@@ -214,6 +214,8 @@ class ClipStore:
             raise ValueError(f"an array's name must be an identifier, got {name!r}")
         if array.shape[:1] != (len(self),):
             raise ValueError(f"array {name!r} needs {len(self)} entries, got shape {array.shape}")
+        if np.dtype(array.dtype).kind not in "fiub":  # bfloat16 among them: a .npy forgets it
+            raise ValueError(f"array {name!r} cannot be kept as {array.dtype}; use float16 or float32")
         partial = self.path / f"{name}.npy.partial"
         out = np.lib.format.open_memmap(partial, "w+", np.dtype(array.dtype), array.shape)
         out[:] = array

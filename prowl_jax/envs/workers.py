@@ -118,17 +118,21 @@ class ProcessVectorEnv:
     def _ask(self, command, arguments):
         if not self._workers:
             raise RuntimeError("the environments are closed")
-        for worker in self._workers:
-            # A dead worker breaks the pipe here; receiving then says so in one place.
-            with contextlib.suppress(OSError):
-                worker.pipe.send((command, arguments[worker.indices[0] : worker.indices[-1] + 1]))
-        answers = [self._receive(worker, command) for worker in self._workers]
+        try:
+            for worker in self._workers:
+                # A dead worker breaks the pipe here; receiving then says so in one place.
+                with contextlib.suppress(OSError):
+                    worker.pipe.send((command, arguments[worker.indices[0] : worker.indices[-1] + 1]))
+            answers = [self._receive(worker, command) for worker in self._workers]
+        except BaseException:  # Ctrl-C among them: answers still on their way would be mixed up
+            self.close()
+            raise
         frames, done, infos = zip(*answers, strict=True)
         info = {name: np.concatenate([i[name] for i in infos]) for name in infos[0]}
         return Step(np.concatenate(frames), np.concatenate(done), info)
 
     def _receive(self, worker, command):
-        """The answer of one worker, or a RuntimeError after ending them all."""
+        """The answer of one worker, or a RuntimeError that names it."""
         note = None
         try:
             if multiprocessing.connection.wait([worker.pipe, worker.process.sentinel], self._timeout):
@@ -142,7 +146,6 @@ class ProcessVectorEnv:
         except (EOFError, OSError):
             worker.process.join(1.0)
             message = f"{worker.name} died in {command} (exit code {worker.process.exitcode})"
-        self.close()
         error = RuntimeError(message)
         if note:
             error.add_note(note)
@@ -211,7 +214,7 @@ def _quiet_start():
 
 
 def _work(pipe, make_one, indices, directory):
-    """A worker's life: make the environments, answer until told to close or the pipe ends."""
+    """A worker's life: make the environments, answer until told to close or the parent is gone."""
     # A process group of its own: Ctrl-C in the terminal does not reach the worker or what it
     # starts, and the parent can end the whole group if the worker is killed.
     os.setpgrp()
@@ -221,38 +224,56 @@ def _work(pipe, make_one, indices, directory):
         with contextlib.suppress(OSError):
             os.set_inheritable(int(fd), int(fd) <= 2)
     os.chdir(directory)
-    envs, current, answer = [], indices[0], ("ok", None)
+    seats = [_Seat(index, make_one) for index in indices]
     try:
-        try:
-            for current in indices:
-                envs.append(make_one())
-            seeds, episodes = [0] * len(envs), [0] * len(envs)
+        with contextlib.suppress(EOFError, OSError):  # of the pipe alone: the parent has gone
+            pipe.send(_answer(seats, "start", seats))
             while True:
-                pipe.send(answer)
                 command, arguments = pipe.recv()
                 if command == "close":
                     break
-                rows = []
-                for k, (current, env) in enumerate(zip(indices, envs, strict=True)):
-                    if command == "reset":
-                        seeds[k], episodes[k], done = arguments[k], 0, False
-                        frame, info = env.reset(seeds[k])
-                    else:
-                        frame, done, info = env.step(arguments[k])
-                        if done:
-                            episodes[k] += 1
-                            frame, info = env.reset(episode_seed(seeds[k], episodes[k]))
-                    rows.append((frame, done, info))
-                frames, dones, infos = zip(*rows, strict=True)
-                info = {name: np.stack([i[name] for i in infos]) for name in infos[0]}
-                answer = ("ok", (np.stack(frames), np.array(dones, bool), info))
-        except (EOFError, BrokenPipeError):
-            pass  # the parent has gone
-        except Exception as error:
-            pipe.send(("error", current, f"{type(error).__name__}: {error}", traceback.format_exc()))
+                pipe.send(_answer(seats, command, arguments))
     finally:
-        for env in envs:
+        for seat in seats:
             with contextlib.suppress(Exception):
-                env.close()
+                seat.env.close()
         os.chdir(os.path.dirname(directory))
         shutil.rmtree(directory, ignore_errors=True)
+
+
+class _Seat:
+    """One environment in a worker, with the count of its episodes."""
+
+    def __init__(self, index, make_one):
+        self.index, self.make_one, self.env, self.seed, self.episode = index, make_one, None, 0, 0
+
+    def start(self, _):
+        self.env = self.make_one()
+
+    def reset(self, seed):
+        self.seed, self.episode = seed, 0
+        frame, info = self.env.reset(seed)
+        return frame, False, info
+
+    def step(self, action):
+        frame, done, info = self.env.step(action)
+        if done:
+            self.episode += 1
+            frame, info = self.env.reset(episode_seed(self.seed, self.episode))
+        return frame, done, info
+
+
+def _answer(seats, command, arguments):
+    """Do ``command`` in every seat; what the parent is told: ("ok", result) or ("error", ...)."""
+    rows = []
+    for seat, argument in zip(seats, arguments, strict=True):
+        try:
+            rows.append(getattr(seat, command)(argument))
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())  # one line
+            return "error", seat.index, reason, traceback.format_exc()
+    if command == "start":
+        return "ok", None
+    frames, done, infos = zip(*rows, strict=True)
+    info = {name: np.stack([i[name] for i in infos]) for name in infos[0]}
+    return "ok", (np.stack(frames), np.array(done, bool), info)

@@ -42,7 +42,8 @@ def ssim(a, b):
 
     def blur(x):
         # A convolution by two banded matrices: at these sizes a matrix product is fastest.
-        return jnp.einsum("ih,...hwc,jw->...ijc", rows, x, columns, optimize="optimal")
+        # In full precision, since the variances below are small differences of large numbers.
+        return jnp.einsum("ih,...hwc,jw->...ijc", rows, x, columns, precision="highest")
 
     mean_a, mean_b = blur(a), blur(b)
     variance_a = blur(a * a) - mean_a * mean_a

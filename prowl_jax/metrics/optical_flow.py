@@ -22,6 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+# In full precision: accelerators round the factors of a float32 product to 8 or 11 bits
+# by default, which is coarser than the differences between frames.
+_matmul = functools.partial(jnp.matmul, precision="highest")
 # Squared brightness gradient at which texture and prior weigh the same: below it (flat walls,
 # 8-bit rounding) the flow of the surroundings is kept instead of solving for noise.
 _FLAT = 1e-5
@@ -70,7 +73,7 @@ def _flow(first, second, search, iterations):
 
 def _brightness(x):
     """``[n, H, W, 3]`` -> ``[H, n, W]``."""
-    return jnp.swapaxes(x.astype(jnp.float32) @ _LUMA, 0, 1)
+    return jnp.swapaxes(_matmul(x.astype(jnp.float32), _LUMA), 0, 1)
 
 
 def _match(first, second, reach):
@@ -87,7 +90,7 @@ def _match(first, second, reach):
         # Only what stays in the frame is compared, by its share of the window: at the border,
         # the part of the surroundings that is still in sight decides.
         in_rows, in_columns = _stays(height, shift[1]), _stays(width, shift[0])
-        share = jnp.outer(rows @ in_rows, columns @ in_columns)[:, None]
+        share = jnp.outer(_matmul(rows, in_rows), _matmul(columns, in_columns))[:, None]
         moved = jax.lax.dynamic_slice(padded, (down + shift[1], 0, right + shift[0]), first.shape)
         error = jnp.square(moved - first) * jnp.outer(in_rows, in_columns)[:, None]
         cost = _blur(error, _MATCH_WINDOW) / jnp.maximum(share, _LEAST_SHARE)
@@ -154,8 +157,8 @@ def _gradient(image):
 def _blur(x, sigma):
     """Gaussian mean over the first and last axis; windows are cut at the border and renormalised."""
     rows, columns = _window(x.shape[0], sigma), _window(x.shape[-1], sigma)
-    shape, x = x.shape, rows @ x.reshape(x.shape[0], -1)
-    return (x.reshape(-1, len(columns)) @ columns.T).reshape(shape)
+    shape, x = x.shape, _matmul(rows, x.reshape(x.shape[0], -1))
+    return _matmul(x.reshape(-1, len(columns)), columns.T).reshape(shape)
 
 
 @functools.lru_cache

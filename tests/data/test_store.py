@@ -1,0 +1,219 @@
+"""The clip store gives back what was put in, never crosses episodes, and refuses damage."""
+
+import json
+import os
+import tempfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prowl_jax.actions import ActionSpec, camera, choice
+from prowl_jax.data.store import ClipStore, StoreWriter
+
+SPEC = ActionSpec((choice("move", "forward", "back"), camera("yaw")))
+SHAPE = (3, 5, 3)
+
+
+def episodes_of(lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        (
+            rng.integers(0, 256, (n, *SHAPE)).astype(np.uint8),
+            np.stack([rng.integers(0, 3, n), rng.integers(0, 11, n)], -1).astype(np.int32),
+        )
+        for n in lengths
+    ]
+
+
+def write(path, episodes):
+    with StoreWriter(path, SPEC, SHAPE) as writer:
+        for frames, actions in episodes:
+            writer.add_episode(frames, actions)
+    return ClipStore.open(path)
+
+
+@pytest.fixture()
+def store(tmp_path):
+    return write(tmp_path / "clips", episodes_of([7, 1, 12, 4]))
+
+
+lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=lengths, seed=st.integers(0, 1000), clip_length=st.integers(1, 6), data=st.data())
+def test_round_trip(lengths, seed, clip_length, data):
+    episodes = episodes_of(lengths, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        store = write(os.path.join(folder, "clips"), episodes)
+        assert store.spec == SPEC and store.lengths.tolist() == lengths and len(store) == sum(lengths)
+        assert store.frames.dtype == np.uint8 and store.actions.dtype == np.int32
+        for i, (frames, actions) in enumerate(episodes):
+            np.testing.assert_array_equal(store.episode(i).frames, frames)
+            np.testing.assert_array_equal(store.episode(i).actions, actions)
+        # Every clip that lies within an episode, and no other, by brute force.
+        wanted = data.draw(st.lists(st.sampled_from(range(len(lengths))), unique=True))
+        clips = [
+            (episodes[e][0][t : t + clip_length], episodes[e][1][t : t + clip_length])
+            for e in wanted
+            for t in range(lengths[e])
+            if t + clip_length <= lengths[e]
+        ]
+        starts = store.starts(wanted, clip_length)
+        assert starts.dtype == np.int64 and len(starts) == len(clips)
+        if clips:
+            batch = store.gather(starts, clip_length)
+            np.testing.assert_array_equal(batch.frames, np.stack([f for f, _ in clips]))
+            np.testing.assert_array_equal(batch.actions, np.stack([a for _, a in clips]))
+            np.testing.assert_array_equal(store.clip(starts[0], clip_length).frames, clips[0][0])
+
+
+def test_gather_copies_and_the_maps_are_read_only(store):
+    batch = store.gather(np.array([0, 8]), 3)
+    assert type(batch.frames) is np.ndarray and batch.frames.flags.owndata
+    with pytest.raises(ValueError):
+        store.frames[0] = 0
+    with pytest.raises(ValueError):
+        store.actions[0] = 0
+
+
+@pytest.mark.parametrize("start, length", [(-1, 2), (23, 2), (0, 25)])
+def test_clips_outside_the_store_are_refused(store, start, length):
+    with pytest.raises(IndexError):
+        store.clip(start, length)
+    with pytest.raises(IndexError):
+        store.gather(np.array([start]), length)
+
+
+@given(count=st.integers(2, 30), fraction=st.floats(0, 1), seed=st.integers(0, 100))
+def test_split_is_a_partition_by_episode(count, fraction, seed):
+    store = ClipStore.__new__(ClipStore)
+    store.lengths = np.ones(count, np.int64)
+    train, held_out = store.split(fraction, seed)
+    assert sorted([*train, *held_out]) == list(range(count))
+    assert len(train) >= 1 and len(held_out) >= 1
+    assert abs(len(held_out) - fraction * count) <= 1
+    np.testing.assert_array_equal(held_out, store.split(fraction, seed)[1])
+
+
+def test_splits_of_other_seeds_differ_and_one_episode_cannot_be_split(store, tmp_path):
+    assert len({tuple(store.split(0.5, seed)[1]) for seed in range(10)}) > 1
+    one = write(tmp_path / "one", episodes_of([4]))
+    with pytest.raises(ValueError, match="at least two"):
+        one.split(0.5, 0)
+
+
+def test_added_arrays_come_back(store):
+    latents = np.random.default_rng(0).normal(size=(24, 2, 2, 4)).astype(np.float16)
+    assert not store.has_array("latents")
+    with pytest.raises(KeyError, match="latents"):
+        store.array("latents")
+    store.add_array("latents", latents)
+    again = ClipStore.open(store.path)
+    assert again.has_array("latents") and isinstance(again.array("latents"), np.memmap)
+    np.testing.assert_array_equal(again.array("latents"), latents)
+    assert again.array("latents").dtype == np.float16
+    np.testing.assert_array_equal(
+        again.gather_array("latents", [8, 0], 3), np.stack([latents[8:11], latents[:3]])
+    )
+    store.add_array("latents", latents[:, :1])  # replaces
+    assert store.array("latents").shape == (24, 1, 2, 4)
+
+
+@pytest.mark.parametrize("name, rows", [("latents", 23), ("../latents", 24), ("a b", 24)])
+def test_arrays_that_do_not_fit_are_refused(store, name, rows):
+    with pytest.raises(ValueError, match="array"):
+        store.add_array(name, np.zeros((rows, 2), np.float32))
+    assert not [n for n in os.listdir(store.path) if "npy" in n]
+
+
+def test_types_that_numpy_files_forget_are_refused(store):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    with pytest.raises(ValueError, match="bfloat16"):
+        store.add_array("latents", np.zeros((24, 2), ml_dtypes.bfloat16))
+
+
+@pytest.mark.parametrize(
+    "frames, actions",
+    [
+        (np.zeros((4, *SHAPE), np.float32), np.zeros((4, 2), np.int32)),
+        (np.zeros((4, 5, 3, 3), np.uint8), np.zeros((4, 2), np.int32)),
+        (np.zeros((4, *SHAPE), np.uint8), np.zeros((3, 2), np.int32)),
+        (np.zeros((0, *SHAPE), np.uint8), np.zeros((0, 2), np.int32)),
+        (np.zeros((4, *SHAPE), np.uint8), np.full((4, 2), 11, np.int32)),
+    ],
+)
+def test_episodes_that_do_not_fit_are_refused_and_leave_nothing(tmp_path, frames, actions):
+    with pytest.raises(ValueError), StoreWriter(tmp_path / "clips", SPEC, SHAPE) as writer:
+        writer.add_episode(frames, actions)
+    assert os.listdir(tmp_path) == []
+
+
+def test_writing_is_atomic(tmp_path):
+    path = tmp_path / "clips"
+    episodes = episodes_of([5])
+    with pytest.raises(KeyboardInterrupt), StoreWriter(path, SPEC, SHAPE) as writer:
+        writer.add_episode(*episodes[0])
+        assert not path.exists()
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "clips.partial").mkdir()  # of a writer that was killed
+    (tmp_path / "clips.partial" / "frames.bin").write_bytes(b"old")
+    write(path, episodes)
+    assert os.listdir(tmp_path) == ["clips"]
+    with pytest.raises(FileExistsError):
+        write(path, episodes)
+    with pytest.raises(ValueError, match="no episode"):
+        write(tmp_path / "empty", [])
+    assert os.listdir(tmp_path) == ["clips"]
+
+
+def edit(**changes):
+    def damage(path):
+        index = json.loads((path / "index.json").read_text())
+        (path / "index.json").write_text(json.dumps({**index, **changes}))
+
+    return damage
+
+
+def truncate(name):
+    def damage(path):
+        os.truncate(path / name, os.path.getsize(path / name) - 1)
+
+    return damage
+
+
+DAMAGE = {
+    "frames cut short": (truncate("frames.bin"), "frames.bin has 1079 bytes, the index says 1080"),
+    "actions cut short": (truncate("actions.bin"), "actions.bin has 191 bytes"),
+    "frames missing": (lambda path: (path / "frames.bin").unlink(), "frames.bin has 0 bytes"),
+    "another version": (edit(version=99), "version 99"),
+    "lengths changed": (edit(lengths=[7, 1, 12, 3]), "disagree"),
+    "a negative length": (edit(lengths=[7, 1, 20, -4]), "disagree"),
+    "lengths of another type": (edit(lengths="abc"), "damaged"),
+    "another shape": (edit(frame_shape=[3, 5]), "disagree"),
+    "a spec of fewer factors": (edit(spec=SPEC.to_json()[:1]), "disagree"),
+    "a broken spec": (edit(spec=[{"name": "move"}]), "damaged"),
+    "no JSON": (lambda path: (path / "index.json").write_text("{"), "damaged"),
+    "no object": (lambda path: (path / "index.json").write_text("[]"), "damaged"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage_is_refused_in_one_line(store, case):
+    damage, message = DAMAGE[case]
+    damage(store.path)
+    with pytest.raises(ValueError, match=message) as caught:
+        ClipStore.open(store.path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_store_of_other_actions_or_no_store_is_refused(store, tmp_path):
+    other = ActionSpec((choice("move", "forward", "back"), choice("jump", "jump")))
+    assert ClipStore.open(store.path, SPEC).spec == SPEC
+    with pytest.raises(ValueError, match="move.*yaw.*jump"):
+        ClipStore.open(store.path, other)
+    with pytest.raises(FileNotFoundError, match="no clip store"):
+        ClipStore.open(tmp_path / "nowhere")

@@ -1,0 +1,165 @@
+"""Every host environment keeps the protocol of ``envs/base.py``."""
+
+import grid_toy
+import numpy as np
+import pytest
+
+from prowl_jax.envs.base import HostEnv, Step
+from prowl_jax.envs.vizdoom import TASKS, make_vizdoom
+from prowl_jax.envs.workers import ProcessVectorEnv
+
+
+def make_toy(num_envs, workers):
+    return ProcessVectorEnv(grid_toy.Line, num_envs, workers, grid_toy.SPEC, grid_toy.FRAME_SHAPE)
+
+
+MAKERS = {"toy": make_toy}
+for _task in TASKS:
+    MAKERS[_task] = lambda num_envs, workers, task=_task: make_vizdoom(task, num_envs, workers=workers)
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def maker(request):
+    if request.param in TASKS:
+        pytest.importorskip("vizdoom")
+    return MAKERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def env(maker):
+    env = maker(3, 2)
+    yield env
+    env.close()
+
+
+def some_actions(spec, steps, num_envs, seed=0):
+    sizes = np.array(spec.sizes)
+    return np.random.default_rng(seed).integers(0, sizes, (steps, num_envs, len(sizes))).astype(np.int32)
+
+
+def roll(env, seeds, actions):
+    """Frames [T+1, N, H, W, 3], done [T+1, N] and poses [T+1, N, 3] of a reset and T steps."""
+    steps = [env.reset(seeds)] + [env.step(a) for a in actions]
+    return tuple(np.stack(x) for x in zip(*((s.frames, s.done, s.info["pose"]) for s in steps), strict=True))
+
+
+def test_shapes_and_dtypes(env):
+    assert isinstance(env, HostEnv)
+    assert env.num_envs == 3
+    for step in (env.reset(np.array([1, 2, 3])), env.step(np.tile(env.spec.null, (3, 1)))):
+        assert isinstance(step, Step)
+        assert step.frames.shape == (3, *env.frame_shape) and step.frames.dtype == np.uint8
+        assert step.done.shape == (3,) and step.done.dtype == bool and not step.done.any()
+        assert step.info["pose"].shape == (3, 3) and step.info["pose"].dtype == np.float32
+
+
+def test_same_seed_and_actions_give_the_same_frames_whatever_was_before(env):
+    actions = some_actions(env.spec, 25, 3)
+    first = roll(env, [4, 5, 6], actions)
+    roll(env, [7, 8, 9], actions[::-1])
+    for a, b in zip(first, roll(env, [4, 5, 6], actions), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_new_processes_and_another_number_of_workers_give_the_same_frames(env, maker):
+    actions = some_actions(env.spec, 25, 3)
+    other = maker(3, 1)
+    try:
+        for a, b in zip(roll(env, [4, 5, 6], actions), roll(other, [4, 5, 6], actions), strict=True):
+            np.testing.assert_array_equal(a, b)
+    finally:
+        other.close()
+
+
+def test_an_environment_depends_on_its_own_seed_alone(env):
+    actions = some_actions(env.spec, 10, 3)
+    frames, done, _ = roll(env, [4, 5, 6], actions)
+    swapped, _, _ = roll(env, [6, 5, 4], actions[:, ::-1])
+    np.testing.assert_array_equal(frames, swapped[:, ::-1])
+
+
+def test_seeds_differ(env):
+    starts = np.concatenate([env.reset(np.arange(3) + 3 * i).info["pose"] for i in range(3)])
+    assert len(np.unique(starts, axis=0)) >= 5
+
+
+def test_frames_are_copies_that_later_steps_leave_alone(env):
+    step = env.reset([1, 2, 3])
+    kept = step.frames.copy()
+    for a in some_actions(env.spec, 5, 3):
+        env.step(a)
+    np.testing.assert_array_equal(step.frames, kept)
+
+
+def test_action_t_leads_from_frame_t_to_frame_t_plus_1(env):
+    """The pose that comes with frame t+1 has turned by action t, no step earlier or later."""
+    yaw = env.spec.index("yaw")
+    actions = np.tile(env.spec.null, (6, 3, 1))
+    actions[2, :, yaw] = 0
+    actions[4, :, yaw] = 10
+    _, _, poses = roll(env, [1, 2, 3], actions)
+    turned = (np.diff(poses[..., 2], axis=0) + 180) % 360 - 180
+    expected = np.array([0, 0, 10, 0, -10, 0.0])
+    np.testing.assert_allclose(turned, np.tile(expected[:, None], (1, 3)), atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["move", "yaw"])
+@pytest.mark.parametrize("value", [-1, 99])
+def test_out_of_range_actions_name_the_factor(env, name, value):
+    env.reset([1, 2, 3])
+    actions = np.tile(env.spec.null, (3, 1))
+    actions[1, env.spec.index(name)] = value
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        env.step(actions)
+
+
+@pytest.mark.parametrize("actions", [np.zeros((2, 5), np.int32), np.zeros((3, 5)), np.zeros(5, np.int32)])
+def test_actions_of_another_shape_or_type_are_refused(env, actions):
+    env.reset([1, 2, 3])
+    with pytest.raises(ValueError, match="actions must be"):
+        env.step(actions[..., : len(env.spec.factors)])
+
+
+@pytest.mark.parametrize("seeds", [[1, 2], [1, 2, -3], [1.0, 2.0, 3.0], 1])
+def test_bad_seeds_are_refused(env, seeds):
+    with pytest.raises(ValueError, match="seeds must be"):
+        env.reset(seeds)
+
+
+def test_close_twice_and_no_step_before_reset(maker):
+    env = maker(1, 1)
+    with pytest.raises(RuntimeError, match="reset"):
+        env.step(env.spec.null[None])
+    env.close()
+    env.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        env.reset([1])
+
+
+def test_an_episode_that_ends_restarts_by_itself():
+    """On the toy's line, drawn with the walker W between the ends 0 and 15.
+
+        0 . . . W . . . 15   ->   done when it gets to 15, and the frame is another start's
+    """
+    env = make_toy(2, 2)
+    try:
+        forward = np.tile(grid_toy.SPEC.null, (2, 1))
+        forward[0, 0] = 1  # the second environment stands still
+        x = env.reset([1, 2]).info["pose"][:, 0]
+        stands = x[1]
+        starts = []
+        for _ in range(40):
+            step = env.step(forward)
+            expected = x[0] + 1
+            x = step.info["pose"][:, 0]
+            assert not step.done[1] and x[1] == stands
+            assert step.done[0] == (expected == 15)
+            if step.done[0]:
+                assert 3 <= x[0] <= 8  # the first frame of the next episode
+                starts.append(step.frames[0].max())  # the toy's colour tells the seed
+            else:
+                assert x[0] == expected
+            assert step.frames[0, 0, int(x[0])].all()
+        assert len(set(starts)) == len(starts) >= 3  # each episode from a seed of its own
+    finally:
+        env.close()

@@ -1,0 +1,157 @@
+"""Scripted demonstrators: reproducible, varied, smooth, and not stuck at walls."""
+
+import grid_toy
+import numpy as np
+import pytest
+
+from prowl_jax.envs import demonstrators
+from prowl_jax.envs.demonstrators import bearing, bright_bearing, make_demonstrator, record
+from prowl_jax.envs.vizdoom import TASKS, action_spec, make_vizdoom
+from prowl_jax.envs.workers import ProcessVectorEnv
+
+SPEC = action_spec()
+YAW = SPEC.factors[SPEC.index("yaw")].camera
+
+
+class Walker:
+    """A body on a plane that does what it is told, within a square room where there is one."""
+
+    def __init__(self, room=np.inf):
+        self.pose, self.room = np.zeros(3, np.float32), room
+
+    def do(self, action):
+        self.pose[2] = (self.pose[2] - YAW.decode(action[4])) % 360
+        heading = np.radians(self.pose[2])
+        ahead, left = (0, 1, -1)[action[0]], (0, 1, -1)[action[1]]
+        x = ahead * np.cos(heading) - left * np.sin(heading)
+        y = ahead * np.sin(heading) + left * np.cos(heading)
+        self.pose[:2] = np.clip(self.pose[:2] + 30 * np.array([x, y]), -self.room, self.room)
+
+
+def act(task, steps, seed=0, room=np.inf):
+    """Actions [T, A] and poses [T, 3] of a demonstrator in an ideal body."""
+    actor, body, poses = make_demonstrator(task, SPEC, seed), Walker(room), []
+    actions = []
+    for _ in range(steps):
+        poses.append(body.pose.copy())
+        actions.append(actor.act(body.pose, np.zeros((48, 64, 3), np.uint8)))
+        body.do(actions[-1])
+    return np.stack(actions), np.stack(poses)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_actions_are_valid_varied_and_reproducible(task):
+    actions, _ = act(task, 1500, room=400)
+    assert SPEC.check(actions).dtype == np.int32 and actions.dtype == np.int32
+    np.testing.assert_array_equal(actions, act(task, 1500, room=400)[0])
+    assert (actions != act(task, 1500, seed=1, room=400)[0]).any()
+    for name in ("move", "strafe", "yaw"):
+        values = np.bincount(actions[:, SPEC.index(name)], minlength=3)
+        assert (values > 0).all(), name  # every value occurs
+    assert actions[:, SPEC.index("attack")].any() and actions[:, SPEC.index("use")].any()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_turning_is_frequent_and_smooth(task):
+    """So that exchanged actions show in the video, and yet the next turn can be predicted."""
+    actions, _ = act(task, 3000, room=400)
+    degrees = YAW.decode(actions[:, SPEC.index("yaw")])
+    assert np.mean(degrees != 0) > 0.6
+    assert np.mean(np.abs(degrees) >= 3) > 0.4
+    assert abs(degrees.mean()) < 1.0  # no preferred side
+    assert np.corrcoef(degrees[1:], degrees[:-1])[0, 1] > 0.8
+
+
+def test_tasks_behave_differently():
+    """Explorers mostly walk, those who look around mostly do not, duellists side-step and shoot."""
+    rates = {}
+    for task in TASKS:
+        actions, _ = act(task, 3000, room=400)
+        rates[task] = {n: np.mean(actions[:, SPEC.index(n)] == 1) for n in ("move", "strafe", "attack")}
+    assert rates["explore"]["move"] > 0.5 > 0.4 > rates["look_around"]["move"]
+    assert rates["strafe_duel"]["strafe"] > 2 * rates["explore"]["strafe"]
+    assert rates["strafe_duel"]["attack"] > 5 * rates["explore"]["attack"]
+
+
+def test_a_walker_gets_away_from_walls():
+    """In a room of 800 x 800 it seldom stays in one place, and sees all four quarters."""
+    _, poses = act("explore", 3000, room=400)
+    assert (np.abs(poses[:, :2]).max(1) >= 400).mean() > 0.02  # it does meet walls
+    assert len({(x > 0, y > 0) for x, y, _ in poses}) == 4
+    windows = poses[:3000, :2].reshape(75, 40, 2)
+    assert (np.ptp(windows, axis=1).max(1) < 100).mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    "place, expected", [((10, 0), 0), ((0, -10), 90), ((0, 10), -90), ((10, -10), 45)]
+)
+def test_bearing_is_positive_to_the_right(place, expected):
+    assert bearing((0, 0, 0), place) == pytest.approx(expected)
+    assert bearing((0, 0, 350), place) == pytest.approx(expected - 10)
+
+
+def test_bright_things_are_found_and_walked_to():
+    frame = np.full((48, 64, 3), 60, np.uint8)
+    assert bright_bearing(frame) is None
+    frame[:20] = 255  # the sky is not on the ground
+    assert bright_bearing(frame) is None
+    frame[40:42, 63] = 200
+    assert bright_bearing(frame) == pytest.approx(45, abs=1)
+    frame[30, 0] = 200  # higher up is farther away
+    assert bright_bearing(frame) == pytest.approx(45, abs=1)
+    actor, turned = make_demonstrator("gather", SPEC, 3), 0.0
+    for _ in range(6):
+        turned += YAW.decode(actor.act(np.array([0, 100.0 * _, 0]), frame)[4])
+    assert turned > 5
+
+
+def test_recording_pairs_frames_with_actions_and_cuts_at_the_end(monkeypatch):
+    """On the toy's line the walker stands where the actions up to then have brought it."""
+
+    class Forward(demonstrators.Demonstrator):
+        def __init__(self, spec, seed):
+            self.seeds = []
+
+        def reset(self, seed):
+            self.seeds.append(seed)
+
+        def act(self, pose, frame=None):
+            assert frame[0, int(pose[0])].all()
+            return np.array([1, 5], np.int32)
+
+    monkeypatch.setattr(demonstrators, "make_demonstrator", lambda task, spec, seed: Forward(spec, seed))
+    env = ProcessVectorEnv(grid_toy.Line, 2, 1, grid_toy.SPEC, grid_toy.FRAME_SHAPE)
+    progress = []
+    try:
+        recorded = list(record(env, "line", 30, 3, 7, progress.append))
+    finally:
+        env.close()
+    assert len(recorded) == 3
+    for frames, actions in recorded:
+        x = frames[:, 0].any(-1).argmax(-1)
+        np.testing.assert_array_equal(x, x[0] + np.arange(len(x)))
+        assert x[-1] == 14 and len(actions) == len(frames) < 30  # one more step ends it
+        assert frames.dtype == np.uint8 and actions.dtype == np.int32
+    assert progress[-1] == sum(len(frames) for frames, _ in recorded)
+
+
+def test_recording_in_the_engine_is_reproducible_and_moves():
+    pytest.importorskip("vizdoom")
+    env = make_vizdoom("explore", 2, workers=2)
+    try:
+        first, again = (list(record(env, "explore", 120, 3, seed=5)) for _ in range(2))
+    finally:
+        env.close()
+    assert [len(frames) for frames, _ in first] == [120] * 3
+    for (frames, actions), (frames_again, actions_again) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(frames, frames_again)
+        np.testing.assert_array_equal(actions, actions_again)
+        change = np.abs(np.diff(frames.astype(int), axis=0)).mean(axis=(1, 2, 3))
+        assert np.median(change) > 3.0
+
+
+def test_unknown_tasks_and_empty_recordings_are_refused():
+    with pytest.raises(ValueError, match="there are explore"):
+        make_demonstrator("tetris", SPEC, 0)
+    with pytest.raises(ValueError, match="must be positive"):
+        next(record(None, "explore", 0, 1, 0))

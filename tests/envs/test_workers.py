@@ -1,0 +1,124 @@
+"""What workers do when things go wrong, and what they must not carry along."""
+
+import functools
+import glob
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import grid_toy
+import numpy as np
+import pytest
+
+from prowl_jax.envs.workers import ProcessVectorEnv, episode_seed
+
+
+def make(make_one, num_envs=3, workers=2, **kwargs):
+    return ProcessVectorEnv(make_one, num_envs, workers, grid_toy.SPEC, grid_toy.FRAME_SHAPE, **kwargs)
+
+
+def directories():
+    return set(glob.glob(os.path.join(tempfile.gettempdir(), "prowl-worker-*")))
+
+
+def fail(fault, **kwargs):
+    """The RuntimeError when environment 1 of 3 misbehaves, and the seconds until it came."""
+    env = make(functools.partial(grid_toy.Faulty, fault), **kwargs)
+    env.reset([1, 13, 2])
+    start = time.monotonic()
+    with pytest.raises(RuntimeError) as caught:
+        env.step(np.tile(grid_toy.SPEC.null, (3, 1)))
+    with pytest.raises(RuntimeError, match="closed"):
+        env.reset([1, 2, 3])
+    return caught.value, time.monotonic() - start
+
+
+def test_an_exception_names_the_environment_and_brings_its_traceback():
+    error, _ = fail("raise")
+    assert str(error).startswith("environment 1 failed in step: ValueError: the walls")
+    assert len(str(error).splitlines()) == 1
+    assert "grid_toy.py" in error.__notes__[0]
+
+
+def test_a_dead_worker_is_reported_at_once():
+    error, seconds = fail("die")
+    assert "environments 0..1 died in step (exit code 7)" in str(error)
+    assert seconds < 10
+
+
+def test_a_hanging_worker_is_given_up_and_ended():
+    error, seconds = fail("hang", timeout=0.5)
+    assert "environments 0..1 did not answer step in 0.5 s" in str(error)
+    assert seconds < 10
+
+
+def test_a_worker_that_cannot_start_says_why():
+    with pytest.raises(RuntimeError, match="environment 0 failed in start: OSError: no engine here"):
+        make(functools.partial(grid_toy.Faulty, "start"))
+
+
+def test_workers_import_neither_jax_nor_main_and_clean_their_directory():
+    before = directories()
+    start = time.monotonic()
+    env = make(grid_toy.Introspective)
+    step = env.reset([1, 2, 3])
+    assert time.monotonic() - start < 10  # about 0.3 s when nothing else runs
+    np.testing.assert_array_equal(step.info["pose"], [[0, 0, 1]] * 3)
+    assert len(directories() - before) == 2
+    env.close()
+    assert not directories() - before
+
+
+SCRIPT = """
+import os, sys
+import numpy as np
+import grid_toy
+from prowl_jax.envs.workers import ProcessVectorEnv
+env = ProcessVectorEnv(grid_toy.Line, 2, 2, grid_toy.SPEC, grid_toy.FRAME_SHAPE)
+env.reset([1, 2])
+print(*[w.process.pid for w in env._workers], *[w.directory for w in env._workers], flush=True)
+while sys.argv[1] == "loop":
+    env.step(np.tile(grid_toy.SPEC.null, (2, 1)))
+"""
+
+
+@pytest.mark.parametrize("how", ["exit", "interrupt", "kill"])
+def test_workers_end_with_their_parent(how, tmp_path):
+    """Whether it forgets to close, gets Ctrl-C in the terminal, or is killed outright."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, script, "exit" if how == "exit" else "loop"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    first, second, *folders = process.stdout.readline().split()
+    if how == "interrupt":
+        os.killpg(process.pid, signal.SIGINT)
+    elif how == "kill":
+        process.kill()
+    _, errors = process.communicate(timeout=20)
+    assert errors.count("Traceback") == (1 if how == "interrupt" else 0), errors
+    deadline = time.monotonic() + 10
+    alive = [f"/proc/{first}", f"/proc/{second}", *folders]
+    while any(os.path.exists(path) for path in alive):
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.05)
+
+
+def test_episode_seeds_are_distinct_and_start_with_the_given_one():
+    seeds = [episode_seed(s, e) for s in range(20) for e in range(20)]
+    assert len(set(seeds)) == len(seeds)
+    assert episode_seed(7, 0) == 7
+
+
+@pytest.mark.parametrize("counts", [(0, 1), (1, 0)])
+def test_counts_are_checked(counts):
+    with pytest.raises(ValueError, match="must be positive"):
+        make(grid_toy.Line, *counts)
