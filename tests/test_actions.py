@@ -52,8 +52,11 @@ def test_encoding_picks_a_neighbour_and_clips(axis, degrees):
     value = int(axis.encode(degrees))
     clipped = np.clip(degrees, -axis.max_degrees, axis.max_degrees)
     assert grid[max(value - 1, 0)] - 1e-9 <= clipped <= grid[min(value + 1, axis.bins - 1)] + 1e-9
+
     # Half-way is measured on the mu-law scale, where the bins are equally far apart.
-    squash = lambda x: np.sign(x) * np.log1p(axis.mu * abs(x) / axis.max_degrees)  # noqa: E731
+    def squash(x):
+        return np.sign(x) * np.log1p(axis.mu * abs(x) / axis.max_degrees)
+
     distances = np.abs([squash(g) - squash(clipped) for g in grid])
     assert distances[value] <= distances.min() + 1e-9
 

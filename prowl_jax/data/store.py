@@ -106,9 +106,7 @@ class ClipStore:
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
         total = int(self.lengths.sum())
         self.frames = np.memmap(self.path / "frames.bin", np.uint8, "r", shape=(total, *self.frame_shape))
-        self.actions = np.memmap(
-            self.path / "actions.bin", "<i4", "r", shape=(total, len(spec.factors))
-        )
+        self.actions = np.memmap(self.path / "actions.bin", "<i4", "r", shape=(total, len(spec.factors)))
 
     @classmethod
     def open(cls, path, spec: ActionSpec | None = None):

@@ -177,7 +177,10 @@ class LookAround(Demonstrator):
                 Activity(steps=2, turn=-far * self.rng.uniform(0.2, 0.8), speed=speed, attack=0.0),
             ]
         if kind < 0.7:
-            return [Activity(steps=self.steps(3, 7), turn=far / 8, move=BACK), Activity(steps=self.steps(2, 6))]
+            return [
+                Activity(steps=self.steps(3, 7), turn=far / 8, move=BACK),
+                Activity(steps=self.steps(2, 6)),
+            ]
         if kind < 0.87:
             return [Activity(steps=self.steps(3, 7), turn=far / 8, strafe=self.steps(LEFT, RIGHT))]
         return [Activity(steps=self.steps(4, 10), turn=far / 8, move=FORWARD)]
@@ -233,7 +236,7 @@ class StrafeDuel(Demonstrator):
         if kind < 0.1:  # looks for the next one
             return [Activity(steps=2, turn=self.sign() * self.rng.uniform(60, 180), speed=speed + 2)]
         move = (0, FORWARD, BACK)[self.rng.choice(3, p=(0.55, 0.3, 0.15))]
-        turn = dict(speed=speed, move=move, attack=attack, use=0.0)
+        turn = {"speed": speed, "move": move, "attack": attack, "use": 0.0}
         return [
             Activity(steps=self.steps(3, 8), turn=aim, strafe=strafe, **turn),
             Activity(steps=self.steps(2, 8), turn=-aim, strafe=LEFT + RIGHT - strafe, **turn),

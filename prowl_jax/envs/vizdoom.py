@@ -17,6 +17,7 @@ from prowl_jax.actions import ActionSpec, Camera, camera, choice
 from prowl_jax.envs.workers import ProcessVectorEnv
 
 EPISODE_START_TICS = 10  # the scenarios' scripts place the player in the first tics
+REST_TICS = 35  # sliding on from the walk before the first frame has ended after a second
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,17 +191,21 @@ class Game:
         self.game.close()
 
     def _wander(self, rng):
-        """Walk a few random legs, then face anywhere; False if that ended the episode."""
+        """Walk a few random legs, face anywhere, come to rest; False if that ended the episode."""
         legs = rng.integers(self.task.wander[0], self.task.wander[1] + 1)
-        for turn in (*rng.uniform(-120, 120, legs), None):
-            walk = 0.0 if turn is None else 1.0
-            self.game.set_action([0.0] * 6 + [rng.uniform(-180, 180) if turn is None else turn])
-            self.game.advance_action(1, False)
-            self.game.set_action([walk, 0, 0, 0, 0, walk, 0])  # with "use", which opens doors
-            self.game.advance_action(12, turn is None)
-            if self.game.is_episode_finished():
-                return False
-        return True
+        for turn in rng.uniform(-120, 120, legs):
+            self._do([0, 0, 0, 0, 0, 0, turn], 1)
+            self._do([1, 0, 0, 0, 0, 1, 0], 12)  # with "use", which opens doors
+        self._do([0, 0, 0, 0, 0, 0, rng.uniform(-180, 180)], 1)
+        self._do([0] * 7, REST_TICS - 1)
+        self._do([0] * 7, 1, see=True)
+        return not self.game.is_episode_finished()
+
+    def _do(self, buttons, tics, see=False):
+        """Press ``buttons`` for ``tics``, drawing the last frame only to ``see`` it."""
+        if not self.game.is_episode_finished():
+            self.game.set_action([float(b) for b in buttons])
+            self.game.advance_action(tics, see)
 
     def _observe(self):
         state = self.game.get_state()

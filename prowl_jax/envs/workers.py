@@ -269,7 +269,7 @@ def _answer(seats, command, arguments):
     for seat, argument in zip(seats, arguments, strict=True):
         try:
             rows.append(getattr(seat, command)(argument))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the parent raises it
             reason = " ".join(f"{type(error).__name__}: {error}".split())  # one line
             return "error", seat.index, reason, traceback.format_exc()
     if command == "start":

@@ -74,7 +74,7 @@ def test_order_holds_when_fetching_takes_uneven_time():
         return step
 
     with Feeder(fetch, 100, prefetch=3) as feeder:
-        assert [item for _, item in zip(range(30), feeder)] == list(range(100, 130))
+        assert [item for _, item in zip(range(30), feeder, strict=False)] == list(range(100, 130))
 
 
 @pytest.mark.parametrize("prefetch", [1, 2, 4])
@@ -98,8 +98,7 @@ def test_an_exception_comes_after_the_batches_before_it():
 
     got = []
     with pytest.raises(OSError, match="disk gone"), Feeder(fetch, 0) as feeder:
-        for item in feeder:
-            got.append(item)
+        got.extend(feeder)
     assert got == [0, 1, 2]
     with pytest.raises(OSError, match="disk gone"):
         next(feeder)  # it stays broken and does not hang

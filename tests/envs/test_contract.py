@@ -73,7 +73,7 @@ def test_new_processes_and_another_number_of_workers_give_the_same_frames(env, m
 
 def test_an_environment_depends_on_its_own_seed_alone(env):
     actions = some_actions(env.spec, 10, 3)
-    frames, done, _ = roll(env, [4, 5, 6], actions)
+    frames, _, _ = roll(env, [4, 5, 6], actions)
     swapped, _, _ = roll(env, [6, 5, 4], actions[:, ::-1])
     np.testing.assert_array_equal(frames, swapped[:, ::-1])
 
@@ -139,7 +139,7 @@ def test_close_twice_and_no_step_before_reset(maker):
 def test_an_episode_that_ends_restarts_by_itself():
     """On the toy's line, drawn with the walker W between the ends 0 and 15.
 
-        0 . . . W . . . 15   ->   done when it gets to 15, and the frame is another start's
+    0 . . . W . . . 15   ->   done when it gets to 15, and the frame is another start's
     """
     env = make_toy(2, 2)
     try:

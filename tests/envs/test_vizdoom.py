@@ -1,5 +1,9 @@
 """ViZDoom: turns in degrees, walking, frames that look like a place, and the area average."""
 
+import os
+import signal
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -13,8 +17,15 @@ from prowl_jax.envs.vizdoom import TASKS, AreaAverage, action_spec, make_vizdoom
 def env(request):
     pytest.importorskip("vizdoom")
     env = make_vizdoom("explore", 2, workers=1, frame_skip=request.param)
+    env.free_distance = {1: 3.0, 4: 40.0}[request.param]  # of three free steps from rest, at least
     yield env
     env.close()
+
+
+def test_an_episode_starts_at_rest(env):
+    poses = [env.reset([3, 4]).info["pose"]]
+    poses += [env.step(np.tile(env.spec.null, (2, 1))).info["pose"] for _ in range(3)]
+    np.testing.assert_allclose(np.ptp(poses, axis=0), 0, atol=1.5)
 
 
 def wrapped(degrees):
@@ -46,11 +57,11 @@ def test_walking_goes_where_the_label_says(env, factor, value, side):
         for _ in range(3):
             step = env.step(action)
         moved = step.info["pose"][:, :2] - start[:, :2]
-        free = np.hypot(*moved.T) > 3.0  # not against a wall
+        free = np.hypot(*moved.T) > env.free_distance  # not against a wall
         bearing = np.degrees(np.arctan2(moved[:, 1], moved[:, 0]))
         bearings.extend(wrapped(bearing - start[:, 2] - side)[free])
-    assert len(bearings) >= 6
-    assert np.mean(np.abs(bearings) < 5) > 0.4  # the others slide along walls
+    assert len(bearings) >= 3
+    assert np.median(np.abs(bearings)) < 10  # some slide along walls
 
 
 def test_turning_right_moves_the_picture_left(env):
@@ -85,6 +96,22 @@ def test_other_frame_sizes(size):
         assert frames.std() > 5
     finally:
         env.close()
+
+
+def test_no_engine_outlives_a_killed_worker():
+    pytest.importorskip("vizdoom")
+    env = make_vizdoom("explore", 2, workers=1)
+    env.reset([1, 2])
+    group = env._workers[0].process.pid
+    os.killpg(group, 0)  # the worker leads a group with its two engines
+    os.kill(group, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="environments 0..1 died in step"):
+        env.step(np.tile(env.spec.null, (2, 1)))
+    deadline = time.monotonic() + 10
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.05)
 
 
 def test_registry():
