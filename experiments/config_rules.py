@@ -1,10 +1,211 @@
-"""What a configuration must satisfy beyond types; every broken rule is one line, before any work."""
+"""What a configuration must satisfy beyond types; every broken rule is one line, before any work.
+
+``RULES`` are for ``command_line.validate``. This module knows no JAX, so that a mistake is
+answered at once. A rule about several values holds its peace where one of them is out of range
+by itself: that has a line of its own.
+"""
+
+import math
+
+from prowl_jax.envs.vizdoom import TASKS
+from prowl_jax.models.variants import DIT_SIZES
+
+LARGEST = 2**31 - 1  # counters on the device are int32
+# These three live in modules that import JAX; a test holds them against their originals.
+ARMS = ("frozen_reference", "prowl")
+PRIORITY_KINDS = ("rank", "softmax", "power")
+ATTENTION_KINDS = ("einsum", "xla")  # without "cudnn", which wants bfloat16: runs are in float32
+
+TRAINING_TASKS = tuple(name for name, task in TASKS.items() if not task.held_out)
 
 
-def _window_chunks(c):
-    return c.world_model.chunk >= 1 and c.world_model.window % c.world_model.chunk == 0
+
+def _keys(**groups):
+    """``_keys(env="a b")`` is ``["env.a", "env.b"]``."""
+    return [f"{group}.{name}" for group, names in groups.items() for name in names.split()]
+
+
+_COUNTS = _keys(
+    env="num_envs workers frame_skip",
+    demonstrations="episode_frames held_out_task_episodes",
+    autoencoder="channels steps batch",
+    world_model="patch chunk window steps batch sampler_steps",
+    reference="features memory hidden steps batch clip",
+    adversary="epochs minibatches",
+    phase2="cycles trajectories horizon updates batch capacity",
+    evaluation="clips horizon long_clips long_horizon resamples",
+    mesh="fsdp",
+)
+_SHARES = _keys(
+    demonstrations="held_out_fraction",
+    world_model="ema_decay clean_prefix",
+    adversary="lambda_",
+    phase2="pat_share staleness",
+)
+_POSITIVE = _keys(
+    env="max_turn_degrees",
+    autoencoder="learning_rate",
+    world_model="learning_rate shift sampler_shift",
+    reference="learning_rate",
+    adversary="learning_rate clip camera_alarm",
+    phase2="learning_rate temperature",
+)
+_NOT_NEGATIVE = _keys(
+    autoencoder="kl_weight",
+    world_model="weight_decay",
+    adversary="kl_cost value_cost entropy_cost",
+    phase2="lambda_afs",
+)
+_FINITE = _keys(adversary="final_kl_cost kl_bound", phase2="delta_scale")
+
+
+def _get(config, key):
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+def _each(keys, condition, words):
+    """One rule a key: its value satisfies ``condition``, or else ``KEY=VALUE words``."""
+    return [
+        (lambda c, key=key: condition(_get(c, key)), f"{key}={{config.{key}}} {words}") for key in keys
+    ]
+
+
+def _integers(keys, low, high=LARGEST):
+    return _each(keys, lambda v: low <= v <= high, f"is not within {low}..{high}")
+
+
+def _one_of(key, names):
+    return (lambda c: _get(c, key) in names, f"{key}={{config.{key}}} is not one of {', '.join(names)}")
+
+
+def _together(keys, condition):
+    """``condition(config)``, asked only where all ``keys`` hold numbers within 1..LARGEST."""
+    return lambda c: not all(1 <= _get(c, key) <= LARGEST for key in keys) or condition(c)
+
+
+def _whole_chunks(key):
+    return (
+        _together([key, "world_model.chunk"], lambda c: _get(c, key) % c.world_model.chunk == 0),
+        f"{key}={{config.{key}}} is not whole chunks of world_model.chunk={{config.world_model.chunk}}",
+    )
+
+
+def _frame_side(key, largest):
+    """A side of the frame: SSIM needs more than 10 pixels, the engine draws at most ``largest``."""
+    return [
+        *_integers([key], 16, largest),
+        (
+            _together([key, "world_model.patch"], lambda c: _get(c, key) % (8 * c.world_model.patch) == 0),
+            f"{key}={{config.{key}}} is not a multiple of 8 * world_model.patch={{config.world_model.patch}}",
+        ),
+    ]
+
+
+def _episode_holds(key, with_context):
+    """An episode is long enough for what ``key`` asks, after the context where ``with_context``."""
+
+    def condition(c):
+        context = c.world_model.window - c.world_model.chunk if with_context else 0
+        return c.demonstrations.episode_frames >= max(context, 0) + _get(c, key)
+
+    keys = ["demonstrations.episode_frames", "world_model.window", "world_model.chunk", key]
+    before = "the context (world_model.window - world_model.chunk) and " if with_context else ""
+    return (
+        _together(keys, condition),
+        (
+            "demonstrations.episode_frames={config.demonstrations.episode_frames} is shorter than "
+            f"{before}{key}={{config.{key}}}"
+        ),
+    )
+
+
+def _head_splits(c):
+    """3-D RoPE gives each of three axes an even part of a head."""
+    size = DIT_SIZES.get(c.world_model.size)
+    if size is None:
+        return True
+    head, rest = divmod(size["width"], size["heads"])
+    return rest == 0 and head % 2 == 0 and head >= 6
+
+
+def _file_name(name):
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 RULES = (
-    (_window_chunks, "world_model.window={config.world_model.window} is not whole chunks of world_model.chunk={config.world_model.chunk}"),
+    *_integers([*_COUNTS, "log_every", "checkpoint_every"], 1),
+    *_integers(["seed", "autoencoder.blocks", "world_model.warm_up", "phase2.warm_up"], 0),
+    *_integers(["demonstrations.episodes"], 2),
+    *_each(["mesh.data"], lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more"),
+    *_each(_SHARES, lambda v: 0 <= v <= 1, "is not a share within 0..1"),
+    *_each(_POSITIVE, lambda v: 0 < v < math.inf, "is not a number above 0"),
+    *_each(_NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "is not a number of at least 0"),
+    *_each(_FINITE, lambda v: -math.inf < v < math.inf, "is not a finite number"),
+    *_each(["name"], _file_name, "cannot be the name of a folder"),
+    *_each(
+        ["autoencoder.widths"],
+        lambda v: len(v) == 2 and all(1 <= width <= LARGEST for width in v),
+        "is not two whole numbers of at least 1",
+    ),
+    # Names
+    *_each(
+        ["arms"],
+        lambda v: set(v) <= set(ARMS) and len(set(v)) == len(v),
+        f"holds something other than {', '.join(ARMS)}, each at most once",
+    ),
+    _one_of("env.task", TRAINING_TASKS),
+    *_each(
+        ["env.held_out_tasks"],
+        lambda v: set(v) <= set(TASKS) and len(set(v)) == len(v),
+        f"holds something other than {', '.join(TASKS)}, each at most once",
+    ),
+    (
+        lambda c: c.env.task not in c.env.held_out_tasks,
+        "env.task={config.env.task} is trained on, so it cannot stand in env.held_out_tasks as well",
+    ),
+    _one_of("world_model.size", DIT_SIZES),
+    (_head_splits, "world_model.size={config.world_model.size}: its head width does not split for 3-D RoPE"),
+    _one_of("world_model.attention", ATTENTION_KINDS),
+    _one_of("phase2.priority", PRIORITY_KINDS),
+    # Shapes
+    *_frame_side("env.frame_height", 480),
+    *_frame_side("env.frame_width", 640),
+    *map(_whole_chunks, ("world_model.window", "phase2.horizon", "evaluation.horizon", "evaluation.long_horizon")),
+    (
+        _together(
+            ["world_model.window", "world_model.chunk"],
+            lambda c: c.world_model.window >= 2 * c.world_model.chunk,
+        ),
+        (
+            "world_model.window={config.world_model.window} holds fewer than 2 chunks of "
+            "world_model.chunk={config.world_model.chunk}: one of context, one to predict"
+        ),
+    ),
+    _episode_holds("world_model.window", with_context=False),
+    _episode_holds("reference.clip", with_context=False),
+    _episode_holds("evaluation.horizon", with_context=True),
+    _episode_holds("evaluation.long_horizon", with_context=True),
+    (
+        _together(
+            ["phase2.trajectories", "adversary.minibatches"],
+            lambda c: c.phase2.trajectories % c.adversary.minibatches == 0,
+        ),
+        (
+            "phase2.trajectories={config.phase2.trajectories} does not divide into "
+            "adversary.minibatches={config.adversary.minibatches}"
+        ),
+    ),
+    (
+        _together(
+            ["phase2.batch"],
+            lambda c: not 0 <= c.phase2.pat_share <= 1
+            or round(c.phase2.pat_share * c.phase2.batch) < c.phase2.batch,
+        ),
+        (
+            "phase2.pat_share={config.phase2.pat_share} leaves no row of "
+            "phase2.batch={config.phase2.batch} for the demonstrations"
+        ),
+    ),
 )

@@ -78,13 +78,14 @@ def run_arm(run, arm):
                 state, notes = checkpoints.restore(state)
             run.log.truncate(stage="phase2", arm=arm, step=first)
             for cycle in range(first, p.cycles):
-                cycle_key = jax.random.fold_in(key, cycle)
+                # Two keys: the steps of an episode fold into one, the loop splits the other.
+                collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, cycle))
                 collected = {}
 
-                def collect(params, cycle=cycle, cycle_key=cycle_key, collected=collected):
+                def collect(params, cycle=cycle, collect_key=collect_key, collected=collected):
                     seeds = np.random.SeedSequence([config.seed, cycle]).generate_state(p.trajectories)
                     collected["trajectory"], collected["warm_up"] = adversary_training.collect(
-                        env, act, policy, params, cycle_key, seeds=seeds,
+                        env, act, policy, params, collect_key, seeds=seeds,
                         length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference,
                     )  # fmt: skip
                     return collected["trajectory"]

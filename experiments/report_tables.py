@@ -36,6 +36,9 @@ METRICS = {
     "frechet": ("Fréchet distance", -1),
 }
 SUBSETS = ("all", "hardest_tertile", "hardest_decile")
+# What the terminal shows: these arms first, in columns of five letters, and these subsets.
+SHORT_NAMES = {"phase1": "ph. 1", "frozen_reference": "froz.", "prowl": "prowl"}
+TEXT_SUBSETS = ("all", "hardest_decile")
 
 
 def check_rows(evaluation):
@@ -155,7 +158,11 @@ def comparison_rows(evaluation):
 
 
 def text_table(evaluation):
-    """The checks, and PROWL beside the frozen reference, as plain text of at most 80 columns."""
+    """The checks, and one line a set for each of ``TEXT_SUBSETS``, as plain text of at most 80 columns.
+
+    Columns: latent regret of up to three arms, the paired difference of the first two of
+    ``ordered`` with its interval, and AFS-EPE of the same arms. The page has everything.
+    """
     evaluation = evaluation or {}
     lines = [f"{'Checks':<63}target"]
     for row in check_rows(evaluation):
@@ -163,25 +170,45 @@ def text_table(evaluation):
         verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
         lines.append(f"  {name:<50.50}{row['value']:>9.9}  {row['target']:<9}{verdict}".rstrip())
     arms = evaluation.get("arms") or {}
+    if not arms:
+        return "\n".join(lines)
     pair = ordered(arms)[:2]
-    differences = {row["key"]: row for row in comparison_rows(evaluation)}
-    for table in set_tables({"arms": {arm: arms[arm] for arm in pair}}):
-        widths = [max(len(name[:16]), 9) + 2 for name in table["columns"]]
-        heads = "".join(f"{name[:16]:>{width}}" for name, width in zip(table["columns"], widths, strict=True))
-        lines += ["", f"{table['name']} ({table['clips']} clips)"[:80]]
-        lines.append(f"{'':<32}{heads}" + ("  difference" if len(pair) == 2 else ""))
-        for row in table["rows"]:
-            mark = {"lower": "-", "higher": "+", "": " "}[row["better"]]
-            cells = "".join(
-                f"{cell:>{width}.10}" for (cell, _), width in zip(row["cells"], widths, strict=True)
-            )
-            found = differences.get((*pair, table["name"], *row["key"]))
-            unsure = " ~" if found and found["reading"] == "interval includes 0" else ""
-            difference = f"  {found['relative']}{unsure}" if found else ""
-            lines.append(f"{mark} {row['metric'] + ', ' + row['subset']:<30.30}{cells}{difference}")
-    if arms:
-        lines += ["", "- lower is better   + higher is better   ~ the difference's interval includes 0"]
-    return "\n".join(lines)
+    shown = [a for a in SHORT_NAMES if a in arms] + [a for a in arms if a not in SHORT_NAMES]
+    shown = shown[:3]
+    heads = "".join(f"{SHORT_NAMES.get(arm, arm):>6.5}" for arm in shown)
+    against = " vs ".join(f"{SHORT_NAMES.get(arm, arm):.5}" for arm in pair) + ", %" if len(pair) == 2 else ""
+    for subset in TEXT_SUBSETS:
+        title = "All clips" if subset == "all" else words(subset).capitalize()
+        width = 6 * len(shown)
+        lines += ["", f"{title:<20}{'latent regret':>{width}.{width}}{'':22}{'AFS-EPE, px':>{width}.{width}}"]
+        lines.append(f"{'':<20}{heads}{against:>22.21}{heads}".rstrip())
+        for name in dict.fromkeys(s for arm in arms.values() for s in arm or {}):
+            label = name.replace("frozen_reference", "frozen")
+            regret, afs = (_text_cells(arms, shown, name, m, subset) for m in ("latent_regret", "afs_epe"))
+            difference = _text_difference(evaluation, (*pair, name, "latent_regret", subset))
+            lines.append(f"{label:<20.20}{regret}{difference:>22.21}{afs}".rstrip())
+    lines += ["", "Lower is better. In brackets: 95 % interval, bootstrap over the same clips."]
+    return "\n".join(line[:80] for line in lines)
+
+
+def _text_cells(arms, shown, name, metric, subset):
+    """The figures of one set and metric, six columns an arm."""
+    cells = ""
+    for arm in shown:
+        value = (((arms[arm] or {}).get(name) or {}).get(metric) or {}).get(subset)
+        digits = max(0, 3 - len(f"{abs(value):.0f}") + 1) if finite(value) else 0
+        cells += f"{f'{value:.{digits}f}' if finite(value) else MISSING:>6.6}".replace("-", MINUS)
+    return cells
+
+
+def _text_difference(evaluation, key):
+    """``-3.0 (-5.1, -0.9)`` in per cent for the comparison called ``key``; "" where there is none."""
+    for entry in evaluation.get("comparisons") or []:
+        if tuple(entry.get(k) for k in ("arm", "against", "set", "metric", "subset")) == key:
+            figures = [entry.get(k) for k in ("relative", "low", "high")]
+            if all(map(finite, figures)):
+                return "{:+.1f} ({:+.1f}, {:+.1f})".format(*(100 * f for f in figures)).replace("-", MINUS)
+    return ""
 
 
 def number(value):

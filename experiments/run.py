@@ -3,14 +3,15 @@
     config.json  metrics.jsonl  stages.json  data/  checkpoints/  evaluation.json  report/
 """
 
+import functools
 import json
 import os
 import pathlib
-import resource
 import time
 
 from experiments.command_line import UsageError
 from experiments.logging import MetricsLog
+from experiments.memory import MemoryWatch
 
 
 class Run:
@@ -31,6 +32,7 @@ class Run:
             self.workdir.mkdir(parents=True, exist_ok=True)
             write_json(path, as_json)
         self.log = MetricsLog(self.workdir)
+        peak_memory_gb()  # starts the watch
 
     def data(self, task):
         """Where the clip store of ``task`` is."""
@@ -79,11 +81,17 @@ def write_json(path, value):
     os.replace(temporary, path)
 
 
+@functools.cache
+def _memory_watch():
+    return MemoryWatch()
+
+
 def peak_memory_gb():
-    """Peak resident memory of this process plus the largest of its children so far, in GB."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return (own + children) * 1024 / 1e9
+    """Peak resident memory of this process and all its descendants since the first ``Run``, in GB.
+
+    An upper bound, see ``MemoryWatch``.
+    """
+    return _memory_watch().peak_gb()
 
 
 def _refuse_other(path, there, asked):

@@ -52,7 +52,7 @@ def report(run):
                 list(reels(items, shown, top, more=more)),
             )
         )
-    rows = np.arange(min(REELS, config.evaluation.long_clips))
+    rows = np.arange(min(REELS, config.evaluation.clips, config.evaluation.long_clips))
     clips = sets["in_distribution"]
     swapped = jax.tree.map(lambda x: x[rows], exchange_actions(clips, context))
     shown = {"dream": (params["phase1"], None), "exchanged actions": (params["phase1"], swapped)}

@@ -35,11 +35,11 @@ def get_config(arg="full"):
 
     c.autoencoder = ml_collections.ConfigDict()
     c.autoencoder.channels = 8
-    c.autoencoder.widths = (64, 128)
-    c.autoencoder.blocks = 2
+    c.autoencoder.widths = (32, 64)
+    c.autoencoder.blocks = 1
     c.autoencoder.steps = 600
     c.autoencoder.batch = 32
-    c.autoencoder.learning_rate = 2e-3
+    c.autoencoder.learning_rate = 3e-3
     c.autoencoder.kl_weight = 1e-4
 
     c.world_model = ml_collections.ConfigDict()

@@ -17,7 +17,8 @@ from prowl_jax.envs.vizdoom import TASKS
 
 FORWARD, BACK, LEFT, RIGHT = 1, 2, 1, 2
 
-SMOOTHING = 0.5  # share of the last step's turning speed that the next one keeps
+SMOOTHING = 0.25  # share of the last step's turning speed that the next one keeps
+REST, GLANCE = 0.25, 0.25  # chance that a stroke of the hand rests, and that one that moves glances aside
 DONE_DEGREES = 6.0  # a turn with less than this left is over; the rest goes to the next one
 STUCK_STEPS, STUCK_DISTANCE = 4, 25.0  # free walking covers about 30 map units a step
 
@@ -67,6 +68,7 @@ class Demonstrator:
         self.queue, self.trail = [], collections.deque(maxlen=STUCK_STEPS)
         self.past = collections.deque(maxlen=MEMORY_STEPS)
         self.now, self.age, self.left, self.speed = Activity(), 1, 0.0, 0.0
+        self.stroke, self.aim = 0, 0.0
 
     def plan(self, pose, frame):
         """The next activities, a non-empty list."""
@@ -121,12 +123,23 @@ class Demonstrator:
         return int(self.rng.integers(least, most + 1))
 
     def _turn(self):
-        """One step of turning: smooth, towards what is left to turn; the yaw bin."""
-        # Slowing down in time (a quarter of what is left) keeps it from swinging past the aim.
-        aim = 0.25 * self.left if abs(self.left) > DONE_DEGREES else 0.0
-        target = np.clip(aim, -self.now.speed, self.now.speed)
+        """One step of turning: the yaw bin. The hand moves in strokes of a few steps, with rests.
+
+        A stroke goes towards what is left to turn, now and then the other way (a glance), and what
+        a glance undid is turned again: so where the next frame looks is not told by the last ones.
+        """
+        if self.stroke <= 0:
+            self.stroke = self.steps(1, 3)
+            purpose = np.sign(self.left) if abs(self.left) > DONE_DEGREES else self.sign()
+            if self.rng.random() < REST:
+                self.aim = 0.0
+            elif self.rng.random() < GLANCE:
+                self.aim = -purpose * self.rng.uniform(0.3, 1.0) * self.now.speed
+            else:
+                self.aim = purpose * min(self.rng.uniform(0.5, 1.2) * self.now.speed, max(3.0, abs(self.left) / 2))
+        self.stroke -= 1
         noise = self.wobble * (1.0 + abs(self.speed)) * self.rng.normal()
-        self.speed = SMOOTHING * self.speed + (1 - SMOOTHING) * target + noise
+        self.speed = SMOOTHING * self.speed + (1 - SMOOTHING) * self.aim + noise
         bin_ = int(self.camera.encode(self.speed))
         self.left -= float(self.camera.decode(bin_))
         return bin_

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+ROPE_BASE = 10000.0
 ATTENTION_KINDS = ("einsum", "xla", "cudnn")
 
 
@@ -55,7 +56,7 @@ def rope_angles(time, height, width, head_dim, start=0):
     offsets = (start, 0, 0)
     grid = (time, height, width)
     for axis, part in enumerate(rope_split(head_dim)):
-        frequency = 10000.0 ** (-jnp.arange(0, part, 2) / part)
+        frequency = ROPE_BASE ** (-jnp.arange(0, part, 2) / part)
         angle = (offsets[axis] + jnp.arange(grid[axis]))[:, None] * frequency
         shape = [1, 1, 1, part // 2]
         shape[axis] = grid[axis]

@@ -99,6 +99,7 @@ class DiT(nn.Module):
     action_frames: int = 1
     frequency_width: int = 256
     attention: str = "einsum"
+    action_modulation: bool = False
 
     @nn.compact
     def __call__(self, z, sigma, actions, memory=None):
@@ -132,10 +133,12 @@ class DiT(nn.Module):
         embedded = sinusoid(1000.0 * sigma, self.frequency_width)
         embedded = nn.Dense(self.width, name="time_embedding_1")(embedded)
         embedded = nn.Dense(self.width, name="time_embedding_2")(nn.silu(embedded))
-        modulation = nn.Dense(6 * self.width, name="time_projection")(nn.silu(embedded))
-        modulation = modulation.reshape(batch, -1, 6, self.width)
-        modulation = forcing.per_latent(modulation, self.chunk)
+        embedded = forcing.per_latent(embedded, self.chunk)
         tokens = ActionAdapter(self.action_sizes, self.width, self.action_frames, name="action_adapter")(actions)
+        if self.action_modulation:
+            embedded = embedded + tokens.mean(axis=2)
+        modulation = nn.Dense(6 * self.width, name="time_projection")(nn.silu(embedded))
+        modulation = modulation.reshape(batch, latents, 6, self.width)
 
         rope = rope_angles(latents, rows, columns, self.width // self.heads, start=past)
         mask = forcing.block_causal_mask(latents, past + latents, self.chunk)
@@ -148,7 +151,7 @@ class DiT(nn.Module):
             own.append(keys_values)
 
         table = self.param("head_modulation", nn.initializers.normal(self.width**-0.5), (2, self.width))
-        shift, scale = jnp.moveaxis(table + forcing.per_latent(embedded, self.chunk)[:, :, None], 2, 0)
+        shift, scale = jnp.moveaxis(table + embedded[:, :, None], 2, 0)
         x = modulate(_layer_norm(False)(x), shift, scale, latents)
         out = nn.Dense(
             self.patch**2 * self.channels, kernel_init=nn.initializers.zeros, name="head"

@@ -141,11 +141,13 @@ def make_predict(world_model, curriculum):
 
         rows = items.actions.shape[0]
         size = min(curriculum.score_batch, rows)
-        if rows % size:
-            raise ValueError(f"{rows} trajectories do not divide into batches of {size}")
-        parts = jax.tree.map(lambda x: x.reshape(rows // size, size, *x.shape[1:]), items)
+        # The last batch is filled up with the first rows, whose second scores are dropped.
+        chosen = jnp.arange(-(-rows // size) * size) % rows
+        if len(chosen) != rows:
+            items = jax.tree.map(lambda x: x[chosen], items)
+        parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), items)
         outputs = jax.lax.map(one_batch, parts)
-        return jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), outputs)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:rows], outputs)
 
     return predict
 
@@ -171,12 +173,14 @@ def make_fine_tune(world_model, optimizer, forcing, curriculum):
         return buffer, Batch(buffer.items.latents[rows, steps], buffer.items.actions[rows, steps])
 
     def fine_tune(theta, frozen, buffer, passive, key, cycle):
+        draw_key, noise_key = jax.random.split(key)
+
         def step(carry, batch):
             theta, buffer = carry
             if curriculum.pat_rows:
-                buffer, adversarial = pat_batch(buffer, jax.random.fold_in(key, theta.step), cycle)
+                buffer, adversarial = pat_batch(buffer, jax.random.fold_in(draw_key, theta.step), cycle)
                 batch = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch, adversarial)
-            theta, metrics = update(theta, frozen, batch, key)
+            theta, metrics = update(theta, frozen, batch, noise_key)
             return (theta, buffer), metrics
 
         (theta, buffer), metrics = jax.lax.scan(step, (theta, buffer), passive)

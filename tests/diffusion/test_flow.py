@@ -37,9 +37,7 @@ def test_sigma_broadcasts_per_latent():
 
 
 def test_four_steps_at_shift_5_are_those_of_wan():
-    np.testing.assert_allclose(
-        flow.sigma_schedule(4, 5.0), [1.0, 0.9375, 0.8333333, 0.625, 0.0], rtol=1e-6
-    )
+    np.testing.assert_allclose(flow.sigma_schedule(4, 5.0), [1.0, 0.9375, 0.8333333, 0.625, 0.0], rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=40)

@@ -29,7 +29,9 @@ def test_the_clean_part_is_a_prefix_and_never_the_whole():
     lengths = clean.sum(1)
     assert (np.sort(clean, axis=1)[:, ::-1] == clean).all(), "a clean chunk stands behind a noisy one"
     # Every length from 1 to 4 of 5 is equally likely.
-    np.testing.assert_allclose(np.bincount(lengths, minlength=6) / 4000, [0, 0.25, 0.25, 0.25, 0.25, 0], atol=0.03)
+    np.testing.assert_allclose(
+        np.bincount(lengths, minlength=6) / 4000, [0, 0.25, 0.25, 0.25, 0.25, 0], atol=0.03
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
@@ -86,7 +88,9 @@ def test_the_mask_against_brute_force(queries, keys, chunk):
 
 
 def test_per_latent_repeats_each_chunk():
-    np.testing.assert_array_equal(per_latent(jnp.array([[1, 2], [3, 4]]), 3), [[1, 1, 1, 2, 2, 2], [3, 3, 3, 4, 4, 4]])
+    np.testing.assert_array_equal(
+        per_latent(jnp.array([[1, 2], [3, 4]]), 3), [[1, 1, 1, 2, 2, 2], [3, 3, 3, 4, 4, 4]]
+    )
 
 
 @pytest.mark.parametrize("kwargs, message", [

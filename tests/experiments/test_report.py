@@ -210,12 +210,64 @@ def test_the_best_arm_is_marked_by_direction_and_prowl_comes_first():
     assert ("latent_regret", "hardest_decile") not in rows
 
 
-def test_text_table():
-    lines = text_table(EVALUATION).splitlines()
+def full_evaluation(arms=("phase1", "frozen_reference", "prowl")):
+    """Seven sets as in a real run, with figures that tell arms, sets and subsets apart."""
+    sets = ["in_distribution", "held_out/look_around", "held_out/gather", "held_out/freedoom"]
+    sets += ["buffer/frozen_reference", "buffer/prowl", "long_rollout"]
+
+    def figures(i, j, base):
+        return {s: base + i / 10 + j / 100 + k / 1000 for k, s in enumerate(report_tables.SUBSETS)}
+
+    return EVALUATION | {
+        "arms": {
+            arm: {
+                name: {"clips": 8, "latent_regret": figures(i, j, 0), "afs_epe": figures(i, j, 2)}
+                for j, name in enumerate(sets)
+            }
+            for i, arm in enumerate(arms)
+        },
+        "comparisons": [
+            {"arm": "prowl", "against": against, "set": name, "metric": metric, "subset": subset}
+            | {"relative": -0.0312 - k / 100, "low": -0.152, "high": 0.0098}
+            for against in ("phase1", "frozen_reference")
+            for name in sets
+            for metric in ("latent_regret", "afs_epe")
+            for k, subset in enumerate(report_tables.SUBSETS)
+        ],
+    }
+
+
+def test_the_terminal_shows_one_short_line_a_set():
+    lines = text_table(full_evaluation()).splitlines()
+    assert len(lines) <= 30 and all(len(line) <= 80 for line in lines)
+    everywhere, hardest = [line.split() for line in lines if line.startswith("held_out/look_around")]
+    m = report_tables.MINUS
+    assert everywhere[1:4] == ["0.010", "0.110", "0.210"] and everywhere[-3:] == ["2.010", "2.110", "2.210"]
+    assert " ".join(everywhere[4:-3]) == f"{m}3.1 ({m}15.2, +1.0)"
+    assert hardest[1:4] == ["0.012", "0.112", "0.212"] and hardest[4] == f"{m}5.1"
+    (regret,) = [line for line in lines if "over repeating the last frame" in line]
+    assert regret.endswith("MISSED")
+
+
+@pytest.mark.parametrize(
+    "arms, heads",
+    [
+        (("phase1",), "ph. 1 ph. 1"),
+        (("phase1", "prowl"), "ph. 1 prowl prowl vs ph. 1, % ph. 1 prowl"),
+        (("phase1", "frozen_reference", "prowl", "d"), "ph. 1 froz. prowl prowl vs froz., % ph. 1 froz. prowl"),
+    ],
+)
+def test_the_terminal_shows_the_arms_there_are(arms, heads):
+    lines = text_table(full_evaluation(arms)).splitlines()
     assert all(len(line) <= 80 for line in lines)
-    (regret,) = [line for line in lines if line.startswith("- latent regret, all")]
-    assert regret.split()[4:] == ["0.7000", "0.7500", f"{report_tables.MINUS}3.0", "%"]
-    assert any("over repeating the last frame" in line and line.endswith("MISSED") for line in lines)
+    assert [" ".join(line.split()) for line in lines].count(heads) == 2
+
+
+def test_the_terminal_shows_a_dash_for_a_missing_figure():
+    lines = text_table(EVALUATION).splitlines()
+    (everywhere, _) = [line.split() for line in lines if line.startswith("held_out/explore")]
+    m, dash = report_tables.MINUS, report_tables.MISSING
+    assert everywhere[1:] == ["0.750", "0.700", f"{m}3.0", f"({m}5.0,", f"{m}1.0)", dash, dash]
 
 
 def pictures(page):

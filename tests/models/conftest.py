@@ -6,14 +6,23 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def randomise():
-    """``f(params, seed=0) -> params`` with noise on every leaf, zero-initialised ones included.
+def random_params():
+    """``f(init, *arguments) -> params``: what ``init(key, *arguments)`` has, with noise on every leaf.
 
-    A fresh DiT has a zero head and answers zero to everything, which would hide any leak.
+    A fresh DiT has a zero head and answers zero to everything, which would hide any leak. Only
+    shapes are asked of ``init``, since compiling it takes longer than the tests.
     """
 
-    def randomise(params, seed=0):
+    def random_params(init, *arguments, seed=0):
         rng = np.random.default_rng(seed)
-        return jax.tree.map(lambda x: np.asarray(x + 0.3 * rng.normal(size=x.shape), np.float32), params)
 
-    return randomise
+        def fill(path, leaf):
+            noise = rng.normal(size=leaf.shape)
+            if jax.tree_util.keystr(path).endswith("['scale']"):
+                return np.float32(1.0 + 0.3 * noise)
+            return np.float32(noise / np.sqrt(np.prod(leaf.shape[:-1])) if leaf.ndim > 1 else 0.3 * noise)
+
+        shapes = jax.eval_shape(lambda key: init(key, *arguments), jax.random.key(0))
+        return jax.tree_util.tree_map_with_path(fill, shapes)
+
+    return random_params

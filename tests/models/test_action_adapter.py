@@ -1,6 +1,5 @@
 """Which latent is shown which action, and that tokens tell actions apart."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -36,14 +35,18 @@ def test_frames_that_the_stride_does_not_cut_are_refused():
 SIZES = (3, 5)
 
 
-def tokens_of(actions, frames=1):
-    adapter = ActionAdapter(SIZES, width=12, frames=frames)
-    actions = jnp.asarray(actions)
-    params = adapter.init(jax.random.key(0), actions)
-    return np.asarray(adapter.apply(params, actions)), params["params"]
+@pytest.fixture
+def tokens_of(random_params):
+    def tokens_of(actions, frames=1):
+        adapter = ActionAdapter(SIZES, width=12, frames=frames)
+        actions = jnp.asarray(actions)
+        params = random_params(adapter.init, actions)
+        return np.asarray(adapter.apply(params, actions)), params["params"]
+
+    return tokens_of
 
 
-def test_every_value_of_every_factor_has_a_token_of_its_own():
+def test_every_value_of_every_factor_has_a_token_of_its_own(tokens_of):
     """Values -1 (unknown) .. size-1 of both factors: 4 + 6 tokens, all different."""
     actions = [[[[min(v, 2), v]] for v in range(-1, 5)]]
     tokens, params = tokens_of(actions)
@@ -53,14 +56,14 @@ def test_every_value_of_every_factor_has_a_token_of_its_own():
     assert (distances[~np.eye(10, dtype=bool)] > 1e-3).all()
 
 
-def test_a_factor_changes_its_own_token_only():
+def test_a_factor_changes_its_own_token_only(tokens_of):
     tokens, _ = tokens_of([[[[0, 1]], [[2, 1]], [[0, 3]]]])
     base, move, turn = tokens[0]
     assert (move[1] == base[1]).all() and (move[0] != base[0]).any()
     assert (turn[0] == base[0]).all() and (turn[1] != base[1]).any()
 
 
-def test_with_several_frames_a_latent_the_order_of_actions_counts():
+def test_with_several_frames_a_latent_the_order_of_actions_counts(tokens_of):
     tokens, params = tokens_of([[[[1, 1], [2, 2]], [[2, 2], [1, 1]]]], frames=2)
     assert tokens.shape == (1, 2, 4, 12) and params["frame"].shape == (2, 1, 12)
     # Frames come one after the other, each with all its factors.
@@ -68,7 +71,7 @@ def test_with_several_frames_a_latent_the_order_of_actions_counts():
     assert (np.abs(first[0] - second[1]) > 1e-3).any(), "the same action at another place looks the same"
 
 
-def test_other_numbers_of_frames_or_factors_are_refused():
+def test_other_numbers_of_frames_or_factors_are_refused(tokens_of):
     with pytest.raises(AssertionError):
         tokens_of(np.zeros((1, 2, 2, 2), int), frames=1)
     with pytest.raises(AssertionError):

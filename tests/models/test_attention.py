@@ -1,12 +1,17 @@
 """Attention against a plain softmax, and rotary positions by their defining property."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from prowl_jax.diffusion.forcing import block_causal_mask
-from prowl_jax.models.attention import QKVAttention, apply_rope, attend, rope_angles, rope_split
+from prowl_jax.models.attention import (
+    QKVAttention,
+    apply_rope,
+    attend,
+    rope_angles,
+    rope_split,
+)
 
 rng = np.random.default_rng(0)
 
@@ -135,12 +140,15 @@ def test_halves_are_interleaved_pairs_after_a_permutation():
     np.testing.assert_allclose(rotated(x[:, permutation]), interleaved[:, permutation], atol=1e-5)
 
 
-def test_queries_and_keys_are_normed_over_all_heads_together():
+def test_queries_and_keys_are_normed_over_all_heads_together(random_params):
     module = QKVAttention(width=12, heads=2)
     x = jnp.asarray(normal(2, 3, 12))
-    params = module.init(
-        jax.random.key(0), x, method=lambda m, x: m.combine(m.project_query(x), *m.project_key_value(x))
-    )
+
+    def init(key, x):
+        return module.init(key, x, method=lambda m, x: m.combine(m.project_query(x), *m.project_key_value(x)))
+
+    params = random_params(init, x)
+    params["params"]["norm_q"]["scale"][:] = params["params"]["norm_k"]["scale"][:] = 1.0
     query = np.asarray(module.apply(params, x, method="project_query"))
     key, value = module.apply(params, x, method="project_key_value")
     assert query.shape == key.shape == value.shape == (2, 3, 2, 6)

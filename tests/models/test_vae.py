@@ -30,8 +30,8 @@ FRAMES = np.random.default_rng(0).uniform(-1, 1, (2, 16, 24, 3)).astype(np.float
 
 
 @pytest.fixture(scope="module")
-def params():
-    return jax.jit(NETWORK.init)(jax.random.key(0), FRAMES, jnp.zeros((2, 2, 3, 3)))["params"]
+def params(random_params):
+    return random_params(NETWORK.init, FRAMES, jnp.zeros((2, 2, 3, 3)))["params"]
 
 
 def run(params, *arguments, method):

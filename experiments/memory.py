@@ -1,0 +1,58 @@
+"""How much memory a run takes: this process and all its descendants, sampled while they work."""
+
+import threading
+import time
+
+import psutil
+
+NEWBORN_SECONDS = 0.5
+
+
+class MemoryWatch:
+    """Keeps the largest sum of resident memory seen so far, looking every ``interval`` seconds.
+
+    The sum is an upper bound at every look: pages that processes share, such as the engine's
+    program and maps, count once for each, and so do the pages of memory-mapped files. What comes
+    and goes between two looks is missed, and a child counts from its second look on, half a
+    second after the first: until it has become its own program, it shows its parent's memory as
+    its own. (``ru_maxrss`` of ended children would not do for the same reason.)
+
+    The thread is a daemon and ends with ``close``, or with the process.
+    """
+
+    def __init__(self, interval=1.0):
+        self._process = psutil.Process()
+        self._lock = threading.Lock()
+        self._first_seen = {}
+        self._peak = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(interval,), name="memory-watch", daemon=True)
+        self._thread.start()
+
+    def peak_gb(self):
+        """The peak so far in GB (1e9 bytes), this moment included."""
+        return self._look() / 1e9
+
+    def close(self):
+        """Stop looking; the peak stays. Safe to call twice."""
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self, interval):
+        while not self._closed.wait(interval):
+            self._look()
+
+    def _look(self):
+        """Look once; returns the peak so far in bytes."""
+        with self._lock:
+            now, total = time.monotonic(), self._process.memory_info().rss
+            children = self._process.children(recursive=True)
+            self._first_seen = {child: self._first_seen.get(child, now) for child in children}
+            for child, since in self._first_seen.items():
+                if now - since >= NEWBORN_SECONDS:
+                    try:
+                        total += child.memory_info().rss
+                    except psutil.Error:  # it has ended meanwhile
+                        continue
+            self._peak = max(self._peak, total)
+            return self._peak

@@ -1,0 +1,69 @@
+"""The watch sees this process and its children, also those of children, and what is gone again."""
+
+import gc
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from experiments.memory import MemoryWatch
+
+MB = 1e-3  # GB
+
+HOLD = "import sys; block = bytearray({size}); print('held', flush=True); sys.stdin.read()"
+NESTED = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLD!r}.format(size={{size}})])"
+
+
+@pytest.fixture
+def watch():
+    watch = MemoryWatch(interval=0.02)
+    yield watch
+    watch.close()
+
+
+@pytest.mark.parametrize("program", [HOLD, NESTED], ids=["child", "child of a child"])
+def test_children_count_while_they_live_and_the_peak_stays(watch, program):
+    gc.collect()
+    before = psutil.Process().memory_info().rss / 1e9
+    child = subprocess.Popen(
+        [sys.executable, "-c", program.format(size=100_000_000)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout.readline() == b"held\n"
+    deadline = time.monotonic() + 10  # the thread looks by itself, nobody asks here
+    while watch._peak / 1e9 < before + 90 * MB and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert 90 * MB < watch._peak / 1e9 - before < 250 * MB
+    child.stdin.close()
+    child.wait()
+    child.stdout.close()
+    assert watch.peak_gb() > before + 90 * MB
+
+
+def test_own_memory_counts_at_the_moment_of_asking():
+    watch = MemoryWatch(interval=1000.0)
+    before = watch.peak_gb()
+    block = bytearray(80_000_000)
+    with_block = watch.peak_gb()
+    del block
+    assert 60 * MB < with_block - before < 200 * MB
+    assert watch.peak_gb() == pytest.approx(with_block, abs=10 * MB)
+    start = time.monotonic()
+    watch.close()
+    watch.close()
+    assert time.monotonic() - start < 5
+
+
+def test_a_new_child_is_not_taken_for_a_copy_of_this_process():
+    """Between fork and exec a child seems to hold all that its parent holds."""
+    block = bytearray(300_000_000)
+    watch = MemoryWatch(interval=0.001)
+    held = watch.peak_gb()
+    for _ in range(20):
+        subprocess.run([sys.executable, "-S", "-c", "pass"], check=True)
+    assert watch.peak_gb() < held + 150 * MB
+    watch.close()
+    del block

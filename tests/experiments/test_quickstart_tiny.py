@@ -1,0 +1,212 @@
+"""The quick start from end to end at its smallest: one run, shared by all tests here.
+
+It is also run in parts a second time, interrupted, and must come to the same bits.
+"""
+
+import contextlib
+import io
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+pytest.importorskip("vizdoom")
+
+from experiments import phase2, pipeline, stages, training_loop
+from experiments.command_line import UsageError
+from experiments.configs.quickstart import get_config
+from experiments.logging import read_metrics
+from experiments.run import Run
+from prowl_jax.train.checkpoint import Checkpoints
+
+ARMS = ("phase1", "frozen_reference", "prowl")
+STAGES = (
+    "demonstrations", "autoencoder", "world_model", "reference", "phase2/frozen_reference",
+    "phase2/prowl", "evaluation", "report",
+)  # fmt: skip
+
+
+def run_all(workdir, config=None):
+    """What the pipeline returned and what it printed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        evaluation = pipeline.run_all(config or get_config("tiny"), workdir)
+    return evaluation, out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The workdir of a whole run, and what it printed."""
+    workdir = tmp_path_factory.mktemp("quickstart") / "tiny"
+    _, out = run_all(workdir)
+    return workdir, out
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def test_the_run_directory_holds_everything(done):
+    workdir, out = done
+    assert {p.name for p in workdir.iterdir()} == {
+        "config.json", "metrics.jsonl", "stages.json", "data", "checkpoints", "evaluation.json", "report",
+    }  # fmt: skip
+    assert read_json(workdir / "config.json") == json.loads(get_config("tiny").to_json())
+    assert tuple(read_json(workdir / "stages.json")) == STAGES
+    assert {p.name for p in (workdir / "checkpoints").iterdir()} == {
+        "autoencoder",
+        "world_model",
+        "behaviour",
+        "phase2",
+    }
+    page = (workdir / "report" / "index.html").read_text()
+    assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>") and "PROWL" in page
+    assert f"run directory: {workdir}" in out and f"report: {workdir / 'report' / 'index.html'}" in out
+
+
+def test_the_evaluation_opens_with_its_checks(done):
+    evaluation = read_json(done[0] / "evaluation.json")
+    assert next(iter(evaluation)) == "checks"
+    assert list(evaluation["checks"]) == [
+        "autoencoder_psnr_db",
+        "regret_over_repeat_last_frame",
+        "regret_exchanged_actions_over_true",
+        "minutes",
+        "peak_memory_gb",
+        "kl_to_reference_last_cycle",
+        "camera_speed_over_reference",
+    ]
+    assert all(np.isfinite(value) and value >= 0 for value in evaluation["checks"].values())
+    seconds = sum(s["seconds"] for name, s in read_json(done[0] / "stages.json").items() if name != "report")
+    np.testing.assert_allclose(60 * evaluation["checks"]["minutes"], seconds, atol=3)
+
+
+def test_every_arm_is_measured_on_every_set(done):
+    evaluation, config = read_json(done[0] / "evaluation.json"), get_config("tiny")
+    held_out = [f"held_out/{task}" for task in config.env.held_out_tasks]
+    buffers = [f"buffer/{arm}" for arm in config.arms]
+    sets = {"in_distribution", *held_out, *buffers, "long_rollout"}
+    assert tuple(evaluation["arms"]) == ARMS
+    for arm in ARMS:
+        assert evaluation["arms"][arm].keys() == sets == evaluation["baselines"]["repeat_last_frame"].keys()
+        for name, table in evaluation["arms"][arm].items():
+            clips = {"long_rollout": config.evaluation.long_clips}.get(name, config.evaluation.clips)
+            assert (
+                0 < table["clips"] <= config.phase2.capacity if name in buffers else table["clips"] == clips
+            )
+            for metric in ("latent_regret", "afs_epe", "psnr", "ssim"):
+                assert table[metric].keys() == {"all", "hardest_tertile", "hardest_decile"}
+                assert np.isfinite(list(table[metric].values())).all()
+    # The hardest clips are those on which phase 1 was most wrong.
+    regret = evaluation["arms"]["phase1"]["in_distribution"]["latent_regret"]
+    assert regret["hardest_decile"] >= regret["hardest_tertile"] >= regret["all"]
+    pairs = {(c["arm"], c["against"]) for c in evaluation["comparisons"]}
+    assert pairs == {("frozen_reference", "phase1"), ("prowl", "phase1"), ("prowl", "frozen_reference")}
+    assert len(evaluation["comparisons"]) == len(pairs) * len(sets) * 4 * 3
+
+
+def test_both_arms_had_the_same_budget_and_one_policy_rested(done):
+    evaluation, config = read_json(done[0] / "evaluation.json"), get_config("tiny")
+    frozen, prowl = (evaluation["budget"][arm] for arm in config.arms)
+    for name in ("world_model_updates", "environment_steps"):
+        assert frozen[name] == prowl[name] > 0
+    rows = [r for r in read_metrics(done[0]) if r["stage"] == "phase2"]
+    assert [(r["arm"], r["step"]) for r in rows] == [(a, c) for a in config.arms for c in (1, 2)]
+    # Until the first update both do and measure the same.
+    assert rows[0]["regret"] == rows[2]["regret"] and rows[0]["camera_speed"] == rows[2]["camera_speed"]
+    assert "kl_to_reference" not in rows[0] and rows[3]["kl_to_reference"] > 0
+
+
+def files_of(workdir):
+    return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in workdir.rglob("*") if p.is_file()}
+
+
+def test_a_second_call_does_no_work(done):
+    workdir, first_out = done
+    before = files_of(workdir)
+    evaluation, out = run_all(workdir)
+    assert files_of(workdir) == before
+    for stage in STAGES:
+        assert f"{stage}: done before (" in out and f"{stage}: done before" not in first_out
+    assert evaluation == read_json(workdir / "evaluation.json")
+
+
+def test_another_configuration_in_the_same_place_is_refused(done):
+    workdir, before = done[0], files_of(done[0])
+    other = get_config("tiny")
+    other.world_model.steps, other.phase2.cycles = 13, 3
+    with pytest.raises(UsageError) as error:
+        run_all(workdir, other)
+    message = str(error.value)
+    assert "\n" not in message and "choose another --workdir" in message
+    assert "phase2.cycles=2, asked was 3 (and 1 more keys)" in message
+    assert files_of(workdir) == before
+
+
+def copy_without(workdir, target, *names):
+    """A run directory as it stood before the stages ``names``."""
+    shutil.copytree(workdir, target)
+    left = {name: s for name, s in read_json(target / "stages.json").items() if name not in names}
+    (target / "stages.json").write_text(json.dumps(left))
+    for name in names:
+        shutil.rmtree(target / "checkpoints" / name)
+    rows = [r for r in read_metrics(target) if "/".join(filter(None, (r["stage"], r["arm"]))) not in names]
+    (target / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return Run(target, get_config("tiny"))
+
+
+def interrupt(monkeypatch, module, name, call):
+    """Let ``module.name`` be interrupted when it is called for the ``call``-th time."""
+    original, calls = getattr(module, name), []
+
+    def interrupted(*arguments, **kwargs):
+        calls.append(None)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return original(*arguments, **kwargs)
+
+    monkeypatch.setattr(module, name, interrupted)
+
+
+def rows_of(workdir, stage, arm=None):
+    return [r for r in read_metrics(workdir) if (r["stage"], r["arm"]) == (stage, arm)]
+
+
+def test_an_interrupted_training_goes_on_to_the_same_parameters(done, tmp_path, monkeypatch):
+    """Checkpoints stand at steps 5, 10 and 12; the interrupt comes in step 8."""
+    whole = Run(done[0], get_config("tiny"))
+    run = copy_without(whole.workdir, tmp_path / "broken", "world_model")
+    interrupt(monkeypatch, training_loop, "place_batch", 8)
+    with pytest.raises(KeyboardInterrupt):
+        run.run_stage("world_model", stages.world_model)
+    monkeypatch.undo()
+    assert "world_model" not in run.stages()
+    with Checkpoints(run.checkpoints("world_model")) as checkpoints:
+        assert checkpoints.latest() == 5
+    spent = float((run.workdir / ".spent_world_model").read_text())
+    assert run.run_stage("world_model", stages.world_model)["seconds"] > spent > 0
+    assert not (run.workdir / ".spent_world_model").exists()
+    ours, theirs = stages.load_world_model(run), stages.load_world_model(whole)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert rows_of(run.workdir, "world_model") == rows_of(whole.workdir, "world_model")
+
+
+def test_an_interrupted_loop_goes_on_to_the_same_state(done, tmp_path, monkeypatch):
+    """Policy, buffer and world model: the second of two cycles is interrupted and done again."""
+    whole = Run(done[0], get_config("tiny"))
+    run = copy_without(whole.workdir, tmp_path / "broken", "phase2/prowl")
+    interrupt(monkeypatch, phase2.loop, "run_cycle", 2)
+    with pytest.raises(KeyboardInterrupt):
+        phase2.run_arm(run, "prowl")
+    monkeypatch.undo()
+    assert len(rows_of(run.workdir, "phase2", "prowl")) == 1
+    phase2.run_arm(run, "prowl")
+    (ours, our_buffer), (theirs, their_buffer) = (
+        phase2.load_arm(run, "prowl"),
+        phase2.load_arm(whole, "prowl"),
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    jax.tree.map(np.testing.assert_array_equal, our_buffer, their_buffer)
+    assert rows_of(run.workdir, "phase2", "prowl") == rows_of(whole.workdir, "phase2", "prowl")

@@ -1,0 +1,80 @@
+"""What the README and docs/choices.md say can be done, can be done."""
+
+import contextlib
+import io
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from experiments import command_line, config_rules
+from experiments.configs.quickstart import get_config
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHOICES = (ROOT / "docs" / "choices.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for name, text in fenced if name == language]
+
+
+def test_the_code_runs_and_prints_what_it_says():
+    (code,) = blocks("python")
+    assert len([line for line in code.splitlines() if line]) <= 12
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102
+    said = re.search(r"# (kept \[.*?\])", code)[1]
+    assert printed.getvalue().startswith(said)
+    drawn = re.search(r"drawn \[(.*)\]", printed.getvalue())[1].split()
+    assert len(drawn) == 3 and set(drawn) <= {"1", "4", "6", "7"}
+
+
+RUNS = re.findall(r"python -m experiments\.prowl_main (.*)", "".join(blocks("bash")))
+
+
+@pytest.mark.parametrize("arguments", RUNS)
+def test_the_commands_are_understood(arguments, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    arguments = shlex.split(arguments)
+    if "--help" in arguments:
+        with pytest.raises(SystemExit) as exit:
+            command_line.parse(arguments, program="p")
+        assert exit.value.code == 0
+        return
+    config, workdir = command_line.parse(arguments, program="p")
+    command_line.validate(config, config_rules.RULES)
+    assert workdir is None or not workdir.is_absolute()
+
+
+def test_the_tree_is_there():
+    (tree,) = [block for block in blocks("") if "curriculum.py" in block]
+    named = [line.split()[0] for line in tree.splitlines()]
+    assert all((ROOT / name).exists() for name in named)
+    parts = {p.name for p in (ROOT / "prowl_jax").iterdir() if not p.name.startswith("__")}
+    assert {pathlib.Path(name).name for name in named if name.startswith("prowl_jax/")} == parts
+
+
+def test_files_and_links_are_there():
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)\)", README)
+    paths = re.findall(r"`((?:prowl_jax|experiments|notebooks|docs)/[\w./-]+)`", README + CHOICES)
+    for name in [*links, *paths]:
+        assert name.startswith("https://") or (ROOT / name).exists(), name
+
+
+def test_the_choices_name_keys_that_exist():
+    config = get_config()
+    keys = re.findall(r"`((?:[a-z]\w*\.)+[a-z_]\w*)`", CHOICES)
+    keys = [key for key in keys if not key.endswith(".py")]
+    assert len(keys) > 30
+    for key in keys:
+        value = config
+        for part in key.split("."):
+            assert part in value, f"docs/choices.md names {key}, which the configuration does not have"
+            value = value[part]
+    for row in CHOICES.splitlines():
+        if row.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", row)) == 5, row
