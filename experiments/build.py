@@ -55,6 +55,8 @@ def make_world_model(config):
         patch=w.patch,
         chunk=w.chunk,
         attention=w.attention,
+        action_modulation=w.action_modulation,
+        rope_base=w.rope_base,
         **dit_size(w.size),
     )
     return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift)

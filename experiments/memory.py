@@ -1,11 +1,28 @@
-"""How much memory a run takes: this process and all its descendants, sampled while they work."""
+"""How much memory a run takes, and keeping what was freed for the next step."""
 
+import ctypes
 import threading
 import time
 
 import psutil
 
 NEWBORN_SECONDS = 0.5
+
+
+def keep_freed_memory():
+    """Ask glibc to keep freed memory for the next allocation instead of returning it to the system.
+
+    A training step on a CPU allocates the same large arrays again and again; by default every one
+    is mapped and zeroed anew, a quarter of the time of a small step. Call it before JAX starts its
+    threads. Returns whether it took effect; without glibc nothing happens.
+    """
+    arena_max, mmap_max, top_pad, trim_threshold = -8, -4, -2, -1  # from malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    settings = ((arena_max, 1), (mmap_max, 0), (top_pad, 2**28), (trim_threshold, 2**31 - 1))
+    return all(mallopt(name, value) for name, value in settings)
 
 
 class MemoryWatch:

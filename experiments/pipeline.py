@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from experiments import evaluate, phase2, showcase, stages
+from experiments.memory import keep_freed_memory
 from experiments.report import text_table
 from experiments.run import Run
 from prowl_jax.train.compilation_cache import enable_compilation_cache
@@ -12,6 +13,7 @@ from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 def run_all(config, workdir=None):
     """Run what is not done yet in ``workdir`` (default ``runs/<name>``), print the table and the report's path."""
+    keep_freed_memory()
     enable_compilation_cache()
     run = Run(workdir or pathlib.Path("runs") / config.name, config)
     print(f"run directory: {run.workdir}", flush=True)

@@ -7,6 +7,7 @@ text embedder) turns it into a token.
 
 import chex
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 UNKNOWN = -1
@@ -34,6 +35,24 @@ def actions_of_latents(actions, stride=1):
     return jnp.concatenate([jnp.full((batch, 1, stride, factors), UNKNOWN, actions.dtype), led_to], axis=1)
 
 
+def _ordered(rows):
+    """Initial embeddings in which neighbouring values of a factor are neighbours.
+
+    Camera bins are degrees in order; a table that starts so needs to learn one direction before
+    it can tell all bins apart, where independent rows would need one for every bin.
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        noise_key, *keys = jax.random.split(key, len(rows) + 1)
+        parts = []
+        for factor_key, n in zip(keys, rows, strict=True):
+            centre, direction = jax.random.normal(factor_key, (2, 1, shape[1]), dtype)
+            parts.append(centre + 2.0 * jnp.linspace(-1.0, 1.0, n)[:, None] * direction)
+        return jnp.concatenate(parts) + 0.3 * jax.random.normal(noise_key, shape, dtype)
+
+    return init
+
+
 class ActionAdapter(nn.Module):
     """Embeds action factors and adapts them: int ``[B, L, M, A]`` -> tokens ``[B, L, M A, D]``.
 
@@ -54,7 +73,7 @@ class ActionAdapter(nn.Module):
         chex.assert_axis_dimension(actions, 3, len(self.sizes))
         rows = tuple(size + 1 for size in self.sizes)
         offsets = jnp.cumsum(jnp.array((0,) + rows[:-1]))
-        table = self.param("embedding", nn.initializers.normal(1.0), (sum(rows), self.width))
+        table = self.param("embedding", _ordered(rows), (sum(rows), self.width))
         tokens = table[actions + 1 + offsets].astype(self.dtype)
         if self.frames > 1:
             position = self.param("frame", nn.initializers.normal(1.0), (self.frames, 1, self.width))

@@ -4,7 +4,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-ROPE_BASE = 10000.0
 ATTENTION_KINDS = ("einsum", "xla", "cudnn")
 
 
@@ -42,12 +41,14 @@ def rope_split(head_dim):
     return split
 
 
-def rope_angles(time, height, width, head_dim, start=0):
-    """Rotation angles of a grid of latent tokens, each axis with its own base of 10,000.
+def rope_angles(time, height, width, head_dim, start=0, base=10000.0):
+    """Rotation angles of a grid of latent tokens, each axis with frequencies of its own.
 
     Args:
       time, height, width: extents of the grid.
       start: time index of the first latent (the length of the cached past).
+      base: of the frequencies, Wan's 10,000; a grid of a few tokens tells them apart better with
+        less.
 
     Returns:
       cos and sin, each ``[time * height * width, head_dim / 2]``, tokens in (t, h, w) order.
@@ -56,7 +57,7 @@ def rope_angles(time, height, width, head_dim, start=0):
     offsets = (start, 0, 0)
     grid = (time, height, width)
     for axis, part in enumerate(rope_split(head_dim)):
-        frequency = ROPE_BASE ** (-jnp.arange(0, part, 2) / part)
+        frequency = base ** (-jnp.arange(0, part, 2) / part)
         angle = (offsets[axis] + jnp.arange(grid[axis]))[:, None] * frequency
         shape = [1, 1, 1, part // 2]
         shape[axis] = grid[axis]

@@ -86,6 +86,9 @@ class DiT(nn.Module):
       patch: latent pixels per token side (Wan: 2). chunk: K, latents a chunk.
       action_sizes: sizes of the action factors. action_frames: pixel frames per latent.
       attention: see ``attention.attend``.
+      action_modulation: add a latent's mean action token to its noise-level embedding. Wan has no
+        such path; a small model trained from scratch learns motion sooner with it.
+      rope_base: see ``attention.rope_angles``.
     """
 
     channels: int
@@ -100,6 +103,7 @@ class DiT(nn.Module):
     frequency_width: int = 256
     attention: str = "einsum"
     action_modulation: bool = False
+    rope_base: float = 10000.0
 
     @nn.compact
     def __call__(self, z, sigma, actions, memory=None):
@@ -140,7 +144,7 @@ class DiT(nn.Module):
         modulation = nn.Dense(6 * self.width, name="time_projection")(nn.silu(embedded))
         modulation = modulation.reshape(batch, latents, 6, self.width)
 
-        rope = rope_angles(latents, rows, columns, self.width // self.heads, start=past)
+        rope = rope_angles(latents, rows, columns, self.width // self.heads, past, self.rope_base)
         mask = forcing.block_causal_mask(latents, past + latents, self.chunk)
         mask = jnp.repeat(jnp.repeat(mask, rows * columns, 0), rows * columns, 1)
         mask = None if latents == self.chunk else mask  # one chunk sees all of its past and itself

@@ -2,7 +2,7 @@
 
 DIT_SIZES = {
     "XS": dict(width=96, depth=3, heads=2, ffn=384),
-    "Ti": dict(width=144, depth=4, heads=3, ffn=576),
+    "Ti": dict(width=128, depth=4, heads=4, ffn=512),
     "S": dict(width=192, depth=4, heads=4, ffn=768),
     "B": dict(width=384, depth=8, heads=8, ffn=1536),
 }
