@@ -1,5 +1,7 @@
 """Phase 2: PROWL and its matched-compute control, from the same theta_0 with the same budget."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,15 +82,16 @@ def run_arm(run, arm):
             for cycle in range(first, p.cycles):
                 # Two keys: the steps of an episode fold into one, the loop splits the other.
                 collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, cycle))
-                collected = {}
+                collected = []
 
                 def collect(params, cycle=cycle, collect_key=collect_key, collected=collected):
                     seeds = np.random.SeedSequence([config.seed, cycle]).generate_state(p.trajectories)
-                    collected["trajectory"], collected["warm_up"] = adversary_training.collect(
+                    trajectory, _ = adversary_training.collect(
                         env, act, policy, params, collect_key, seeds=seeds,
                         length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference,
                     )  # fmt: skip
-                    return collected["trajectory"]
+                    collected.append(trajectory)
+                    return trajectory
 
                 batches = [passive_rows(cycle * p.updates + i) for i in range(p.updates)]
                 passive = jax.tree.map(lambda *rows: np.stack(rows), *batches)
@@ -96,7 +99,8 @@ def run_arm(run, arm):
                     programs, curriculum, state, fixed, reference, collect, passive, cycle_key
                 )
                 metrics = {name: float(value) for name, value in metrics.items()}
-                metrics.update(_camera(config, spec, collected["trajectory"].actions, notes))
+                _check_cycle(stage, cycle, metrics)
+                metrics.update(_camera(config, spec, collected[0].actions, notes))
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
                 progress.update(
                     cycle + 1,
@@ -111,6 +115,15 @@ def run_arm(run, arm):
         "environment_steps": p.cycles * p.trajectories * (p.warm_up + trajectory_length(config) - 1),
     }
     return {**budget, **metrics}
+
+
+def _check_cycle(stage, cycle, metrics):
+    """Stop before a broken cycle is saved."""
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        raise FloatingPointError(f"{stage}: {broken[0]} of cycle {cycle} is {metrics[broken[0]]}")
+    if not metrics["pat_filled"]:
+        raise RuntimeError(f"{stage}: cycle {cycle} left the buffer empty: every episode ended inside its trajectory")
 
 
 def _camera(config, spec, actions, notes):

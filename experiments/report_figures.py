@@ -180,24 +180,43 @@ def reel_pictures(reel):
     if len(reel.actions) != len(panels[0]):
         raise ValueError(f"a reel of {len(panels[0])} frames has {len(reel.actions)} actions")
     frames = [_frame(reel, panels, t) for t in range(len(panels[0]))]
-    moving, still = io.BytesIO(), io.BytesIO()
+    still = io.BytesIO()
+    frames[-1].save(still, "WEBP", quality=60)
+    return {
+        "moving": _data_uri(_animate(frames)),
+        "still": _data_uri(still.getvalue()),
+        "size": frames[0].size,
+    }
+
+
+def save_stacked(path, reels):
+    """Several reels of equal shape under one another as one animated WebP file, for a README."""
+    pictures = []
+    for t in range(len(reels[0].real)):
+        rows = [_frame(reel, [reel.real, *reel.predicted.values()], t) for reel in reels]
+        picture = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
+        for i, row in enumerate(rows):
+            picture.paste(row, (0, i * row.height))
+        pictures.append(picture)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_animate(pictures))
+
+
+def _animate(frames):
+    """PIL images as the bytes of a looping WebP that rests on its last frame."""
+    moving = io.BytesIO()
     pause = 1000 // FRAMES_PER_SECOND
     frames[0].save(
         moving,
         "WEBP",
         save_all=True,
         append_images=frames[1:],
-        duration=[pause] * (len(frames) - 1) + [6 * pause],  # rests on the last frame
+        duration=[pause] * (len(frames) - 1) + [6 * pause],
         loop=0,
         quality=60,
         method=3,
     )
-    frames[-1].save(still, "WEBP", quality=60)
-    return {
-        "moving": _data_uri(moving.getvalue()),
-        "still": _data_uri(still.getvalue()),
-        "size": frames[0].size,
-    }
+    return moving.getvalue()
 
 
 _GIVEN = (235, 160, 40)

@@ -1,75 +1,63 @@
 """The report of a run: its figures, curves, and what the world model dreams beside what was real."""
 
+import functools
 import json
 
 import jax
 import numpy as np
 
 from experiments import build, phase2
-from experiments.evaluate import exchange_actions, make_measure, make_sets
+from experiments.evaluate import BATCH, exchange_actions, make_measure, make_sets
 from experiments.logging import read_metrics
 from experiments.report import Gallery, Reel, write_report
+from experiments.report_figures import save_stacked
 from prowl_jax.pat import buffer as pat
 
-REELS = 6
+REELS, LONG_REELS = 6, 3
 
 
 def report(run):
-    """Write ``report/index.html``."""
+    """Write ``report/index.html``, and ``report/dream.webp``: two clips, real beside dreamt."""
     config = run.config
-    world_model, context = build.make_world_model(config), build.make_curriculum(config).context
-    measure, key = make_measure(world_model, context), build.stage_key(config, "evaluation")
+    context = build.make_curriculum(config).context
     models = {arm: phase2.load_arm(run, arm) for arm in ("phase1", *config.arms)}
     sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
     params = {arm: params for arm, (params, _) in models.items()}
-    spec = build.spec_of(config)
-
-    def reels(items, shown, rows, captions=None, more=None):
-        items = jax.tree.map(lambda x: x[rows], items)
-        outputs = {name: measure(p, clips or items, key) for name, (p, clips) in shown.items()}
-        for i in range(len(rows)):
-            predicted = {
-                name: np.concatenate([items.frames[i, :context], frames[i]]) for name, (_, frames) in outputs.items()
-            }
-            figures = {f"regret {name}": float(v["latent_regret"][i]) for name, (v, _) in outputs.items()}
-            figures |= {f"AFS-EPE {name}": float(v["afs_epe"][i]) for name, (v, _) in outputs.items()}
-            words = [spec.describe(a) for a in items.actions[i]]
-            if more is not None:
-                figures = more[i] | figures
-            yield Reel(items.frames[i], predicted, context, words, figures, captions[i] if captions else "")
+    reels = functools.partial(
+        _reels, make_measure(build.make_world_model(config), context), context, build.spec_of(config),
+        build.stage_key(config, "evaluation"),
+    )  # fmt: skip
 
     galleries = []
     if "prowl" in config.arms:
-        buffer = models["prowl"][1]
-        items, top, more = _top(buffer, build.make_curriculum(config).scoring)
-        shown = {"phase 1": (params["phase1"], None), "PROWL": (params["prowl"], None)}
+        items, top, more = _top(models["prowl"][1], build.make_curriculum(config).scoring)
+        shown = {"phase 1": (params["phase1"], items), "PROWL": (params["prowl"], items)}
         galleries.append(
             Gallery(
                 "Where the adversary broke the dream",
                 "The trajectories with the highest composite score in PROWL's buffer after the last cycle: "
                 "what happened, what the world model of phase 1 dreamt under the same actions, and what the "
                 "fine-tuned one does.",
-                list(reels(items, shown, top, more=more)),
+                reels(items, shown, top, more),
             )
         )
-    rows = np.arange(min(REELS, config.evaluation.clips, config.evaluation.long_clips))
-    clips = sets["in_distribution"]
-    swapped = jax.tree.map(lambda x: x[rows], exchange_actions(clips, context))
-    shown = {"dream": (params["phase1"], None), "exchanged actions": (params["phase1"], swapped)}
+    clips, long = sets["in_distribution"], sets["long_rollout"]
+    swapped = exchange_actions(clips, context)
+    shown = {"dream": (params["phase1"], clips), "exchanged actions": (params["phase1"], swapped)}
     galleries.append(
         Gallery(
             "Does it follow the actions?",
             "Held-out clips of the training task: reality, the phase-1 dream under the true actions, and its "
             "dream under another clip's actions.",
-            list(reels(clips, shown, rows)),
+            reels(clips, shown, np.arange(min(REELS, len(clips.actions)))),
         )
     )
-    shown = {arm.replace("_", " "): (p, None) for arm, p in params.items()}
+    shown = {arm.replace("_", " "): (p, long) for arm, p in params.items()}
     galleries.append(
         Gallery(
             "Long rollouts",
             "Dreams fed on their own output, chunk after chunk.",
-            list(reels(sets["long_rollout"], shown, rows[:3])),
+            reels(long, shown, np.arange(min(LONG_REELS, len(long.actions)))),
         )
     )
     write_report(
@@ -80,7 +68,32 @@ def report(run):
         metrics=read_metrics(run.workdir),
         galleries=galleries,
     )
+    save_stacked(run.workdir / "report" / "dream.webp", galleries[-2].reels[:2])
     return {}
+
+
+def _reels(measure, context, spec, key, items, shown, rows, more=None):
+    """A ``Reel`` for each of ``rows``: reality, and every dream of ``shown``.
+
+    ``shown`` is name -> (parameters, clips whose context and actions are dreamt); ``more`` holds
+    further figures of each row. Rows are filled up to the evaluation's batch, so that its
+    compiled program serves here too.
+    """
+    filled = np.resize(rows, min(BATCH, len(items.actions)))
+    dreams = {
+        name: measure(params, jax.tree.map(lambda x: x[filled], clips), key) for name, (params, clips) in shown.items()
+    }
+    reels = []
+    for i, row in enumerate(rows):
+        given, actions = items.frames[row, :context], items.actions[row]
+        figures = dict(more[i]) if more else {}
+        for name, (values, _) in dreams.items():
+            figures[f"regret {name}"] = float(values["latent_regret"][i])
+        for name, (values, _) in dreams.items():
+            figures[f"AFS-EPE {name}"] = float(values["afs_epe"][i])
+        predicted = {name: np.concatenate([given, frames[i]]) for name, (_, frames) in dreams.items()}
+        reels.append(Reel(items.frames[row], predicted, context, [spec.describe(a) for a in actions], figures))
+    return reels
 
 
 def _top(buffer, scoring):

@@ -99,8 +99,8 @@ def forcing_loss(velocity, latents, key, forcing):
       forcing: a ``Forcing``.
 
     Returns:
-      The scalar loss, a mean over the counted chunks' elements, and metrics: the same loss
-      over thirds of the noise scale (``loss_low_noise`` ... ``loss_high_noise``).
+      The scalar loss, a mean over the counted chunks' elements, and metrics: ``loss``, and the
+      unweighted error where sigma < 1/3 (``loss_low_noise``) and >= 2/3 (``loss_high_noise``).
     """
     chex.assert_rank(latents, 5)
     batch, length = latents.shape[:2]

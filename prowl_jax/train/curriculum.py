@@ -254,6 +254,10 @@ def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, k
 
     # tau_hat <- predict(theta, tau);  raw <- latent regret, AFS-EPE
     _, regret, afs = programs.predict(world_model_params(theta), items)
+    # What cannot be scored is neither learned from nor kept.
+    trajectory = dataclasses.replace(
+        trajectory, valid=jnp.asarray(trajectory.valid) & jnp.isfinite(regret) & jnp.isfinite(afs)
+    )
 
     # buffer <- insert(buffer, tau, raw), whose running statistics now include tau
     buffer = programs.insert(buffer, items, regret, afs, trajectory.valid, cycle)
@@ -263,7 +267,7 @@ def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, k
     reward = composite_score(
         regret, afs, jnp.zeros_like(regret), mean, std, curriculum.scoring.lambda_afs
     )
-    valid = jnp.asarray(trajectory.valid, jnp.float32)
+    valid = trajectory.valid.astype(jnp.float32)
     reward = jnp.where(valid > 0, reward, 0.0)
 
     # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
