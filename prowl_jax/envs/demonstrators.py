@@ -18,6 +18,7 @@ from prowl_jax.envs.vizdoom import TASKS
 FORWARD, BACK, LEFT, RIGHT = 1, 2, 1, 2
 
 SMOOTHING = 0.25  # share of the last step's turning speed that the next one keeps
+FAR_DEGREES = 25.0
 REST, GLANCE = 0.25, 0.25  # chance that a stroke of the hand rests, and that one that moves glances aside
 DONE_DEGREES = 6.0  # a turn with less than this left is over; the rest goes to the next one
 STUCK_STEPS, STUCK_DISTANCE = 4, 25.0  # free walking covers about 30 map units a step
@@ -131,9 +132,10 @@ class Demonstrator:
         if self.stroke <= 0:
             self.stroke = self.steps(1, 3)
             purpose = np.sign(self.left) if abs(self.left) > DONE_DEGREES else self.sign()
-            if self.rng.random() < REST:
+            idle = abs(self.left) < FAR_DEGREES  # a long way to turn leaves no time for glances
+            if idle and self.rng.random() < REST:
                 self.aim = 0.0
-            elif self.rng.random() < GLANCE:
+            elif idle and self.rng.random() < GLANCE:
                 self.aim = -purpose * self.rng.uniform(0.3, 1.0) * self.now.speed
             else:
                 self.aim = purpose * min(self.rng.uniform(0.5, 1.2) * self.now.speed, max(3.0, abs(self.left) / 2))

@@ -52,14 +52,15 @@ def test_actions_are_valid_varied_and_reproducible(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_turning_is_frequent_and_smooth(task):
-    """So that exchanged actions show in the video, and yet the next turn can be predicted."""
+def test_turning_is_frequent_and_only_half_predictable(task):
+    """So that a policy can be cloned, and yet the last frames do not tell what the next turn is."""
     actions, _ = act(task, 3000, room=400)
     degrees = YAW.decode(actions[:, SPEC.index("yaw")])
     assert np.mean(degrees != 0) > 0.6
     assert np.mean(np.abs(degrees) >= 3) > 0.4
     assert abs(degrees.mean()) < 1.0  # no preferred side
-    assert np.corrcoef(degrees[1:], degrees[:-1])[0, 1] > 0.8
+    assert 0.4 < np.corrcoef(degrees[1:], degrees[:-1])[0, 1] < 0.85
+    assert np.corrcoef(degrees[4:], degrees[:-4])[0, 1] < 0.5
 
 
 def test_tasks_behave_differently():
@@ -98,10 +99,12 @@ def test_bright_things_are_found_and_walked_to():
     assert bright_bearing(frame) == pytest.approx(45, abs=1)
     frame[30, 0] = 200  # higher up is farther away
     assert bright_bearing(frame) == pytest.approx(45, abs=1)
-    actor, turned = make_demonstrator("gather", SPEC, 3), 0.0
-    for _ in range(6):
-        turned += YAW.decode(actor.act(np.array([0, 100.0 * _, 0]), frame)[4])
-    assert turned > 5
+    turned = np.zeros(20)  # by seed: now and then one explores instead
+    for seed in range(20):
+        actor = make_demonstrator("gather", SPEC, seed)
+        for t in range(6):
+            turned[seed] += YAW.decode(actor.act(np.array([0, 100.0 * t, 0]), frame)[4])
+    assert turned.mean() > 10 and (turned > 5).mean() > 0.7
 
 
 def test_recording_pairs_frames_with_actions_and_cuts_at_the_end(monkeypatch):
@@ -146,7 +149,7 @@ def test_recording_in_the_engine_is_reproducible_and_moves():
         np.testing.assert_array_equal(frames, frames_again)
         np.testing.assert_array_equal(actions, actions_again)
         change = np.abs(np.diff(frames.astype(int), axis=0)).mean(axis=(1, 2, 3))
-        assert np.median(change) > 3.0
+        assert np.median(change) > 1.5
 
 
 def test_unknown_tasks_and_empty_recordings_are_refused():

@@ -23,10 +23,26 @@ from prowl_jax.train import curriculum as loop
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+# What the examples below are counted out for, whatever the quick start is set to.
+BASE = {
+    "world_model.chunk": 4,
+    "world_model.window": 8,
+    "world_model.patch": 2,
+    "phase2.horizon": 8,
+    "phase2.trajectories": 32,
+    "phase2.batch": 16,
+    "adversary.minibatches": 2,
+    "evaluation.horizon": 8,
+    "evaluation.long_horizon": 32,
+    "demonstrations.episode_frames": 256,
+    "reference.clip": 16,
+}
+
+
 def changed(values):
     """The quick start with changes such as ``{"world_model.steps": 3}``."""
     config = get_config()
-    for key, value in values.items():
+    for key, value in (BASE | values).items():
         *groups, name = key.split(".")
         place = config
         for group in groups:
@@ -69,6 +85,7 @@ BROKEN = [
     ({"phase2.temperature": 0.0}, "phase2.temperature=0.0 is not a number above 0"),
     ({"reference.learning_rate": -1e-3}, "reference.learning_rate=-0.001 is not a number above 0"),
     ({"adversary.learning_rate": float("inf")}, "adversary.learning_rate=inf is not a number above 0"),
+    ({"world_model.rope_base": 0.0}, "world_model.rope_base=0.0 is not a number above 0"),
     ({"phase2.lambda_afs": -1.0}, "phase2.lambda_afs=-1.0 is not a number of at least 0"),
     ({"adversary.kl_bound": float("nan")}, "adversary.kl_bound=nan is not a finite number"),
     ({"name": "a/b"}, "name=a/b cannot be the name of a folder"),
@@ -143,7 +160,7 @@ def numeric_leaves(config, prefix=""):
     for name, value in config.items():
         if hasattr(value, "items"):
             yield from numeric_leaves(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float):
+        elif type(value) in (int, float):
             yield prefix + name, type(value)
 
 
