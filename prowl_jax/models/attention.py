@@ -91,8 +91,8 @@ class QKVAttention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        dense = lambda: nn.Dense(self.width, dtype=self.dtype)  # noqa: E731
-        norm = lambda: nn.RMSNorm(epsilon=1e-6, dtype=self.dtype)  # noqa: E731
+        dense = lambda: nn.Dense(self.width, dtype=self.dtype)
+        norm = lambda: nn.RMSNorm(epsilon=1e-6, dtype=self.dtype)
         self.to_q, self.to_k, self.to_v, self.to_out = dense(), dense(), dense(), dense()
         self.norm_q, self.norm_k = norm(), norm()
 

@@ -32,7 +32,13 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.pat.priority import sampling_distribution
-from prowl_jax.pat.score import Welford, composite_score, moments, welford_init, welford_update
+from prowl_jax.pat.score import (
+    Welford,
+    composite_score,
+    moments,
+    welford_init,
+    welford_update,
+)
 from prowl_jax.types import pytree
 
 

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from prowl_jax.envs import demonstrators
-from prowl_jax.envs.demonstrators import bearing, bright_bearing, make_demonstrator, record
+from prowl_jax.envs.demonstrators import (
+    bearing,
+    bright_bearing,
+    make_demonstrator,
+    record,
+)
 from prowl_jax.envs.vizdoom import TASKS, action_spec, make_vizdoom
 from prowl_jax.envs.workers import ProcessVectorEnv
 
