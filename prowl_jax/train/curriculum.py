@@ -215,7 +215,7 @@ def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_upda
             donate_argnums=0,
         ),
         fine_tune=make_fine_tune(world_model, optimizer, forcing, curriculum),
-        rescore=jax.jit(pat.rescore, donate_argnums=0),
+        rescore=jax.jit(lambda buffer, regret, afs: pat.rescore(buffer, regret, afs), donate_argnums=0),
     )
 
 
