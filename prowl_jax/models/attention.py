@@ -4,8 +4,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-ATTENTION_KINDS = ("einsum", "xla", "cudnn")
-
 
 def attend(query, key, value, mask=None, kind="einsum"):
     """Softmax attention.

@@ -87,7 +87,7 @@ class DiT(nn.Module):
       action_sizes: sizes of the action factors. action_frames: pixel frames per latent.
       attention: see ``attention.attend``.
       action_modulation: add a latent's mean action token to its noise-level embedding. Wan has no
-        such path; a small model trained from scratch learns motion sooner with it.
+        such path; whether a small model gains by it is not settled.
       rope_base: see ``attention.rope_angles``.
     """
 
