@@ -4,6 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+ATTENTION_KINDS = ("einsum", "xla", "cudnn")
+"""What ``attend`` takes as ``kind``; the configuration's rules are tested against it."""
+
 
 def attend(query, key, value, mask=None, kind="einsum"):
     """Softmax attention.
