@@ -85,6 +85,7 @@ def make_curriculum(config):
         batch=p.batch,
         pat_share=p.pat_share,
         score_batch=min(p.trajectories, 32),
+        ema_decay=p.ema_decay,
         scoring=Scoring(lambda_afs=p.lambda_afs, delta_scale=p.delta_scale),
         priority=Priority(p.priority, p.temperature, p.staleness),
     )

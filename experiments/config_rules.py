@@ -40,7 +40,7 @@ _SHARES = _keys(
     demonstrations="held_out_fraction",
     world_model="ema_decay clean_prefix",
     adversary="lambda_",
-    phase2="pat_share staleness",
+    phase2="pat_share staleness ema_decay",
 )
 _POSITIVE = _keys(
     env="max_turn_degrees",

@@ -150,4 +150,4 @@ def load_arm(run, arm):
     trainable, frozen = split_trainable(theta_0["dit"])
     with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1) as checkpoints:
         state, _ = checkpoints.restore(_initial_state(run.config, trainable, load_reference(run)))
-    return {**theta_0, "dit": merge(state.theta.params, frozen)}, state.buffer
+    return {**theta_0, "dit": merge(state.theta.ema, frozen)}, state.buffer

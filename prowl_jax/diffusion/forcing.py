@@ -2,7 +2,8 @@
 
 PROWL section 3 trains Wan2.1 with one level per chunk of K = 3 latents (as CausVid and Self
 Forcing do). All levels random rarely shows the model a clean past, which is what it gets at
-sampling time; so a share of the batch has a clean prefix, and its loss counts the rest only.
+sampling time; so a share of the batch has a clean prefix, after which noisy and clean chunks take
+turns: every noisy chunk follows a clean one. The loss counts the noisy chunks only.
 """
 
 import dataclasses
@@ -22,7 +23,8 @@ class Forcing:
       chunk: latent frames that share a level (paper: 3).
       shift: Wan's shift of the uniform levels (Self Forcing: 5 at video resolution; the
         fewer the tokens, the less of it is needed). PROWL's own value is not published.
-      clean_prefix: share of the batch that gets a clean prefix of 1 to n-1 chunks.
+      clean_prefix: share of the batch that gets a clean prefix of 1 to n-1 chunks, and then a noisy
+        and a clean chunk in turn.
       bell: weight the loss by a bell around sigma = 0.5 (Self Forcing's training weight).
     """
 
@@ -58,7 +60,7 @@ def sample_levels(key, batch, chunks, forcing):
 
     Returns:
       sigma ``[batch, chunks]`` in [0, 1), and weight ``[batch, chunks]`` of each chunk's
-      loss, 0 where the chunk is a clean prefix (sigma 0), with mean 1 over the counted ones
+      loss, 0 where the chunk is kept clean (sigma 0), with mean 1 over the counted ones
       unless ``forcing.bell`` reshapes it.
     """
     level_key, share_key, length_key = jax.random.split(key, 3)
@@ -67,7 +69,8 @@ def sample_levels(key, batch, chunks, forcing):
     if chunks > 1:
         prefix = jax.random.randint(length_key, (batch, 1), 1, chunks)
         has_prefix = jax.random.uniform(share_key, (batch, 1)) < forcing.clean_prefix
-        clean = has_prefix & (jnp.arange(chunks) < prefix)
+        after = jnp.arange(chunks) - prefix
+        clean = has_prefix & ((after < 0) | (after % 2 == 1))
         sigma = jnp.where(clean, 0.0, sigma)
         weight = jnp.where(clean, 0.0, weight)
     return sigma, weight

@@ -17,9 +17,9 @@ from prowl_jax.envs.vizdoom import TASKS
 
 FORWARD, BACK, LEFT, RIGHT = 1, 2, 1, 2
 
-SMOOTHING = 0.25  # share of the last step's turning speed that the next one keeps
+SMOOTHING = 0.1  # share of the last step's turning speed that the next one keeps
 FAR_DEGREES = 25.0
-REST, GLANCE = 0.25, 0.25  # chance that a stroke of the hand rests, and that one that moves glances aside
+REST, GLANCE = 0.85, 0.25  # chance that a rest follows a stroke of the hand, and that a stroke glances aside
 DONE_DEGREES = 6.0  # a turn with less than this left is over; the rest goes to the next one
 STUCK_STEPS, STUCK_DISTANCE = 4, 25.0  # free walking covers about 30 map units a step
 
@@ -69,7 +69,7 @@ class Demonstrator:
         self.queue, self.trail = [], collections.deque(maxlen=STUCK_STEPS)
         self.past = collections.deque(maxlen=MEMORY_STEPS)
         self.now, self.age, self.left, self.speed = Activity(), 1, 0.0, 0.0
-        self.stroke, self.aim = 0, 0.0
+        self.stroke, self.aim, self.resting = 0, 0.0, False
 
     def plan(self, pose, frame):
         """The next activities, a non-empty list."""
@@ -99,7 +99,7 @@ class Demonstrator:
 
     def escape(self, pose):
         """What to do at a wall: perhaps open it or step back, then walk where it was free before."""
-        turn, speed = self.sign() * self.rng.uniform(60, 160), self.rng.uniform(6, 11)
+        turn, speed = self.sign() * self.rng.uniform(60, 140), self.rng.uniform(7, 11)
         places = [p for p in self.past if np.hypot(p[0] - pose[0], p[1] - pose[1]) > FREE_DISTANCE]
         if places:
             place = places[self.rng.integers(len(places))]
@@ -130,17 +130,20 @@ class Demonstrator:
         a glance undid is turned again: so where the next frame looks is not told by the last ones.
         """
         if self.stroke <= 0:
-            self.stroke = self.steps(1, 3)
+            far = abs(self.left) >= FAR_DEGREES  # a long way to turn leaves no time for glances
+            self.resting = not self.resting and self.rng.random() < REST
+            self.stroke = self.steps(1, 2 if far and self.resting else 3)
             purpose = np.sign(self.left) if abs(self.left) > DONE_DEGREES else self.sign()
-            idle = abs(self.left) < FAR_DEGREES  # a long way to turn leaves no time for glances
-            if idle and self.rng.random() < REST:
+            if self.resting:
                 self.aim = 0.0
-            elif idle and self.rng.random() < GLANCE:
+            elif far:
+                self.aim = purpose * self.rng.uniform(0.6, 1.4) * self.now.speed
+            elif self.rng.random() < GLANCE:
                 self.aim = -purpose * self.rng.uniform(0.3, 1.0) * self.now.speed
             else:
-                self.aim = purpose * min(self.rng.uniform(0.5, 1.2) * self.now.speed, max(3.0, abs(self.left) / 2))
+                self.aim = purpose * min(self.rng.uniform(0.3, 1.2) * self.now.speed, max(3.0, abs(self.left) / 2))
         self.stroke -= 1
-        noise = self.wobble * (1.0 + abs(self.speed)) * self.rng.normal()
+        noise = self.wobble * abs(self.speed) * self.rng.normal()
         self.speed = SMOOTHING * self.speed + (1 - SMOOTHING) * self.aim + noise
         bin_ = int(self.camera.encode(self.speed))
         self.left -= float(self.camera.decode(bin_))
@@ -161,7 +164,7 @@ class Explore(Demonstrator):
     def plan(self, pose, frame):
         """A turn while walking and a stretch ahead, a look around, or a side-step."""
         kind, speed = self.rng.random(), self.rng.uniform(4.0, 11.0)
-        heading = self.sign() * self.rng.uniform(15, 90)
+        heading = self.sign() * self.rng.uniform(10, 60)
         if kind < 0.7:
             walk = FORWARD if self.rng.random() < 0.85 else 0
             return [

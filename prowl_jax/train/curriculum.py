@@ -40,6 +40,8 @@ class Curriculum:
       updates: world-model steps a cycle.
       batch: clips of a training step. pat_share: r, the share of them drawn from the buffer.
       score_batch: trajectories predicted at a time, so that memory stays bounded.
+      ema_decay: of the average of the trained parameters, which is what predicts, rescores and is
+        evaluated; 0 keeps none.
       scoring, priority: of the PAT buffer.
     """
 
@@ -50,6 +52,7 @@ class Curriculum:
     batch: int
     pat_share: float = 0.5
     score_batch: int = 32
+    ema_decay: float = 0.0
     scoring: pat.Scoring = pat.Scoring()
     priority: Priority = Priority()
 
@@ -159,7 +162,7 @@ def make_fine_tune(world_model, optimizer, forcing, curriculum):
     with leaves ``[updates, passive_rows, window, ...]``. A PAT row is a random window of its
     trajectory. theta and buffer are donated.
     """
-    update = make_update(world_model, forcing, optimizer)
+    update = make_update(world_model, forcing, optimizer, ema_decay=curriculum.ema_decay)
 
     def pat_batch(buffer, key, cycle):
         draw_key, crop_key = jax.random.split(key)
@@ -246,7 +249,7 @@ def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, k
     )  # fmt: skip
 
     def world_model_params(theta):
-        return {**fixed, "dit": merge(theta.params, fixed["dit"])}
+        return {**fixed, "dit": merge(theta.ema, fixed["dit"])}
 
     # tau <- collect(pi_phi, environment)
     trajectory = collect(phi.params)

@@ -85,7 +85,7 @@ def test_a_walker_gets_away_from_walls():
     _, poses = act("explore", 3000, room=400)
     assert (np.abs(poses[:, :2]).max(1) >= 400).mean() > 0.02  # it does meet walls
     assert len({(x > 0, y > 0) for x, y, _ in poses}) == 4
-    windows = poses[:3000, :2].reshape(75, 40, 2)
+    windows = poses[:3000, :2].reshape(50, 60, 2)  # of 5 seconds
     assert (np.ptp(windows, axis=1).max(1) < 100).mean() < 0.1
 
 

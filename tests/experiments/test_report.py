@@ -120,10 +120,10 @@ def test_the_page_stands_alone_and_is_in_order(tmp_path):
     assert outline.headings == [
         "A run",
         "Checks",
+        "Worst clips",
         "Results",
         "Training",
         "The hunt, cycle by cycle",
-        "Worst clips",
         "How to make this again",
     ]
     assert outline.sources and all(s.startswith(("data:image/webp;base64,", "#")) for s in outline.sources)
