@@ -13,7 +13,6 @@ import pytest
 from minerl_stub import KEYS, MARK
 
 from prowl_jax import minecraft as mc
-from prowl_jax.envs import minerl_process
 from prowl_jax.envs.area_average import AreaAverage
 from prowl_jax.envs.minerl import Patience, make_minerl
 from prowl_jax.envs.workers import episode_seed
@@ -75,33 +74,23 @@ def games(env):
     "fault, patience, reason",
     [
         ("die", QUICK, "it died in step (exit code 7)"),
-        ("hang", Patience(60.0, 0.3, 30.0), "no answer to step in 0.3 s"),
-        ("freeze", Patience(60.0, 60.0, 0.3), "no sign of life for 0.3 s in step"),
+        ("hang", Patience(60.0, 2.0, 30.0), "no answer to step in 2 s"),
+        ("freeze", Patience(60.0, 60.0, 3.0), "no sign of life for 3 s in step"),
         ("raise", QUICK, "RuntimeError: the connection is gone"),
         ("error", QUICK, "Connection timed out!"),
     ],
 )
-def test_a_broken_game_is_replaced_and_its_step_marked(made, monkeypatch, caplog, fault, patience, reason):
+def test_a_broken_game_is_replaced_and_its_step_marked(made, caplog, fault, patience, reason):
     """Environment 1 of 2 breaks in its third step; environment 0 never hears of it."""
-    monkeypatch.setattr(minerl_process, "_SLICE", 0.1)
-    quiet = made(patience=Patience())
-    env = made(f"Stub-v0?fault={fault}&at=3&seed=13", patience=Patience())
+    quiet = made()
+    env = made(f"Stub-v0?fault={fault}&at=3&seed=13", patience=patience)
     env.reset([5, 13])
     pids = games(env)
-    env._patience = patience
-    quiet.reset([5, episode_seed(13, 1) & 0x7FFFFFFF])
     quiet_first = quiet.reset([5, episode_seed(13, 1) & 0x7FFFFFFF])
-    start = time.monotonic()
     quiet_steps = [quiet.step(null()) for _ in range(5)]
-    took = 0.0
     for t in range(1, 6):
-        if t == 3:
-            start = time.monotonic()
         with caplog.at_level(logging.WARNING):
             step = env.step(null())
-        if t == 3:
-            took = time.monotonic() - start
-            env._patience = Patience()  # the quick one would be too quick for a busy machine
         assert step.done.tolist() == step.info["broken"].tolist() == [False, t == 3]
         assert (step.frames[MARKED] == MARK).all()  # never the noise
         np.testing.assert_array_equal(step.frames[0], quiet_steps[t - 1].frames[0])
@@ -111,7 +100,6 @@ def test_a_broken_game_is_replaced_and_its_step_marked(made, monkeypatch, caplog
             np.testing.assert_array_equal(step.info["pose"][1], expected.info["pose"][1])
     assert env.faults == [f"environment 1 broke in step: {reason}"]
     assert env.faults[0] in caplog.text
-    assert took < 30
     after = games(env)
     assert after[0] == pids[0] and after[1] != pids[1]
     if os.path.isdir("/proc/self"):
