@@ -2,7 +2,9 @@
 
 import jax
 
+from prowl_jax import minecraft
 from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.policy import Policy, PolicyNetwork
@@ -19,6 +21,8 @@ from prowl_jax.train.mesh import make_mesh
 
 def spec_of(config):
     """The ``ActionSpec`` of the configured environment."""
+    if config.env.name == "minerl":
+        return minecraft.SPEC
     return action_spec(config.env.max_turn_degrees)
 
 
@@ -30,6 +34,15 @@ def frame_shape(config):
 def make_env(config, task, num_envs=None):
     """A ``HostEnv`` of ``task`` with the configured frames and workers."""
     env = config.env
+    if env.name == "minerl":
+        return make_minerl(
+            task,
+            num_envs or env.num_envs,
+            python=env.minerl.python,
+            make=env.minerl.make,
+            frame_size=frame_shape(config)[:2],
+            episode_steps=env.minerl.episode_steps or None,
+        )
     return make_vizdoom(
         task,
         num_envs or env.num_envs,

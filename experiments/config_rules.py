@@ -16,8 +16,8 @@ ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
 ATTENTION_KINDS = ("einsum", "xla")  # without "cudnn", which wants bfloat16: runs are in float32
 
+ENVIRONMENTS = ("vizdoom", "minerl")
 TRAINING_TASKS = tuple(name for name, task in TASKS.items() if not task.held_out)
-
 
 
 def _keys(**groups):
@@ -130,13 +130,21 @@ def _head_splits(c):
     return rest == 0 and head % 2 == 0 and head >= 6
 
 
+def _in_vizdoom(rule):
+    """``rule``, asked only where the environment is ViZDoom."""
+    condition, words = rule
+    return lambda c: c.env.name != "vizdoom" or condition(c), words
+
+
 def _file_name(name):
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 RULES = (
     *_integers([*_COUNTS, "log_every", "checkpoint_every"], 1),
-    *_integers(["seed", "autoencoder.blocks", "world_model.warm_up", "phase2.warm_up"], 0),
+    *_integers(
+        ["seed", "env.minerl.episode_steps", "autoencoder.blocks", "world_model.warm_up", "phase2.warm_up"], 0
+    ),
     *_integers(["demonstrations.episodes"], 2),
     *_each(["mesh.data"], lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more"),
     *_each(_SHARES, lambda v: 0 <= v <= 1, "is not a share within 0..1"),
@@ -155,11 +163,21 @@ RULES = (
         lambda v: set(v) <= set(ARMS) and len(set(v)) == len(v),
         f"holds something other than {', '.join(ARMS)}, each at most once",
     ),
-    _one_of("env.task", TRAINING_TASKS),
-    *_each(
-        ["env.held_out_tasks"],
-        lambda v: set(v) <= set(TASKS) and len(set(v)) == len(v),
-        f"holds something other than {', '.join(TASKS)}, each at most once",
+    _one_of("env.name", ENVIRONMENTS),
+    _in_vizdoom(_one_of("env.task", TRAINING_TASKS)),
+    *map(
+        _in_vizdoom,
+        _each(
+            ["env.held_out_tasks"],
+            lambda v: set(v) <= set(TASKS) and len(set(v)) == len(v),
+            f"holds something other than {', '.join(TASKS)}, each at most once",
+        ),
+    ),
+    *_each(["env.task"], _file_name, "cannot be the name of a folder"),
+    *_each(["env.held_out_tasks"], lambda v: all(map(_file_name, v)), "holds what cannot be the name of a folder"),
+    (
+        lambda c: c.env.name != "minerl" or c.env.minerl.python.split(),
+        "env.minerl.python is empty; name the Python that MineRL is installed in (docs/minerl.md)",
     ),
     (
         lambda c: c.env.task not in c.env.held_out_tasks,

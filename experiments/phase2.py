@@ -101,6 +101,7 @@ def run_arm(run, arm):
                 metrics = {name: float(value) for name, value in metrics.items()}
                 _check_cycle(stage, cycle, metrics)
                 metrics.update(_camera(config, spec, collected[0].actions, notes))
+                metrics["broken_trajectories"] = float(collected[0].broken.sum())
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
                 progress.update(
                     cycle + 1,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import build
+from experiments.config_file import UsageError
 from experiments.logging import Progress
 from experiments.training_loop import restore_state, shapes, train
 from prowl_jax.data.feeder import batch_starts
@@ -43,6 +44,10 @@ def demonstrations(run):
         if run.data(task).exists():
             frames[task] = len(open_store(run, task))
             continue
+        if config.env.name == "minerl":
+            raise UsageError(
+                f"no script plays Minecraft: put a clip store of recordings of {task!r} at {run.data(task)}"
+            )
         episodes = d.episodes if task == config.env.task else d.held_out_task_episodes
         env = build.make_env(config, task)
         total = episodes * d.episode_frames

@@ -40,9 +40,9 @@ class Camera:
         return np.round((y + 1.0) / 2.0 * (self.bins - 1)).astype(np.int32)
 
     def decode(self, bins):
-        """Int bins, any shape -> degrees (float64) at the centres of the bins."""
-        y = np.asarray(bins) * 2.0 / (self.bins - 1) - 1.0
-        return np.sign(y) * np.expm1(np.abs(y) * np.log1p(self.mu)) / self.mu * self.max_degrees
+        """Int bins, any shape -> degrees (float64) at the centres of the bins, VPT's to the last bit."""
+        y = (np.asarray(bins) * 2.0 - (self.bins - 1)) / (self.bins - 1)
+        return np.sign(y) * (1.0 / self.mu) * ((1.0 + self.mu) ** np.abs(y) - 1.0) * self.max_degrees
 
     @property
     def degrees(self):
@@ -56,13 +56,15 @@ class Factor:
 
     Attributes:
       name: for example ``"move"`` or ``"yaw"``.
-      labels: what each value means; value 0 of a choice is "nothing" by convention.
+      labels: what each value means.
       camera: the camera axis, where this factor is one.
+      still: the value that does nothing, where this factor is no camera axis.
     """
 
     name: str
     labels: tuple
     camera: Camera | None = None
+    still: int = 0
 
     @property
     def size(self):
@@ -71,8 +73,8 @@ class Factor:
 
     @property
     def null(self):
-        """The value that does nothing: 0, or the middle bin of a camera axis."""
-        return self.camera.bins // 2 if self.camera else 0
+        """The value that does nothing: ``still``, or the middle bin of a camera axis."""
+        return self.camera.bins // 2 if self.camera else self.still
 
 
 def choice(name, *labels):
@@ -165,7 +167,12 @@ class ActionSpec:
         """The inverse of ``to_json``."""
         return cls(
             tuple(
-                Factor(r["name"], tuple(r["labels"]), Camera(**r["camera"]) if r["camera"] else None)
+                Factor(
+                    r["name"],
+                    tuple(r["labels"]),
+                    Camera(**r["camera"]) if r["camera"] else None,
+                    r.get("still", 0),  # a store may leave it out
+                )
                 for r in rows
             )
         )

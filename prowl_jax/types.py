@@ -63,6 +63,8 @@ class Trajectory:
       value: float ``[B, T]``, the acting policy's value estimate.
       valid: bool ``[B]``, False where an episode ended inside the trajectory; such a
         trajectory is neither scored, nor learned from, nor kept.
+      broken: bool ``[B]``, True where the environment broke on the way and was restarted (a game
+        that died); never valid. None where nobody looked.
     """
 
     frames: jax.Array
@@ -71,3 +73,4 @@ class Trajectory:
     log_prob: jax.Array
     value: jax.Array
     valid: jax.Array
+    broken: jax.Array | None = None

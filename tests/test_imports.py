@@ -12,13 +12,14 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "prowl_jax"
 
 # What each part of prowl_jax may import of prowl_jax; a package may always import itself.
-# types, actions -> diffusion, pat, rl, metrics -> models -> train -> experiments.
+# types, actions, minecraft -> diffusion, pat, rl, metrics -> models -> train -> experiments.
 # envs and data stand beside the maths and know neither it nor each other.
-BASE = {"types", "actions"}
+BASE = {"types", "actions", "minecraft"}
 MATHS = {"diffusion", "pat", "rl", "metrics"}
 LAYERS = {
     "types": set(),
     "actions": set(),
+    "minecraft": {"actions"},
     "diffusion": BASE,
     "pat": BASE,
     "rl": BASE,
@@ -39,7 +40,7 @@ RULES = (
         "the maths packages take arrays and callables",
     ),
     (
-        ("envs/workers.py", "envs/vizdoom.py", "envs/demonstrators.py", "actions.py"),
+        ("envs/*", "actions.py", "minecraft.py"),
         ("jax", "jaxlib", "flax", "chex", "optax"),
         "any",
         "environment workers start without JAX",

@@ -18,6 +18,7 @@ def get_config(arg="full"):
     c.arms = ("frozen_reference", "prowl")
 
     c.env = ml_collections.ConfigDict()
+    c.env.name = "vizdoom"  # or minerl: docs/minerl.md
     c.env.task = "explore"  # what is trained on
     c.env.held_out_tasks = ("look_around", "gather", "freedoom")
     c.env.num_envs = 16
@@ -26,6 +27,10 @@ def get_config(arg="full"):
     c.env.frame_width = 64
     c.env.frame_skip = 3  # tics of 1/35 s a step
     c.env.max_turn_degrees = 8.0  # a step
+    c.env.minerl = ml_collections.ConfigDict()
+    c.env.minerl.python = ""  # the interpreter that MineRL is installed in
+    c.env.minerl.make = "minerl"  # or minestudio, module:function, file.py:function
+    c.env.minerl.episode_steps = 0  # 0: as long as the task lasts
 
     c.demonstrations = ml_collections.ConfigDict()
     c.demonstrations.episodes = 192

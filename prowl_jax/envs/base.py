@@ -16,7 +16,9 @@ class Step:
       frames: uint8 ``[N, H, W, 3]``. Where ``done``, the first frame of the next episode.
       done: bool ``[N]``, True where the episode ended in this step and a new one began.
       info: arrays with leading axis N, such as ``"pose"`` (x, y, angle in degrees); ground
-        truth for demonstrators and tests, never an input of a model.
+        truth for demonstrators and tests, never an input of a model. An environment that can
+        break and restarts by itself reports ``"broken"``, bool ``[N]``: True where it did so in
+        this step, which is then ``done`` as well.
     """
 
     frames: np.ndarray

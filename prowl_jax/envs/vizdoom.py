@@ -14,6 +14,7 @@ import os
 import numpy as np
 
 from prowl_jax.actions import ActionSpec, Camera, camera, choice
+from prowl_jax.envs.area_average import AreaAverage
 from prowl_jax.envs.workers import ProcessVectorEnv
 
 EPISODE_START_TICS = 10  # the scenarios' scripts place the player in the first tics
@@ -250,31 +251,3 @@ def _configure(game, task, scale):
     variable = vizdoom.GameVariable
     game.set_available_game_variables([variable.POSITION_X, variable.POSITION_Y, variable.ANGLE])
     return game
-
-
-class AreaAverage:
-    """Shrinks uint8 ``[H, W, 3]`` images by averaging areas, exactly: any ratio of sizes.
-
-    Along one axis ``n -> m`` with ``n / m = p / q`` in lowest terms, the overlaps of old and
-    new pixels are multiples of ``1 / q``. Taken q-fold they are ints, and float32 sums of
-    them are exact below 2**24, so the result does not depend on the BLAS in use.
-    """
-
-    def __init__(self, source, target):
-        self.rows, self.columns = (_overlaps(n, m) for n, m in zip(source, target, strict=True))
-        self.total = np.float32(self.rows[0].sum() * self.columns[0].sum())
-
-    def __call__(self, image):
-        """uint8 ``[H, W, 3]`` -> uint8 of the target size, rounded half up."""
-        height, width, _ = image.shape
-        sums = self.rows @ image.reshape(height, width * 3).astype(np.float32)
-        sums = self.columns @ sums.reshape(-1, width, 3)
-        return (sums / self.total + np.float32(0.5)).astype(np.uint8)
-
-
-def _overlaps(n, m):
-    """float32 ``[m, n]`` of ints: the overlap of new pixel i with old pixel j, times q."""
-    common = np.gcd(n, m)
-    p, q = n // common, m // common
-    new, old = np.arange(m)[:, None] * p, np.arange(n)[None, :] * q
-    return np.clip(np.minimum(new + p, old + q) - np.maximum(new, old), 0, None).astype(np.float32)

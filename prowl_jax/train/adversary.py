@@ -66,7 +66,8 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
 
     Every environment is reset from ``seeds``, so that a cycle can be repeated exactly. During
     ``warm_up`` steps the reference (``warm_up_params``) acts and nothing is kept but its
-    actions; then the trajectory begins and the policy's memory with it.
+    actions; then the trajectory begins and the policy's memory with it. Where the environment
+    reports ``info["broken"]``, in the warm-up or later, the trajectory is not valid.
 
     Returns:
       (``Trajectory`` of ``length`` frames as numpy arrays ``[N, T, ...]``,
@@ -77,7 +78,7 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
     rows, warm_up_actions = [], []
     state = policy.initial_state(n)
     previous = np.full((n, len(policy.sizes)), -1, np.int32)
-    first, valid = np.ones(n, bool), np.ones(n, bool)
+    first, valid, broken = np.ones(n, bool), np.ones(n, bool), np.zeros(n, bool)
     for t in range(warm_up + length):
         kept = t >= warm_up
         if t == warm_up:
@@ -95,11 +96,12 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
             break
         step = env.step(actions)
         previous, first = actions, step.done
+        broken |= step.info.get("broken", False)
         if kept:
             valid &= ~step.done
     frames, actions, firsts, log_probs, values = (np.stack(column, axis=1) for column in zip(*rows, strict=True))
     warm = np.stack(warm_up_actions, axis=1) if warm_up_actions else actions[:, :0]
-    return Trajectory(frames, actions, firsts, log_probs, values, valid), warm
+    return Trajectory(frames, actions, firsts, log_probs, values, valid & ~broken, broken), warm
 
 
 def advantages(trajectory, reward, lambda_):

@@ -1,10 +1,15 @@
-"""Every host environment keeps the protocol of ``envs/base.py``."""
+"""Every host environment keeps the protocol of ``envs/base.py``. Minecraft's is held to it over a stub."""
+
+import os
+import pathlib
+import sys
 
 import grid_toy
 import numpy as np
 import pytest
 
 from prowl_jax.envs.base import HostEnv, Step
+from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import TASKS, make_vizdoom
 from prowl_jax.envs.workers import ProcessVectorEnv
 
@@ -13,7 +18,14 @@ def make_toy(num_envs, workers):
     return ProcessVectorEnv(grid_toy.Line, num_envs, workers, grid_toy.SPEC, grid_toy.FRAME_SHAPE)
 
 
-MAKERS = {"toy": make_toy}
+def make_minerl_stub(num_envs, workers):
+    """In another process, and in another Python where PROWL_STUB_PYTHON names one; one worker a game."""
+    stub = pathlib.Path(__file__).with_name("minerl_stub.py")
+    python = os.environ.get("PROWL_STUB_PYTHON", sys.executable)
+    return make_minerl("Stub-v0", num_envs, python=python, make=f"{stub}:make", frame_size=(36, 64))
+
+
+MAKERS = {"toy": make_toy, "minerl_stub": make_minerl_stub}
 for _task in TASKS:
     MAKERS[_task] = lambda num_envs, workers, task=_task: make_vizdoom(task, num_envs, workers=workers)
 

@@ -80,10 +80,10 @@ class Scripted:
 LONG = [50, 60, 70]
 
 
-def scripted_collect(seeds, length=5, warm_up=2):
+def scripted_collect(seeds, length=5, warm_up=2, env=None):
     policy = Scripted()
     trajectory, warm = collect(
-        Diary(), policy.act, policy, "phi", jax.random.key(0),
+        env or Diary(), policy.act, policy, "phi", jax.random.key(0),
         seeds=seeds, length=length, warm_up=warm_up, warm_up_params="reference",
     )  # fmt: skip
     return trajectory, warm, policy.calls
@@ -146,6 +146,35 @@ def test_an_episode_that_ends_inside_makes_a_trajectory_invalid(end, valid, firs
         expected[1, first_again] = True
         assert trajectory.frames[1, first_again, 0, 0, 2] == BEGIN
     np.testing.assert_array_equal(trajectory.first, expected)
+
+
+class Fragile(Diary):
+    """A diary whose second environment breaks in the step ``at``, and begins anew as such ones do."""
+
+    def __init__(self, at):
+        self.at, self.count = at, 0
+
+    def reset(self, seeds):
+        return dataclasses.replace(super().reset(seeds), info={"broken": np.zeros(3, bool)})
+
+    def step(self, actions):
+        self.count += 1
+        broken = np.array([False, self.count == self.at, False])
+        self.left[broken] = 1
+        return dataclasses.replace(super().step(actions), info={"broken": broken})
+
+
+@pytest.mark.parametrize("at, broken", [(1, True), (2, True), (3, True), (6, True), (7, False)])
+def test_what_an_environment_broke_is_dropped_and_counted(at, broken):
+    """In the warm-up (steps 1 and 2) too: what came before a trajectory is then not what was asked for."""
+    trajectory, _, _ = scripted_collect(LONG, env=Fragile(at))
+    np.testing.assert_array_equal(trajectory.broken, [False, broken, False])
+    np.testing.assert_array_equal(trajectory.valid, [True, not broken, True])
+
+
+def test_an_environment_that_reports_nothing_has_not_broken():
+    trajectory, _, _ = scripted_collect([50, 3, 70])
+    assert not trajectory.broken.any() and not trajectory.valid[1]
 
 
 POLICY = Policy(PolicyNetwork(SPEC.sizes, features=8, memory=3, hidden=8))
