@@ -63,26 +63,32 @@ def from_published(model, arrays):
     Raises:
       ValueError: arrays are missing, have another shape, or have no place; they are named.
     """
-    paths = {published_name(path): (path, leaf.shape) for path, leaf in _shapes(model).items()}
-    wrong = [f"{name} has no place in this network" for name in sorted(arrays.keys() - paths.keys())]
-    params = {}
-    for name, (path, shape) in paths.items():
-        order = _order(path, len(shape))
-        expected = tuple(shape[axis] for axis in order)
+    shapes = published_shapes(model)
+    wrong = [f"{name} has no place in this network" for name in sorted(arrays.keys() - shapes.keys())]
+    for name, shape in shapes.items():
         if name not in arrays:
             wrong.append(f"{name} is missing")
-        elif arrays[name].shape != expected:
-            wrong.append(f"{name} has shape {arrays[name].shape}, not {expected}")
-        else:
-            params[path] = arrays[name].transpose(np.argsort(order))
+        elif arrays[name].shape != shape:
+            wrong.append(f"{name} has shape {arrays[name].shape}, not {shape}")
     if wrong:
         more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise ValueError(f"these weights do not fit: {'; '.join(wrong[:5])}{more}")
+    params = {}
+    for path in _shapes(model):
+        array = arrays[published_name(path)]
+        params[path] = array.transpose(np.argsort(_order(path, array.ndim)))
     return traverse_util.unflatten_dict(params)
 
 
+def published_shapes(model):
+    """``{published name: shape there}`` of every array of a model; nothing is allocated."""
+    ours = {path: leaf.shape for path, leaf in _shapes(model).items()}
+    return {
+        published_name(path): tuple(shape[axis] for axis in _order(path, len(shape))) for path, shape in ours.items()
+    }
+
+
 def _shapes(model):
-    """Path -> shape of every parameter; nothing is allocated."""
     side = model.network.image
     frame_shape = ((side, side, 3),) if isinstance(model, VPTPolicy) else ()
     return traverse_util.flatten_dict(jax.eval_shape(lambda k: model.init(k, *frame_shape), jax.random.key(0)))
@@ -161,13 +167,14 @@ def _load(path, kind):
     library = _safetensors()
     try:
         with library.safe_open(path, framework="numpy") as file:
-            arrays, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+            metadata = file.metadata() or {}
     except library.SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); convert the weights again") from None
     try:
         model = model_of(arrays, float(metadata.get("temperature", "nan")))
         if not isinstance(model, kind):
-            raise ValueError(f"these are the weights of a {type(model).__name__}, not of a {kind.__name__}")
+            raise ValueError(f"these are the weights of a {type(model).__name__}, not of a {kind.__name__}")  # noqa: TRY004
         if not model.network.temperature > 0:
             raise ValueError("no temperature is written in it; convert the weights again")
         return model, from_published(model, arrays)

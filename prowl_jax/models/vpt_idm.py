@@ -49,9 +49,7 @@ class IDMNetwork(nn.Module):
     def __call__(self, frames):
         chex.assert_rank(frames, 5)
         # Two empty frames at both ends of the clip.
-        over_time = nn.Conv(
-            self.time_channels, (5, 1, 1), padding=((2, 2), (0, 0), (0, 0)), name="conv3d_layer"
-        )
+        over_time = nn.Conv(self.time_channels, (5, 1, 1), padding=((2, 2), (0, 0), (0, 0)), name="conv3d_layer")
         pictures = nn.relu(over_time(resize(frames, self.image) / 255.0))
         trunk = Trunk(
             self.channels, self.hidden, self.heads, self.blocks, kept=0,

@@ -53,7 +53,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, h, keys, values, visible):
-        batch, time, width = h.shape
+        time, width = h.shape[1:]
         query = nn.Dense(width, name="q_layer")(h)
         keys = jnp.concatenate([keys, nn.Dense(width, use_bias=False, name="k_layer")(h)], axis=1)
         values = jnp.concatenate([values, nn.Dense(width, use_bias=False, name="v_layer")(h)], axis=1)
