@@ -137,7 +137,7 @@ def save(path, arrays, temperature):
     """Write ``{published name: array}`` as the safetensors file ``path``; it is there whole or not at all."""
     path = pathlib.Path(path)
     partial = path.with_name(path.name + ".partial")
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     _safetensors().numpy.save_file(arrays, partial, metadata={"temperature": str(float(temperature))})
     os.replace(partial, path)
 

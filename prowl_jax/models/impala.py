@@ -69,7 +69,7 @@ class ImpalaCNN(nn.Module):
     """Pictures float ``[N, H, W, C]`` -> features ``[N, features]``.
 
     Attributes:
-      channels: of the three stacks; each halves the picture.
+      channels: of each stack (three, in VPT), which halves the picture.
       features: width of the output. first_norm: whether the first convolution has a norm before it.
     """
 

@@ -70,7 +70,7 @@ class VPTNetwork(nn.Module):
       channels, hidden, heads, blocks, kept: see ``vpt_trunk.Trunk``.
       buttons, camera: number of joint button combinations and of joint camera movements.
       temperature: what the logits are divided by.
-      image: side of the square that frames are squeezed to, in pixels, a multiple of 8.
+      image: side of the square that frames are squeezed to, in pixels; each stack of the CNN halves it.
     """
 
     channels: tuple

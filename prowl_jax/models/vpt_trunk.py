@@ -98,7 +98,7 @@ class Trunk(nn.Module):
     """Pictures float ``[B, T, H, W, C]`` -> latents ``[B, T, hidden]`` and the new state.
 
     Attributes:
-      channels: of the CNN's three stacks. hidden, heads, blocks: of the transformer.
+      channels: of the CNN's stacks. hidden, heads, blocks: of the transformer.
       kept: frames a frame sees, itself included, and frames remembered; 0: every frame sees every
         other and nothing is remembered.
       first_norm: whether the CNN's first convolution has a norm before it.

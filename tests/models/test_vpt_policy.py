@@ -13,7 +13,7 @@ from prowl_jax.models.vpt_policy import VPTNetwork, VPTPolicy, vpt_size
 from prowl_jax.rl import value_normaliser
 from prowl_jax.train.state import count
 
-POLICY = VPTPolicy(VPTNetwork((2, 2, 2), hidden=8, heads=2, blocks=1, kept=2, buttons=3, camera=5, image=16))
+POLICY = VPTPolicy(VPTNetwork((4,), hidden=8, heads=2, blocks=1, kept=2, buttons=3, camera=5, image=16))
 rng = np.random.default_rng(0)
 FRAMES = rng.integers(0, 256, (2, 2, 16, 16, 3)).astype(np.uint8)
 FIRST = np.array([[True, False]] * 2)
@@ -81,15 +81,15 @@ def test_the_value_is_on_the_scale_of_the_returns_and_a_loss_leaves_its_statisti
     """mean 0.7 / 0.6, variance 1.9 / 0.6 - mean^2."""
     mean, deviation = 0.7 / 0.6, np.sqrt(1.9 / 0.6 - (0.7 / 0.6) ** 2)
 
-    @jax.jit
     def loss(params):
         _, value, _ = POLICY.apply(params, POLICY.initial_state(2), FRAMES, None, FIRST)
         return value.sum(), value
 
-    (_, value), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    value_and_gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (_, value), gradient = value_and_gradient(params)
     still = {**params["value_head"], "normalizer": {k: np.zeros_like(v) for k, v in statistics_of(params).items()}}
     still["normalizer"]["running_mean_sq"] += np.float32(1e-5)  # over the least weight: mean 0, variance 1
-    normalised = loss({**params, "value_head": still})[1]
+    (_, normalised), _ = value_and_gradient({**params, "value_head": still})
     np.testing.assert_allclose(value, normalised * deviation + mean, rtol=1e-5)
     assert not any(np.any(g) for g in statistics_of(gradient).values())
     assert np.any(gradient["value_head"]["linear"]["kernel"])
