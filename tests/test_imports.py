@@ -49,7 +49,7 @@ RULES = (
     (("**/*",), ("experiments", "tests"), "any", "the library does not know its experiments"),
     (
         ("**/*",),
-        ("torch", "cv2", "minerl", "gym", "gymnasium", "craftax"),
+        ("torch", "safetensors", "cv2", "minerl", "gym", "gymnasium", "craftax"),
         "top",
         "these are optional and slow: import them where they are used",
     ),

@@ -1,8 +1,13 @@
 """What the tests of the models share."""
 
+import pathlib
+import sys
+
 import jax
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for vpt_vectors, which is also a script
 
 
 @pytest.fixture(scope="session")
