@@ -1,11 +1,15 @@
 """From a configuration to objects: the last place that knows ``ConfigDict``."""
 
+import functools
+
 import jax
 
+from experiments.config_file import UsageError
 from prowl_jax import minecraft
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
+from prowl_jax.models.convert import load_policy
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.policy import Policy, PolicyNetwork
 from prowl_jax.models.vae import Autoencoder
@@ -21,7 +25,7 @@ from prowl_jax.train.mesh import make_mesh
 
 def spec_of(config):
     """The ``ActionSpec`` of the configured environment."""
-    if config.env.name == "minerl":
+    if config.env.name in ("minerl", "recordings"):
         return minecraft.SPEC
     return action_spec(config.env.max_turn_degrees)
 
@@ -81,10 +85,40 @@ def make_forcing(config):
     return Forcing(chunk=w.chunk, shift=w.shift, clean_prefix=w.clean_prefix)
 
 
+def arms(config):
+    """The configured arms of phase 2; none where there are only recordings and no live environment."""
+    return () if config.env.name == "recordings" else tuple(config.arms)
+
+
 def make_policy(config):
-    """The configured small ``Policy``."""
+    """The configured policy: a small ``Policy``, or the ``VPTPolicy`` whose weights are given."""
     r = config.reference
+    if r.weights:
+        return _load_vpt(r.weights)[0]
     return Policy(PolicyNetwork(spec_of(config).sizes, r.features, r.memory, r.hidden))
+
+
+def vpt_params(config):
+    """Parameters of the VPT policy in ``reference.weights``, as numpy arrays."""
+    return _load_vpt(config.reference.weights)[1]
+
+
+@functools.cache
+def _load_vpt(path):
+    try:
+        return load_policy(path)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
+
+
+def action_maps(config):
+    """``(to_env, from_env)`` between the policy's actions and the environment's; None where they are the same.
+
+    VPT draws joint indices (``minecraft.VPT_SPEC``); the world model is told factors.
+    """
+    if not config.reference.weights:
+        return None, None
+    return minecraft.joint_to_factors, minecraft.factors_to_joint
 
 
 def make_curriculum(config):

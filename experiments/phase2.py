@@ -32,8 +32,7 @@ def _optimizer(config):
 
 def _initial_state(config, trainable, reference):
     """The state before cycle 0: theta_0, phi = pi_ref with a fresh value head, an empty buffer."""
-    policy_params = jax.tree.map(jnp.copy, reference)
-    policy_params["value"] = jax.tree.map(jnp.zeros_like, policy_params["value"])
+    policy_params = build.make_policy(config).with_fresh_value(reference)
     theta = init_state(trainable, _optimizer(config))
     phi = init_state(policy_params, adversary_training.make_optimizer(config.adversary.learning_rate))
     return loop.init_loop(theta, phi, _example_item(config), config.phase2.capacity)
@@ -60,12 +59,13 @@ def run_arm(run, arm):
     trainable, frozen = split_trainable(theta_0["dit"])
     fixed = {**theta_0, "dit": frozen}
     policy, curriculum = build.make_policy(config), build.make_curriculum(config)
+    to_env, _ = build.action_maps(config)
     ppo = None
     if arm == "prowl":
         optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
         ppo = adversary_training.make_update(policy, optimizer, build.make_adversary(config))
     programs = loop.make_programs(
-        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo
+        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo, to_env
     )
     act = adversary_training.make_act(policy)
     passive_rows = passive_fetch(run, curriculum.passive_rows, curriculum.window)
@@ -89,6 +89,7 @@ def run_arm(run, arm):
                     trajectory, _ = adversary_training.collect(
                         env, act, policy, params, collect_key, seeds=seeds,
                         length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference,
+                        to_env=to_env,
                     )  # fmt: skip
                     collected.append(trajectory)
                     return trajectory
@@ -100,7 +101,8 @@ def run_arm(run, arm):
                 )
                 metrics = {name: float(value) for name, value in metrics.items()}
                 _check_cycle(stage, cycle, metrics)
-                metrics.update(_camera(config, spec, collected[0].actions, notes))
+                actions = np.asarray(to_env(collected[0].actions) if to_env else collected[0].actions)
+                metrics.update(_camera(config, spec, actions, notes))
                 metrics["broken_trajectories"] = float(collected[0].broken.sum())
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
                 progress.update(
@@ -108,6 +110,7 @@ def run_arm(run, arm):
                     **{n: metrics[n] for n in ("regret", "pat_mean_regret", "kl_to_reference") if n in metrics},
                 )
                 checkpoints.save(cycle + 1, state, {**notes, **metrics})
+                save_actions(run, arm, actions[:, :-1])
             metrics = metrics or checkpoints.restore(state)[1]
     finally:
         env.close()
@@ -116,6 +119,18 @@ def run_arm(run, arm):
         "environment_steps": p.cycles * p.trajectories * (p.warm_up + trajectory_length(config) - 1),
     }
     return {**budget, **metrics}
+
+
+def save_actions(run, arm, actions):
+    """Keep what an arm's policy did in its last cycle, int32 ``[N, T, A]``, for its statistics."""
+    path = actions_path(run, arm)
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, actions)
+
+
+def actions_path(run, arm):
+    """Where ``save_actions`` puts them."""
+    return run.workdir / "actions" / f"{arm}.npy"
 
 
 def _check_cycle(stage, cycle, metrics):

@@ -62,7 +62,7 @@ def get_config(arg="full"):
     c.world_model.warm_up = 50
     c.world_model.ema_decay = 0.99
     c.world_model.shift = 10.0  # of the training noise levels: a little signal tells the motion without the action
-    c.world_model.clean_prefix = 0.9  # share of clips in which every predicted chunk follows a clean one
+    c.world_model.clean_prefix = 1.0  # share of clips in which every predicted chunk follows a clean one
     c.world_model.sampler_steps = 4
     c.world_model.sampler_shift = 5.0
 
@@ -97,12 +97,12 @@ def get_config(arg="full"):
     c.phase2.batch = 32
     c.phase2.pat_share = 0.5
     c.phase2.capacity = 128  # paper: 256
-    c.phase2.learning_rate = 3e-4
+    c.phase2.learning_rate = 1e-4
     c.phase2.ema_decay = 0.98
     c.phase2.lambda_afs = 0.10
     c.phase2.delta_scale = 1.0
     c.phase2.priority = "rank"  # or softmax, power
-    c.phase2.temperature = 0.3
+    c.phase2.temperature = 1.0
     c.phase2.staleness = 0.3
 
     c.evaluation = ml_collections.ConfigDict()

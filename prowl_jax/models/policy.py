@@ -4,6 +4,7 @@ Interface shared by every policy (the VPT network keeps it too):
 
   initial_state(batch) -> state                      what is remembered between calls
   apply(params, state, frames, previous, first) -> (logits, value, state)
+  with_fresh_value(params) -> params                  the same policy, its value head as if untrained
 
 over sequences: frames uint8 ``[B, T, H, W, 3]``, previous int32 ``[B, T, A]`` (the action that
 led to each frame, -1 where unknown), first bool ``[B, T]`` (the memory is cleared before that
@@ -107,3 +108,7 @@ class Policy:
     def apply(self, params, state, frames, previous, first):
         """``logits [B, T, sum(sizes)], value [B, T], state``; see the module's docstring."""
         return self.network.apply({"params": params}, state, frames, previous, first)
+
+    def with_fresh_value(self, params):
+        """Parameters whose value is 0 everywhere, for a reference that was cloned and not rewarded."""
+        return {**params, "value": jax.tree.map(jnp.zeros_like, params["value"])}

@@ -120,6 +120,10 @@ class VPTPolicy:
         del previous
         return self.network.apply({"params": params}, state, frames, first)
 
+    def with_fresh_value(self, params):
+        """Parameters whose value is 0 everywhere, its statistics included; see ``models/policy.py``."""
+        return {**params, "value_head": jax.tree.map(jnp.zeros_like, params["value_head"])}
+
 
 def vpt_size(name):
     """Keyword arguments of ``VPTNetwork`` for a published width; ValueError lists them."""

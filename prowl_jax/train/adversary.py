@@ -61,13 +61,15 @@ def make_act(policy):
     return act
 
 
-def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_params=None):
+def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_params=None, to_env=None):
     """Let a policy act in the real environments for one trajectory each.
 
     Every environment is reset from ``seeds``, so that a cycle can be repeated exactly. During
     ``warm_up`` steps the reference (``warm_up_params``) acts and nothing is kept but its
     actions; then the trajectory begins and the policy's memory with it. Where the environment
-    reports ``info["broken"]``, in the warm-up or later, the trajectory is not valid.
+    reports ``info["broken"]``, in the warm-up or later, the trajectory is not valid. ``to_env``
+    turns the policy's actions into those of ``env.spec``, where the policy has factors of its own
+    (VPT's joint indices); the trajectory holds the policy's.
 
     Returns:
       (``Trajectory`` of ``length`` frames as numpy arrays ``[N, T, ...]``,
@@ -94,7 +96,7 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
             warm_up_actions.append(actions)
         if t == warm_up + length - 1:
             break
-        step = env.step(actions)
+        step = env.step(actions if to_env is None else to_env(actions))
         previous, first = actions, step.done
         broken |= step.info.get("broken", False)
         if kept:

@@ -99,11 +99,11 @@ class LoopState:
     cycle: jax.Array
 
 
-def make_observe(world_model, curriculum):
+def make_observe(world_model, curriculum, to_env=None):
     """``observe(params, trajectory) -> PATItem`` with a leading batch axis, jitted.
 
     Encodes real frames and computes their flow, once per trajectory: neither depends on what
-    phase 2 trains.
+    phase 2 trains. ``to_env`` turns the policy's actions into the world model's, where they differ.
     """
 
     @jax.jit
@@ -111,7 +111,7 @@ def make_observe(world_model, curriculum):
         scored = trajectory.frames[:, curriculum.context - 1 :].astype(jnp.float32) / 255.0
         return PATItem(
             latents=world_model.encode(params, trajectory.frames),
-            actions=trajectory.actions,
+            actions=trajectory.actions if to_env is None else to_env(trajectory.actions),
             frames=trajectory.frames,
             flow=flow_of_frames(scored).astype(jnp.float16),
         )
@@ -204,11 +204,14 @@ class Programs:
     rescore: Any
 
 
-def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update):
-    """Compile-once programs of a cycle; ``ppo_update=None`` is the matched-compute control."""
+def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update, to_env=None):
+    """Compile-once programs of a cycle; ``ppo_update=None`` is the matched-compute control.
+
+    ``to_env`` turns the policy's actions into the world model's: traced, None where they are the same.
+    """
     scoring = curriculum.scoring
     return Programs(
-        observe=make_observe(world_model, curriculum),
+        observe=make_observe(world_model, curriculum, to_env),
         predict=make_predict(world_model, curriculum),
         ppo=ppo_update,
         insert=jax.jit(

@@ -125,6 +125,13 @@ def test_a_fresh_policy_is_almost_uniform(subject):
     assert 0 < np.abs(logits).max() < 0.1 and 0 < np.abs(value).max() < 0.1
 
 
+def test_a_fresh_value_is_zero_and_the_policy_stays(subject):
+    first = flags([1] + [0] * 5, [1] + [0] * 5)
+    fresh = Subject(subject.policy, subject.policy.with_fresh_value(subject.params))
+    np.testing.assert_array_equal(fresh(first)[0], subject(first)[0])
+    assert (fresh(first)[1] == 0).all() and (subject(first)[1] != 0).any()
+
+
 def test_a_policy_can_be_closed_over_by_jit(subject):
     again = type(subject.policy)(subject.policy.network.clone())
     assert again == subject.policy and hash(again) == hash(subject.policy)
