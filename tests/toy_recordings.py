@@ -1,5 +1,6 @@
 """Recordings in the format of VPT that the tests write themselves, and where the real ones are."""
 
+import itertools
 import json
 import pathlib
 
@@ -92,7 +93,7 @@ def flow_to_the_right(frames):
 
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     greys = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in frames]
-    return np.array([np.median(dis.calc(a, b, None)[..., 0]) for a, b in zip(greys, greys[1:], strict=False)])
+    return np.array([np.median(dis.calc(a, b, None)[..., 0]) for a, b in itertools.pairwise(greys)])
 
 
 def correlation_at(lag, flow, turn):

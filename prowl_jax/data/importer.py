@@ -70,11 +70,15 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
 
     Raises:
       FileNotFoundError, ValueError: as ``recordings.find``.
-      FileExistsError: ``store`` or its partial folder is there with other contents or settings.
+      FileExistsError, NotADirectoryError: ``store`` cannot be made, or it or its partial folder is
+        there with other contents or settings.
       NothingReadError: every recording was skipped; nothing is left behind.
       ImportError: PyAV is not installed.
     """
     store = pathlib.Path(store)
+    for place in store.parents:
+        if place.exists() and not place.is_dir():
+            raise NotADirectoryError(f"{store} lies under {place}, which is a file; name another folder")
     found, absent = find(source)
     video.check_installed()
     partial = store.with_name(store.name + ".partial")
@@ -88,9 +92,9 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
     todo = [recording for recording in found if recording.name not in done]
     lengths = _lengths(rows)
     report = on_progress or (lambda done, total, frames: None)
-    report(len(done), len(done) + len(todo), sum(lengths))
     try:
         with StoreWriter(store, SPEC, (*settings.size, 3), ARRAYS, resume=lengths) as writer:
+            report(len(rows), len(done) + len(todo), sum(lengths))
             journal = _Journal(partial / JOURNAL, [head, *rows])
             with journal, _parts(todo, partial / "parts", settings, workers) as parts:
                 for part in parts:

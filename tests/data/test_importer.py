@@ -249,4 +249,4 @@ def test_no_jax_in_a_reading_process():
     root = pathlib.Path(importer.__file__).parents[2]
     modules = "prowl_jax.data.recordings, prowl_jax.data.pool, experiments.import_recordings"
     code = f"import {modules}, sys; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)

@@ -128,9 +128,8 @@ def test_real_keys_are_those_of_a_second_reading_by_hand():
             wanted |= {name for name, down in held.items() if down}
             assert {k for k in MINERL_KEYS if action[k][t] and not k.startswith("hotbar")} == wanted, (path.name, t)
         nulls += int(ticks.null.sum())
-        attacks, buttons = attacks + int(action["attack"].sum()), buttons + sum(
-            0 in r["mouse"]["buttons"] for r in records
-        )
+        attacks += int(action["attack"].sum())
+        buttons += sum(0 in r["mouse"]["buttons"] for r in records)
         total += len(ticks)
     assert 0 < nulls < 0.5 * total and attacks < buttons
 
