@@ -48,8 +48,14 @@ RULES = (
     (("**/*",), ("ml_collections", "absl"), "any", "configs and flags stop at experiments/"),
     (("**/*",), ("experiments", "tests"), "any", "the library does not know its experiments"),
     (
+        ("data/vpt.py", "data/video.py", "data/recordings.py", "data/pool.py"),
+        ("jax", "jaxlib", "flax", "chex", "optax"),
+        "any",
+        "processes that read recordings start without JAX",
+    ),
+    (
         ("**/*",),
-        ("torch", "safetensors", "cv2", "minerl", "gym", "gymnasium", "craftax"),
+        ("torch", "safetensors", "cv2", "av", "minerl", "gym", "gymnasium", "craftax"),
         "top",
         "these are optional and slow: import them where they are used",
     ),
@@ -172,7 +178,7 @@ def test_breaches_are_seen():
         "from prowl_jax.types import Clip",
     ):
         assert not broken_layers("pat", path, source), source
-    flax, _, _, _, torch, _ = RULES
+    flax, _, _, _, _, torch, _ = RULES
     assert broken_rule(flax, path, "def f():\n    import flax.linen as nn")
     assert broken_rule(torch, path, "try:\n    import torch\nexcept ImportError:\n    pass")
     assert not broken_rule(torch, path, "def f():\n    import torch")

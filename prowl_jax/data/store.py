@@ -23,35 +23,54 @@ class StoreWriter:
     """Writes a store, episode by episode; nothing is there under ``path`` until all of it is.
 
     A context manager: the folder is built as ``path.partial`` and renamed at the end of the
-    ``with`` block; if the block raises, the partial folder is removed.
+    ``with`` block. If the block raises, the partial folder is removed, unless ``resume`` is given:
+    then it stays, and a writer told how much of it to keep goes on from there.
 
     Args:
       path: folder to make; it must not exist.
       spec: the factors of the actions.
       frame_shape: ``(H, W, 3)``.
+      arrays: further arrays with one entry a frame, ``{name: (dtype, shape of an entry)}``; the
+        finished store has them as if ``ClipStore.add_array`` had added them.
+      resume: lengths of the first episodes in ``path.partial``, which are kept; ``()`` keeps none.
+        The caller keeps count, after ``flush``.
 
     Raises:
       FileExistsError: ``path`` is there already.
-      ValueError: (``add_episode``) shapes, types or action values that do not fit.
+      ValueError: (``add_episode``) shapes, types or action values that do not fit; (on entry) the
+        partial folder holds less than ``resume`` says.
     """
 
-    def __init__(self, path, spec: ActionSpec, frame_shape):
+    def __init__(self, path, spec: ActionSpec, frame_shape, arrays=None, resume=None):
         self.path = pathlib.Path(path)
         self.partial = self.path.with_name(self.path.name + ".partial")
-        self.spec, self.frame_shape, self.lengths = spec, tuple(int(n) for n in frame_shape), []
+        self.spec, self.frame_shape = spec, tuple(int(n) for n in frame_shape)
+        self.arrays = {name: (np.dtype(kind), tuple(shape)) for name, (kind, shape) in (arrays or {}).items()}
+        for name, (kind, _) in self.arrays.items():
+            _check_array(name, kind)
+        self.lengths, self._resumable = list(resume or ()), resume is not None
 
     def __enter__(self):
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists already")
-        # What an interrupted writer left behind.
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
-        self._frames = open(self.partial / "frames.bin", "wb")
-        self._actions = open(self.partial / "actions.bin", "wb")
+        if not self._resumable:
+            shutil.rmtree(self.partial, ignore_errors=True)  # what an interrupted writer left behind
+        self.partial.mkdir(parents=True, exist_ok=True)
+        rows = {"frames": (np.dtype("u1"), self.frame_shape), "actions": (np.dtype("<i4"), (len(self.spec.factors),))}
+        self._files = {}
+        for name, (kind, shape) in (rows | self.arrays).items():
+            file = self._files[name] = open(self.partial / f"{name}.bin", "ab")
+            kept = sum(self.lengths) * kind.itemsize * int(np.prod(shape))
+            if file.tell() < kept:
+                raise ValueError(f"{file.name} has {file.tell()} bytes, fewer than the {kept} to go on from")
+            file.truncate(kept)
         return self
 
-    def add_episode(self, frames, actions):
-        """Append one episode: frames uint8 ``[T, H, W, 3]``, actions int ``[T, A]``, T >= 1."""
+    def add_episode(self, frames, actions, **arrays):
+        """Append one episode: frames uint8 ``[T, H, W, 3]``, actions int ``[T, A]``, T >= 1.
+
+        ``arrays`` are the entries ``[T, ...]`` of the further arrays, every one of them.
+        """
         frames, actions = np.asarray(frames), self.spec.check(actions)
         if frames.dtype != np.uint8 or frames.shape[1:] != self.frame_shape:
             raise ValueError(
@@ -60,21 +79,42 @@ class StoreWriter:
             )
         if actions.ndim != 2 or len(actions) != len(frames) or len(frames) == 0:
             raise ValueError(f"{len(frames)} frames need as many actions, got {actions.shape}")
-        self._frames.write(np.ascontiguousarray(frames).data)
-        self._actions.write(np.ascontiguousarray(actions, "<i4").data)
+        if arrays.keys() != self.arrays.keys():
+            raise ValueError(f"an episode needs the arrays {sorted(self.arrays)}, got {sorted(arrays)}")
+        for name, (kind, shape) in self.arrays.items():
+            array = np.asarray(arrays[name])
+            if array.dtype != kind or array.shape != (len(frames), *shape):
+                raise ValueError(
+                    f"array {name!r} must be {kind} {[len(frames), *shape]}, got {array.dtype} {list(array.shape)}"
+                )
+        self._files["frames"].write(np.ascontiguousarray(frames).data)
+        self._files["actions"].write(np.ascontiguousarray(actions, "<i4").data)
+        for name, array in arrays.items():
+            self._files[name].write(np.ascontiguousarray(array).data)
         self.lengths.append(len(frames))
 
-    def __exit__(self, kind, error, trace):
-        for file in (self._frames, self._actions):
+    def flush(self):
+        """Bring every episode added so far to the disk, so that ``resume`` may count on it."""
+        for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-            file.close()
+
+    def __exit__(self, kind, error, trace):
+        try:
+            self.flush()
+        finally:
+            for file in self._files.values():
+                file.close()
         if kind is None and not self.lengths:
             shutil.rmtree(self.partial)
             raise ValueError(f"no episode was added to {self.path}")
         if kind is not None:
-            shutil.rmtree(self.partial, ignore_errors=True)
+            if not self._resumable:
+                shutil.rmtree(self.partial, ignore_errors=True)
             return
+        for name, (dtype, shape) in self.arrays.items():
+            raw = self.partial / f"{name}.bin"
+            _save(self.partial / f"{name}.npy", np.memmap(raw, dtype, "r", shape=(sum(self.lengths), *shape)))
         index = {
             "version": VERSION,
             "spec": self.spec.to_json(),
@@ -85,6 +125,8 @@ class StoreWriter:
         }
         (self.partial / "index.json").write_text(json.dumps(index))
         self.partial.rename(self.path)
+        for name in self.arrays:  # only now: until the renaming an interrupted writer needs them to go on
+            (self.path / f"{name}.bin").unlink()
 
 
 class ClipStore:
@@ -208,18 +250,10 @@ class ClipStore:
 
         Written whole or not at all; replaces an array of that name.
         """
-        if not name.isidentifier():
-            raise ValueError(f"an array's name must be an identifier, got {name!r}")
+        _check_array(name, np.dtype(array.dtype))
         if array.shape[:1] != (len(self),):
             raise ValueError(f"array {name!r} needs {len(self)} entries, got shape {array.shape}")
-        if np.dtype(array.dtype).kind not in "fiub":  # bfloat16 among them: a .npy forgets it
-            raise ValueError(f"array {name!r} cannot be kept as {array.dtype}; use float16 or float32")
-        partial = self.path / f"{name}.npy.partial"
-        out = np.lib.format.open_memmap(partial, "w+", np.dtype(array.dtype), array.shape)
-        out[:] = array
-        out.flush()
-        del out
-        partial.rename(self.path / f"{name}.npy")
+        _save(self.path / f"{name}.npy", array)
 
     def has_array(self, name: str) -> bool:
         """Whether ``add_array`` has kept an array of that name."""
@@ -239,3 +273,20 @@ class ClipStore:
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"clips reach over frames 0..{len(self) - 1}")
         return rows
+
+
+def _check_array(name, dtype):
+    if not name.isidentifier():
+        raise ValueError(f"an array's name must be an identifier, got {name!r}")
+    if dtype.kind not in "fiub":  # bfloat16 among them: a .npy forgets it
+        raise ValueError(f"array {name!r} cannot be kept as {dtype}; use float16 or float32")
+
+
+def _save(path, array):
+    """``array`` as ``path`` (.npy), whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    out = np.lib.format.open_memmap(partial, "w+", np.dtype(array.dtype), array.shape)
+    out[:] = array
+    out.flush()
+    del out
+    partial.rename(path)

@@ -170,6 +170,71 @@ def test_writing_is_atomic(tmp_path):
     assert os.listdir(tmp_path) == ["clips"]
 
 
+ARRAYS = {"camera": (np.float32, (2,)), "null": (bool, ())}
+
+
+def with_arrays(episodes):
+    """The arrays of ``ARRAYS`` for each episode."""
+    rng = np.random.default_rng(1)
+    return [{"camera": rng.normal(size=(len(f), 2)).astype(np.float32), "null": f.any((1, 2, 3))} for f, _ in episodes]
+
+
+def test_arrays_can_be_written_with_the_episodes(tmp_path):
+    episodes = episodes_of([3, 1, 4])
+    arrays = with_arrays(episodes)
+    with StoreWriter(tmp_path / "clips", SPEC, SHAPE, ARRAYS) as writer:
+        for (frames, actions), more in zip(episodes, arrays, strict=True):
+            writer.add_episode(frames, actions, **more)
+    store = ClipStore.open(tmp_path / "clips")
+    for name, (kind, _) in ARRAYS.items():
+        assert store.array(name).dtype == kind
+        np.testing.assert_array_equal(store.array(name), np.concatenate([more[name] for more in arrays]))
+    assert sorted(os.listdir(store.path)) == ["actions.bin", "camera.npy", "frames.bin", "index.json", "null.npy"]
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({}, "needs the arrays"),
+        ({"camera": np.zeros((2, 2), np.float32)}, "needs the arrays"),
+        ({"camera": np.zeros((2, 2)), "null": np.zeros(2, bool)}, "'camera' must be float32"),
+        ({"camera": np.zeros((3, 2), np.float32), "null": np.zeros(2, bool)}, "'camera' must be float32"),
+    ],
+)
+def test_arrays_that_do_not_fit_an_episode_are_refused(tmp_path, more, message):
+    with pytest.raises(ValueError, match=message), StoreWriter(tmp_path / "clips", SPEC, SHAPE, ARRAYS) as writer:
+        writer.add_episode(*episodes_of([2])[0], **more)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(ValueError, match="identifier"):
+        StoreWriter(tmp_path / "clips", SPEC, SHAPE, {"a b": (bool, ())})
+
+
+def test_an_interrupted_writer_goes_on_from_what_it_is_told_to_keep(tmp_path):
+    path, episodes = tmp_path / "clips", episodes_of([3, 1, 4, 2])
+    arrays = with_arrays(episodes)
+
+    def add(writer, chosen):
+        for i in chosen:
+            writer.add_episode(*episodes[i], **arrays[i])
+
+    with StoreWriter(tmp_path / "whole", SPEC, SHAPE, ARRAYS) as writer:
+        add(writer, range(4))
+    with pytest.raises(KeyboardInterrupt), StoreWriter(path, SPEC, SHAPE, ARRAYS, resume=()) as writer:
+        add(writer, [0, 1])
+        writer.flush()
+        add(writer, [3])  # nobody was told of this one
+        raise KeyboardInterrupt
+    assert not path.exists() and (tmp_path / "clips.partial").is_dir()
+    with pytest.raises(ValueError, match=r"frames.bin has \d+ bytes, fewer than the \d+ to go on from"):
+        StoreWriter(path, SPEC, SHAPE, ARRAYS, resume=[3, 1, 9]).__enter__()
+    with StoreWriter(path, SPEC, SHAPE, ARRAYS, resume=[3, 1]) as writer:
+        add(writer, [2, 3])
+    assert ClipStore.open(path).lengths.tolist() == [3, 1, 4, 2]
+    assert sorted(os.listdir(path)) == sorted(os.listdir(tmp_path / "whole"))
+    for name in os.listdir(path):
+        assert (path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
 def edit(**changes):
     def damage(path):
         index = json.loads((path / "index.json").read_text())

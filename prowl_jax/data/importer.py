@@ -1,0 +1,195 @@
+"""Recordings into a clip store: in parallel over files, each decoded once, resumable.
+
+A finished store has, beside frames and actions (factors of ``minecraft.SPEC``), one entry a frame of
+
+  camera  float32 [F, 2], the exact degrees of pitch and yaw, which the factors hold as bins
+  null    bool [F], True where no key is down and the camera rests: leave these out when cloning
+  gui     bool [F], True where the frame shows a screen with its cursor (none if GUI is dropped)
+
+and ``recordings.jsonl``: the settings in its first line, then a line for every recording with its
+episodes (ticks start..stop-1, and how many frames were kept of these) or the reason it was skipped.
+An episode is a run of consecutive ticks; dropping a GUI screen cuts a recording in two.
+
+While an import runs, ``STORE.partial`` holds what is done and the same file keeps count; the import
+that finds it goes on from there and ends with the same store, byte for byte.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+
+from prowl_jax.data import pool, video
+from prowl_jax.data.recordings import DEFAULTS, find, read_recording
+from prowl_jax.data.store import StoreWriter
+from prowl_jax.minecraft import SPEC
+
+JOURNAL = "recordings.jsonl"
+ARRAYS = {"camera": (np.float32, (2,)), "null": (bool, ()), "gui": (bool, ())}
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What an import read: episodes and frames of the store, ``[(name, reason), ...]`` of what was
+    skipped, and how many recordings of an index were not downloaded."""
+
+    episodes: int
+    frames: int
+    skipped: list
+    absent: int
+
+
+class NothingReadError(ValueError):
+    """No recording gave an episode, so there is no store. Attribute ``summary``."""
+
+    def __init__(self, message, summary):
+        super().__init__(message)
+        self.summary = summary
+
+
+def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progress=None):
+    """Read the recordings of ``source`` into a new clip store.
+
+    Args:
+      source: a folder or an index file, as for ``recordings.find``.
+      store: the folder to make. If it is there already and holds these recordings with these
+        settings, nothing is read; if ``STORE.partial`` is there, the import goes on from it.
+      settings: a ``recordings.Settings``.
+      workers: cores to use, by default all that this process may use: a process each, or, for fewer
+        recordings, more threads in the decoder of each.
+      on_progress: None or called with (recordings done, in all, frames kept so far), at the start and
+        after each recording.
+
+    Returns:
+      ``Summary``.
+
+    Raises:
+      FileNotFoundError, ValueError: as ``recordings.find``.
+      FileExistsError, NotADirectoryError: ``store`` cannot be made, or it or its partial folder is
+        there with other contents or settings.
+      NothingReadError: every recording was skipped; nothing is left behind.
+      ImportError: PyAV is not installed.
+    """
+    store = pathlib.Path(store)
+    for place in store.parents:
+        if place.exists() and not place.is_dir():
+            raise NotADirectoryError(f"{store} lies under {place}, which is a file; name another folder")
+    found, absent = find(source)
+    video.check_installed()
+    partial = store.with_name(store.name + ".partial")
+    head = {"settings": dataclasses.asdict(settings)}
+    rows = _journal(store if store.exists() else partial, head)
+    done = {row["recording"] for row in rows}
+    if store.exists():
+        if not done.issuperset(recording.name for recording in found):
+            raise FileExistsError(f"{store} exists already and lacks some of these recordings; name a new folder")
+        return _summary(rows, absent)
+    todo = [recording for recording in found if recording.name not in done]
+    lengths = _lengths(rows)
+    report = on_progress or (lambda done, total, frames: None)
+    try:
+        with StoreWriter(store, SPEC, (*settings.size, 3), ARRAYS, resume=lengths) as writer:
+            report(len(rows), len(done) + len(todo), sum(lengths))
+            journal = _Journal(partial / JOURNAL, [head, *rows])
+            with journal, _parts(todo, partial / "parts", settings, workers) as parts:
+                for part in parts:
+                    rows.append(_append(writer, journal, part))
+                    report(len(rows), len(done) + len(todo), sum(writer.lengths))
+            if not writer.lengths:
+                raise NothingReadError(f"no episode could be read from {source}", _summary(rows, absent))
+    except NothingReadError:
+        shutil.rmtree(partial)
+        raise
+    return _summary(rows, absent)
+
+
+def _append(writer, journal, part):
+    """Put one recording's episodes into the store; returns its row of the journal."""
+    if part.skipped:
+        row = {"recording": part.name, "skipped": part.skipped}
+    else:
+        frames = np.memmap(part.file, np.uint8, "r").reshape(-1, *writer.frame_shape)
+        for episode in part.episodes:
+            at = slice(episode["row"], episode["row"] + episode["frames"])
+            arrays = {name: getattr(part, name)[at] for name in ARRAYS}
+            writer.add_episode(frames[at], part.actions[at], **arrays)
+        writer.flush()
+        episodes = [{key: episode[key] for key in ("start", "stop", "frames")} for episode in part.episodes]
+        row = {"recording": part.name, "ticks": part.ticks, "video_frames": part.video_frames, "episodes": episodes}
+    part.file.unlink(missing_ok=True)
+    journal.write(row)
+    return row
+
+
+def _lengths(rows):
+    """Frames of every episode that the rows of a journal tell of."""
+    return [episode["frames"] for row in rows for episode in row.get("episodes", ())]
+
+
+def _summary(rows, absent):
+    lengths = _lengths(rows)
+    skipped = [(row["recording"], row["skipped"]) for row in rows if "skipped" in row]
+    return Summary(len(lengths), sum(lengths), skipped, absent)
+
+
+def _journal(folder, head):
+    """The rows of ``folder``'s journal after its head, which must be ``head``; none where there is no folder."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        return []
+    lines = path.read_text().split("\n")[:-1]  # what follows the last newline was cut off, or is empty
+    rows = [json.loads(line) for line in lines]
+    if rows and rows[0] != json.loads(json.dumps(head)):
+        raise FileExistsError(
+            f"{folder} was made with other settings ({_settings(rows[0])}); give the same, remove it, or name a new folder"
+        )
+    return rows[1:]
+
+
+def _settings(head):
+    return ", ".join(f"{name}={value}" for name, value in head["settings"].items())
+
+
+class _Journal:
+    """Appends rows to a file, each safe on the disk before the next; begins with ``rows``."""
+
+    def __init__(self, path, rows):
+        new = path.with_name(path.name + ".new")
+        new.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        new.rename(path)
+        self._file = path.open("a")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._file.close()
+
+    def write(self, row):
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+@contextlib.contextmanager
+def _parts(todo, folder, settings, workers):
+    """An iterator over the ``Part`` of every recording, in order, read ahead by ``workers`` processes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    cores = workers or pool.cores()
+    processes = max(1, min(cores, len(todo)))
+    read = functools.partial(read_recording, settings=settings, threads=max(1, cores // processes))
+    jobs = [(recording, folder / str(i)) for i, recording in enumerate(todo)]
+    try:
+        if processes == 1:
+            yield (read(*job) for job in jobs)
+        else:
+            with pool.processes(processes) as executor:
+                yield pool.in_order(executor, read, jobs, ahead=2 * processes)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""Processes that read files: fresh interpreters, ended at once by Ctrl-C and with their parent."""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+
+
+def cores():
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def processes(count):
+    """An executor of ``count`` processes; when the block raises, they are ended in the middle of their work."""
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    executor = concurrent.futures.ProcessPoolExecutor(count, context, initializer=_begin)
+    try:
+        yield executor
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def in_order(executor, call, jobs, ahead):
+    """Yield ``call(*job)`` of every job, in their order, with up to ``ahead`` of them under way.
+
+    Raises:
+      RuntimeError: a process died, as it does when memory runs out. What ``call`` raises is raised.
+    """
+    jobs, waiting = iter(jobs), deque()
+    while True:
+        while len(waiting) < ahead and (job := next(jobs, None)) is not None:
+            waiting.append(executor.submit(call, *job))
+        if not waiting:
+            return
+        try:
+            result = waiting.popleft().result()
+        except concurrent.futures.BrokenExecutor:
+            raise RuntimeError("a reading process died, perhaps for want of memory; use fewer workers") from None
+        yield result
+
+
+def _begin():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

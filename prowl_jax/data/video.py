@@ -1,0 +1,192 @@
+"""Frames of Minecraft recordings: decoded by FFmpeg (PyAV), resized by area.
+
+A frame is first converted to RGB at its full size and then averaged over the area of every new
+pixel. Doing both in one step, as ``VideoFrame.reformat`` offers, is several times off where colours
+change (63 of 255 at worst on a recording), because FFmpeg then samples the colours coarsely. The
+conversion is FFmpeg's own, the one OpenCV gives too. The three colours are resized as three grey
+pictures, which FFmpeg does in half the time it takes for RGB, and rounds to the nearest.
+
+PyAV is an extra (``pip install prowl_jax[data]``) and imported when a file is opened.
+"""
+
+import contextlib
+import pathlib
+
+import numpy as np
+
+from prowl_jax.data.vpt import WINDOW_HEIGHT, RecordingError
+
+FRAME_SHAPE = (360, 640)
+"""Height and width of every recording."""
+FRAME_RATE = 20
+"""Frames, and ticks, a second."""
+
+# A pointer of our own in the 16x16 pixels that VPT's takes: o is white, # black, . transparent.
+_POINTER = """
+#...............
+##..............
+#o#.............
+#oo#............
+#ooo#...........
+#oooo#..........
+#ooooo#.........
+#oooooo#........
+#ooooooo#.......
+#oooooooo#......
+#ooooo####......
+#oo#oo#.........
+#o#.#oo#........
+##..#oo#........
+.....#oo#.......
+......##........
+"""
+_POINTER = np.array([list(row) for row in _POINTER.split()])
+
+
+def read_frames(path, size, *, wanted=None, cursor=None, threads=1):
+    """Decode a recording from its first frame to its last, each frame once.
+
+    Args:
+      path: the .mp4 file, 640x360 pixels at 20 frames a second.
+      size: ``(H, W)`` of the frames to give.
+      wanted: bool ``[T]`` or None for all: which frames to convert; the others, and those after T,
+        are decoded only.
+      cursor: float ``[T, 2]`` or None: x and y, in pixels of the 720-pixel window, of a mouse cursor
+        to draw; rows of NaN draw none.
+      threads: of the decoder.
+
+    Yields:
+      uint8 ``[H, W, 3]`` RGB for a wanted frame, else None.
+
+    Raises:
+      RecordingError: the file is empty, not a video, cut off, damaged, of another size or rate.
+        It may come after some frames.
+      ImportError: PyAV is not installed.
+    """
+    path = pathlib.Path(path)
+    resizers, decoded, packets = {}, 0, 0
+    with _open(path) as container:
+        stream = _stream(container, path.name)
+        declared = stream.frames
+        stream.thread_type, stream.thread_count = ("FRAME" if threads > 1 else "NONE"), threads
+        try:
+            for packet in container.demux(stream):
+                packets += packet.dts is not None
+                for frame in packet.decode():
+                    if frame.is_corrupt or (frame.height, frame.width) != FRAME_SHAPE:
+                        raise RecordingError(_cut_off(path.name, decoded, declared))
+                    drawn = cursor is not None and decoded < len(cursor) and np.isfinite(cursor[decoded]).all()
+                    if wanted is not None and not (decoded < len(wanted) and wanted[decoded]):
+                        yield None
+                    else:
+                        if drawn:
+                            frame = _with_pointer(frame, *cursor[decoded])
+                        name = frame.format.name
+                        if name not in resizers:
+                            resizers[name] = Resizer(name, size)
+                        yield resizers[name](frame)
+                    decoded += 1
+        except _av().FFmpegError:
+            raise RecordingError(_cut_off(path.name, decoded, declared)) from None
+    if packets < declared or not decoded:
+        raise RecordingError(_cut_off(path.name, decoded, declared))
+
+
+class Resizer:
+    """Frames of 640x360 pixels to RGB arrays of ``size``, by area.
+
+    Args:
+      pixel_format: FFmpeg's name of the format of the frames to come, such as ``"yuv420p"``.
+      size: ``(H, W)``.
+    """
+
+    def __init__(self, pixel_format, size):
+        av = _av()
+        height, width = size
+        graph = self._graph = av.filter.Graph()
+        graph.threads = 1
+        self._source = graph.add_buffer(
+            width=FRAME_SHAPE[1], height=FRAME_SHAPE[0], format=pixel_format, time_base=f"1/{FRAME_RATE}"
+        )
+        planes = graph.add("extractplanes", "r+g+b")
+        graph.link_nodes(self._source, graph.add("scale"), graph.add("format", "gbrp"), planes)
+        merge = graph.add("mergeplanes", "0x102000:gbrp")  # its planes G, B, R are inputs 1, 2, 0
+        for i in range(3):
+            resize = graph.add("scale", f"{width}:{height}:flags=area+accurate_rnd")
+            planes.link_to(resize, i, 0)
+            resize.link_to(merge, 0, i)
+        self._sink = graph.add("buffersink")
+        graph.link_nodes(merge, graph.add("scale"), graph.add("format", "rgb24"), self._sink)
+        graph.configure()
+
+    def __call__(self, frame):
+        """An ``av.VideoFrame`` as uint8 ``[H, W, 3]``, read-only."""
+        self._source.push(frame)
+        frame = self._sink.pull()
+        rows = np.frombuffer(frame.planes[0], np.uint8).reshape(frame.height, -1)
+        return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+
+
+def draw_pointer(image, x, y):
+    """Draw a mouse pointer into ``image`` (uint8 ``[360, 640, 3]``, changed) with its tip at pixel (x, y).
+
+    The game draws its pointer into GUI screens, the recorder leaves it out; MineRL's observations
+    have it. Of 16x16 pixels, as VPT's; nothing is drawn outside of the image.
+    """
+    height, width, _ = image.shape
+    rows, columns = np.nonzero(_POINTER != ".")
+    inside = (rows + y >= 0) & (rows + y < height) & (columns + x >= 0) & (columns + x < width)
+    rows, columns = rows[inside], columns[inside]
+    image[rows + y, columns + x] = np.where(_POINTER[rows, columns] == "o", 255, 0)[:, None]
+
+
+def _with_pointer(frame, x, y):
+    image = frame.to_ndarray(format="rgb24")
+    scale = FRAME_SHAPE[0] / WINDOW_HEIGHT
+    draw_pointer(image, int(x * scale), int(y * scale))
+    return _av().VideoFrame.from_ndarray(image, "rgb24")
+
+
+def check_installed():
+    """ImportError of one line where PyAV is missing."""
+    _av()
+
+
+def _av():
+    try:
+        import av
+        import av.filter
+    except ImportError:
+        raise ImportError("reading recordings needs PyAV: pip install 'prowl_jax[data]'") from None
+    return av
+
+
+@contextlib.contextmanager
+def _open(path):
+    av = _av()
+    try:
+        container = av.open(str(path))
+    except av.FFmpegError:
+        head = path.open("rb").read(12) if path.is_file() else b""
+        reason = "is cut off: its index is missing" if b"ftyp" in head else "is not a video" if head else "is empty"
+        raise RecordingError(f"{path.name} {reason}") from None
+    with container:
+        yield container
+
+
+def _stream(container, name):
+    if not container.streams.video:
+        raise RecordingError(f"{name} holds no video")
+    stream = container.streams.video[0]
+    height, width = FRAME_SHAPE
+    if (stream.height, stream.width) != FRAME_SHAPE:
+        raise RecordingError(f"{name} is {stream.width}x{stream.height} pixels, not {width}x{height}")
+    rate = stream.average_rate
+    if rate is None or abs(rate - FRAME_RATE) > 0.01 * FRAME_RATE:
+        said = "no known number of" if rate is None else f"{float(rate):g}"
+        raise RecordingError(f"{name} has {said} frames a second, not {FRAME_RATE}")
+    return stream
+
+
+def _cut_off(name, decoded, declared):
+    return f"{name} is cut off or damaged: it decodes up to frame {decoded}" + (f" of {declared}" if declared else "")
