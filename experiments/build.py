@@ -1,6 +1,7 @@
 """From a configuration to objects: the last place that knows ``ConfigDict``."""
 
 import functools
+import os
 
 import jax
 
@@ -85,9 +86,27 @@ def make_forcing(config):
     return Forcing(chunk=w.chunk, shift=w.shift, clean_prefix=w.clean_prefix)
 
 
+def shortest_episode(config):
+    """Frames that an episode must have for every stage to find a clip in it."""
+    w, e = config.world_model, config.evaluation
+    context = w.window - w.chunk
+    return max(w.window, config.reference.clip, context + max(e.horizon, e.long_horizon))
+
+
 def arms(config):
     """The configured arms of phase 2; none where there are only recordings and no live environment."""
     return () if config.env.name == "recordings" else tuple(config.arms)
+
+
+def check_files(config):
+    """UsageError of one line where a file or folder that the configuration names is not there."""
+    for key in ("demonstrations.source", "evaluation.action_prior"):
+        group, name = key.split(".")
+        path = config[group][name]
+        if path and not os.path.exists(path):
+            raise UsageError(f"{key}={path} is not there; name a folder of recordings")
+    if config.reference.weights:
+        _load_vpt(config.reference.weights)
 
 
 def make_policy(config):

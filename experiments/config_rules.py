@@ -16,7 +16,8 @@ ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
 ATTENTION_KINDS = ("einsum", "xla")  # without "cudnn", which wants bfloat16: runs are in float32
 
-ENVIRONMENTS = ("vizdoom", "minerl")
+ENVIRONMENTS = ("vizdoom", "minerl", "recordings")
+MINECRAFT = ("minerl", "recordings")
 TRAINING_TASKS = tuple(name for name, task in TASKS.items() if not task.held_out)
 
 
@@ -130,6 +131,14 @@ def _head_splits(c):
     return rest == 0 and head % 2 == 0 and head >= 6
 
 
+def _only_in_minecraft(key):
+    """``key`` is empty unless the environment is Minecraft."""
+    return (
+        lambda c: c.env.name in MINECRAFT or not _get(c, key),
+        f"{key}={{config.{key}}} is read for env.name={' or '.join(MINECRAFT)} only",
+    )
+
+
 def _in_vizdoom(rule):
     """``rule``, asked only where the environment is ViZDoom."""
     condition, words = rule
@@ -143,7 +152,11 @@ def _file_name(name):
 RULES = (
     *_integers([*_COUNTS, "log_every", "checkpoint_every"], 1),
     *_integers(
-        ["seed", "env.minerl.episode_steps", "autoencoder.blocks", "world_model.warm_up", "phase2.warm_up"], 0
+        [
+            *("seed", "env.minerl.episode_steps", "autoencoder.blocks", "world_model.warm_up", "phase2.warm_up"),
+            "evaluation.training_clips",
+        ],
+        0,
     ),
     *_integers(["demonstrations.episodes"], 2),
     *_each(["mesh.data"], lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more"),
@@ -178,6 +191,15 @@ RULES = (
     (
         lambda c: c.env.name != "minerl" or c.env.minerl.python.split(),
         "env.minerl.python is empty; name the Python that MineRL is installed in (docs/minerl.md)",
+    ),
+    *map(_only_in_minecraft, ("demonstrations.source", "reference.weights", "evaluation.action_prior")),
+    (
+        lambda c: c.env.name not in MINECRAFT or c.demonstrations.source,
+        "demonstrations.source is empty; name a folder of recordings (.mp4 and .jsonl) or an index of them",
+    ),
+    (
+        lambda c: c.env.name not in MINECRAFT or not c.env.held_out_tasks,
+        "env.held_out_tasks={config.env.held_out_tasks} must be empty: recordings of one task are read",
     ),
     (
         lambda c: c.env.task not in c.env.held_out_tasks,

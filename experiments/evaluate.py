@@ -1,6 +1,7 @@
 """Evaluation of every arm on every set: ``evaluation.json``.
 
-Sets: ``in_distribution`` (held-out episodes of the training task), ``held_out/<task>``,
+Sets: ``in_distribution`` (held-out episodes of the training task), ``held_out/<task>``, ``training``
+(where asked for),
 ``buffer/<arm>`` (what that arm's policy found; every model is measured on every buffer, so on the
 other arm's too), ``long_rollout``. All models see the same clips and the same initial noise, so
 that differences are paired. The hardest tertile and decile of a set are those clips on which
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import build, phase2
+from experiments.action_prior import action_tables
 from experiments.logging import Progress
 from experiments.run import peak_memory_gb, write_json
 from experiments.stages import open_store, split
@@ -91,7 +93,7 @@ def make_sets(run, buffers):
     """name -> clips, for all sets; ``buffers`` is arm -> PAT buffer."""
     config, e = run.config, run.config.evaluation
     context = build.make_curriculum(config).context
-    _, held_out = split(run, open_store(run))
+    train_episodes, held_out = split(run, open_store(run))
     task = config.env.task
     sets = {"in_distribution": clip_set(run, task, held_out, e.clips, context + e.horizon, context)}
     for other in config.env.held_out_tasks:
@@ -100,6 +102,8 @@ def make_sets(run, buffers):
     for arm, buffer in buffers.items():
         filled = np.flatnonzero(np.asarray(buffer.filled))
         sets[f"buffer/{arm}"] = jax.tree.map(np.asarray, pat.gather(buffer, filled))
+    if e.training_clips:
+        sets["training"] = clip_set(run, task, train_episodes, e.training_clips, context + e.horizon, context)
     sets["long_rollout"] = clip_set(run, task, held_out, e.long_clips, context + e.long_horizon, context)
     return sets
 
@@ -116,7 +120,7 @@ def evaluate(run):
     start = time.monotonic()
     config = run.config
     world_model, context = build.make_world_model(config), build.make_curriculum(config).context
-    arms = ("phase1", *config.arms)
+    arms = ("phase1", *build.arms(config))
     models = {arm: phase2.load_arm(run, arm) for arm in arms}
     sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
     measure, key = make_measure(world_model, context), build.stage_key(config, "evaluation")
@@ -149,13 +153,15 @@ def evaluate(run):
         "kl_to_reference_last_cycle": last.get("kl_to_reference"),
         "camera_speed_over_reference": last.get("camera_speed_over_reference"),
     }
-    budget = {arm: stages[f"phase2/{arm}"] for arm in config.arms}
+    budget = {arm: stages[f"phase2/{arm}"] for arm in arms[1:]}
     keys = ("world_model_updates", "environment_steps", "seconds")
     evaluation = {
+        "targets": config.evaluation.targets,
         "checks": checks,
         **evaluation,
         "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
         "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},
+        "actions": action_tables(run),
     }
     write_json(run.workdir / "evaluation.json", evaluation)
     return {k: v for k, v in checks.items() if k.startswith("regret")}

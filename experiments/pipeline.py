@@ -4,7 +4,7 @@ import functools
 import json
 import pathlib
 
-from experiments import evaluate, phase2, showcase, stages
+from experiments import build, evaluate, phase2, showcase, stages
 from experiments.memory import keep_freed_memory
 from experiments.report import text_table
 from experiments.run import Run
@@ -13,6 +13,7 @@ from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 def run_all(config, workdir=None):
     """Run what is not done yet in ``workdir`` (default ``runs/<name>``), print the table and the report's path."""
+    build.check_files(config)
     keep_freed_memory()
     enable_compilation_cache()
     run = Run(workdir or pathlib.Path("runs") / config.name, config)
@@ -21,7 +22,7 @@ def run_all(config, workdir=None):
     run.run_stage("autoencoder", stages.autoencoder)
     run.run_stage("world_model", stages.world_model)
     run.run_stage("reference", stages.reference)
-    for arm in config.arms:
+    for arm in build.arms(config):
         run.run_stage(f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm))
     run.run_stage("evaluation", evaluate.evaluate)
     run.run_stage("report", showcase.report)

@@ -81,6 +81,7 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
         arms=[{"name": report_tables.words(a), "series": report_figures.series_of(a, arms)} for a in arms],
         sets=report_tables.set_tables(evaluation),
         comparisons=report_tables.comparison_rows(evaluation),
+        actions=report_tables.action_table(evaluation),
         budget=[
             (report_tables.words(k), report_tables.number(v))
             for k, v in _flat(evaluation.get("budget") or {})

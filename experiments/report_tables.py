@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+from prowl_jax.metrics.action_statistics import total_variation
+
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
@@ -44,12 +46,14 @@ TEXT_SUBSETS = ("all", "hardest_decile")
 def check_rows(evaluation):
     """The checks as dicts ``words``, ``value``, ``unit``, ``target`` and ``met``.
 
-    ``met`` is None where the figure is missing or has no target.
+    ``met`` is None where the figure is missing or has no target; ``targets`` false takes all away,
+    for runs that are not the quick start they were set for.
     """
     checks = evaluation.get("checks") or {}
     rows = []
     for key, name, unit, target in CHECKS:
         value, met = checks.get(key), None
+        target = target if evaluation.get("targets", True) else None
         if target and finite(value):
             met = value >= target[1] if target[0] == ">=" else value <= target[1]
         rows.append(
@@ -117,6 +121,35 @@ def set_tables(evaluation):
     return tables
 
 
+def action_table(evaluation):
+    """How everyone acts: ``columns`` (names), ``rows`` of (words, cells), and ``model``, who is compared with.
+
+    Total variation is 0 where two act alike and 1 where they never do the same; it is taken to the
+    first column, people where there are recordings of them. None where nothing was measured.
+    """
+    tables = {name: table for name, table in (evaluation.get("actions") or {}).items() if table}
+    if not tables:
+        return None
+    first = next(iter(tables.values()))
+    rows = [("steps", [number(t["steps"]) for t in tables.values()])]
+    for key, name in (("camera_speed", "camera, degrees a step"), ("camera_speed_p95", "its 95th percentile")):
+        rows.append((name, [number(t[key]) for t in tables.values()]))
+    for axis in first["camera_persistence"]:
+        rows.append((f"{axis} keeps turning", [number(t["camera_persistence"].get(axis)) for t in tables.values()]))
+    rows.append(("does nothing", [_share(t["null"]) for t in tables.values()]))
+    for factor in first["used"]:
+        rows.append((words(factor), [_share(t["used"].get(factor)) for t in tables.values()]))
+    distances = [total_variation(t["frequencies"], first["frequencies"]) for t in tables.values()]
+    for factor in first["used"]:
+        rows.append((f"total variation, {words(factor)}", [number(d[factor]) for d in distances]))
+    names = [words(name) for name in tables]
+    return {"columns": names, "rows": rows, "model": names[0]}
+
+
+def _share(value):
+    return f"{100 * value:.1f} %" if finite(value) else MISSING
+
+
 def _mark_best(values, sign):
     known = [v for v in values if finite(v)]
     best = max(known, key=lambda v: sign * v) if sign and len(set(known)) > 1 else None
@@ -164,7 +197,7 @@ def text_table(evaluation):
     ``ordered`` with its interval, and AFS-EPE of the same arms. The page has everything.
     """
     evaluation = evaluation or {}
-    lines = [f"{'Checks':<63}target"]
+    lines = [f"{'Checks':<63}target" if evaluation.get("targets", True) else "Checks"]
     for row in check_rows(evaluation):
         name = row["words"] + (f", {row['unit']}" if row["unit"] else "")
         verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
@@ -179,14 +212,14 @@ def text_table(evaluation):
     against = " vs ".join(f"{SHORT_NAMES.get(arm, arm):.5}" for arm in pair) + ", %" if len(pair) == 2 else ""
     for subset in TEXT_SUBSETS:
         title = "All clips" if subset == "all" else words(subset).capitalize()
-        width = 6 * len(shown)
+        width = max(14, 6 * len(shown))  # the heading's
         lines += ["", f"{title:<20}{'latent regret':>{width}.{width}}{'':22}{'AFS-EPE, px':>{width}.{width}}"]
-        lines.append(f"{'':<20}{heads}{against:>22.21}{heads}".rstrip())
+        lines.append(f"{'':<20}{heads:>{width}}{against:>22.21}{heads:>{width}}".rstrip())
         for name in dict.fromkeys(s for arm in arms.values() for s in arm or {}):
             label = name.replace("frozen_reference", "frozen")
             regret, afs = (_text_cells(arms, shown, name, m, subset) for m in ("latent_regret", "afs_epe"))
             difference = _text_difference(evaluation, (*pair, name, "latent_regret", subset))
-            lines.append(f"{label:<20.20}{regret}{difference:>22.21}{afs}".rstrip())
+            lines.append(f"{label:<20.20}{regret:>{width}}{difference:>22.21}{afs:>{width}}".rstrip())
     lines += ["", "Lower is better. In brackets: 95 % interval, bootstrap over the same clips."]
     return "\n".join(line[:80] for line in lines)
 

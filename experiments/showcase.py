@@ -20,7 +20,7 @@ def report(run):
     """Write ``report/index.html``, and ``report/dream.webp``: two clips, real beside dreamt."""
     config = run.config
     context = build.make_curriculum(config).context
-    models = {arm: phase2.load_arm(run, arm) for arm in ("phase1", *config.arms)}
+    models = {arm: phase2.load_arm(run, arm) for arm in ("phase1", *build.arms(config))}
     sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
     params = {arm: params for arm, (params, _) in models.items()}
     reels = functools.partial(
@@ -29,7 +29,7 @@ def report(run):
     )  # fmt: skip
 
     galleries = []
-    if "prowl" in config.arms:
+    if "prowl" in models:
         items, top, more = _top(models["prowl"][1], build.make_curriculum(config).scoring)
         shown = {"phase 1": (params["phase1"], items), "PROWL": (params["prowl"], items)}
         galleries.append(
@@ -44,6 +44,7 @@ def report(run):
     clips, long = sets["in_distribution"], sets["long_rollout"]
     swapped = exchange_actions(clips, context)
     shown = {"dream": (params["phase1"], clips), "exchanged actions": (params["phase1"], swapped)}
+    follow = len(galleries)
     galleries.append(
         Gallery(
             "Does it follow the actions?",
@@ -52,6 +53,15 @@ def report(run):
             reels(clips, shown, np.arange(min(REELS, len(clips.actions)))),
         )
     )
+    if "training" in sets:
+        seen = sets["training"]
+        galleries.append(
+            Gallery(
+                "Learned by heart",
+                "Clips of the training episodes: with few recordings, this is all that can be learned.",
+                reels(seen, {"dream": (params["phase1"], seen)}, np.arange(min(REELS, len(seen.actions)))),
+            )
+        )
     shown = {arm.replace("_", " "): (p, long) for arm, p in params.items()}
     galleries.append(
         Gallery(
@@ -68,7 +78,7 @@ def report(run):
         metrics=read_metrics(run.workdir),
         galleries=galleries,
     )
-    save_stacked(run.workdir / "report" / "dream.webp", galleries[-2].reels[:2])
+    save_stacked(run.workdir / "report" / "dream.webp", galleries[follow].reels[:2])
     return {}
 
 

@@ -1,5 +1,9 @@
 """The stages before phase 2, each skipped when done: demonstrations, autoencoder, world model, reference."""
 
+import contextlib
+import dataclasses
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +13,8 @@ from experiments.config_file import UsageError
 from experiments.logging import Progress
 from experiments.training_loop import restore_state, shapes, train
 from prowl_jax.data.feeder import batch_starts
+from prowl_jax.data.importer import import_recordings
+from prowl_jax.data.recordings import Settings
 from prowl_jax.data.store import ClipStore, StoreWriter
 from prowl_jax.envs.demonstrators import record
 from prowl_jax.metrics.image import psnr
@@ -37,17 +43,16 @@ def split(run, store):
 
 
 def demonstrations(run):
-    """Record the scripted demonstrators of every task into clip stores."""
+    """Clip stores of every task: the scripted demonstrators' episodes, or recordings of people."""
     config, d = run.config, run.config.demonstrations
     frames = {}
     for i, task in enumerate(tasks(config)):
         if run.data(task).exists():
             frames[task] = len(open_store(run, task))
             continue
-        if config.env.name == "minerl":
-            raise UsageError(
-                f"no script plays Minecraft: put a clip store of recordings of {task!r} at {run.data(task)}"
-            )
+        if d.source:
+            frames[task] = _import(run, task)
+            continue
         episodes = d.episodes if task == config.env.task else d.held_out_task_episodes
         env = build.make_env(config, task)
         total = episodes * d.episode_frames
@@ -64,6 +69,36 @@ def demonstrations(run):
             env.close()
         frames[task] = len(open_store(run, task))
     return {"frames": sum(frames.values())}
+
+
+def _import(run, task):
+    """Read the recordings of ``demonstrations.source`` into the clip store of ``task``; returns its frames."""
+    config, d = run.config, run.config.demonstrations
+    settings = Settings(
+        size=build.frame_shape(config)[:2], min_frames=build.shortest_episode(config), max_frames=d.episode_frames
+    )
+    with contextlib.ExitStack() as stack:
+        progress = None
+
+        def show(done, total, frames):
+            nonlocal progress
+            progress = progress or stack.enter_context(Progress("recordings", total))
+            progress.update(done, **({"frames": frames} if frames else {}))
+
+        try:
+            summary = import_recordings(d.source, run.data(task), settings, on_progress=show)
+        except (ValueError, OSError, ImportError) as error:
+            raise UsageError(f"demonstrations.source={d.source}: {error}") from None
+    for name, reason in summary.skipped:
+        print(f"skipped {name}: {reason}")
+    print(f"read: {summary.episodes} episodes, {summary.frames} frames; skipped: {len(summary.skipped)} files")
+    if summary.episodes < 2:
+        shutil.rmtree(run.data(task))
+        raise UsageError(
+            f"demonstrations.source={d.source} gave {summary.episodes} episode of at most "
+            f"demonstrations.episode_frames={d.episode_frames} frames; at least two are needed, one to hold out"
+        )
+    return summary.frames
 
 
 def autoencoder(run):
@@ -220,6 +255,8 @@ def reference(run):
     train_episodes, held_out = split(run, store)
     starts = store.starts(train_episodes, r.clip)
     policy = build.make_policy(config)
+    if r.weights:  # VPT was cloned from people already
+        return _measure_reference(run, policy, load_reference(run), store)
     optimizer = make_optimizer(r.learning_rate, r.steps, warm_up=min(50, r.steps // 4))
     state = train(
         run,
@@ -231,20 +268,30 @@ def reference(run):
         steps=r.steps,
         mesh=build.make_config_mesh(config),
     )
+    return _measure_reference(run, policy, state.ema, store)
+
+
+def _measure_reference(run, policy, params, store):
+    """Held-out negative log-likelihood of the demonstrations' actions, and that of their frequencies."""
+    config, r = run.config, run.config.reference
+    _, from_env = build.action_maps(config)
+    own = from_env or (lambda actions: actions)
+    train_episodes, held_out = split(run, store)
     nll = jax.jit(lambda params, clip: behaviour.negative_log_likelihood(policy, params, clip))
-    held_out_starts = store.starts(held_out, r.clip)
-    losses = [
-        float(nll(state.ema, store.gather(batch_starts(config.seed + 1, i, held_out_starts, r.batch), r.clip)))
-        for i in range(16)
-    ]
-    marginal = behaviour.marginal_nll(
-        store.actions[store.starts(train_episodes, 1)], store.actions[store.starts(held_out, 1)], policy.sizes
-    )
+    starts = store.starts(held_out, r.clip)
+    losses = []
+    for i in range(16):
+        clip = store.gather(batch_starts(config.seed + 1, i, starts, r.batch), r.clip)
+        losses.append(float(nll(params, dataclasses.replace(clip, actions=own(clip.actions)))))
+    seen, unseen = (own(store.actions[store.starts(episodes, 1)]) for episodes in (train_episodes, held_out))
+    marginal = behaviour.marginal_nll(seen, unseen, policy.sizes)
     return {"held_out_nll": float(np.mean(losses)), "marginal_nll": float(marginal)}
 
 
 def load_reference(run):
     """Parameters of pi_ref."""
+    if run.config.reference.weights:
+        return build.vpt_params(run.config)
     optimizer = make_optimizer(1.0, 1)
     example = shapes(lambda: init_state(_init_policy(run.config), optimizer))
     return restore_state(run, "behaviour", example).ema

@@ -18,7 +18,7 @@ def get_config(arg="full"):
     c.arms = ("frozen_reference", "prowl")
 
     c.env = ml_collections.ConfigDict()
-    c.env.name = "vizdoom"  # or minerl: docs/minerl.md
+    c.env.name = "vizdoom"  # or minerl (docs/minerl.md), or recordings: no live environment, no phase 2
     c.env.task = "explore"  # what is trained on
     c.env.held_out_tasks = ("look_around", "gather", "freedoom")
     c.env.num_envs = 16
@@ -33,6 +33,7 @@ def get_config(arg="full"):
     c.env.minerl.episode_steps = 0  # 0: as long as the task lasts
 
     c.demonstrations = ml_collections.ConfigDict()
+    c.demonstrations.source = ""  # recordings of people, for Minecraft; "": scripts
     c.demonstrations.episodes = 192
     c.demonstrations.episode_frames = 256
     c.demonstrations.held_out_task_episodes = 16
@@ -67,6 +68,7 @@ def get_config(arg="full"):
     c.world_model.sampler_shift = 5.0
 
     c.reference = ml_collections.ConfigDict()
+    c.reference.weights = ""  # of a VPT policy, for Minecraft; "": clone a small network
     c.reference.features = 96
     c.reference.memory = 4
     c.reference.hidden = 192
@@ -106,6 +108,9 @@ def get_config(arg="full"):
     c.phase2.staleness = 0.3
 
     c.evaluation = ml_collections.ConfigDict()
+    c.evaluation.training_clips = 0  # of training episodes, to see what is learned by heart
+    c.evaluation.targets = True  # show the quick start's targets beside the checks
+    c.evaluation.action_prior = ""  # recordings whose players the policies are compared with, for Minecraft
     c.evaluation.clips = 128  # of every set
     c.evaluation.horizon = 8
     c.evaluation.long_clips = 32

@@ -60,6 +60,8 @@ class Settings:
       skip_nulls: leave out the ticks without a key or movement, as VPT does for behavioural cloning.
         Where one is left out, action t no longer leads from frame t to frame t+1: not for world models.
       min_frames: shorter episodes are left out; 20 frames are a second.
+      max_frames: longer ones are cut into episodes of this length, whose rest counts as one more; 0
+        never cuts. So that some can be held out where there are few recordings.
 
     Raises:
       ValueError: one line that names what is off.
@@ -69,6 +71,7 @@ class Settings:
     gui: str = "drop"
     skip_nulls: bool = False
     min_frames: int = 20
+    max_frames: int = 0
 
     def __post_init__(self):
         if not all(8 <= n <= whole for n, whole in zip(self.size, FRAME_SHAPE, strict=True)):
@@ -77,6 +80,8 @@ class Settings:
             raise ValueError(f"gui must be drop or cursor, not {self.gui!r}")
         if self.min_frames < 1:
             raise ValueError(f"min_frames must be at least 1, not {self.min_frames}")
+        if self.max_frames and self.max_frames < self.min_frames:
+            raise ValueError(f"max_frames must be 0 or at least min_frames={self.min_frames}, not {self.max_frames}")
 
 
 DEFAULTS = Settings()
@@ -119,7 +124,7 @@ def read_recording(recording, file, settings, threads=1):
         ticks = read_ticks(recording.ticks)
         stays = ~ticks.gui if settings.gui == "drop" else np.ones(len(ticks), bool)
         wanted = np.zeros(len(ticks), bool)
-        for start, stop in runs(stays, settings.min_frames):
+        for start, stop in _episodes(stays, settings):
             wanted[start:stop] = True
         if settings.skip_nulls:
             wanted &= ~ticks.null
@@ -131,7 +136,7 @@ def read_recording(recording, file, settings, threads=1):
                 if frame is not None:
                     out.write(np.ascontiguousarray(frame).data)
         episodes = []
-        for start, stop in runs(stays[:video_frames], settings.min_frames):
+        for start, stop in _episodes(stays[:video_frames], settings):
             kept = int(wanted[start:stop].sum())
             if kept >= settings.min_frames:
                 row = int(wanted[:start].sum())
@@ -145,6 +150,15 @@ def read_recording(recording, file, settings, threads=1):
     return Part(
         recording.name, file, "", len(ticks), video_frames, tuple(episodes), actions, kept.camera, kept.null, kept.gui
     )
+
+
+def _episodes(stays, settings):
+    """(start, stop) ticks of the runs of ``stays``, cut and sifted as ``settings`` say."""
+    for start, stop in runs(stays, settings.min_frames):
+        length = settings.max_frames or stop - start
+        for first in range(start, stop, length):
+            if min(first + length, stop) - first >= settings.min_frames:
+                yield first, min(first + length, stop)
 
 
 def find(source):

@@ -13,7 +13,8 @@ def action_statistics(spec, actions, episodes=None):
 
     Returns:
       A JSON-able dict: ``steps`` F; ``frequencies``, factor name -> list of the share of each of its
-      values; ``null``, share of steps in which nothing is done; ``camera_speed``, mean of degrees a
+      values; ``used``, factor name -> share of steps in which it does something; ``null``, share of
+      steps in which nothing is done at all; ``camera_speed``, mean of degrees a
       step, and ``camera_speed_p95``; ``camera_persistence``, factor name -> sum of the products of
       neighbouring steps' degrees over the sum of squares (1 turns on, 0 forgets, -1 shakes), None
       where the camera never moves.
@@ -41,6 +42,7 @@ def action_statistics(spec, actions, episodes=None):
     return {
         "steps": len(actions),
         "frequencies": frequencies,
+        "used": dict(zip(spec.names, (actions != spec.null).mean(0).tolist(), strict=True)),
         "null": float((actions == spec.null).all(1).mean()),
         "camera_speed": float(speed.mean()),
         "camera_speed_p95": float(np.percentile(speed, 95)),

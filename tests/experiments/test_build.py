@@ -1,16 +1,20 @@
 """The environment that a configuration names is the one that is made."""
 
 import pathlib
+import re
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from experiments import build, stages
+from experiments import build
 from experiments.command_line import UsageError
 from experiments.configs.quickstart import get_config
-from experiments.run import Run
+from experiments.pipeline import run_all
 from prowl_jax import minecraft
+from prowl_jax.models import convert
+from prowl_jax.models.vpt_policy import VPTNetwork, VPTPolicy
 
 STUB = pathlib.Path(__file__).parents[1] / "envs" / "minerl_stub.py"
 
@@ -35,6 +39,33 @@ def test_minecraft_is_made_as_configured(config):
         env.close()
 
 
-def test_without_recordings_of_minecraft_the_first_stage_says_what_to_do(config, tmp_path):
-    with pytest.raises(UsageError, match=r"put a clip store of recordings of 'Stub-v0' at .*data.Stub-v0"):
-        stages.demonstrations(Run(tmp_path, config))
+@pytest.mark.parametrize("key", ["demonstrations.source", "evaluation.action_prior", "reference.weights"])
+def test_what_is_not_there_is_told_before_anything_is_written(config, tmp_path, key):
+    group, name = key.split(".")
+    config[group][name] = str(tmp_path / "foundation-model-1x.safetensors")
+    with pytest.raises(UsageError) as told:
+        run_all(config, tmp_path / "run")
+    words = "no VPT weights at .*: download .*, then run " if group == "reference" else f"{key}=.* is not there"
+    assert re.match(words, str(told.value)) and "\n" not in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_live_environment_has_arms(config):
+    assert build.arms(config) == ("frozen_reference", "prowl")
+    config.env.name = "recordings"
+    assert build.arms(config) == ()
+
+
+def test_a_vpt_policy_speaks_the_environments_language(config, tmp_path):
+    network = VPTNetwork((4, 4, 4), hidden=8, heads=2, blocks=1, kept=2, image=16)
+    params = VPTPolicy(network).init(jax.random.key(0), (16, 16, 3))
+    path = tmp_path / "tiny.safetensors"
+    convert.save(path, convert.to_published(params), network.temperature)
+    config.reference.weights = str(path)
+    policy = build.make_policy(config)
+    assert policy.sizes == minecraft.VPT_SPEC.sizes and policy.network == network
+    jax.tree.map(np.testing.assert_array_equal, build.vpt_params(config), jax.tree.map(np.asarray, params))
+    to_env, from_env = build.action_maps(config)
+    drawn = np.random.default_rng(0).integers(0, minecraft.VPT_SPEC.sizes, (50, 2), dtype=np.int32)
+    factors = minecraft.SPEC.check(to_env(drawn))
+    np.testing.assert_array_equal(minecraft.SPEC.check(to_env(from_env(factors))), to_env(from_env(to_env(drawn))))

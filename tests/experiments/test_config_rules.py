@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import command_line, config_rules, phase2
+from experiments.configs import minecraft
 from experiments.configs.quickstart import get_config
 from prowl_jax.models import attention, variants
 from prowl_jax.pat import priority
@@ -69,6 +70,17 @@ def test_the_shipped_configurations_pass(arg):
     assert said(get_config(arg)) == []
 
 
+@pytest.mark.parametrize("arg", ["full", "small"])
+def test_the_configuration_of_minecraft_passes_with_recordings(arg):
+    config = minecraft.get_config(arg)
+    assert ["error: demonstrations.source is empty" in line for line in said(config)] == [True]
+    config.demonstrations.source = "recordings"
+    assert said(config) == []
+    config.env.update(name="minerl")
+    config.env.minerl.python = "python"
+    assert said(config) == []
+
+
 BROKEN = [
     ({"world_model.steps": 0}, "world_model.steps=0 is not within 1..2147483647"),
     ({"log_every": 0}, "log_every=0 is not within"),
@@ -94,7 +106,15 @@ BROKEN = [
     ({"autoencoder.widths": (32, 0)}, "autoencoder.widths=(32, 0) is not two whole numbers"),
     ({"arms": ("prowl", "vpt")}, "arms=('prowl', 'vpt') holds something other than frozen_reference, prowl"),
     ({"arms": ("prowl", "prowl")}, "each at most once"),
-    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, minerl"),
+    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, minerl, recordings"),
+    ({"demonstrations.source": "a"}, "demonstrations.source=a is read for env.name=minerl or recordings only"),
+    ({"reference.weights": "a"}, "reference.weights=a is read for env.name=minerl or recordings only"),
+    ({"evaluation.action_prior": "a"}, "evaluation.action_prior=a is read for env.name=minerl or recordings only"),
+    ({"env.name": "recordings"}, "demonstrations.source is empty; name a folder of recordings"),
+    (
+        {"env.name": "recordings", "demonstrations.source": "a", "env.held_out_tasks": ("gather",)},
+        "env.held_out_tasks=('gather',) must be empty: recordings of one task are read",
+    ),
     ({"env.name": "minerl", "env.task": "MineRLBasaltFindCave-v0"}, "env.minerl.python is empty; name the Python"),
     ({"env.name": "minerl", "env.minerl.python": "python", "env.task": "a/b"}, "env.task=a/b cannot be the name of"),
     (
