@@ -156,8 +156,8 @@ def evaluate(run):
     budget = {arm: stages[f"phase2/{arm}"] for arm in arms[1:]}
     keys = ("world_model_updates", "environment_steps", "seconds")
     evaluation = {
-        "targets": config.evaluation.targets,
         "checks": checks,
+        "targets": config.evaluation.targets,
         **evaluation,
         "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
         "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},

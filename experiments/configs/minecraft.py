@@ -9,34 +9,36 @@ there is no phase 2. With a Minecraft that runs (docs/minerl.md), the same and p
   ... --config.env.name=minerl --config.env.minerl.python=PYTHON_WITH_MINERL
 
 and with VPT as the reference policy, --config.reference.weights=foundation-model-1x.safetensors
-(python -m experiments.convert_vpt). ``:small`` after the file name is for a few minutes of video or
-less: it shows that everything works, on as little as the 20 seconds of one recording. Phase 2 has not
-met a real Minecraft yet, and no score is known for any number of recordings.
+(python -m experiments.convert_vpt). ``:small`` after the file name is for seconds of video: it shows
+that everything works, on as little as one recording of 20 seconds, which is learned by heart. ``:tiny``
+is for tests. Phase 2 has not met a real Minecraft yet, and no score is known for hours of recordings.
 """
 
 from experiments.configs import quickstart
 
 
 def get_config(arg="full"):
-    """Hours of recordings (``full``), or seconds of them (``small``), which are learned by heart."""
-    if arg not in ("full", "small"):
-        raise ValueError(f"minecraft has the variants 'full' and 'small', not {arg!r}")
-    c = quickstart.get_config()
-    c.name = "minecraft"
+    """Hours of recordings (``full``), seconds of them (``small``), or the smallest run of all (``tiny``)."""
+    if arg not in ("full", "small", "tiny"):
+        raise ValueError(f"minecraft has the variants 'full', 'small' and 'tiny', not {arg!r}")
+    c = quickstart.get_config("tiny" if arg == "tiny" else "full")
+    c.name = "minecraft" if arg == "full" else f"minecraft_{arg}"
     c.env.update(name="recordings", task="MineRLBasaltFindCave-v0", held_out_tasks=(), num_envs=2)
-    c.env.update(frame_height=48, frame_width=80)
+    c.env.update(frame_height=48, frame_width=64 if arg == "tiny" else 80)
     c.env.minerl.episode_steps = 1200  # a minute
     c.demonstrations.episode_frames = 400  # longer stretches are cut, so that some can be held out
-    c.autoencoder.update(widths=(48, 96), steps=4000)
-    c.world_model.update(size="S", steps=20000)
-    c.reference.update(steps=4000, learning_rate=5e-4)
-    c.phase2.update(cycles=50, trajectories=8, updates=100, capacity=256)
     c.evaluation.update(training_clips=32, targets=False)
+    if arg == "full":
+        c.autoencoder.update(widths=(48, 96), steps=4000)
+        c.world_model.update(size="S", steps=20000)
+        c.reference.update(steps=4000, learning_rate=5e-4)
+        c.phase2.update(cycles=50, trajectories=8, updates=100, capacity=256)
     if arg == "small":
-        c.name = "minecraft_small"
         c.demonstrations.update(episode_frames=50, held_out_fraction=0.15)
-        c.autoencoder.update(widths=(32, 64), steps=600)
-        c.world_model.update(size="Ti", steps=1000)
+        c.world_model.steps = 1000
         c.reference.steps = 100
         c.evaluation.update(clips=32, long_clips=8)
+    if arg == "tiny":
+        c.demonstrations.episode_frames = 20
+        c.evaluation.training_clips = 4
     return c

@@ -70,7 +70,7 @@ def test_the_shipped_configurations_pass(arg):
     assert said(get_config(arg)) == []
 
 
-@pytest.mark.parametrize("arg", ["full", "small"])
+@pytest.mark.parametrize("arg", ["full", "small", "tiny"])
 def test_the_configuration_of_minecraft_passes_with_recordings(arg):
     config = minecraft.get_config(arg)
     assert ["error: demonstrations.source is empty" in line for line in said(config)] == [True]

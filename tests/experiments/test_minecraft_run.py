@@ -1,0 +1,114 @@
+"""configs/minecraft.py from recordings to report, and phase 2 in the stub of MineRL, at the smallest size."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+from toy_recordings import panorama, real_recording, tick, write_ticks, write_video
+
+pytest.importorskip("av")
+
+from experiments import phase2, pipeline, stages
+from experiments.command_line import UsageError
+from experiments.configs.minecraft import get_config
+from experiments.logging import read_metrics
+from experiments.run import Run
+from prowl_jax import minecraft
+from prowl_jax.data.store import ClipStore
+
+STUB = pathlib.Path(__file__).parents[1] / "envs" / "minerl_stub.py"
+
+
+def record(folder, name, seed, frames=70):
+    """A player who walks and turns in front of a wide picture: dx and yaw belong together."""
+    rng = np.random.default_rng(seed)
+    dx = rng.choice([-20, 0, 0, 20], frames)
+    yaws = np.concatenate([[0], np.cumsum(0.15 * dx)[:-1]])
+    folder.mkdir(exist_ok=True)
+    write_video(folder / f"{name}.mp4", panorama(yaws))
+    write_ticks(folder / f"{name}.jsonl", [tick(dx=float(x), keys=["w"] if x else []) for x in dx])
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings") / "players"
+    record(folder, "one", 0)
+    record(folder, "two", 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(recordings):
+    config = get_config("tiny")
+    config.demonstrations.source = config.evaluation.action_prior = str(recordings)
+    return config
+
+
+@pytest.fixture(scope="module")
+def done(config, tmp_path_factory):
+    """The workdir of a run without a live environment."""
+    workdir = tmp_path_factory.mktemp("minecraft") / "run"
+    pipeline.run_all(config, workdir)
+    return workdir
+
+
+def test_recordings_become_a_world_model_and_a_report(done, config):
+    store = ClipStore.open(done / "data" / config.env.task, minecraft.SPEC)
+    assert list(store.lengths) == [20, 20, 20] * 2  # 70 frames each, cut; the rest of 10 is too short
+    evaluation = json.loads((done / "evaluation.json").read_text())
+    assert list(evaluation["arms"]) == ["phase1"] and evaluation["comparisons"] == []
+    assert {"in_distribution", "training", "long_rollout"} == set(evaluation["arms"]["phase1"])
+    assert evaluation["checks"]["kl_to_reference_last_cycle"] is None and evaluation["budget"] == {}
+    assert not (done / "checkpoints" / "phase2").exists()
+    page = (done / "report" / "index.html").read_text()
+    for words in ("Learned by heart", "How everyone acts", "people", "Does it follow the actions?"):
+        assert words in page
+    assert "MISSED" not in page and "✗ missed" not in page  # targets are the quick start's
+
+
+def test_everyone_is_laid_beside_people(done, recordings):
+    actions = json.loads((done / "evaluation.json").read_text())["actions"]
+    assert list(actions) == ["people", "demonstrations", "reference"]
+    people = actions["people"]
+    assert people["steps"] == 140 and sum(people["frequencies"]["yaw"]) == pytest.approx(1)
+    ticks = [json.loads(line) for file in recordings.glob("*.jsonl") for line in file.open()]
+    walking = np.mean([bool(t["keyboard"]["keys"]) for t in ticks])
+    assert people["used"]["move"] == pytest.approx(walking) and people["null"] == pytest.approx(1 - walking)
+    for statistics in actions.values():
+        assert set(statistics["frequencies"]) == set(minecraft.SPEC.names)
+
+
+def test_with_minerl_the_same_configuration_runs_phase_2(done, config):
+    """The stub stands for Minecraft; the stages before are those of the run above."""
+    live = config.copy_and_resolve_references()
+    live.env.name = "minerl"
+    live.env.minerl.update(python=sys.executable, make=f"{STUB}:make", episode_steps=200)
+    live.phase2.trajectories = 2
+    (done / "config.json").unlink()
+    run = Run(done, live)
+    figures = phase2.run_arm(run, "prowl")
+    assert figures["pat_filled"] > 0 and figures["broken_trajectories"] == 0 and figures["kl_to_reference"] >= 0
+    assert [r["step"] for r in read_metrics(done) if r["stage"] == "phase2"] == [1, 2]
+    actions = np.load(phase2.actions_path(run, "prowl"))
+    minecraft.SPEC.check(actions)
+    assert actions.shape == (2, phase2.trajectory_length(live) - 1, len(minecraft.SPEC.factors))
+
+
+def test_the_real_recording_is_read_whole(tmp_path):
+    video, _ = real_recording()
+    config = get_config("small")
+    config.demonstrations.source = str(video.parent)
+    figures = stages.demonstrations(Run(tmp_path, config))
+    store = ClipStore.open(tmp_path / "data" / config.env.task, minecraft.SPEC)
+    assert figures["frames"] == len(store) > 250 and max(store.lengths) == 50
+
+
+def test_one_episode_is_not_enough(recordings, tmp_path):
+    config = get_config("tiny")
+    config.demonstrations.update(source=str(recordings / "lonely"), episode_frames=400)
+    record(recordings / "lonely", "one", 0, frames=30)
+    with pytest.raises(UsageError, match="gave 1 episode .* one to hold out"):
+        stages.demonstrations(Run(tmp_path, config))
+    assert not (tmp_path / "data" / config.env.task).exists()
