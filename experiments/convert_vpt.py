@@ -15,6 +15,7 @@ import argparse
 import io
 import pathlib
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -72,8 +73,8 @@ def convert(weights, model, temperature, output):
     arguments = None
     if model is not None:
         arguments, temperature = read_model(model)
-    elif not temperature > 0:
-        raise UsageError(f"--temperature must be positive, not {temperature}")
+    if not temperature > 0:
+        raise UsageError(f"the temperature must be positive, not {temperature}")
     target = pathlib.Path(output) / f"{pathlib.Path(weights).stem}.safetensors"
     if target.exists():
         raise UsageError(f"{target} exists already; name another --output or remove it")
@@ -85,7 +86,6 @@ def convert(weights, model, temperature, output):
         check(arguments, network.network, model, weights)
     said = fit(library.published_shapes(network), arrays)
     library.from_published(network, arrays)  # says what is still missing or of another shape
-    target.parent.mkdir(parents=True, exist_ok=True)
     library.save(target, arrays, temperature)
     millions = sum(array.size for array in arrays.values()) / 1e6
     kind = "inverse dynamics model" if library.is_inverse_dynamics(arrays) else "policy"
@@ -130,7 +130,9 @@ def read_weights(path):
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001, by kind of damage a pickle, zip or runtime error
-        reason = str(error).partition("\n")[0]
+        # torch's own words go on to say how to load it all the same.
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {asked[1]}" if asked else type(error).__name__
         raise UsageError(f"{path} is refused, it is not a file of tensors: {reason}") from None
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise UsageError(f"{path} does not hold a dict of tensors, as VPT's weights do")

@@ -125,6 +125,8 @@ def _model_of(shapes, temperature):
         image=8 * round((flat / channels[-1]) ** 0.5),
         temperature=temperature,
     )
+    if 0 in (hidden, common["heads"], common["image"]):
+        raise ValueError("a size is 0")
     (buttons,), (camera,) = (shapes[f"pi_head.{head}.linear_layer.bias"] for head in ("buttons", "camera"))
     if is_inverse_dynamics(shapes):
         time_channels = shapes["net.conv3d_layer.layer.weight"][0]
@@ -135,10 +137,11 @@ def _model_of(shapes, temperature):
 
 def save(path, arrays, temperature):
     """Write ``{published name: array}`` as the safetensors file ``path``; it is there whole or not at all."""
-    path = pathlib.Path(path)
+    library, path = _safetensors(), pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    _safetensors().numpy.save_file(arrays, partial, metadata={"temperature": str(float(temperature))})
+    library.numpy.save_file(arrays, partial, metadata={"temperature": str(float(temperature))})
     os.replace(partial, path)
 
 

@@ -8,7 +8,8 @@ Interface shared by every policy (the VPT network keeps it too):
 
 over sequences: frames uint8 ``[B, T, H, W, 3]``, previous int32 ``[B, T, A]`` (the action that
 led to each frame, -1 where unknown), first bool ``[B, T]`` (the memory is cleared before that
-frame). Acting is the same call with T = 1, and gives the same numbers as one long call.
+frame); logits float ``[B, T, sum(sizes)]``, value float ``[B, T]`` on the scale of the returns.
+Acting is the same call with T = 1, and gives the same numbers as one long call.
 """
 
 import dataclasses

@@ -5,6 +5,9 @@ can be one. Its two factors are VPT's joint button index and joint camera index
 (``minecraft.VPT_SPEC``), whose log-probabilities, entropies and divergences add up, also where the
 buttons say that the camera rests. Own actions are not among its inputs: ``previous`` is not used.
 
+On a GPU, ask for ``jax.default_matmul_precision("highest")`` where the original's numbers matter: the
+default there may round the factors of products (TF32).
+
 Facts: the public code, openai/Video-Pre-Training (MIT), ``lib/policy.py``.
 """
 

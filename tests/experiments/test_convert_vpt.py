@@ -100,7 +100,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
     before, rest = files(tmp_path), ("--weights=tiny.weights", f"--output={tmp_path}")
     assert "--weights" in mistake(capsys, f"--model={model}", f"--output={tmp_path}")
     assert "--model --temperature" in mistake(capsys, *rest)
-    assert "--temperature must be positive" in mistake(capsys, "--temperature=0", *rest)
+    assert "the temperature must be positive" in mistake(capsys, "--temperature=0", *rest)
     assert "no such file; the README of openai" in mistake(capsys, f"--model={tmp_path}/no.model", *rest)
     assert "says hidsize = 2048, but the network of tiny.weights has 8" in mistake(capsys, f"--model={other}", *rest)
     assert "impala_kwargs.post_pool_groups = 2" in mistake(capsys, f"--model={odd}", *rest)
@@ -189,7 +189,7 @@ class TestWithTorch:
     def test_weights_that_would_run_code_are_refused(self, torch, tmp_path):
         trace, weights = tmp_path / "trace", tmp_path / "evil.weights"
         torch.save({"net": torch.zeros(3), "trap": Trap(trace)}, weights)
-        with pytest.raises(UsageError, match="evil.weights is refused") as error:
+        with pytest.raises(UsageError, match=r"evil.weights is refused.*: it asks for [\w.]+$") as error:
             convert_vpt.read_weights(weights)
         assert "\n" not in str(error.value) and not trace.exists()
 

@@ -16,7 +16,6 @@ import numpy as np
 from prowl_jax.actions import Camera
 from prowl_jax.models.convert import from_published, model_of
 from prowl_jax.models.vpt_frames import resize
-from prowl_jax.models.vpt_idm import VPTInverseDynamics
 from prowl_jax.rl import categorical, value_normaliser
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
@@ -65,6 +64,7 @@ def inner(intermediates, state):
 
 
 def state_arrays(state):
+    """The memory under the original's names; there every block has the mask, which is the same for all."""
     found = {}
     for i, (keys, values) in enumerate(zip(state.keys, state.values, strict=True)):
         found |= {f"block{i}/K": keys, f"block{i}/V": values, f"block{i}/mask": state.known[:, None]}
@@ -126,6 +126,8 @@ def policy_arrays(z):
 
 
 def divergences(policy, a, b):
+    """Of policies A and B on call 1, whole and by heads."""
+
     @jax.jit
     def parts(a, b):
         found = {"kl_a_b": categorical.kl(a, b, policy.sizes), "kl_b_a": categorical.kl(b, a, policy.sizes)}
@@ -138,6 +140,7 @@ def divergences(policy, a, b):
 
 
 def normaliser_arrays(z, params, found):
+    """What needs no network: the value normaliser, and the resize."""
     statistics, target = params["value_head"]["normalizer"], z["ewma/target"].astype(FLOAT)
     after = value_normaliser.update(statistics, target)
     before = value_normaliser.normalise(statistics, target)
@@ -155,43 +158,38 @@ def idm_arrays(z):
     arrays = published(z)
     model = model_of(arrays, temperature=4.0)
     params = from_published(model, arrays)
-    variant = VPTInverseDynamics(model.network.clone(use_lastlayer=True))
     actions = np.concatenate([z[f"action/{head}"] for head in HEADS], axis=-1)
+
+    def captured(network, params, frames):
+        logits, captured = network.apply(
+            {"params": params}, frames, capture_intermediates=True, mutable=["intermediates"]
+        )
+        return logits, captured["intermediates"]
 
     @jax.jit
     def run(params, frames):
-        logits, captured = model.network.apply(
-            {"params": params}, frames, capture_intermediates=True, mutable=["intermediates"]
-        )
-        modules = captured["intermediates"]
+        logits, modules = captured(model.network, params, frames)
         best = categorical.mode(logits, model.sizes)
-        _, state = modules["net"]["__call__"][0]
-        along = inner(modules, state)
+        along = inner(modules, modules["net"]["__call__"][0][1])
         along["lastlayer_discarded"] = along.pop("lastlayer")
-        patch = jax.nn.relu(modules["conv3d_layer"]["__call__"][0])[:, :, :8, :8]
         found = {f"inner/{name}": array for name, array in along.items()} | {
-            "inner/conv3d_patch": patch,
+            "inner/conv3d_patch": jax.nn.relu(modules["conv3d_layer"]["__call__"][0])[:, :, :8, :8],
             "argmax/buttons": best[..., :20],
             "argmax/camera": best[..., 20:],
             "argmax_logprob": categorical.log_prob(logits, best, model.sizes),
             "entropy": categorical.entropy(logits, model.sizes),
             "action_logprob": categorical.log_prob(logits, actions, model.sizes),
         }
-        found |= heads(logits, "", model) | heads(variant.apply(params, frames), "variant_lastlayer/", model)
-        found["variant_lastlayer/latent"] = variant_latent(params, frames)
-        return found
-
-    def variant_latent(params, frames):
-        _, captured = variant.network.apply(
-            {"params": params}, frames, capture_intermediates=True, mutable=["intermediates"]
-        )
-        return captured["intermediates"]["net"]["__call__"][0][0]
+        other_logits, other_modules = captured(model.network.clone(use_lastlayer=True), params, frames)
+        found["variant_lastlayer/latent"] = other_modules["net"]["__call__"][0][0]
+        return found | heads(logits, "", model) | heads(other_logits, "variant_lastlayer/", model)
 
     found = {name: np.asarray(array) for name, array in run(params, z["img"]).items()}
     return found | {"argmax_env/camera_degrees": Camera().decode(found["argmax/camera"])}
 
 
 def heads(logits, prefix, model):
+    """Logits before the temperature and, without ``prefix``, log-probabilities by key and by axis."""
     buttons, camera = logits[..., :40], logits[..., 40:]
     found = {"logits_raw/buttons": buttons, "logits_raw/camera": camera}
     found = {prefix + name: array * model.network.temperature for name, array in found.items()}

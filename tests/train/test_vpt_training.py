@@ -44,6 +44,15 @@ def params(random_params):
     return params
 
 
+ACT = adversary.make_act(POLICY)
+
+
+@pytest.fixture(scope="module")
+def trajectory(params):
+    found, _ = adversary.collect(Flicker(), ACT, POLICY, params, jax.random.key(0), seeds=[7], length=TIME)
+    return found
+
+
 def unchanged(before, after):
     """Paths of the parameters that are what they were, and of all."""
     same = jax.tree.map(np.array_equal, before, after)
@@ -72,10 +81,8 @@ def test_behaviour_cloning_learns_a_rule_of_the_past(params):
     assert still == {path for path in paths if "'value_head'" in path}
 
 
-def test_kl_anchored_ppo(params):
-    act = adversary.make_act(POLICY)
-    trajectory, _ = adversary.collect(Flicker(), act, POLICY, params, jax.random.key(0), seeds=[7], length=TIME)
-    assert trajectory.first.sum() == ROWS + 1 and not trajectory.valid[0] and act._cache_size() == 1
+def test_kl_anchored_ppo(params, trajectory):
+    assert trajectory.first.sum() == ROWS + 1 and not trajectory.valid[0] and ACT._cache_size() == 1
     settings = adversary.Adversary(PPOConfig(kl_cost=0.1), epochs=1, minibatches=2)
     optimizer = adversary.make_optimizer(1e-2)
     update = adversary.make_update(POLICY, optimizer, settings)
@@ -91,10 +98,8 @@ def test_kl_anchored_ppo(params):
     jax.tree.map(np.testing.assert_array_equal, state.params, safe)
 
 
-def test_acting_step_by_step_has_the_likelihoods_that_learning_computes(params):
+def test_acting_step_by_step_has_the_likelihoods_that_learning_computes(params, trajectory):
     """So the probability ratio of PPO starts at 1, also over the end of an episode."""
-    act = adversary.make_act(POLICY)
-    trajectory, _ = adversary.collect(Flicker(), act, POLICY, params, jax.random.key(0), seeds=[7], length=TIME)
     logits, value, _ = jax.jit(POLICY.apply)(
         params, POLICY.initial_state(ROWS), trajectory.frames,
         behaviour.previous_actions(jnp.asarray(trajectory.actions)), trajectory.first,
