@@ -101,7 +101,7 @@ class MineRLEnv:
       pose: float32 ``[N, 3]``, (east, north, degrees to the left of east) in blocks, NaN where
         the task does not tell it, as those of BASALT do not.
 
-    A seed fixes the world and not, in the real game, every creature in it.
+    Each episode's seed is given to the game; how far it determines what happens there was not tried.
 
     Attributes:
       faults: one line for every game that broke so far.
