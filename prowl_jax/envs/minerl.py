@@ -11,6 +11,7 @@ This module starts processes; POSIX only.
 import contextlib
 import dataclasses
 import logging
+import os
 import shlex
 import sys
 import weakref
@@ -83,6 +84,8 @@ def make_minerl(
         raise ValueError(f"episode_steps must be positive or None, got {episode_steps}")
     if not shlex.split(python):
         raise ValueError("python must name the interpreter that MineRL is installed in (docs/minerl.md)")
+    if ".py:" in make:
+        make = os.path.abspath(make)  # the worker runs in a folder of its own
     start = {"make": make, "task": task, "frame_size": [int(side) for side in frame_size]}
     return MineRLEnv(shlex.split(python), start, num_envs, episode_steps, patience, attempts)
 
@@ -98,7 +101,7 @@ class MineRLEnv:
       pose: float32 ``[N, 3]``, (east, north, degrees to the left of east) in blocks, NaN where
         the task does not tell it, as those of BASALT do not.
 
-    A seed fixes the world and not, in the real game, every creature in it.
+    Each episode's seed is given to the game; how far it determines what happens there was not tried.
 
     Attributes:
       faults: one line for every game that broke so far.

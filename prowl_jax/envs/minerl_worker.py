@@ -58,6 +58,8 @@ def factory(name):
     if name in ("minerl", "minestudio"):
         return globals()[name]
     place, _, function = name.rpartition(":")
+    if not place or not function:
+        raise ValueError(f"make must be minerl, minestudio, module:function or file.py:function, not {name!r}")
     if not place.endswith(".py"):
         return getattr(importlib.import_module(place), function)
     spec = importlib.util.spec_from_file_location("environment_factory", place)

@@ -232,6 +232,16 @@ def test_an_environment_that_cannot_be_made_is_one_line(made):
     assert len(str(caught.value).splitlines()) == 1 and "minerl_stub.py" in caught.value.__notes__[0]
 
 
+def test_a_factory_by_a_relative_path(made, monkeypatch):
+    monkeypatch.chdir(STUB.parent)
+    made(make="minerl_stub.py:make")
+
+
+def test_a_factory_of_no_known_form_is_named():
+    with pytest.raises(RuntimeError, match="make must be minerl, minestudio, .* not 'mineral' .see docs/minerl.md"):
+        make(make="mineral")
+
+
 @pytest.mark.parametrize(
     "python, reason",
     [
