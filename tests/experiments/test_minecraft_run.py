@@ -4,6 +4,7 @@ import json
 import pathlib
 import sys
 
+import jax
 import numpy as np
 import pytest
 from toy_recordings import panorama, real_recording, tick, write_ticks, write_video
@@ -17,6 +18,8 @@ from experiments.logging import read_metrics
 from experiments.run import Run
 from prowl_jax import minecraft
 from prowl_jax.data.store import ClipStore
+from prowl_jax.models import convert
+from prowl_jax.models.vpt_policy import VPTNetwork, VPTPolicy
 
 STUB = pathlib.Path(__file__).parents[1] / "envs" / "minerl_stub.py"
 
@@ -80,20 +83,27 @@ def test_everyone_is_laid_beside_people(done, recordings):
         assert set(statistics["frequencies"]) == set(minecraft.SPEC.names)
 
 
-def test_with_minerl_the_same_configuration_runs_phase_2(done, config):
-    """The stub stands for Minecraft; the stages before are those of the run above."""
+def test_with_minerl_the_same_configuration_runs_phase_2(done, config, tmp_path):
+    """The stub stands for Minecraft, and a tiny VPT of random weights for the reference and the adversary."""
+    network = VPTNetwork((4, 4, 4), hidden=8, heads=2, blocks=1, kept=2, image=16)
+    params = VPTPolicy(network).init(jax.random.key(0), (16, 16, 3))
+    convert.save(tmp_path / "tiny.safetensors", convert.to_published(params), network.temperature)
     live = config.copy_and_resolve_references()
-    live.env.name = "minerl"
+    live.env.name, live.reference.weights = "minerl", str(tmp_path / "tiny.safetensors")
     live.env.minerl.update(python=sys.executable, make=f"{STUB}:make", episode_steps=200)
     live.phase2.trajectories = 2
     (done / "config.json").unlink()
     run = Run(done, live)
+    measured = stages.reference(run)
+    assert measured["held_out_nll"] == pytest.approx(np.log(8641 * 121), rel=0.01)  # small heads: all but uniform
     figures = phase2.run_arm(run, "prowl")
     assert figures["pat_filled"] > 0 and figures["broken_trajectories"] == 0 and figures["kl_to_reference"] >= 0
     assert [r["step"] for r in read_metrics(done) if r["stage"] == "phase2"] == [1, 2]
     actions = np.load(phase2.actions_path(run, "prowl"))
     minecraft.SPEC.check(actions)
     assert actions.shape == (2, phase2.trajectory_length(live) - 1, len(minecraft.SPEC.factors))
+    _, buffer = phase2.load_arm(run, "prowl")
+    minecraft.SPEC.check(np.asarray(buffer.items.actions))
 
 
 def test_the_real_recording_is_read_whole(tmp_path):
