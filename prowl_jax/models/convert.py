@@ -6,6 +6,7 @@ run, and it outlives changes of our trees. The architecture is read off the shap
 metadata say what the shapes cannot, the temperature.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -88,6 +89,7 @@ def published_shapes(model):
     }
 
 
+@functools.cache  # tracing takes longer than all the rest
 def _shapes(model):
     side = model.network.image
     frame_shape = ((side, side, 3),) if isinstance(model, VPTPolicy) else ()
