@@ -168,7 +168,7 @@ def _open(path):
         container = av.open(str(path))
     except av.FFmpegError:
         head = path.open("rb").read(12) if path.is_file() else b""
-        reason = "is cut off: its index is missing" if b"ftyp" in head else "is not a video" if head else "is empty"
+        reason = "is cut off: its index is incomplete" if b"ftyp" in head else "is not a video" if head else "is empty"
         raise RecordingError(f"{path.name} {reason}") from None
     with container:
         yield container
@@ -178,6 +178,8 @@ def _stream(container, name):
     if not container.streams.video:
         raise RecordingError(f"{name} holds no video")
     stream = container.streams.video[0]
+    if stream.codec_context is None:  # half an index does not say how to decode
+        raise RecordingError(f"{name} is cut off: its index is incomplete")
     height, width = FRAME_SHAPE
     if (stream.height, stream.width) != FRAME_SHAPE:
         raise RecordingError(f"{name} is {stream.width}x{stream.height} pixels, not {width}x{height}")

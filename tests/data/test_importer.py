@@ -121,7 +121,7 @@ def bad_folder(folder):
     write_recording(folder, "zgood2", 6)
     said = {}
     for name, part, message, damage in (
-        ("cut", "mp4", "is cut off: its index is missing", lambda p: p.write_bytes(p.read_bytes()[:-400])),
+        ("cut", "mp4", "is cut off: its index is incomplete", lambda p: p.write_bytes(p.read_bytes()[:-400])),
         ("empty", "mp4", "is empty", lambda p: p.write_bytes(b"")),
         ("novideo", "mp4", "is not a video", lambda p: p.write_text("hello " * 99)),
         ("size", "mp4", "is 320x180 pixels, not 640x360", lambda p: write_video(p, grey([9] * 5, (180, 320)))),

@@ -127,7 +127,7 @@ def sound(folder):
 DAMAGE = {
     "empty": (lambda folder: (folder / "a.mp4").write_bytes(b""), "a.mp4 is empty"),
     "not a video": (lambda folder: (folder / "a.mp4").write_text("hello " * 1000), "a.mp4 is not a video"),
-    "cut off, index at the end": (cut(""), "a.mp4 is cut off: its index is missing"),
+    "cut off, index at the end": (cut(""), "a.mp4 is cut off: its index is incomplete"),
     "cut off, index in front": (cut("fast"), "a.mp4 is cut off or damaged: it decodes up to frame "),
     "damaged": (scribble, "a.mp4 is cut off or damaged: it decodes up to frame "),
     "another size": (
