@@ -87,7 +87,7 @@ def test_what_is_no_source_is_answered_in_one_line_with_its_cure(tmp_path, case)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"size": (7, 128)}, {"size": (361, 640)}, {"gui": "keep"}, {"min_frames": 0}], ids=str
+    "settings", [{"size": (7, 128)}, {"size": (361, 640)}, {"gui": "keep"}, {"min_frames": 0}, {"max_frames": 19}], ids=str
 )
 def test_settings_that_cannot_be(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
@@ -136,6 +136,16 @@ def test_gui_screens_are_dropped_and_cut_the_recording(tmp_path):
     assert not part.gui.any()
     part, _ = read(tmp_path, 14, GUI, min_frames=3)
     assert [(e["start"], e["stop"]) for e in part.episodes] == [(0, 3)]
+
+
+def test_long_stretches_are_cut(tmp_path):
+    """0..8 in threes, a rest of 2 that is too short, and after the screen 12 and 13."""
+    ticks = [tick(dx=t, gui=t == 11) for t in range(14)]
+    part, frames = read(tmp_path, 14, ticks, max_frames=3, min_frames=3)
+    assert [(e["start"], e["stop"], e["row"]) for e in part.episodes] == [(0, 3, 0), (3, 6, 3), (6, 9, 6)]
+    assert ticks_of_frames(frames).tolist() == list(range(9)) and len(part.actions) == 9
+    part, _ = read(tmp_path, 14, ticks, max_frames=4, min_frames=2)
+    assert [(e["start"], e["stop"]) for e in part.episodes] == [(0, 4), (4, 8), (8, 11), (12, 14)]
 
 
 def test_gui_screens_with_a_cursor_are_kept(tmp_path):
