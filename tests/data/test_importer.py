@@ -67,7 +67,8 @@ def test_a_store_holds_frames_actions_and_their_arrays(folder, tmp_path):
         ["frames.bin", "actions.bin", "camera.npy", "null.npy", "gui.npy", "index.json", "recordings.jsonl"]
     )
     rows = [json.loads(line) for line in (store.path / "recordings.jsonl").read_text().splitlines()]
-    assert rows[0] == {"settings": {"size": [8, 16], "gui": "drop", "skip_nulls": False, "min_frames": 3}}
+    settings = {"size": [8, 16], "gui": "drop", "skip_nulls": False, "min_frames": 3, "max_frames": 0}
+    assert rows[0] == {"settings": settings}
     episodes = [{"start": 0, "stop": 3, "frames": 3}, {"start": 4, "stop": 8, "frames": 4}]
     assert rows[4] == {"recording": "sub/b", "ticks": 8, "video_frames": 8, "episodes": episodes}
 
