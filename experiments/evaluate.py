@@ -141,6 +141,7 @@ def evaluate(run):
         measure, models["phase1"][0], exchange_actions(sets["in_distribution"], context), key
     )
     evaluation = _summary(config, arms, sets, values)
+    actions = action_tables(run)
     own = values["phase1", "in_distribution"]
     stages = run.stages()
     last = stages.get("phase2/prowl", {})
@@ -161,7 +162,7 @@ def evaluate(run):
         **evaluation,
         "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
         "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},
-        "actions": action_tables(run),
+        "actions": actions,
     }
     write_json(run.workdir / "evaluation.json", evaluation)
     return {k: v for k, v in checks.items() if k.startswith("regret")}

@@ -1,10 +1,12 @@
 """The watch sees this process and its children, also those of children, and what is gone again."""
 
 import gc
+import mmap
 import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
 
@@ -46,9 +48,10 @@ def test_children_count_while_they_live_and_the_peak_stays(watch, program):
 def test_own_memory_counts_at_the_moment_of_asking():
     watch = MemoryWatch(interval=1000.0)
     before = watch.peak_gb()
-    block = bytearray(80_000_000)
+    block = mmap.mmap(-1, 80_000_000)  # pages of its own, where malloc might reuse freed ones
+    np.frombuffer(block, np.uint8)[:] = 1
     with_block = watch.peak_gb()
-    del block
+    block.close()
     assert 60 * MB < with_block - before < 200 * MB
     assert watch.peak_gb() == pytest.approx(with_block, abs=10 * MB)
     start = time.monotonic()
