@@ -62,7 +62,7 @@ def report(run):
                 reels(seen, {"dream": (params["phase1"], seen)}, np.arange(min(REELS, len(seen.actions)))),
             )
         )
-    shown = {arm.replace("_", " "): (p, long) for arm, p in params.items()}
+    shown = {arm.replace("phase1", "phase 1").replace("_", " "): (p, long) for arm, p in params.items()}
     galleries.append(
         Gallery(
             "Long rollouts",

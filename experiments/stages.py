@@ -252,7 +252,7 @@ def reference(run):
     """Clone the demonstrators of the training task; measure it on held-out episodes."""
     config, r = run.config, run.config.reference
     store = open_store(run)
-    train_episodes, held_out = split(run, store)
+    train_episodes, _ = split(run, store)
     starts = store.starts(train_episodes, r.clip)
     policy = build.make_policy(config)
     if r.weights:  # VPT was cloned from people already
