@@ -12,8 +12,7 @@ from prowl_jax.models.vpt_policy import VPTNetwork, VPTPolicy
 
 SIZES, TIME, MEMORY = (3, 5), 6, 3
 SMALL = Policy(PolicyNetwork(SIZES, features=12, memory=MEMORY, hidden=16))
-# Two blocks in which a frame sees one before it: together, as MEMORY says, two before it.
-VPT = VPTPolicy(VPTNetwork((4,), hidden=8, heads=2, blocks=2, kept=2, buttons=3, camera=5, image=16))
+VPT = VPTPolicy(VPTNetwork((4,), hidden=8, heads=2, blocks=1, kept=MEMORY, buttons=3, camera=5, image=16))
 APPLY = {policy: jax.jit(policy.apply) for policy in (SMALL, VPT)}
 rng = np.random.default_rng(0)
 FRAMES = rng.integers(0, 256, (2, TIME, 16, 16, 3)).astype(np.uint8)
