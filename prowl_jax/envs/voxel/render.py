@@ -22,6 +22,7 @@ FOG_START, FOG_END = 14.0, 30.0
 DAY = 24000  # ticks; 0 is sunrise, 6000 noon, 12000 sunset
 GRAIN = 8  # texels along the edge of a block
 CLOUDS = 44.0  # height
+LAMP = 0.17  # what is near is never quite dark
 
 _SHADE = np.array([0.78, 0.64, 1.0, 0.48], np.float32)  # faces across x, across y, tops, undersides
 _DAY_ZENITH, _DAY_HORIZON = (92, 148, 232), (178, 208, 242)
@@ -104,7 +105,7 @@ def draw(world, view: View, frame_size):
 
     open_ = (hit.byte < SOLID) | (hit.byte == SOLID + EDGE)
     colour, shine = _surface(hit, view, direction, away)
-    shine = shine * _lit(look_up(world, hit.entry), brightness)
+    shine = shine * (_lit(look_up(world, hit.entry), brightness) + LAMP / (1.0 + 0.12 * away * away))
     fog = jnp.where(open_, 1.0, jnp.clip((away - FOG_START) / (FOG_END - FOG_START), 0.0, 1.0) ** 1.5)
     beyond = jnp.where(hit.byte == SOLID + EDGE, 1.0, 0.0)
     planes = []
@@ -149,7 +150,7 @@ def _surface(hit, view, direction, away):
 def _lit(byte, brightness):
     """How bright a face is by the light (0..15) in the clear cell before it."""
     level = (byte & LIGHT).astype(jnp.float32) / LIGHT
-    return 0.06 + 0.94 * brightness * level * level
+    return 0.03 + (0.97 - LAMP) * brightness * level * level
 
 
 def _daylight(time):
