@@ -6,6 +6,7 @@ import pytest
 
 from prowl_jax.envs.base import HostEnv, Step
 from prowl_jax.envs.vizdoom import TASKS, make_vizdoom
+from prowl_jax.envs.voxel import make_voxel
 from prowl_jax.envs.workers import ProcessVectorEnv
 
 
@@ -13,7 +14,12 @@ def make_toy(num_envs, workers):
     return ProcessVectorEnv(grid_toy.Line, num_envs, workers, grid_toy.SPEC, grid_toy.FRAME_SHAPE)
 
 
-MAKERS = {"toy": make_toy}
+def make_small_voxel(num_envs, workers):
+    """It has no workers: the device steps all environments."""
+    return make_voxel("wander", num_envs, worlds=2, frame_size=(24, 32), episode_steps=40)
+
+
+MAKERS = {"toy": make_toy, "voxel": make_small_voxel}
 for _task in TASKS:
     MAKERS[_task] = lambda num_envs, workers, task=_task: make_vizdoom(task, num_envs, workers=workers)
 

@@ -38,8 +38,8 @@ FADE = 2
 # Ticks (1/20 s) of holding attack until a block gives way; 0 never does.
 HARDNESS = np.zeros(16, np.int32)
 for _block, _ticks in {
-    **{GRASS: 6, DIRT: 5, STONE: 12, SAND: 5, LOG: 10, LEAVES: 3},
-    **{COAL: 14, GOLD: 14, SNOW: 4, PLANKS: 8, CACTUS: 4, CLAY: 8},
+    GRASS: 6, DIRT: 5, STONE: 12, SAND: 5, LOG: 10, LEAVES: 3,
+    COAL: 14, GOLD: 14, SNOW: 4, PLANKS: 8, CACTUS: 4, CLAY: 8,
 }.items():
     HARDNESS[_block] = _ticks
 

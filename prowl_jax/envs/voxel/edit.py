@@ -8,7 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prowl_jax.envs.voxel.blocks import AIR, CELLS, EDGE, FADE, HEIGHT, LIGHT, MOST_ROOM, SOLID, STRIDES, WATER, block_of
+from prowl_jax.envs.voxel.blocks import (
+    AIR,
+    CELLS,
+    EDGE,
+    FADE,
+    HEIGHT,
+    LIGHT,
+    MOST_ROOM,
+    SOLID,
+    STRIDES,
+    WATER,
+    block_of,
+)
 from prowl_jax.envs.voxel.cast import index, look_up
 
 _REACH = np.arange(-MOST_ROOM, MOST_ROOM + 1)

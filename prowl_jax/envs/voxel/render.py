@@ -11,8 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from prowl_jax.envs.voxel.blocks import (
-    CACTUS, CLAY, COAL, COLOURS, DIRT, EDGE, GOLD, GRASS, LEAVES, LIGHT, LOG, PLANKS, SNOW, SOLID,
-)  # fmt: skip
+    CACTUS,
+    CLAY,
+    COAL,
+    COLOURS,
+    DIRT,
+    EDGE,
+    GOLD,
+    GRASS,
+    LEAVES,
+    LIGHT,
+    LOG,
+    PLANKS,
+    SNOW,
+    SOLID,
+)
 from prowl_jax.envs.voxel.cast import cast, index, look_up
 from prowl_jax.types import pytree
 

@@ -11,9 +11,31 @@ import dataclasses
 import numpy as np
 
 from prowl_jax.envs.voxel.blocks import (
-    AIR, BEDROCK, CACTUS, CELLS, CLAY, COAL, DIRT, EDGE, FADE, GOLD, GRASS, HEIGHT, LEAVES, LIGHT, LOG,
-    MOST_ROOM, SAND, SNOW, SOLID, STONE, STRIDES, WATER, WIDTH, block_of,
-)  # fmt: skip
+    AIR,
+    BEDROCK,
+    CACTUS,
+    CELLS,
+    CLAY,
+    COAL,
+    DIRT,
+    EDGE,
+    FADE,
+    GOLD,
+    GRASS,
+    HEIGHT,
+    LEAVES,
+    LIGHT,
+    LOG,
+    MOST_ROOM,
+    SAND,
+    SNOW,
+    SOLID,
+    STONE,
+    STRIDES,
+    WATER,
+    WIDTH,
+    block_of,
+)
 
 STARTS = 128
 """Places of each kind in a world where an episode can start."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from prowl_jax.actions import ActionSpec, Camera, camera, choice
 from prowl_jax.envs.base import DeviceStep
 from prowl_jax.envs.voxel import physics
-from prowl_jax.envs.voxel.blocks import AIR, HARDNESS, LIGHT, PLANKS, SOLID, WATER, block_of
+from prowl_jax.envs.voxel.blocks import HARDNESS, LIGHT, PLANKS, SOLID, WATER, block_of
 from prowl_jax.envs.voxel.cast import cast, index, look_up
 from prowl_jax.envs.voxel.edit import opened, set_block
 from prowl_jax.envs.voxel.physics import Body, Controls
@@ -125,7 +125,6 @@ class VoxelWorld:
 
     def reset(self, key):
         """The first episode of ``key``: (state, ``DeviceStep``)."""
-        key = jax.random.wrap_key_data(key) if key.dtype == jnp.uint32 else key
         world, fresh = self._start(key, jnp.int32(0))
         state = dataclasses.replace(fresh, world=self.worlds[world])
         state = _sense(state)
