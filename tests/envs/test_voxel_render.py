@@ -107,7 +107,9 @@ def drawer():
     return jax.jit(functools.partial(draw, frame_size=SIZE))
 
 
-def picture(world, *, origin=(30.5, 30.5, FLOOR + 1.62), yaw=0.0, pitch=0.0, under=False, time=6000, mined=-1, damage=0.0):
+def picture(
+    world, *, origin=(30.5, 30.5, FLOOR + 1.62), yaw=0.0, pitch=0.0, under=False, time=6000, mined=-1, damage=0.0
+):
     values = (jnp.float32(origin), jnp.float32(yaw), jnp.float32(pitch), jnp.bool_(under))
     view = View(*values, jnp.int32(time), jnp.int32(mined), jnp.float32(damage))
     return np.asarray(drawer()(jnp.asarray(world), view)).astype(int)
@@ -157,9 +159,14 @@ def test_pictures_drawn_in_turn_are_those_drawn_together():
     world = jnp.asarray(flat((np.s_[33:40, 20:40, FLOOR : FLOOR + 2], GRASS)))
     yaw = jnp.array([0.0, 90.0, 200.0])
     view = View(
-        jnp.tile(jnp.array([30.5, 30.5, FLOOR + 1.62]), (3, 1)), yaw, yaw / 9, jnp.zeros(3, bool),
-        jnp.array([900, 6000, 11000]), jnp.full(3, -1), jnp.zeros(3),
-    )  # fmt: skip
+        jnp.tile(jnp.array([30.5, 30.5, FLOOR + 1.62]), (3, 1)),
+        yaw,
+        yaw / 9,
+        jnp.zeros(3, bool),
+        jnp.array([900, 6000, 11000]),
+        jnp.full(3, -1),
+        jnp.zeros(3),
+    )
     frames = [
         np.asarray(jax.jit(jax.vmap(make_renderer(SIZE, together=together), (None, 0)))(world, view)).astype(int)
         for together in (True, False)

@@ -23,7 +23,7 @@ from prowl_jax.envs.voxel.blocks import (
     WATER,
     WIDTH,
     block_of,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module", params=terrain.BIOMES)

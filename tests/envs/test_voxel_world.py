@@ -27,21 +27,17 @@ def some_actions(steps, envs, seed=0):
 
 
 def test_a_step_of_one_is_a_step_of_many():
-    env = make_world("wander", **SETTINGS)
+    env, many = make_world("wander", **SETTINGS), make_voxel("wander", 3, **SETTINGS)
     assert isinstance(env, DeviceEnv)
-    seeds = keys([5, 6, 7], 3)
-    many, first = jax.vmap(env.reset)(seeds)
-    actions = some_actions(6, 3)
-    step_many, step_one = jax.jit(jax.vmap(env.step)), jax.jit(env.step)
-    one = jax.tree.map(lambda x: x[1], many)
-    for a in actions:
-        many, batch = step_many(many, jnp.asarray(a))
+    many.reset([5, 6, 7])
+    one, step_one = jax.tree.map(lambda x: x[1], many._state), jax.jit(env.step)
+    for a in some_actions(6, 3):
+        batch = many.step(a)
         one, single = step_one(one, jnp.asarray(a[1]))
         np.testing.assert_allclose(batch.info["position"][1], single.info["position"], atol=1e-4)
-        np.testing.assert_array_equal(many.world[1], one.world)
-        off = np.abs(np.asarray(batch.frame[1], int) - np.asarray(single.frame, int)).max(-1) > 3
+        np.testing.assert_array_equal(many._state.world[1], one.world)
+        off = np.abs(batch.frames[1].astype(int) - np.asarray(single.frame, int)).max(-1) > 3
         assert off.mean() < 0.01  # rounding at edges
-    assert (np.asarray(first.frame[0]) != np.asarray(first.frame[1])).any()
 
 
 def test_an_episode_that_is_over_restarts_from_the_pool_and_leaves_the_others_alone():
@@ -65,17 +61,16 @@ def test_an_episode_that_is_over_restarts_from_the_pool_and_leaves_the_others_al
             moved = np.linalg.norm(step.info["position"] - before.info["position"], axis=1)
             assert (moved < 2.5).all()
     assert len({tuple(p) for s in starts for p in s}) >= 11  # each episode starts in a place of its own
-    ahead = jax.tree.map(lambda x: x[1], env._state)
-    _, alone = env._env.reset(keys([2], 1)[0])
-    assert not np.allclose(alone.info["position"], ahead.body.position)
 
 
 @functools.cache
 def story():
     """States and steps of two clumsy diggers: (worlds [T+1, N, CELLS], positions, infos, events)."""
     env = make_world("mine", worlds=2, frame_size=(8, 8), episode_steps=0)
-    clumsy = Behaviour(walk=0.5, look=0.0, mine=0.6, build=0.3, stretch=(6, 15), pitch=(40.0, 25.0), care=0.0, sprint=0.6)
-    seeds = keys(np.arange(3), 3)
+    clumsy = Behaviour(
+        walk=0.5, look=0.0, mine=0.6, build=0.3, stretch=(6, 15), pitch=(40.0, 25.0), care=0.0, sprint=0.6
+    )
+    seeds = keys(np.arange(2), 2)
 
     @jax.jit
     def play(env, seeds):
@@ -87,7 +82,7 @@ def story():
             state, step = jax.vmap(env.step)(state, actions)
             return (state, actors), (state, step.info)
 
-        _, (states, info) = jax.lax.scan(body, (state, jax.vmap(start)(seeds)), None, length=500)
+        _, (states, info) = jax.lax.scan(body, (state, jax.vmap(start)(seeds)), None, length=400)
         return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), _public(state), _public(states)), info
 
     return jax.tree.map(np.asarray, play(env, seeds))
@@ -96,9 +91,14 @@ def story():
 def _public(state):
     body = state.body
     return {
-        "world": state.world, "position": body.position, "velocity": body.velocity, "yaw": body.yaw,
-        "pitch": body.pitch, "grounded": body.grounded, "sneaking": body.sneaking,
-    }  # fmt: skip
+        "world": state.world,
+        "position": body.position,
+        "velocity": body.velocity,
+        "yaw": body.yaw,
+        "pitch": body.pitch,
+        "grounded": body.grounded,
+        "sneaking": body.sneaking,
+    }
 
 
 def march(world, eye, yaw, pitch, most=1.0):
@@ -128,9 +128,9 @@ def conditions(s, t, n):
 def test_events_are_what_the_states_say():
     """An independent reading of consecutive states; every event but the rarest happens in the story."""
     s, info = story()
-    for n in range(3):
+    for n in range(2):
         before, top = conditions(s, 0, n), s["position"][0, n, 2]
-        for t in range(500):
+        for t in range(400):
             after = conditions(s, t + 1, n)
             old, new = block_of(s["world"][t, n].astype(int)), block_of(s["world"][t + 1, n].astype(int))
             changed = np.flatnonzero(old != new)
@@ -146,7 +146,10 @@ def test_events_are_what_the_states_say():
                 "broke_support": opens and s["grounded"][t, n] and changed[0] == under,
                 "flooded": opens and (new[changed] == WATER).any(),
                 "placed": builds,
-                "jumped": s["grounded"][t, n] and not before["entered_water"] and z1 > z0 and not s["grounded"][t + 1, n],
+                "jumped": s["grounded"][t, n]
+                and not before["entered_water"]
+                and z1 > z0
+                and not s["grounded"][t + 1, n],
                 "fell": drop >= 3 and was < 3,
                 **{name: after[name] and not before[name] for name in ("entered_water", "submerged", "darkness")},
             }
@@ -163,18 +166,16 @@ def test_events_are_what_the_states_say():
 
 def test_nobody_digs_or_builds_itself_in():
     s, _ = story()
-    for n in range(3):
-        for t in range(501):
+    for n in range(2):
+        for t in range(401):
             assert not inside_something(s["world"][t, n], s["position"][t, n], slack=1e-4)
 
 
 @pytest.mark.parametrize("task", ["wander", "linger"])
 def test_demonstrations_are_varied_and_only_half_predictable(task):
     """So that a policy can be cloned, and yet the last frames do not tell what the next turn is."""
-    env = make_world("wander", worlds=2, frame_size=(8, 8), episode_steps=0)
-    _, actions, _, info = jax.tree.map(
-        np.asarray, demonstrate(env, TASKS[task].behaviour, keys(np.arange(12), 12), steps=400)
-    )
+    played = demonstrate(make_world("wander", **SETTINGS), TASKS[task].behaviour, keys(np.arange(24), 24), steps=80)
+    actions, info = np.asarray(played[1]), jax.tree.map(np.asarray, played[3])
     SPEC.check(actions)
     for name in ("move", "strafe", "attack", "use", "jump", "pitch", "yaw"):
         assert len(np.unique(actions[..., SPEC.index(name)])) > 1, name
@@ -189,19 +190,20 @@ def test_demonstrations_are_varied_and_only_half_predictable(task):
 
 
 def test_recordings_are_reproducible_and_cut_where_an_episode_ends():
-    settings = {"num_envs": 3, **SETTINGS}
-    first, again = (list(record("wander", 60, 4, 9, **settings)) for _ in range(2))
-    assert [len(frames) for frames, _ in first] == [40] * 4
+    settings = {"num_envs": 24, **SETTINGS}
+    first, again = (list(record("wander", 80, 30, 9, **settings)) for _ in range(2))
+    assert [len(frames) for frames, _ in first] == [40] * 30
     for (frames, actions), (frames_again, actions_again) in zip(first, again, strict=True):
         np.testing.assert_array_equal(frames, frames_again)
         np.testing.assert_array_equal(actions, actions_again)
         assert frames.dtype == np.uint8 and actions.dtype == np.int32 and len(actions) == len(frames)
     # Acting the same once more shows the same: actions[t] is done on seeing frames[t].
-    seeds = np.random.SeedSequence([9, 0]).generate_state(3)
+    seeds = np.random.SeedSequence([9, 0]).generate_state(24)[:3]
     env = DeviceVectorEnv(make_world("wander", **SETTINGS), 3)
     step = env.reset(seeds)
     for t in range(30):
-        np.testing.assert_array_equal(step.frames[0], first[0][0][t])
+        off = np.abs(step.frames[0].astype(int) - first[0][0][t]).max(-1) > 3
+        assert off.mean() < 0.01  # another program: rounding at edges
         step = env.step(np.stack([first[i][1][t] for i in range(3)]))
 
 

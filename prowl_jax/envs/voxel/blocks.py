@@ -21,11 +21,29 @@ CELLS = WIDTH * WIDTH * HEIGHT
 STRIDES = (WIDTH * HEIGHT, HEIGHT, 1)
 """Distance in memory of neighbours along x, y and z."""
 
-NAMES = (
-    *("air", "water", "grass", "dirt", "stone", "sand", "log", "leaves"),
-    *("coal", "gold", "bedrock", "snow", "planks", "cactus", "clay", "edge"),
+# Its name; red, green and blue (0..255) in full light; ticks (1/20 s) of holding attack until it gives way, 0: never.
+_BLOCKS = (
+    ("air", (0, 0, 0), 0),
+    ("water", (44, 92, 168), 0),
+    ("grass", (98, 158, 62), 6),
+    ("dirt", (126, 92, 62), 5),
+    ("stone", (124, 124, 128), 12),
+    ("sand", (216, 203, 150), 5),
+    ("log", (98, 74, 46), 10),
+    ("leaves", (58, 112, 40), 3),
+    ("coal", (124, 124, 128), 14),
+    ("gold", (124, 124, 128), 14),
+    ("bedrock", (54, 54, 58), 0),
+    ("snow", (238, 244, 248), 4),
+    ("planks", (178, 142, 88), 8),
+    ("cactus", (70, 128, 60), 4),
+    ("clay", (176, 106, 70), 8),
+    ("edge", (0, 0, 0), 0),
 )
 (AIR, WATER, GRASS, DIRT, STONE, SAND, LOG, LEAVES, COAL, GOLD, BEDROCK, SNOW, PLANKS, CACTUS, CLAY, EDGE) = range(16)
+NAMES = tuple(name for name, _, _ in _BLOCKS)
+COLOURS = np.array([colour for _, colour, _ in _BLOCKS], np.float32)
+HARDNESS = np.array([ticks for _, _, ticks in _BLOCKS], np.int32)
 
 SOLID = 128
 """Bytes from here on are solid and hide what is behind; below are air and water."""
@@ -34,24 +52,6 @@ LIGHT = 15
 MOST_ROOM = 3
 FADE = 2
 """How much light is lost from one cell to the next, but straight down from the sky."""
-
-# Ticks (1/20 s) of holding attack until a block gives way; 0 never does.
-HARDNESS = np.zeros(16, np.int32)
-for _block, _ticks in {
-    GRASS: 6, DIRT: 5, STONE: 12, SAND: 5, LOG: 10, LEAVES: 3,
-    COAL: 14, GOLD: 14, SNOW: 4, PLANKS: 8, CACTUS: 4, CLAY: 8,
-}.items():
-    HARDNESS[_block] = _ticks
-
-COLOURS = np.array(
-    [
-        *((0, 0, 0), (44, 92, 168), (98, 158, 62), (126, 92, 62), (124, 124, 128), (216, 203, 150)),
-        *((98, 74, 46), (58, 112, 40), (124, 124, 128), (124, 124, 128), (54, 54, 58), (238, 244, 248)),
-        *((178, 142, 88), (70, 128, 60), (176, 106, 70), (0, 0, 0)),
-    ],
-    np.float32,
-)
-"""Red, green and blue (0..255) of every block in full light."""
 
 
 def block_of(byte):

@@ -106,11 +106,9 @@ def move(world, body: Body, controls: Controls) -> Body:
     upward = jnp.where(swims, velocity[2] * WATER_DRAG - SINK, (velocity[2] - GRAVITY) * DRAG)
     upward = jnp.where(swims & bumped & controls.jump, CLIMB_OUT, upward)
     level = jnp.where(jnp.abs(level) < STILL, 0.0, level)
-    held = grounded | swims
+    held = grounded | wet(world, position.at[2].add(WAIST))
     top = jnp.where(held, position[2], jnp.maximum(body.top, position[2]))
-    return Body(
-        position, jnp.append(level, upward), yaw, pitch, grounded, controls.sneak & ~swims, bumped, top
-    )
+    return Body(position, jnp.append(level, upward), yaw, pitch, grounded, controls.sneak & ~swims, bumped, top)
 
 
 def overlaps(position, cell):

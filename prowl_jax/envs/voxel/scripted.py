@@ -192,7 +192,7 @@ def _choose(condition, new, old):
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
-@functools.partial(jax.jit, static_argnames=("behaviour", "steps"))
+@functools.partial(jax.jit, static_argnames="steps")
 def demonstrate(env, behaviour: Behaviour, seeds, *, steps: int):
     """Let N demonstrators act for ``steps`` steps in one scan.
 

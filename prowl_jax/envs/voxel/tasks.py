@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from prowl_jax.envs.device import DeviceVectorEnv
 from prowl_jax.envs.voxel.terrain import generate_pool
 from prowl_jax.envs.voxel.world import VoxelWorld
+from prowl_jax.types import pytree
 
 
-@dataclasses.dataclass(frozen=True)
+@pytree
 class Behaviour:
     """What a demonstrator does, as chances and ranges; times are in steps of 1/20 s.
 
@@ -62,7 +63,9 @@ _WALKER = Behaviour()
 TASKS = {
     task.name: task
     for task in (
-        Task("wander", "meadow", _WALKER, False, "walks over grassy hills, minds holes and water, seldom digs or builds"),
+        Task(
+            "wander", "meadow", _WALKER, False, "walks over grassy hills, minds holes and water, seldom digs or builds"
+        ),
         Task(
             "linger",
             "meadow",
@@ -73,15 +76,23 @@ TASKS = {
         Task(
             "mine",
             "meadow",
-            Behaviour(walk=0.3, look=0.05, aside=0.05, mine=0.45, build=0.15, stretch=(6, 15), pitch=(35.0, 15.0), care=0.9),
+            Behaviour(
+                walk=0.3, look=0.05, aside=0.05, mine=0.45, build=0.15, stretch=(6, 15), pitch=(35.0, 15.0), care=0.9
+            ),
             True,
             "the hills of wander, but digs into them and places blocks, looking down",
         ),
-        Task("desert", "desert", _WALKER, True, "walks as in wander, over dunes and terraces with cacti, without grass or water"),
+        Task(
+            "desert",
+            "desert",
+            _WALKER,
+            True,
+            "walks as in wander, over dunes and terraces with cacti, without grass or water",
+        ),
         Task("tundra", "tundra", _WALKER, True, "walks as in wander, over snow"),
         Task("caves", "meadow", _WALKER, True, "walks as in wander, in the caves under the hills", underground=True),
     )
-}  # fmt: skip
+}
 
 
 def make_world(task: str, *, worlds: int = 16, seed: int = 0, **settings) -> VoxelWorld:

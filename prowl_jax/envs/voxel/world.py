@@ -140,9 +140,7 @@ class VoxelWorld:
         done = (acted.age >= self.episode_steps) if self.episode_steps else jnp.bool_(False)
         world, fresh = self._start(acted.key, acted.episode + 1)
         fresh = dataclasses.replace(fresh, world=())
-        kept = jax.tree.map(
-            lambda new, old: jnp.where(done, new, old), fresh, dataclasses.replace(acted, world=())
-        )
+        kept = jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, dataclasses.replace(acted, world=()))
         state = dataclasses.replace(kept, world=_replace_if(done, acted.world, self.worlds, world))
         state = _sense(state)
         return state, DeviceStep(self.frame(state), done, _info(state, events))
@@ -153,9 +151,14 @@ class VoxelWorld:
         mining = (state.progress > 0) & (index(*state.aim.cell) == state.mined)
         damage = jnp.where(mining, state.progress / jnp.maximum(hardness, 1), 0.0)
         view = View(
-            physics.eye(state.body), state.body.yaw, state.body.pitch,
-            state.submerged, state.time, state.mined, damage.astype(jnp.float32),
-        )  # fmt: skip
+            physics.eye(state.body),
+            state.body.yaw,
+            state.body.pitch,
+            state.submerged,
+            state.time,
+            state.mined,
+            damage.astype(jnp.float32),
+        )
         return make_renderer(self.frame_size, together=self.together)(state.world, view)
 
     def _start(self, key, episode):
@@ -170,8 +173,11 @@ class VoxelWorld:
             jnp.zeros(3),
             jax.random.uniform(draw[2], (), minval=-180.0, maxval=180.0),
             jax.random.uniform(draw[3], (), minval=-5.0, maxval=15.0),
-            jnp.bool_(True), no, no, position[2],
-        )  # fmt: skip
+            jnp.bool_(True),
+            no,
+            no,
+            position[2],
+        )
         time = jax.random.randint(draw[4], (), *DAWN_TO_DUSK)
         aim = Aim((zero,) * 3, (zero,) * 3, jnp.float32(jnp.inf))
         return world, State(key, episode, zero, time, (), body, aim, zero - 1, zero, zero, no, no, no, no)
@@ -186,7 +192,7 @@ def _replace_if(wanted, world, worlds, number):
 @_replace_if.def_vmap
 def _replace_any(axis_size, in_batched, wanted, world, worlds, number):
     """Under ``vmap``: touches the worlds only in steps where any is to be replaced, which are few."""
-    if in_batched != [True, True, False, True]:
+    if list(in_batched) != [True, True, False, True]:
         axes = [0 if batched else None for batched in in_batched]
         plain = jax.vmap(lambda a, b, c, d: jnp.where(a, c[d], b), axes, axis_size=axis_size)
         return plain(wanted, world, worlds, number), True
@@ -201,7 +207,9 @@ def _controls(action):
     """(Controls, attack, use) of an action ``[A]``."""
     value = {name: action[i] for i, name in enumerate(SPEC.names)}
     signed = jnp.array([0.0, 1.0, -1.0])
-    degrees = {n: jnp.array(SPEC.factors[SPEC.index(n)].camera.degrees, jnp.float32)[value[n]] for n in ("pitch", "yaw")}
+    degrees = {
+        n: jnp.array(SPEC.factors[SPEC.index(n)].camera.degrees, jnp.float32)[value[n]] for n in ("pitch", "yaw")
+    }
     held = {name: value[name] > 0 for name in ("jump", "sneak", "sprint", "attack", "use")}
     attack, use = held.pop("attack"), held.pop("use")
     return Controls(ahead=signed[value["move"]], left=signed[value["strafe"]], **held, **degrees), attack, use
@@ -242,7 +250,7 @@ def _act(state, controls):
         "broke_support": breaks & body.grounded & (target == under),
         "flooded": breaks & (leaves == WATER),
         "placed": places,
-        "jumped": body.grounded & ~state.wet & (moved.velocity[2] > 0) & ~moved.grounded,
+        "jumped": body.grounded & ~state.wet & (moved.position[2] > body.position[2]) & ~moved.grounded,
         "fell": (fallen >= DEEP_FALL) & (body.top - body.position[2] < DEEP_FALL),
         "entered_water": after.wet & ~state.wet,
         "submerged": after.submerged & ~state.submerged,
