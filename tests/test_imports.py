@@ -39,7 +39,7 @@ RULES = (
         "the maths packages take arrays and callables",
     ),
     (
-        ("envs/workers.py", "envs/vizdoom.py", "envs/demonstrators.py", "actions.py"),
+        ("envs/base.py", "envs/workers.py", "envs/vizdoom.py", "envs/demonstrators.py", "actions.py"),
         ("jax", "jaxlib", "flax", "chex", "optax"),
         "any",
         "environment workers start without JAX",

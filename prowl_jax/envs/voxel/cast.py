@@ -11,8 +11,6 @@ import jax.numpy as jnp
 from prowl_jax.envs.voxel.blocks import CELLS, SOLID, STRIDES
 from prowl_jax.types import pytree
 
-UNROLL = 4
-
 
 @pytree
 class Hit:
@@ -43,7 +41,11 @@ def index(x, y, z):
 
 def look_up(world, cell):
     """The bytes, int32, of cells given as three int arrays; world uint8 ``[CELLS]``."""
-    return world.at[index(*cell)].get(mode="promise_in_bounds").astype(jnp.int32)
+    return _read(world, cell).astype(jnp.int32)
+
+
+def _read(world, cell):
+    return world.at[index(*cell)].get(mode="promise_in_bounds")
 
 
 def cast(world, origin, direction, strides) -> Hit:
@@ -57,6 +59,7 @@ def cast(world, origin, direction, strides) -> Hit:
     """
     direction = [jnp.where(jnp.abs(d) < 1e-6, 1e-6, d) for d in direction]
     inverse = [1.0 / d for d in direction]
+    size = [jnp.abs(i) for i in inverse]
     # Of a box of ``room`` cells around ``cell``, the ray leaves the far side along an axis at
     # distance (cell + (d > 0) - origin) / d + room / |d|.
     offset = [o - (d > 0) for o, d in zip(origin, direction, strict=True)]
@@ -65,10 +68,11 @@ def cast(world, origin, direction, strides) -> Hit:
 
     def stride(_, carry):
         cell, distance, water = carry
-        byte = look_up(world, [c.astype(jnp.int32) for c in cell])
+        # Bytes stay bytes here: widened to int32, XLA's loop on a CPU takes twice as long.
+        byte = _read(world, [c.astype(jnp.int32) for c in cell])
         going = byte < SOLID
         room = ((byte >> 4) & 3).astype(jnp.float32)
-        leave = [(c - o) * i + room * jnp.abs(i) for c, o, i in zip(cell, offset, inverse, strict=True)]
+        leave = [(c - o) * i + room * a for c, o, i, a in zip(cell, offset, inverse, size, strict=True)]
         out = jnp.minimum(jnp.minimum(leave[0], leave[1]), leave[2])
         water = jnp.where(going & (byte >= 64), jnp.minimum(water, distance), water)
         after = [
@@ -79,7 +83,7 @@ def cast(world, origin, direction, strides) -> Hit:
 
     start = [jnp.broadcast_to(jnp.floor(o), shape) for o in origin]
     carry = (start, jnp.zeros(shape), jnp.full(shape, jnp.inf))
-    cell, distance, water = jax.lax.fori_loop(0, strides, stride, carry, unroll=UNROLL)
+    cell, distance, water = jax.lax.fori_loop(0, strides, stride, carry)
     # The face is on the axis whose near side the ray met last.
     near = [(c - o - s) * i for c, o, s, i in zip(cell, offset, sign, inverse, strict=True)]
     axis = jnp.where((near[0] >= near[1]) & (near[0] >= near[2]), 0, jnp.where(near[1] >= near[2], 1, 2))

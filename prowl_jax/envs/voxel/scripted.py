@@ -21,10 +21,10 @@ from prowl_jax.envs.voxel.tasks import TASKS, Behaviour, make_world
 from prowl_jax.envs.voxel.world import SPEC
 from prowl_jax.types import pytree
 
-SMOOTHING = 0.2  # share of the last step's turning speed that the next one keeps
+SMOOTHING = 0.15  # share of the last step's turning speed that the next one keeps
 WOBBLE = 0.12  # noise in the turning speed, as a share of it
-REST, GLANCE = 0.25, 0.25  # chance that a stroke rests, and that one that moves goes the other way
-DONE_DEGREES, FAR_DEGREES = 6.0, 25.0
+REST, GLANCE = 0.2, 0.2  # chance that a stroke rests, and that one that moves goes the other way
+DONE_DEGREES = 6.0  # a turn with less than this left is over
 NEAR_PROBE, FAR_PROBE = 0.9, 1.6  # metres ahead
 WALK, LOOK, ASIDE, MINE, BUILD = range(5)
 CAMERA = SPEC.factors[-1].camera
@@ -129,7 +129,7 @@ def _plan(behaviour, key, me, pitch):
         strafe=jnp.where(aside & ~back, side, 0),
         sprint=jax.random.uniform(draw[7]) < behaviour.sprint,
         careful=jax.random.uniform(draw[8]) < behaviour.care,
-        pace=jax.random.uniform(draw[9], minval=3.5, maxval=10.0),
+        pace=jax.random.uniform(draw[9], minval=4.5, maxval=11.0),
         yaw=dataclasses.replace(me.yaw, left=me.yaw.left + turn),
         pitch=dataclasses.replace(me.pitch, left=jnp.clip(down, -60.0, 70.0) - pitch),
     )
@@ -138,10 +138,10 @@ def _plan(behaviour, key, me, pitch):
 def _turn_away(key, me, turning):
     """Stand still and turn far, keeping to a turn that is under way; then walk on."""
     sign, size = jax.random.split(key)
-    turn = jnp.where(jax.random.bernoulli(sign), 1.0, -1.0) * jax.random.uniform(size, minval=60.0, maxval=170.0)
+    turn = jnp.where(jax.random.bernoulli(sign), 1.0, -1.0) * jax.random.uniform(size, minval=35.0, maxval=110.0)
     yaw = dataclasses.replace(me.yaw, left=jnp.where(turning, me.yaw.left, turn))
     stop = jnp.zeros_like(me.move)
-    return dataclasses.replace(me, kind=stop + LOOK, steps=stop + 4, move=stop, strafe=stop, yaw=yaw)
+    return dataclasses.replace(me, kind=stop + LOOK, steps=stop + 2, move=stop, strafe=stop, yaw=yaw)
 
 
 def _probe(state, me, distance):
@@ -171,11 +171,10 @@ def _stroke(key, hand, pace):
     away = jnp.abs(hand.left)
     side = jnp.where(uniform[0] < 0.5, 1.0, -1.0)
     purpose = jnp.where(away > DONE_DEGREES, jnp.sign(hand.left), side)
-    idle = away < FAR_DEGREES  # a long way to turn leaves no time for glances
     speed = jnp.minimum((0.5 + 0.7 * uniform[1]) * pace, jnp.maximum(3.0, away / 2))
     aim = purpose * speed
-    aim = jnp.where(idle & (uniform[2] < GLANCE), -purpose * (0.3 + 0.7 * uniform[1]) * pace, aim)
-    aim = jnp.where(idle & (uniform[3] < REST), 0.0, aim)
+    aim = jnp.where(uniform[2] < GLANCE, -purpose * (0.3 + 0.7 * uniform[1]) * pace, aim)
+    aim = jnp.where(uniform[3] < REST, 0.0, aim)
     new = hand.stroke <= 0
     aim = jnp.where(new, aim, hand.aim)
     stroke = jnp.where(new, jax.random.randint(draw[4], (), 1, 4), hand.stroke) - 1
