@@ -40,7 +40,10 @@ RULES = (
         "the maths packages take arrays and callables",
     ),
     (
-        ("envs/*", "actions.py", "minecraft.py"),
+        (
+            *("envs/base.py", "envs/workers.py", "envs/vizdoom.py", "envs/demonstrators.py", "envs/minerl*.py"),
+            *("envs/area_average.py", "actions.py", "minecraft.py"),
+        ),
         ("jax", "jaxlib", "flax", "chex", "optax"),
         "any",
         "environment workers start without JAX",

@@ -1,7 +1,12 @@
-"""The protocol that every host-side environment keeps; tests/envs/test_contract.py holds it."""
+"""The two protocols of environments; tests/envs/test_contract.py holds them.
+
+A ``HostEnv`` is N environments stepped together in NumPy. A ``DeviceEnv`` is one environment as pure
+functions, made many by ``vmap`` and fast by ``jit``; ``device.DeviceVectorEnv`` makes a ``HostEnv`` of it.
+This module knows no JAX, so that environment workers start without it.
+"""
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,3 +53,43 @@ class HostEnv(Protocol):
 
     def close(self) -> None:
         """End all worker processes. Safe to call twice."""
+
+
+class DeviceStep(NamedTuple):
+    """What one environment on the device returns after one step, without a batch axis.
+
+    Attributes:
+      frame: uint8 ``[H, W, 3]``. Where ``done``, the first frame of the next episode.
+      done: bool, True where the episode ended in this step and a new one began.
+      info: a dict of arrays, such as ``"pose"`` (float32 ``[3]``: x, y, angle in degrees counted to
+        the left). What happened in a step is a bool named ``"event_..."``; it tells of the step
+        itself, also where that ended an episode. All else belongs to ``frame``.
+    """
+
+    frame: Any
+    done: Any
+    info: dict
+
+
+@runtime_checkable
+class DeviceEnv(Protocol):
+    """One environment as pure functions of arrays, to be used under ``jax.vmap`` and ``jax.jit``.
+
+    An environment is a pytree: what it needs (worlds, textures) are its leaves, so that a jitted
+    function takes it as an argument. Its state is a pytree as well and holds a key of its own: the
+    same key and the same actions give the same frames, and an episode that ends restarts by itself
+    inside ``step``, in a way that this key decides. Actions are not checked: they cannot be.
+
+    Attributes:
+      spec: the factors of the actions.
+      frame_shape: ``(H, W, 3)``.
+    """
+
+    spec: ActionSpec
+    frame_shape: tuple
+
+    def reset(self, key) -> tuple[Any, DeviceStep]:
+        """Start the first episode of a ``jax.random`` key: (state, step); ``done`` is False."""
+
+    def step(self, state, action) -> tuple[Any, DeviceStep]:
+        """Do ``action`` (int32 ``[A]``): (state, step)."""

@@ -11,6 +11,7 @@ import pytest
 from prowl_jax.envs.base import HostEnv, Step
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import TASKS, make_vizdoom
+from prowl_jax.envs.voxel import make_voxel
 from prowl_jax.envs.workers import ProcessVectorEnv
 
 
@@ -25,7 +26,12 @@ def make_minerl_stub(num_envs, workers):
     return make_minerl("Stub-v0", num_envs, python=python, make=f"{stub}:make", frame_size=(36, 64))
 
 
-MAKERS = {"toy": make_toy, "minerl_stub": make_minerl_stub}
+def make_small_voxel(num_envs, workers):
+    """It has no workers: the device steps all environments."""
+    return make_voxel("wander", num_envs, worlds=2, frame_size=(24, 32), episode_steps=40)
+
+
+MAKERS = {"toy": make_toy, "minerl_stub": make_minerl_stub, "voxel": make_small_voxel}
 for _task in TASKS:
     MAKERS[_task] = lambda num_envs, workers, task=_task: make_vizdoom(task, num_envs, workers=workers)
 

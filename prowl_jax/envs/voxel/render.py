@@ -1,0 +1,232 @@
+"""What a body sees: a ray a pixel, coloured by block, grain, light, distance, water and time of day.
+
+All colours are float32 0..255 until the end. A picture is three separate planes throughout, so that
+XLA fuses everything after the rays into a few loops over pixels.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prowl_jax.envs.voxel.blocks import (
+    CACTUS,
+    CLAY,
+    COAL,
+    COLOURS,
+    DIRT,
+    EDGE,
+    GOLD,
+    GRASS,
+    LEAVES,
+    LIGHT,
+    LOG,
+    PLANKS,
+    SNOW,
+    SOLID,
+)
+from prowl_jax.envs.voxel.cast import cast, index, look_up
+from prowl_jax.types import pytree
+
+STRIDES = 24
+FIELD_OF_VIEW = 75.0  # degrees, across the shorter side
+FOG_START, FOG_END = 14.0, 30.0
+DAY = 24000  # ticks; 0 is sunrise, 6000 noon, 12000 sunset
+GRAIN = 8  # texels along the edge of a block
+CLOUDS = 44.0  # height
+LAMP = 0.17  # what is near is never quite dark
+
+_SHADE = np.array([0.78, 0.64, 1.0, 0.48], np.float32)  # faces across x, across y, tops, undersides
+_DAY_ZENITH, _DAY_HORIZON = (92, 148, 232), (178, 208, 242)
+_DUSK_ZENITH, _DUSK_HORIZON = (48, 54, 104), (236, 150, 92)
+_NIGHT = (8, 10, 24)
+_UNDER_WATER = (24, 58, 120)
+_CRUMBS = {GRASS: DIRT, SNOW: DIRT}  # what shows on the sides, below the rim
+
+
+@pytree
+class View:
+    """Where a picture is taken from.
+
+    Attributes:
+      origin: float32 ``[3]``.
+      yaw, pitch: degrees, + right and + down.
+      submerged: bool, whether the eye is in water.
+      time: int32 tick of the day.
+      mined: int32 ``index`` of the block being broken, and ``damage`` (0..1) how far that has come.
+    """
+
+    origin: jax.Array
+    yaw: jax.Array
+    pitch: jax.Array
+    submerged: jax.Array
+    time: jax.Array
+    mined: jax.Array
+    damage: jax.Array
+
+
+def make_renderer(frame_size, *, together=None):
+    """``draw`` for one size of picture, as ``(world, view) -> frame``, to be vmapped.
+
+    Args:
+      frame_size: (H, W).
+      together: whether ``vmap`` draws all pictures at once (what a GPU wants) or one after the
+        other (what a CPU wants: the rays of one picture stay in its cache; twice as fast). By
+        default, whatever suits JAX's default backend.
+    """
+    if together is None:
+        together = jax.default_backend() != "cpu"
+    one = functools.partial(draw, frame_size=tuple(frame_size))
+    if together:
+        return one
+    renderer = jax.custom_batching.custom_vmap(one)
+
+    @renderer.def_vmap
+    def _in_turn(axis_size, in_batched, world, view):
+        def spread(x, batched):
+            return x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
+
+        batch = jax.tree.map(spread, (world, view), tuple(in_batched))
+        return jax.lax.map(lambda both: one(*both), batch), True
+
+    return renderer
+
+
+def directions(yaw, pitch, frame_size):
+    """The ray of every pixel: three float32 ``[H, W]``, of length 1 along the line of sight."""
+    height, width = frame_size
+    scale = np.tan(np.radians(FIELD_OF_VIEW / 2)) / min(height, width)
+    right = ((2 * np.arange(width) + 1 - width) * scale).astype(np.float32)[None, :]
+    up = -((2 * np.arange(height) + 1 - height) * scale).astype(np.float32)[:, None]
+    yaw, pitch = jnp.radians(yaw), jnp.radians(pitch)
+    level = jnp.cos(pitch) + up * jnp.sin(pitch)
+    x = level * jnp.cos(yaw) - right * jnp.sin(yaw)
+    y = -level * jnp.sin(yaw) - right * jnp.cos(yaw)
+    z = jnp.broadcast_to(up * jnp.cos(pitch) - jnp.sin(pitch), x.shape)
+    return x, y, z
+
+
+def draw(world, view: View, frame_size):
+    """The picture, uint8 ``[H, W, 3]``, that is seen in ``world`` (uint8 ``[CELLS]``)."""
+    direction = directions(view.yaw, view.pitch, frame_size)
+    hit = cast(world, list(view.origin), direction, STRIDES)
+    length = jnp.sqrt(sum(d * d for d in direction))
+    away = hit.distance * length
+    day, glow, brightness = _daylight(view.time)
+    sky, haze = _sky(view, [d / length for d in direction], day, glow, brightness)
+    colour, shine = _surface(hit, view, direction, away)
+
+    shine = shine * (_lit(look_up(world, hit.entry), brightness) + LAMP / (1.0 + 0.12 * away * away))
+    above = hit.byte == SOLID + EDGE
+    fog = jnp.clip((away - FOG_START) / (FOG_END - FOG_START), 0.0, 1.0)
+    fog = jnp.where(above | (hit.byte < SOLID), 1.0, fog)
+    planes = []
+    for c in range(3):
+        far = jnp.where(above, sky[c], haze[c])
+        planes.append(colour[c] * shine * (1 - fog) + far * fog)
+    planes = _through_water(planes, view, hit, direction, length, away, brightness, sky)
+    # Not jnp.stack: along the last axis it copies byte by byte on a CPU and takes longer than all the rays.
+    red, green, blue = (jnp.clip(p, 0, 255).astype(jnp.uint8)[..., None] for p in planes)
+    return jnp.where(np.arange(3) == 0, red, jnp.where(np.arange(3) == 1, green, blue))
+
+
+def _surface(hit, view, direction, away):
+    """(three planes of colour, plane of shading) of the faces that were hit."""
+    point = [o + hit.distance * d for o, d in zip(view.origin, direction, strict=True)]
+    inside = [p - c for p, c in zip(point, hit.cell, strict=True)]
+    u = jnp.clip(jnp.where(hit.axis == 0, inside[1], inside[0]), 0.0, 0.999)
+    v = jnp.clip(jnp.where(hit.axis == 2, inside[1], inside[2]), 0.0, 0.999)
+    block = hit.byte & 15
+    column, row = (u * GRAIN).astype(jnp.int32), (v * GRAIN).astype(jnp.int32)
+    seed = index(*hit.cell) * 8 + hit.axis * 2
+    speck = _hash((seed << 6) + column * GRAIN + row)
+    side = hit.axis != 2
+    rim = row >= GRAIN - 2 - (speck > 0.5)
+    shown = block
+    for top, below in _CRUMBS.items():
+        shown = jnp.where((block == top) & side & ~rim, below, shown)
+    colour = [jnp.asarray(COLOURS[:, c])[shown] for c in range(3)]
+    for ore, tint in ((COAL, (38, 38, 42)), (GOLD, (236, 190, 62))):
+        nugget = (block == ore) & (_hash((seed << 6) + (column // 2) * GRAIN + row // 2 + 7) < 0.4)
+        colour = [jnp.where(nugget, t, c) for t, c in zip(tint, colour, strict=True)]
+
+    contrast = jnp.where(block == LEAVES, 0.5, 0.22)
+    contrast = jnp.where((block == LOG) | (block == CACTUS), 0.1, contrast) * jnp.clip(1.3 - away / 12.0, 0.15, 1.0)
+    grain = 1.0 + contrast * (speck - 0.5)
+    stripes = ((block == LOG) | (block == CACTUS)) & side & (column % 3 == 0)
+    boards = ((block == PLANKS) & (row % 4 == 0)) | ((block == CLAY) & side & (row % 4 == 1))
+    grain = grain * jnp.where(stripes | boards, 0.8, 1.0)
+    face = jnp.where((hit.axis == 2) & (direction[2] > 0), 3, hit.axis)
+    cracks = (index(*hit.cell) == view.mined) & (speck < 0.75 * view.damage)
+    return colour, grain * jnp.asarray(_SHADE)[face] * jnp.where(cracks, 0.3, 1.0)
+
+
+def _lit(byte, brightness):
+    """How bright a face is by the light (0..15) in the clear cell before it."""
+    level = (byte & LIGHT).astype(jnp.float32) / LIGHT
+    return 0.03 + (0.97 - LAMP) * brightness * level * level
+
+
+def _daylight(time):
+    """(0..1 how much it is day, 0..1 the glow of dawn and dusk, 0..1 brightness) at a tick of the day."""
+    height = jnp.sin(2 * jnp.pi * time.astype(jnp.float32) / DAY)
+    day = jnp.clip(height * 3 + 0.45, 0.0, 1.0)
+    glow = jnp.clip(1.0 - jnp.abs(height) * 3.2, 0.0, 1.0)
+    return day, glow, 0.14 + 0.86 * day
+
+
+def _sky(view, ray, day, glow, brightness):
+    """(three planes of sky, three numbers of haze) for unit rays."""
+    angle = 2 * jnp.pi * view.time.astype(jnp.float32) / DAY
+    sun = jnp.cos(angle) * ray[0] + jnp.sin(angle) * 0.94 * ray[2] + jnp.sin(angle) * 0.34 * ray[1]
+    disc = jnp.where(sun > 0.9965, 1.0, 0.0) + 0.35 * jnp.clip(sun, 0.0, 1.0) ** 64
+    rise = jnp.sqrt(jnp.clip(ray[2], 0.0, 1.0))
+    # Clouds: blocks of 8 x 8 on a plane, drifting along x.
+    reach = (CLOUDS - view.origin[2]) / jnp.maximum(ray[2], 0.02)
+    drift = view.time.astype(jnp.float32) * 0.02
+    east = jnp.floor((view.origin[0] + ray[0] * reach + drift) / 8).astype(jnp.int32)
+    north = jnp.floor((view.origin[1] + ray[1] * reach) / 8).astype(jnp.int32)
+    cloud = _hash((east << 12) + north) * 0.4 + _hash(((east >> 1) << 12) + (north >> 1) + 99) * 0.6
+    cloud = jnp.where(cloud > 0.62, 0.75, 0.0) * jnp.clip(ray[2] * 5 - 0.4, 0.0, 1.0)
+    planes, haze = [], []
+    for c in range(3):
+        zenith, horizon = (
+            _NIGHT[c] + day * (full + glow * (dusk - full) - _NIGHT[c])
+            for full, dusk in ((_DAY_ZENITH[c], _DUSK_ZENITH[c]), (_DAY_HORIZON[c], _DUSK_HORIZON[c]))
+        )
+        plane = horizon + rise * (zenith - horizon)
+        plane = plane + cloud * (245.0 * brightness - plane)
+        planes.append(plane + disc * (255.0 - plane) * day)
+        haze.append(horizon)
+    return planes, haze
+
+
+def _through_water(planes, view, hit, direction, length, away, brightness, sky):
+    """Tint what is seen through water, and let its surface mirror the sky."""
+    meets = jnp.isfinite(hit.water)
+    entry = jnp.where(meets, hit.water, 0.0)
+    depth = jnp.where(view.submerged, away, jnp.maximum(away - entry * length, 0.0))
+    murk = jnp.where(meets, 1.0 - jnp.exp(-jnp.where(view.submerged, 0.22, 0.3) * depth), 0.0)
+    surface = [o + entry * d for o, d in zip(view.origin, direction, strict=True)]
+    wave = _hash(
+        (jnp.floor(surface[0] * 4).astype(jnp.int32) << 14)
+        + (jnp.floor(surface[1] * 4).astype(jnp.int32) << 4)
+        + (view.time >> 3) % 16
+    )
+    grazing = 1.0 - jnp.clip(-direction[2] / length, 0.0, 1.0)
+    mirror = jnp.where(meets & ~view.submerged, 0.12 + 0.5 * grazing**4 + 0.1 * (wave - 0.5), 0.0)
+    far = jnp.clip((entry * length - FOG_START) / (FOG_END - FOG_START), 0.0, 1.0) * meets
+    tinted = []
+    for c, plane in enumerate(planes):
+        body = _UNDER_WATER[c] * brightness
+        plane = plane + murk * (body - plane)
+        tinted.append(plane + jnp.clip(mirror + far * (1 - mirror), 0.0, 1.0) * (sky[c] * 0.9 - plane))
+    return tinted
+
+
+def _hash(n):
+    """Numbers 0..1 that look random, the same for the same int32 (PCG's output permutation)."""
+    n = n.astype(jnp.uint32) * jnp.uint32(747796405) + jnp.uint32(2891336453)
+    n = ((n >> ((n >> 28) + 4)) ^ n) * jnp.uint32(277803737)
+    return ((n >> 22) ^ n).astype(jnp.uint32).astype(jnp.float32) * jnp.float32(2.0**-32)
