@@ -28,11 +28,13 @@ def main(argv=None):
     if arguments.picture:
         save_sheet(arguments.picture)
         return
-    device = jax.devices()[0]
-    rate = steps_per_second(arguments.envs)
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # else only one core is busy
+    devices = jax.devices()
+    num_envs = -(-arguments.envs // len(devices)) * len(devices)
+    rate = steps_per_second(num_envs)
     print(
-        f"voxel_steps_per_s {rate:,.0f}: {arguments.envs} environments with 64x64 frames on {device.device_kind}"
-        + (f", {len(os.sched_getaffinity(0))} cores" if device.platform == "cpu" else "")
+        f"voxel_steps_per_s {rate:,.0f} ({num_envs} environments with 64x64 frames on {len(devices)} x "
+        f"{devices[0].device_kind})"
     )
 
 
