@@ -9,7 +9,7 @@
     theta   <- n steps on (1-r) passive + r PAT
     buffer  <- rescore(buffer, theta)
 
-``run_cycle`` reads like that. The matched-compute control ("VPT-frozen" in the paper) is the
+``run_cycle`` is ``collect``, ``explore`` (up to PPO) and ``mend`` (the rest). The matched-compute control ("VPT-frozen" in the paper) is the
 same loop without the PPO line.
 """
 
@@ -232,7 +232,7 @@ def init_loop(theta, phi, example_item, capacity):
 
 
 def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, key):
-    """One cycle of the loop.
+    """One cycle of the loop: ``collect``, ``explore``, ``mend``.
 
     Args:
       programs: from ``make_programs``.
@@ -246,20 +246,29 @@ def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, k
     Returns:
       (state, metrics): scalars as arrays, what PPO and the world model report included.
     """
-    ppo_key, tune_key = jax.random.split(key)
+    # tau <- collect(pi_phi, environment)
+    trajectory = collect(state.phi.params)
+    state, explored = explore(programs, curriculum, state, fixed, reference, trajectory, key)
+    # Here phi is what the next cycle collects with: a caller with slow environments starts them now.
+    state, mended = mend(programs, state, fixed, passive, key)
+    return state, {**explored, **mended}
+
+
+def explore(programs, curriculum, state, fixed, reference, trajectory, key):
+    """The first half of a cycle: score what was collected, keep it, and learn from it.
+
+    Arguments and results as in ``run_cycle``. Afterwards phi is the policy of the next cycle;
+    theta is untouched.
+    """
+    ppo_key, _ = jax.random.split(key)
     theta, phi, safe_phi, buffer, cycle = (
         state.theta, state.phi, state.safe_phi, state.buffer, state.cycle,
     )  # fmt: skip
-
-    def world_model_params(theta):
-        return {**fixed, "dit": merge(theta.ema, fixed["dit"])}
-
-    # tau <- collect(pi_phi, environment)
-    trajectory = collect(phi.params)
-    items = programs.observe(world_model_params(theta), trajectory)
+    params = _predicting(theta, fixed)
 
     # tau_hat <- predict(theta, tau);  raw <- latent regret, AFS-EPE
-    _, regret, afs = programs.predict(world_model_params(theta), items)
+    items = programs.observe(params, trajectory)
+    _, regret, afs = programs.predict(params, items)
     # What cannot be scored is neither learned from nor kept.
     trajectory = dataclasses.replace(
         trajectory, valid=jnp.asarray(trajectory.valid) & jnp.isfinite(regret) & jnp.isfinite(afs)
@@ -281,15 +290,6 @@ def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, k
     if programs.ppo is not None:
         phi, safe_phi, metrics = programs.ppo(phi, safe_phi, reference, trajectory, reward, ppo_key, cycle)
 
-    # theta <- n steps on (1-r) passive + r PAT
-    theta, buffer, tuning = programs.fine_tune(theta, fixed["dit"], buffer, passive, tune_key, cycle)
-
-    # buffer <- rescore(buffer, theta): new regret, Delta = now - before
-    _, new_regret, new_afs = programs.predict(world_model_params(theta), buffer.items)
-    buffer = programs.rescore(buffer, new_regret, new_afs)
-
-    filled = buffer.filled.astype(jnp.float32)
-    count = jnp.maximum(filled.sum(), 1.0)
     total = jnp.maximum(valid.sum(), 1.0)
     metrics = {
         **metrics,
@@ -297,10 +297,37 @@ def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, k
         "regret": jnp.sum(jnp.where(valid > 0, regret, 0.0)) / total,
         "afs": jnp.sum(jnp.where(valid > 0, afs, 0.0)) / total,
         "dropped_trajectories": jnp.sum(1.0 - valid),
+    }
+    return LoopState(theta, phi, safe_phi, buffer, cycle), metrics
+
+
+def mend(programs, state, fixed, passive, key):
+    """The second half of a cycle: train the world model, then score the buffer with the new one.
+
+    Arguments and results as in ``run_cycle``. phi is untouched.
+    """
+    _, tune_key = jax.random.split(key)
+    theta, buffer = state.theta, state.buffer
+
+    # theta <- n steps on (1-r) passive + r PAT
+    theta, buffer, tuning = programs.fine_tune(theta, fixed["dit"], buffer, passive, tune_key, state.cycle)
+
+    # buffer <- rescore(buffer, theta): new regret, Delta = now - before
+    _, new_regret, new_afs = programs.predict(_predicting(theta, fixed), buffer.items)
+    buffer = programs.rescore(buffer, new_regret, new_afs)
+
+    filled = buffer.filled.astype(jnp.float32)
+    count = jnp.maximum(filled.sum(), 1.0)
+    metrics = {
         "pat_mean_regret": jnp.sum(buffer.regret * filled) / count,
         "pat_mean_afs": jnp.sum(buffer.afs * filled) / count,
         "pat_mean_progress": jnp.sum(pat.progress(buffer) * filled) / count,
         "pat_filled": filled.sum(),
         "world_model_loss": tuning["loss"],
     }
-    return LoopState(theta, phi, safe_phi, buffer, cycle + 1), metrics
+    return LoopState(theta, state.phi, state.safe_phi, buffer, state.cycle + 1), metrics
+
+
+def _predicting(theta, fixed):
+    """The whole world model's parameters, with the averaged trained ones."""
+    return {**fixed, "dit": merge(theta.ema, fixed["dit"])}

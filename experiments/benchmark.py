@@ -1,0 +1,104 @@
+"""Every speed beside its rival or its limit, measured in one run:
+
+    python -m experiments.benchmark [--quick] [--only=SUBJECT,...] [--output=benchmark.json]
+
+prints a table and writes a list of rows {name, value, unit, against, ratio, repeats}. Values are
+medians of at least 10 timed calls, rivals in alternation, compile times in rows of their own. A rival
+that is not installed is a row without a value that says so. Compare ratios, not times: machines have
+moods. --quick takes under two minutes on 2 cores.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import json
+import pathlib
+import sys
+import textwrap
+import time
+
+
+def main(argv):
+    """Measure, print, write; returns the exit code."""
+    from experiments import benchmarks, command_line
+
+    options = _parse(argv, benchmarks.SUBJECTS, command_line.fail)
+    output = pathlib.Path(options.output)
+    if not output.parent.is_dir():
+        command_line.fail(f"--output: there is no directory {output.parent}")
+    from experiments.benchmarks.timing import Settings
+
+    settings = Settings(quick=options.quick, repeats=10 if options.quick else 20)
+    rows, began = [], time.monotonic()
+    print(_machine())
+    print(_line("row", "value", "unit", "ratio"))
+    try:
+        for subject in options.only:
+            for row in importlib.import_module(f"experiments.benchmarks.{subject}").rows(settings):
+                rows.append(dataclasses.asdict(row))
+                print(_text(row), flush=True)
+    except KeyboardInterrupt:
+        print("interrupted: nothing is written", file=sys.stderr)
+        return 130
+    output.write_text(json.dumps(rows, indent=2) + "\n")
+    print(f"{len(rows)} rows in {time.monotonic() - began:.0f} s: {output}")
+    return 0
+
+
+def _parse(argv, subjects, fail):
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        exit_on_error=False,
+    )
+    parser.add_argument("--quick", action="store_true", help="small shapes, 10 repeats")
+    parser.add_argument("--only", metavar="SUBJECT,...", default=",".join(subjects), help=", ".join(subjects))
+    parser.add_argument("--output", metavar="FILE", default="benchmark.json", help="where the rows go")
+    try:
+        options, unknown = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        fail(error)
+    if unknown:
+        fail(f"{unknown[0]} is not known; see --help")
+    options.only = options.only.split(",")
+    for subject in options.only:
+        if subject not in subjects:
+            fail(f"--only: there is no subject {subject!r}; take some of {', '.join(subjects)}")
+    return options
+
+
+def _machine():
+    """One line that says what the figures were measured on."""
+    import os
+    import platform
+
+    import jax
+
+    device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"{len(jax.devices())} x {device.device_kind}, {cores} cores ({platform.machine()}), "
+        f"Python {platform.python_version()}, jax {jax.__version__}"
+    )
+
+
+def _line(name, value, unit, ratio):
+    return f"{name:<36} {value:>12} {unit:<16} {ratio:>8}"
+
+
+def _text(row):
+    """A row as it is printed: 76 columns, what it is compared with indented below it."""
+    value = "-" if row.value is None else _number(row.value)
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+    lines = [_line(row.name, value, row.unit, ratio).rstrip()]
+    lines += textwrap.wrap(row.against, 74, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def _number(value):
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
