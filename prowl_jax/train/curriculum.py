@@ -9,8 +9,8 @@
     theta   <- n steps on (1-r) passive + r PAT
     buffer  <- rescore(buffer, theta)
 
-``run_cycle`` is ``collect``, ``explore`` (up to PPO) and ``mend`` (the rest). The matched-compute control ("VPT-frozen" in the paper) is the
-same loop without the PPO line.
+``run_cycle`` is ``collect``, ``explore`` (up to PPO) and ``mend`` (the rest). The matched-compute
+control ("VPT-frozen" in the paper) is the same loop without the PPO line.
 """
 
 import dataclasses
