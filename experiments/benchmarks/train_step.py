@@ -14,7 +14,6 @@ from experiments import build
 from experiments.benchmarks import flops, timing, wan_pytorch
 from experiments.benchmarks.timing import Row
 from experiments.configs import quickstart
-from experiments.memory import keep_freed_memory
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.world_model import WorldModel
@@ -35,7 +34,6 @@ SQUARE = 2048
 
 def rows(settings):
     """The rows ``train_step_...`` and ``clips_per_s``; the shapes are the same with ``settings.quick``."""
-    keep_freed_memory()  # as a run does
     yield from _against_pytorch(settings)
     yield from _quick_start(settings)
     yield from _large(settings)

@@ -77,7 +77,6 @@ def test_every_row_is_there_and_says_what_is_missing(monkeypatch):
     monkeypatch.setattr(train_step, "LARGE_SHAPE", TINY_SHAPE)
     monkeypatch.setattr(train_step, "SQUARE", 64)
     monkeypatch.setattr(train_step.quickstart, "get_config", tiny_config(train_step.quickstart.get_config))
-    monkeypatch.setattr(train_step, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(wan_pytorch, "missing", lambda: "no torch: pip install -r requirements-parity.txt")
     rows = {row.name: row for row in train_step.rows(timing.Settings(quick=True, repeats=10))}
     assert tuple(rows) == ROWS
