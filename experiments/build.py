@@ -4,6 +4,7 @@ import functools
 import os
 
 import jax
+import jax.numpy as jnp
 
 from experiments.config_file import UsageError
 from prowl_jax import minecraft
@@ -102,6 +103,8 @@ def make_world_model(config):
         attention=w.attention,
         action_modulation=w.action_modulation,
         rope_base=w.rope_base,
+        dtype=jnp.dtype(w.dtype),
+        remat=w.remat,
         **dit_size(w.size),
     )
     return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift)
@@ -123,6 +126,12 @@ def shortest_episode(config):
 def arms(config):
     """The configured arms of phase 2; none where there are only recordings and no live environment."""
     return () if config.env.name == "recordings" else tuple(config.arms)
+
+
+def check_device(config):
+    """UsageError of one line where the configuration wants a device that is not there."""
+    if config.world_model.attention == "cudnn" and jax.default_backend() != "gpu":
+        raise UsageError("world_model.attention=cudnn wants a GPU, and JAX sees none; take einsum or xla")
 
 
 def check_files(config):

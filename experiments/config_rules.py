@@ -14,7 +14,7 @@ LARGEST = 2**31 - 1  # counters on the device are int32
 # These, and VOXEL_TASKS, live in modules that import JAX; a test holds them against their originals.
 ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
-ATTENTION_KINDS = ("einsum", "xla")  # without "cudnn", which wants bfloat16: runs are in float32
+ATTENTION_KINDS = ("einsum", "xla", "cudnn")
 
 VOXEL_TASKS = {"wander": False, "linger": True, "mine": True, "desert": True, "tundra": True, "caves": True}
 """Task -> whether it is held out."""
@@ -220,6 +220,11 @@ RULES = (
     _one_of("world_model.size", DIT_SIZES),
     (_head_splits, "world_model.size={config.world_model.size}: its head width does not split for 3-D RoPE"),
     _one_of("world_model.attention", ATTENTION_KINDS),
+    _one_of("world_model.dtype", ("float32", "bfloat16")),
+    (
+        lambda c: c.world_model.attention != "cudnn" or c.world_model.dtype == "bfloat16",
+        "world_model.attention=cudnn wants world_model.dtype=bfloat16",
+    ),
     _one_of("phase2.priority", PRIORITY_KINDS),
     _one_of("phase2.program", PHASE2_PROGRAMS),
     (

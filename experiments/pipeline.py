@@ -14,6 +14,7 @@ from prowl_jax.train.compilation_cache import enable_compilation_cache
 def run_all(config, workdir=None):
     """Run what is not done yet in ``workdir`` (default ``runs/<name>``), print the table and the report's path."""
     build.check_files(config)
+    build.check_device(config)
     keep_freed_memory()
     enable_compilation_cache()
     run = Run(workdir or pathlib.Path("runs") / config.name, config)

@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from prowl_jax.models.dense import Dense
+
 UNKNOWN = -1
 
 
@@ -78,6 +80,6 @@ class ActionAdapter(nn.Module):
         if self.frames > 1:
             position = self.param("frame", nn.initializers.normal(1.0), (self.frames, 1, self.width))
             tokens = tokens + position.astype(self.dtype)
-        tokens = nn.Dense(self.width, dtype=self.dtype, name="linear_1")(tokens)
-        tokens = nn.Dense(self.width, dtype=self.dtype, name="linear_2")(nn.gelu(tokens))
+        tokens = Dense(self.width, dtype=self.dtype, name="linear_1")(tokens)
+        tokens = Dense(self.width, dtype=self.dtype, name="linear_2")(nn.gelu(tokens))
         return tokens.reshape(*actions.shape[:2], self.frames * len(self.sizes), self.width)

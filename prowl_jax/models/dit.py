@@ -6,6 +6,7 @@ Block (Wan2.1; modulation per latent, from the noise level of its chunk):
   x += CrossAttention(LN_affine(x), action tokens)            a latent sees its own actions only
   x += gate2 * FFN(LN(x) (1 + scale2) + shift2)
 
+Norms, modulation and the sums into ``x`` are in float32 whatever ``dtype`` the products have.
 Phase 2 of PROWL trains only ``cross_attention``, ``cross_norm`` and ``action_adapter``.
 """
 
@@ -16,13 +17,14 @@ import jax.numpy as jnp
 from prowl_jax.diffusion import forcing
 from prowl_jax.models.action_adapter import ActionAdapter
 from prowl_jax.models.attention import QKVAttention, apply_rope, rope_angles, rope_split
+from prowl_jax.models.dense import Dense
 
 ACTION_CONDITIONING = ("cross_attention", "cross_norm", "action_adapter")
 """Path components of the parameters that phase 2 trains (PROWL section 3.2)."""
 
 
 def _layer_norm(affine, name=None):
-    return nn.LayerNorm(epsilon=1e-6, use_scale=affine, use_bias=affine, name=name)
+    return nn.LayerNorm(epsilon=1e-6, use_scale=affine, use_bias=affine, dtype=jnp.float32, name=name)
 
 
 def sinusoid(t, width):
@@ -45,6 +47,7 @@ class Block(nn.Module):
     heads: int
     ffn: int
     attention: str = "einsum"
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x, modulation, action_tokens, rope, mask, memory):
@@ -52,11 +55,11 @@ class Block(nn.Module):
         table = self.param("modulation", nn.initializers.normal(self.width**-0.5), (6, self.width))
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.moveaxis(table + modulation, 2, 0)
 
-        def gated(update, gate):
+        def add_gated(x, update, gate):
             update = update.reshape(batch, latents, -1, self.width) * gate[:, :, None]
-            return update.reshape(x.shape)
+            return (x + update.reshape(x.shape)).astype(x.dtype)
 
-        attention = QKVAttention(self.width, self.heads, self.attention, name="self_attention")
+        attention = QKVAttention(self.width, self.heads, self.attention, self.dtype, name="self_attention")
         normed = modulate(_layer_norm(False)(x), shift1, scale1, latents)
         key, value = attention.project_key_value(normed)
         query, key = apply_rope(attention.project_query(normed), *rope), apply_rope(key, *rope)
@@ -64,17 +67,17 @@ class Block(nn.Module):
         if memory is not None:
             key = jnp.concatenate([memory[0], key], axis=1)
             value = jnp.concatenate([memory[1], value], axis=1)
-        x = x + gated(attention.combine(query, key, value, mask), gate1)
+        x = add_gated(x, attention.combine(query, key, value, mask), gate1)
 
-        cross = QKVAttention(self.width, self.heads, "einsum", name="cross_attention")
+        cross = QKVAttention(self.width, self.heads, "einsum", self.dtype, name="cross_attention")
         per_latent = _layer_norm(True, "cross_norm")(x).reshape(batch * latents, -1, self.width)
         tokens = action_tokens.reshape(batch * latents, -1, self.width)
         update = cross.combine(cross.project_query(per_latent), *cross.project_key_value(tokens))
         x = x + update.reshape(x.shape)
 
         normed = modulate(_layer_norm(False)(x), shift2, scale2, latents)
-        hidden = nn.gelu(nn.Dense(self.ffn, name="ffn_in")(normed))
-        x = x + gated(nn.Dense(self.width, name="ffn_out")(hidden), gate2)
+        hidden = nn.gelu(Dense(self.ffn, dtype=self.dtype, name="ffn_in")(normed))
+        x = add_gated(x, Dense(self.width, dtype=self.dtype, name="ffn_out")(hidden), gate2)
         return x, own
 
 
@@ -89,6 +92,8 @@ class DiT(nn.Module):
       action_modulation: add a latent's mean action token to its noise-level embedding. Wan has no
         such path; whether a small model gains by it is not settled.
       rope_base: see ``attention.rope_angles``.
+      dtype: of tokens and products; parameters, the noise level's path and the velocity are float32.
+      remat: keep only each block's input for the gradient and compute the rest of it once more.
     """
 
     channels: int
@@ -104,6 +109,8 @@ class DiT(nn.Module):
     attention: str = "einsum"
     action_modulation: bool = False
     rope_base: float = 10000.0
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, z, sigma, actions, memory=None):
@@ -132,16 +139,19 @@ class DiT(nn.Module):
 
         x = z.reshape(batch, latents, rows, self.patch, columns, self.patch, self.channels)
         x = x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(batch, latents * rows * columns, -1)
-        x = nn.Dense(self.width, name="patch_embedding")(x)
+        x = Dense(self.width, dtype=self.dtype, name="patch_embedding")(x)
 
         embedded = sinusoid(1000.0 * sigma, self.frequency_width)
-        embedded = nn.Dense(self.width, name="time_embedding_1")(embedded)
-        embedded = nn.Dense(self.width, name="time_embedding_2")(nn.silu(embedded))
+        embedded = Dense(self.width, name="time_embedding_1")(embedded)
+        embedded = Dense(self.width, name="time_embedding_2")(nn.silu(embedded))
         embedded = forcing.per_latent(embedded, self.chunk)
-        tokens = ActionAdapter(self.action_sizes, self.width, self.action_frames, name="action_adapter")(actions)
+        adapter = ActionAdapter(
+            self.action_sizes, self.width, self.action_frames, self.dtype, name="action_adapter"
+        )
+        tokens = adapter(actions)
         if self.action_modulation:
             embedded = embedded + tokens.mean(axis=2)
-        modulation = nn.Dense(6 * self.width, name="time_projection")(nn.silu(embedded))
+        modulation = Dense(6 * self.width, name="time_projection")(nn.silu(embedded))
         modulation = modulation.reshape(batch, latents, 6, self.width)
 
         rope = rope_angles(latents, rows, columns, self.width // self.heads, past, self.rope_base)
@@ -149,15 +159,18 @@ class DiT(nn.Module):
         mask = jnp.repeat(jnp.repeat(mask, rows * columns, 0), rows * columns, 1)
         mask = None if latents == self.chunk else mask  # one chunk sees all of its past and itself
         own = []
+        make_block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):
-            block = Block(self.width, self.heads, self.ffn, self.attention, name=f"block_{i}")
+            block = make_block(
+                self.width, self.heads, self.ffn, self.attention, self.dtype, name=f"block_{i}"
+            )
             x, keys_values = block(x, modulation, tokens, rope, mask, memory[i] if memory is not None else None)
             own.append(keys_values)
 
         table = self.param("head_modulation", nn.initializers.normal(self.width**-0.5), (2, self.width))
         shift, scale = jnp.moveaxis(table + embedded[:, :, None], 2, 0)
         x = modulate(_layer_norm(False)(x), shift, scale, latents)
-        out = nn.Dense(
+        out = Dense(
             self.patch**2 * self.channels, kernel_init=nn.initializers.zeros, name="head"
         )(x)
         out = out.reshape(batch, latents, rows, columns, self.patch, self.patch, self.channels)

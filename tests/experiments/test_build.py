@@ -5,6 +5,7 @@ import re
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -37,6 +38,20 @@ def test_minecraft_is_made_as_configured(config):
         assert [bool(env.step(null).done[0]) for _ in range(4)] == [False, True, False, True]
     finally:
         env.close()
+
+
+def test_the_world_models_products_are_as_configured(config):
+    config.world_model.update(dtype="bfloat16", remat=True, attention="xla")
+    dit = build.make_world_model(config).dit
+    assert (dit.dtype, dit.remat, dit.attention) == (jnp.bfloat16, True, "xla")
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="a GPU is there")
+def test_cudnn_without_a_gpu_is_told_before_anything_is_written(config, tmp_path):
+    config.world_model.update(attention="cudnn", dtype="bfloat16")
+    with pytest.raises(UsageError, match="world_model.attention=cudnn wants a GPU"):
+        run_all(config, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("key", ["demonstrations.source", "evaluation.action_prior", "reference.weights"])

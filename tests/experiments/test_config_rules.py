@@ -143,7 +143,9 @@ BROKEN = [
     ({"env.held_out_tasks": ("moon",)}, "env.held_out_tasks=('moon',) holds something other than explore, look_a"),
     ({"env.held_out_tasks": ("explore",)}, "env.task=explore is trained on, so it cannot stand in env.held_out_"),
     ({"world_model.size": "XXL"}, "world_model.size=XXL is not one of XS, Ti, S, B"),
-    ({"world_model.attention": "cudnn"}, "world_model.attention=cudnn is not one of einsum, xla"),
+    ({"world_model.attention": "flash"}, "world_model.attention=flash is not one of einsum, xla, cudnn"),
+    ({"world_model.attention": "cudnn"}, "world_model.attention=cudnn wants world_model.dtype=bfloat16"),
+    ({"world_model.dtype": "float16"}, "world_model.dtype=float16 is not one of float32, bfloat16"),
     ({"phase2.priority": "best"}, "phase2.priority=best is not one of rank, softmax, power"),
     ({"env.frame_height": 50}, "env.frame_height=50 is not a multiple of 8 * world_model.patch=2"),
     ({"env.frame_width": 72}, "env.frame_width=72 is not a multiple of 8 * world_model.patch=2"),
@@ -234,7 +236,7 @@ def test_the_names_are_those_of_the_modules_that_know_them():
     assert config_rules.ARMS == phase2.ARMS
     assert config_rules.PRIORITY_KINDS == priority.KINDS
     assert config_rules.VOXEL_TASKS == {name: task.held_out for name, task in voxel.TASKS.items()}
-    assert set(config_rules.ATTENTION_KINDS) == set(attention.ATTENTION_KINDS) - {"cudnn"}
+    assert set(config_rules.ATTENTION_KINDS) == set(attention.ATTENTION_KINDS)
     for size in variants.DIT_SIZES.values():
         attention.rope_split(size["width"] // size["heads"])
 

@@ -1,5 +1,6 @@
 """Attention against a plain softmax, and rotary positions by their defining property."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -46,6 +47,34 @@ def test_attention_is_the_plain_softmax(kind, name):
     # jax.nn.dot_product_attention takes no numpy arrays.
     arrays = map(jnp.asarray, (query, key, value))
     np.testing.assert_allclose(attend(*arrays, MASKS[name][None, None], kind), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [None, *MASKS])
+def test_the_written_gradient_is_the_derived_one(name):
+    """Against what JAX derives of a softmax written plainly."""
+    query, key, value = (jnp.asarray(normal(2, n, 2, 6)) for n in (4, 6, 6))
+    weight = jnp.asarray(normal(2, 4, 2, 6))
+    mask = None if name is None else MASKS[name][None, None]
+
+    def plain(query, key, value):
+        logits = jnp.einsum("bqhd,bshd->bhqs", query, key) / np.sqrt(6)
+        logits = logits if mask is None else jnp.where(mask, logits, -1e30)
+        return jnp.einsum("bhqs,bshd->bqhd", jnp.exp(logits) / jnp.exp(logits).sum(-1, keepdims=True), value)
+
+    def gradients(function):
+        return jax.grad(lambda *arrays: jnp.sum(weight * function(*arrays)), (0, 1, 2))(query, key, value)
+
+    ours = gradients(lambda *arrays: attend(*arrays, mask))
+    for mine, theirs in zip(ours, gradients(plain), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_a_row_that_sees_nothing_is_the_mean_and_has_a_finite_gradient():
+    query, key, value = (jnp.asarray(normal(1, n, 1, 6)) for n in (2, 3, 3))
+    mask = jnp.asarray([[False] * 3, [True] * 3])[None, None]
+    np.testing.assert_allclose(attend(query, key, value, mask)[0, 0, 0], value.mean(1)[0, 0], atol=1e-6)
+    gradient = jax.grad(lambda q: attend(q, key, value, mask).sum())(query)
+    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("kind", ["einsum", "xla"])

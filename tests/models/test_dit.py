@@ -102,6 +102,33 @@ def test_the_xla_attention_agrees(params):
     np.testing.assert_allclose(velocity(xla, params), velocity(TINY, params), atol=1e-5)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def loss_and_gradient(dit, params):
+    return jax.value_and_grad(lambda p: jnp.mean((dit.apply({"params": p}, Z, SIGMA, LED_TO)[0] - Z) ** 2))(params)
+
+
+@pytest.fixture(scope="module")
+def plain_gradient(params):
+    return loss_and_gradient(TINY, params)
+
+
+def test_remat_changes_neither_loss_nor_gradient(params, plain_gradient):
+    again = loss_and_gradient(dataclasses.replace(TINY, remat=True), params)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), again, plain_gradient)
+
+
+def test_bfloat16_products_are_close_and_leave_parameters_and_velocity_in_float32(params, plain_gradient):
+    bfloat16 = dataclasses.replace(TINY, dtype=jnp.bfloat16)
+    loss, gradient = loss_and_gradient(bfloat16, params)
+    np.testing.assert_allclose(loss, plain_gradient[0], rtol=0.02)
+    ours, exact = (jnp.concatenate([x.ravel() for x in jax.tree.leaves(g)]) for g in (gradient, plain_gradient[1]))
+    assert jnp.linalg.norm(ours - exact) < 0.03 * jnp.linalg.norm(exact)
+    assert jnp.any(ours != exact), "nothing was computed in bfloat16"
+    out, memory = apply(bfloat16, params, Z, SIGMA, LED_TO)
+    assert out.dtype == jnp.float32 and memory[0][0].dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes(bfloat16))} == {jnp.dtype("float32")}
+
+
 ONE = dataclasses.replace(TINY, depth=1)
 
 

@@ -1,0 +1,134 @@
+"""The world model's training step, against PyTorch's and against the device's own matrix products.
+
+2.8 M parameters (width 192, 4 layers, 8 heads), 16 clips of 128 tokens a step: 4 latents of 4 x 8 tokens,
+a noise level each. (2,048 tokens as one sequence would be 64 GFLOP a step, more than 2 cores do in the
+third of a second that such steps took.) On a GPU also 300 M parameters with bfloat16 products, cudnn attention and remat.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import build
+from experiments.benchmarks import flops, timing, wan_pytorch
+from experiments.benchmarks.timing import Row
+from experiments.configs import quickstart
+from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.models.dit import DiT
+from prowl_jax.models.world_model import WorldModel
+from prowl_jax.train.state import count, init_state, make_optimizer
+from prowl_jax.train.world_model import make_train_step
+from prowl_jax.types import Batch
+
+ACTION_SIZES = (3, 3, 3, 11)
+SMALL = DiT(channels=8, width=192, depth=4, heads=8, ffn=768, action_sizes=ACTION_SIZES, chunk=1)
+SMALL_SHAPE = (16, 4, 8, 16)  # clips, latents, and their height and width; 2 x 2 latent pixels a token
+LARGE = DiT(
+    channels=16, width=1024, depth=18, heads=8, ffn=4096, action_sizes=ACTION_SIZES, chunk=3,
+    attention="cudnn", dtype=jnp.dtype("bfloat16"), remat=True,
+)  # fmt: skip
+LARGE_SHAPE = (16, 6, 32, 32)
+SQUARE = 2048
+
+
+def rows(settings):
+    """The rows ``train_step_...`` and ``clips_per_s``; the shapes are the same with ``settings.quick``."""
+    yield from _against_pytorch(settings)
+    yield from _quick_start(settings)
+    yield from _large(settings)
+
+
+class Step:
+    """A compiled training step of ``dit`` at ``shape``, called without arguments on its own state.
+
+    Attributes:
+      flops: of its matrix products. compile_s: seconds. memory: the compiler's analysis.
+    """
+
+    def __init__(self, dit, shape, forcing, optimizer, ema_decay=0.99):
+        batch, latents, *grid = shape
+        rng = np.random.default_rng(0)
+        z = rng.normal(size=(*shape, dit.channels)).astype(np.float32)
+        actions = np.zeros((batch, 1 + dit.action_frames * (latents - 1), len(dit.action_sizes)), np.int32)
+        self.batch, self.key = jax.device_put((Batch(z, actions), jax.random.key(1)))
+        led_to = np.zeros((1, latents, dit.action_frames, len(dit.action_sizes)), np.int32)
+        sigma = np.zeros((1, latents // dit.chunk), np.float32)
+        params = jax.jit(dit.init)(jax.random.key(0), z[:1], sigma, led_to)["params"]
+        self.state, self.parameters = init_state(params, optimizer), count(params)
+        step = make_train_step(WorldModel(dit, None), forcing, optimizer, ema_decay=ema_decay)
+        self._step, self.compile_s = timing.compiled(step, self.state, self.batch, self.key)
+        self.flops = flops.TRAINING * flops.dit_forward(dit, batch, latents, *grid)
+        self.memory = self._step.memory_analysis()
+
+    def __call__(self):
+        self.state, metrics = self._step(self.state, self.batch, self.key)
+        return metrics["loss"]
+
+
+def matmul_rate(dtype):
+    """(a call of one square matrix product, its FLOPs): the limit of a step's rate."""
+    a = jnp.ones((SQUARE, SQUARE), dtype)
+    return functools.partial(jax.jit(jnp.matmul), a, a), 2 * SQUARE**3
+
+
+def _against_pytorch(settings):
+    ours = Step(SMALL, SMALL_SHAPE, Forcing(chunk=1), make_optimizer(1e-3, 10_000, weight_decay=0.01))
+    product, product_flops = matmul_rate(jnp.float32)
+    rivals, missing = {"ours": ours, "product": product}, wan_pytorch.missing()
+    if missing is None:
+        rivals["pytorch"], rival_flops, rival_parameters = wan_pytorch.make_step(SMALL, *SMALL_SHAPE)
+    times = timing.alternate(rivals, settings.repeats)
+    rate = product_flops / times["product"]
+    if missing is None:
+        against = (
+            f"diffusers.WanTransformer3DModel of {rival_parameters / 1e6:.2f} M parameters, {1e3 * times['pytorch']:.0f} ms, "
+            f"{100 * rival_flops / times['pytorch'] / rate:.0f} % of the product's rate; limit 0.9"
+        )
+        ratio = times["ours"] / times["pytorch"]
+        yield Row("train_step_over_pytorch", 1e3 * times["ours"], "ms", against, ratio, settings.repeats)
+    else:
+        yield Row.not_run("train_step_over_pytorch", missing)
+    yield _mfu("train_step_mfu", ours, times["ours"], rate, "float32", settings)
+    yield timing.compile_row("train_step", ours.compile_s)
+
+
+def _mfu(name, step, seconds, rate, dtype, settings):
+    share = step.flops / seconds / rate
+    against = (
+        f"{rate / 1e9:,.0f} GFLOP/s of a {dtype} product of {SQUARE} x {SQUARE}; {step.parameters / 1e6:.2f} M "
+        f"parameters, {step.flops / 1e9:,.1f} GFLOP a step"
+    )
+    return Row(name, share, "share", against, share, settings.repeats)
+
+
+def _quick_start(settings):
+    """Clips that phase 1 of the quick start trains on in a second."""
+    config = quickstart.get_config()
+    w, model = config.world_model, build.make_world_model(config)
+    shape = (w.batch, w.window, config.env.frame_height // 8, config.env.frame_width // 8)
+    optimizer = make_optimizer(w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay)
+    step = Step(model.dit, shape, build.make_forcing(config), optimizer, w.ema_decay)
+    seconds = timing.alternate({"step": step}, settings.repeats)["step"]
+    against = f"phase 1 of the quick start, {1e3 * seconds:.1f} ms a step of {w.batch} clips"
+    yield Row("clips_per_s", w.batch / seconds, "clips/s", against, None, settings.repeats)
+    yield timing.compile_row("clips_per_s", step.compile_s)
+
+
+def _large(settings):
+    """300 M parameters in bfloat16: what a GPU is for."""
+    names = ("train_step_bf16_mfu", "train_step_bf16_memory_gb", "train_step_bf16_compile_s")
+    if jax.default_backend() != "gpu":
+        yield from (Row.not_run(name, "no GPU") for name in names)
+        return
+    step = Step(LARGE, LARGE_SHAPE, Forcing(chunk=LARGE.chunk), make_optimizer(1e-4, 10_000, weight_decay=0.01))
+    product, product_flops = matmul_rate(jnp.bfloat16)
+    times = timing.alternate({"ours": step, "product": product}, settings.repeats)
+    yield _mfu(names[0], step, times["ours"], product_flops / times["product"], "bfloat16", settings)
+    m = step.memory
+    planned = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
+    peak = jax.devices()[0].memory_stats()["peak_bytes_in_use"]
+    against = f"{planned / 1e9:.3g} GB by the compiler's analysis"
+    yield Row(names[1], peak / 1e9, "GB", against, peak / planned, settings.repeats)
+    yield Row(names[2], step.compile_s, "s", repeats=1)
