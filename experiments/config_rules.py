@@ -11,9 +11,10 @@ from prowl_jax.envs.vizdoom import TASKS
 from prowl_jax.models.variants import DIT_SIZES
 
 LARGEST = 2**31 - 1  # counters on the device are int32
-# These three live in modules that import JAX; a test holds them against their originals.
+# These four live in modules that import JAX; a test holds them against their originals.
 ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
+RESCORING_KINDS = ("all", "due")
 ATTENTION_KINDS = ("einsum", "xla")  # without "cudnn", which wants bfloat16: runs are in float32
 
 ENVIRONMENTS = ("vizdoom", "minerl", "recordings")
@@ -154,7 +155,7 @@ RULES = (
     *_integers(
         [
             *("seed", "env.minerl.episode_steps", "autoencoder.blocks", "world_model.warm_up", "phase2.warm_up"),
-            "evaluation.training_clips",
+            *("evaluation.training_clips", "phase2.rescore_age", "phase2.rescore_rows"),
         ],
         0,
     ),
@@ -209,6 +210,7 @@ RULES = (
     (_head_splits, "world_model.size={config.world_model.size}: its head width does not split for 3-D RoPE"),
     _one_of("world_model.attention", ATTENTION_KINDS),
     _one_of("phase2.priority", PRIORITY_KINDS),
+    _one_of("phase2.rescore", RESCORING_KINDS),
     # Shapes
     *_frame_side("env.frame_height", 480),
     *_frame_side("env.frame_width", 640),

@@ -60,9 +60,9 @@ def score_weights(scores, filled, priority):
     scores = jnp.where(known, scores, jnp.where(jnp.isfinite(lowest), lowest, 0.0))
     # In logarithms, so that one masked softmax normalises all three without underflow.
     if priority.kind == "rank":
-        # The last key sorts first: filled before empty, finite before not, then high before low.
-        # lexsort is stable, so that ties go to the lower index.
-        order = jnp.lexsort((-scores, ~known, ~filled))
+        # In this order: finite from high to low, filled but not finite, empty. The sort is stable, so
+        # that ties go to the lower index.
+        order = jnp.argsort(jnp.where(known, -scores, jnp.where(filled, jnp.inf, jnp.nan)))
         ranks = jnp.zeros(scores.shape).at[order].set(jnp.arange(1.0, scores.size + 1))
         log_weights = -jnp.log(ranks)
     elif priority.kind == "softmax":
@@ -104,6 +104,10 @@ def sampling_distribution(scores, last_sampled, cycle, filled, priority):
     Returns:
       float ``[n]``, sums to 1, 0 where not filled; all 0 when nothing is filled.
     """
-    by_score = score_weights(scores, filled, priority)
+    return mixture(score_weights(scores, filled, priority), last_sampled, cycle, filled, priority)
+
+
+def mixture(by_score, last_sampled, cycle, filled, priority):
+    """``sampling_distribution`` from P_score instead of the scores."""
     by_age = staleness_weights(last_sampled, cycle, filled)
     return (1.0 - priority.staleness) * by_score + priority.staleness * by_age

@@ -18,7 +18,7 @@ from experiments import command_line, config_rules, phase2
 from experiments.configs import minecraft
 from experiments.configs.quickstart import get_config
 from prowl_jax.models import attention, variants
-from prowl_jax.pat import priority
+from prowl_jax.pat import priority, rescoring
 from prowl_jax.train import curriculum as loop
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -129,6 +129,7 @@ BROKEN = [
     ({"world_model.size": "XXL"}, "world_model.size=XXL is not one of XS, Ti, S, B"),
     ({"world_model.attention": "cudnn"}, "world_model.attention=cudnn is not one of einsum, xla"),
     ({"phase2.priority": "best"}, "phase2.priority=best is not one of rank, softmax, power"),
+    ({"phase2.rescore": "some"}, "phase2.rescore=some is not one of all, due"),
     ({"env.frame_height": 50}, "env.frame_height=50 is not a multiple of 8 * world_model.patch=2"),
     ({"env.frame_width": 72}, "env.frame_width=72 is not a multiple of 8 * world_model.patch=2"),
     ({"env.frame_width": 656}, "env.frame_width=656 is not within 16..640"),
@@ -217,6 +218,7 @@ def test_any_numbers_pass_or_are_answered_in_lines(changes):
 def test_the_names_are_those_of_the_modules_that_know_them():
     assert config_rules.ARMS == phase2.ARMS
     assert config_rules.PRIORITY_KINDS == priority.KINDS
+    assert config_rules.RESCORING_KINDS == rescoring.KINDS
     assert set(config_rules.ATTENTION_KINDS) == set(attention.ATTENTION_KINDS) - {"cudnn"}
     for size in variants.DIT_SIZES.values():
         attention.rope_split(size["width"] // size["heads"])

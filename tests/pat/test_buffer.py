@@ -68,6 +68,7 @@ class Twin:
                 "afs": float(a),
                 "last": cycle,
                 "inserted": cycle,
+                "scored": cycle,
             }
             for i, r, a, v in zip(ids, regret, afs, valid, strict=True)
             if v and np.isfinite(r) and np.isfinite(a)
@@ -82,10 +83,10 @@ class Twin:
             if entry["id"] in stay:
                 self.slots[self.slots.index(None)] = entry
 
-    def rescore(self, regret, afs):
+    def rescore(self, regret, afs, cycle):
         for entry, r, a in zip(self.slots, regret, afs, strict=True):
             if entry and np.isfinite(r) and np.isfinite(a):
-                entry.update(previous=entry["regret"], regret=float(r), afs=float(a))
+                entry.update(previous=entry["regret"], regret=float(r), afs=float(a), scored=cycle + 1)
 
     def distribution(self, cycle):
         where = [i for i, e in enumerate(self.slots) if e]
@@ -136,8 +137,8 @@ def play(program, capacity, batch):
             twin.insert(ids, regret, afs, valid, cycle)
         elif name == "rescore":
             regret, afs = np.array([pair(i) for i in arguments[0]]).T
-            buffer = rescore(buffer, regret, afs)
-            twin.rescore(regret, afs)
+            buffer = rescore(buffer, regret, afs, cycle)
+            twin.rescore(regret, afs, cycle)
         elif twin.entries():
             buffer, drawn = sample(buffer, jax.random.key(arguments[0]), 3, cycle, SCORING, PRIORITY)
             for i in np.asarray(drawn):
@@ -155,7 +156,7 @@ def agree(buffer, twin, cycle):
             assert (host.items["clip"][i] == entry["id"]).all()
             assert host.regret[i] == entry["regret"] and host.previous_regret[i] == entry["previous"]
             assert host.afs[i] == entry["afs"] and host.inserted[i] == entry["inserted"]
-            assert host.last_sampled[i] == entry["last"]
+            assert host.last_sampled[i] == entry["last"] and host.scored[i] == entry["scored"]
     if twin.entries():
         expected = [twin.score(e) if e else -np.inf for e in twin.slots]
         np.testing.assert_allclose(scores(buffer, SCORING), expected, rtol=1e-3, atol=1e-4)
@@ -202,7 +203,7 @@ def test_statistics_are_the_running_ones_until_warm():
     np.testing.assert_array_equal(std, 1.0)
 
     buffer = filled_buffer([0.2, 0.6], [1.0, 1.0], capacity=3, scoring=scoring)
-    buffer = rescore(buffer, np.float32([5, 5, 5]), np.float32([5, 5, 5]))
+    buffer = rescore(buffer, np.float32([5, 5, 5]), np.float32([5, 5, 5]), 0)
     mean, std = statistics(buffer, scoring)  # as offered, not as rescored
     np.testing.assert_allclose(mean, [0.4, 1.0], rtol=1e-6)
     np.testing.assert_allclose(std, [0.2, 1.0], rtol=1e-6)  # AFS has not varied
@@ -218,7 +219,7 @@ def test_a_solved_trajectory_loses_priority_and_its_place():
     buffer = filled_buffer([0.80, 0.81, 0.79, 0.805])
     before = distribution(buffer, 0, SCORING, Priority(staleness=0.0))
     assert before.argmax() == 1
-    buffer = rescore(buffer, np.float32([0.80, 0.2, 0.79, 0.805]), np.ones(4, np.float32))
+    buffer = rescore(buffer, np.float32([0.80, 0.2, 0.79, 0.805]), np.ones(4, np.float32), 0)
     assert pat.progress(buffer)[1] < 0
     after = distribution(buffer, 0, SCORING, Priority(staleness=0.0))
     assert after.argmin() == 1 and after.argmax() == 3
@@ -229,7 +230,7 @@ def test_a_solved_trajectory_loses_priority_and_its_place():
 
 def test_of_equal_regrets_the_one_that_got_worse_comes_first():
     buffer = filled_buffer([0.9, 0.3, 0.6])  # improved, regressed, stagnated
-    buffer = rescore(buffer, np.float32([0.6, 0.6, 0.6]), np.ones(3, np.float32))
+    buffer = rescore(buffer, np.float32([0.6, 0.6, 0.6]), np.ones(3, np.float32), 0)
     np.testing.assert_array_equal(jnp.argsort(-scores(buffer, SCORING)), [1, 2, 0])
 
 
@@ -273,7 +274,7 @@ def test_a_cycle_moves_nothing_to_or_from_the_host():
         buffer = pat.insert(buffer, clips, regret, regret, regret > 0, cycle, SCORING)
         buffer, drawn = pat.sample(buffer, key, 2, cycle, SCORING, PRIORITY)
         batch = pat.gather(buffer, drawn)
-        return pat.rescore(buffer, buffer.regret * 0.5, buffer.afs), batch
+        return pat.rescore(buffer, buffer.regret * 0.5, buffer.afs, cycle), batch
 
     buffer = pat.init(jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32), 2)
     arguments = jax.device_put((jnp.arange(1.0, 4.0).reshape(3, 1, 1, 1, 1), jax.random.key(0), jnp.int32(1)))
