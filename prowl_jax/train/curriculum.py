@@ -14,6 +14,7 @@ control ("VPT-frozen" in the paper) is the same loop without the PPO line.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -314,27 +315,29 @@ def explore(programs, curriculum, state, fixed, reference, trajectory, key):
     buffer = programs.insert(buffer, items, regret, afs, trajectory.valid, cycle)
 
     # reward <- composite score(raw; buffer statistics), Delta = 0 for what is new
-    mean, std = pat.statistics(buffer, curriculum.scoring)
-    reward = composite_score(
-        regret, afs, jnp.zeros_like(regret), mean, std, curriculum.scoring.lambda_afs
-    )
-    valid = trajectory.valid.astype(jnp.float32)
-    reward = jnp.where(valid > 0, reward, 0.0)
+    reward, scored = _reward(buffer, regret, afs, trajectory.valid, curriculum.scoring)
 
     # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
     metrics = {}
     if programs.ppo is not None:
         phi, safe_phi, metrics = programs.ppo(phi, safe_phi, reference, trajectory, reward, ppo_key, cycle)
 
-    total = jnp.maximum(valid.sum(), 1.0)
-    metrics = {
-        **metrics,
-        "return": jnp.sum(reward * valid) / total,
-        "regret": jnp.sum(jnp.where(valid > 0, regret, 0.0)) / total,
-        "afs": jnp.sum(jnp.where(valid > 0, afs, 0.0)) / total,
-        "dropped_trajectories": jnp.sum(1.0 - valid),
+    return LoopState(theta, phi, safe_phi, buffer, cycle), {**metrics, **scored}
+
+
+@functools.partial(jax.jit, static_argnames="scoring")
+def _reward(buffer, regret, afs, valid, scoring):
+    """(reward ``[B]``, 0 where not valid; what is reported of the trajectories)."""
+    mean, std = pat.statistics(buffer, scoring)
+    reward = composite_score(regret, afs, jnp.zeros_like(regret), mean, std, scoring.lambda_afs)
+    reward = jnp.where(valid, reward, 0.0)
+    total = jnp.maximum(jnp.sum(valid), 1)
+    return reward, {
+        "return": jnp.sum(reward) / total,
+        "regret": jnp.sum(jnp.where(valid, regret, 0.0)) / total,
+        "afs": jnp.sum(jnp.where(valid, afs, 0.0)) / total,
+        "dropped_trajectories": jnp.sum(~valid),
     }
-    return LoopState(theta, phi, safe_phi, buffer, cycle), metrics
 
 
 def mend(programs, state, fixed, passive, key):
@@ -351,16 +354,22 @@ def mend(programs, state, fixed, passive, key):
     # buffer <- rescore(buffer, theta): new regret, Delta = now - before
     buffer = programs.rescore(_predicting(theta, fixed), buffer, state.cycle)
 
+    cycle, remembered = _after_cycle(state.cycle, buffer)
+    metrics = {**remembered, "world_model_loss": tuning["loss"]}
+    return LoopState(theta, state.phi, state.safe_phi, buffer, cycle), metrics
+
+
+@jax.jit
+def _after_cycle(cycle, buffer):
+    """(the next cycle, what is reported of the buffer)."""
     filled = buffer.filled.astype(jnp.float32)
     count = jnp.maximum(filled.sum(), 1.0)
-    metrics = {
+    return cycle + 1, {
         "pat_mean_regret": jnp.sum(buffer.regret * filled) / count,
         "pat_mean_afs": jnp.sum(buffer.afs * filled) / count,
         "pat_mean_progress": jnp.sum(pat.progress(buffer) * filled) / count,
         "pat_filled": filled.sum(),
-        "world_model_loss": tuning["loss"],
     }
-    return LoopState(theta, state.phi, state.safe_phi, buffer, state.cycle + 1), metrics
 
 
 def _predicting(theta, fixed):

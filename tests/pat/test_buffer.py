@@ -90,9 +90,10 @@ class Twin:
 
     def distribution(self, cycle):
         where = [i for i, e in enumerate(self.slots) if e]
-        order = sorted(where, key=lambda i: -self.score(self.slots[i]))
+        scores = {i: self.score(self.slots[i]) for i in where}
         by_score, by_age = np.zeros((2, len(self.slots)))
-        for rank, i in enumerate(order, start=1):
+        for i in where:
+            rank = 1 + sum(other > scores[i] for other in scores.values())
             by_score[i] = (1 / rank) ** (1 / PRIORITY.temperature)
             by_age[i] = cycle - self.slots[i]["last"]
         if not by_age.any():
@@ -259,13 +260,54 @@ def test_donated_insert_writes_in_place():
     new = {"clip": jnp.ones((2, 64, 64))}
     arguments = (pat.init(item, 32), new, jnp.ones(2), jnp.ones(2), jnp.ones(2, bool), jnp.int32(0))
     compiled = insert.lower(*arguments, SCORING).compile()
-    memory, bulk = compiled.memory_analysis(), 32 * 64 * 64 * 4
-    assert memory.alias_size_in_bytes >= bulk and memory.temp_size_in_bytes < bulk / 2
     address = arguments[0].items["clip"].unsafe_buffer_pointer()
     buffer = compiled(*arguments)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(arguments[0]))
     assert buffer.items["clip"].unsafe_buffer_pointer() == address
     np.testing.assert_array_equal(buffer.items["clip"][:3].sum(axis=(1, 2)), [4096, 4096, 0])
+
+
+# A trajectory of the quick start.
+REAL_ITEM = {
+    "latents": jax.ShapeDtypeStruct((10, 6, 8, 8), jnp.float32),
+    "actions": jax.ShapeDtypeStruct((10, 6), jnp.int32),
+    "frames": jax.ShapeDtypeStruct((10, 48, 64, 3), jnp.uint8),
+    "flow": jax.ShapeDtypeStruct((8, 48, 64, 2), jnp.float16),
+}
+
+
+@pytest.mark.parametrize("capacity", [256, 1024, 4096, 16384])
+def test_the_memory_is_as_computed_and_no_function_copies_the_items(capacity):
+    """By the compiler's own account: all of the buffer is aliased, and little is needed beside it."""
+    shape = jax.ShapeDtypeStruct
+    buffer = jax.eval_shape(lambda: pat.init(REAL_ITEM, capacity))
+    items = jax.tree.map(lambda x: shape((32, *x.shape), x.dtype), REAL_ITEM)
+    rows, cycle, key = shape((32,), jnp.float32), shape((), jnp.int32), jax.eval_shape(lambda: jax.random.key(0))
+    all_rows = shape((capacity,), jnp.float32)
+    programs = (
+        insert.lower(buffer, items, rows, rows, shape((32,), bool), cycle, SCORING),
+        sample.lower(buffer, key, 16, cycle, SCORING, PRIORITY),
+        rescore.lower(buffer, all_rows, all_rows, cycle),
+    )
+    expected = pat.nbytes(REAL_ITEM, capacity)
+    for program in programs:
+        memory = program.compile().memory_analysis()
+        assert memory.alias_size_in_bytes == expected
+        assert memory.temp_size_in_bytes < 64 * capacity + 4096
+
+
+def test_nbytes_is_what_the_arrays_take():
+    for capacity in (1, 7):
+        leaves = jax.tree.leaves(pat.init(ITEM, capacity))
+        assert pat.nbytes(ITEM, capacity) == sum(leaf.nbytes for leaf in leaves)
+
+
+def test_a_known_distribution_by_score_draws_the_same():
+    buffer = filled_buffer([0.5, 0.9, 0.1, 0.7, 0.3], capacity=7)
+    by_score = pat.score_distribution(buffer, SCORING, PRIORITY)
+    expected = pat.sample(buffer, jax.random.key(0), 50, 3, SCORING, PRIORITY)[1]
+    known = pat.sample(buffer, jax.random.key(0), 50, 3, SCORING, PRIORITY, by_score)[1]
+    np.testing.assert_array_equal(known, expected)
 
 
 def test_a_cycle_moves_nothing_to_or_from_the_host():
