@@ -12,7 +12,7 @@ from experiments.stages import load_reference, load_world_model, passive_fetch
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 from prowl_jax.train.checkpoint import Checkpoints
-from prowl_jax.train.state import init_state, make_optimizer, merge
+from prowl_jax.train.state import init_state, make_optimizer
 from prowl_jax.train.world_model import split_trainable
 
 ARMS = ("frozen_reference", "prowl")
@@ -160,10 +160,16 @@ def _camera(config, spec, actions, notes):
 
 def load_arm(run, arm):
     """(world-model parameters, PAT buffer or None) of an arm after its last cycle."""
-    theta_0 = load_world_model(run)
     if arm == "phase1":
-        return theta_0, None
+        return load_world_model(run), None
+    state, fixed = load_state(run, arm)
+    return loop.predicting(state.theta, fixed), state.buffer
+
+
+def load_state(run, arm):
+    """(``LoopState`` of an arm after its last cycle, the parameters that phase 2 holds fixed)."""
+    theta_0 = load_world_model(run)
     trainable, frozen = split_trainable(theta_0["dit"])
     with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1) as checkpoints:
         state, _ = checkpoints.restore(_initial_state(run.config, trainable, load_reference(run)))
-    return {**theta_0, "dit": merge(state.theta.ema, frozen)}, state.buffer
+    return state, {**theta_0, "dit": frozen}

@@ -301,7 +301,7 @@ def explore(programs, curriculum, state, fixed, reference, trajectory, key):
     theta, phi, safe_phi, buffer, cycle = (
         state.theta, state.phi, state.safe_phi, state.buffer, state.cycle,
     )  # fmt: skip
-    params = _predicting(theta, fixed)
+    params = predicting(theta, fixed)
 
     # tau_hat <- predict(theta, tau);  raw <- latent regret, AFS-EPE
     items = programs.observe(params, trajectory)
@@ -352,7 +352,7 @@ def mend(programs, state, fixed, passive, key):
     theta, buffer, tuning = programs.fine_tune(theta, fixed["dit"], buffer, passive, tune_key, state.cycle)
 
     # buffer <- rescore(buffer, theta): new regret, Delta = now - before
-    buffer = programs.rescore(_predicting(theta, fixed), buffer, state.cycle)
+    buffer = programs.rescore(predicting(theta, fixed), buffer, state.cycle)
 
     cycle, remembered = _after_cycle(state.cycle, buffer)
     metrics = {**remembered, "world_model_loss": tuning["loss"]}
@@ -372,6 +372,6 @@ def _after_cycle(cycle, buffer):
     }
 
 
-def _predicting(theta, fixed):
+def predicting(theta, fixed):
     """The whole world model's parameters, with the averaged trained ones."""
     return {**fixed, "dit": merge(theta.ema, fixed["dit"])}
