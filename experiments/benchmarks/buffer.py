@@ -24,7 +24,7 @@ from prowl_jax.train.world_model import split_trainable
 from prowl_jax.types import Batch, Trajectory
 
 CAPACITIES = (256, 1024, 4096, 16384)
-OFFERED, DRAWN = 32, 16
+OFFERED, DRAWN, CALLS = 32, 16, 200
 SCORING, PRIORITY = pat.Scoring(), Priority("rank", temperature=1.0, staleness=0.3)
 
 insert = jax.jit(pat.insert, donate_argnames="buffer", static_argnames="scoring")
@@ -79,21 +79,25 @@ class DeviceBuffer:
         self.buffer = dataclasses.replace(empty, regret=regret, previous_regret=jnp.copy(regret), filled=filled)
         self.items = jax.tree.map(lambda x: jnp.ones((OFFERED, *x.shape), x.dtype), item)
         self.valid, self.afs = jnp.ones(OFFERED, bool), jnp.zeros(OFFERED)
-        self.calls = itertools.count(1)
+        # Made beforehand, so that a call is the program's alone: regrets from bad to worse, and keys.
+        self.regrets = iter([jnp.full(OFFERED, float(i + 1)) for i in range(CALLS)])
+        self.draws = iter([(key, jnp.int32(i)) for i, key in enumerate(jax.random.split(jax.random.key(0), CALLS))])
+        self.now = jnp.int32(0)
         shapes = jax.eval_shape(lambda: (self.buffer, self.items, self.afs, self.afs, self.valid, jnp.int32(0)))
         self.insertion = insert.lower(*shapes, SCORING).compile()
         self.memory = self.insertion.memory_analysis()
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        self.draw = sample.lower(shapes[0], key, DRAWN, shapes[-1], SCORING, PRIORITY).compile()
 
     def insert(self):
         """Ever worse trajectories: all enter."""
-        regret = jnp.full(OFFERED, next(self.calls), jnp.float32)
-        self.buffer = self.insertion(self.buffer, self.items, regret, self.afs, self.valid, jnp.int32(0))
-        return self.buffer.filled, jax.tree.leaves(self.buffer.items)[0]
+        regret = next(self.regrets)
+        self.buffer = self.insertion(self.buffer, self.items, regret, self.afs, self.valid, self.now)
+        return self.buffer
 
     def sample(self):
         """One draw."""
-        call = next(self.calls)
-        self.buffer, slots = sample(self.buffer, jax.random.key(call), DRAWN, call, SCORING, PRIORITY)
+        self.buffer, slots = self.draw(self.buffer, *next(self.draws))
         return slots
 
 
@@ -155,6 +159,9 @@ def _rescoring(settings):
     against = f"a cycle's explore and mend, {1e3 * total:.4g} ms; {config.name}: {what}"
     yield Row("pat_rescore_ms", 1e3 * part, "ms", against, part / total, settings.repeats)
     yield Row("rescore_share_of_cycle", part / total, "share", against, part / total, settings.repeats)
+    if settings.quick:
+        yield Row.not_run("pat_rescore_batched_speedup", "--quick: a compilation more")
+        return
     one_by_one = loop.make_rescore(cycle.model, dataclasses.replace(cycle.curriculum, score_batch=1))
     buffers = {"batched": cycle.copy_of_buffer(), "one": cycle.copy_of_buffer()}
     programs = {"batched": cycle.rescore, "one": one_by_one}
