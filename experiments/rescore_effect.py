@@ -96,7 +96,7 @@ def measure(run, arm, cycles, age, rows, top):
 
     config = run.config
     settings = build.make_curriculum(config)
-    model, optimizer = build.make_world_model(config), phase2._optimizer(config)
+    model, optimizer = build.make_world_model(config), phase2.tuner(config)
     state, fixed = phase2.load_state(run, arm)
     tune = loop.make_fine_tune(model, optimizer, build.make_forcing(config), settings)
     rescores = {

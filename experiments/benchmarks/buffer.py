@@ -18,7 +18,6 @@ from experiments.benchmarks.timing import Row
 from experiments.configs import quickstart
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
-from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 from prowl_jax.train.world_model import split_trainable
 from prowl_jax.types import Batch, Trajectory
@@ -41,7 +40,7 @@ def rows(settings):
 
 def example_item(smaller=1):
     """Shapes of a quick start's trajectory, its frames and latents ``smaller`` times smaller a side."""
-    item = phase2._example_item(quickstart.get_config())
+    item = phase2.example_item(quickstart.get_config())
 
     def shrink(x):
         grid = x.ndim == 4
@@ -189,16 +188,11 @@ class Cycle:
         self.reference = _random(jax.eval_shape(lambda: policy.init(key, frame)), rng)
         trainable, frozen = split_trainable(world["dit"])
         self.fixed = {**world, "dit": frozen}
-        state = phase2._initial_state(config, trainable, self.reference)
+        state = phase2.initial_state(config, trainable, self.reference)
         filled = jnp.ones(p.capacity, bool)
         self.state = dataclasses.replace(state, buffer=dataclasses.replace(state.buffer, filled=filled))
-        ppo = adversary_training.make_update(
-            policy, adversary_training.make_optimizer(config.adversary.learning_rate), build.make_adversary(config)
-        )
-        self.programs = loop.make_programs(
-            self.model, build.make_forcing(config), phase2._optimizer(config), c, ppo
-        )
-        item = phase2._example_item(config)
+        self.programs = phase2.make_programs(config, "prowl")
+        item = phase2.example_item(config)
         shape = (p.trajectories, item.actions.shape[0])
         frames = rng.integers(0, 256, (p.trajectories, *item.frames.shape), np.uint8)
         zeros = np.zeros(shape, np.float32)

@@ -64,7 +64,7 @@ class Model:
     def __init__(self, variant):
         self.config = quickstart.get_config(variant)
         self.model = build.make_world_model(self.config)
-        self.frame, self.item = build.frame_shape(self.config), phase2._example_item(self.config)
+        self.frame, self.item = build.frame_shape(self.config), phase2.example_item(self.config)
         self.rng = np.random.default_rng(0)
 
     def _params(self, latents):
@@ -78,7 +78,7 @@ class Model:
 
     def training(self, batch, latents):
         """(call, bytes beside the arguments) of a training step."""
-        optimizer = phase2._optimizer(self.config)
+        optimizer = phase2.tuner(self.config)
         holder = [init_state(self._params(latents), optimizer)]
         clips, key = self._clips(batch, latents), jax.random.key(0)
         step = make_train_step(self.model, build.make_forcing(self.config), optimizer)

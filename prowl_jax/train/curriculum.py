@@ -322,7 +322,7 @@ def explore(programs, curriculum, state, fixed, reference, trajectory, key):
     if programs.ppo is not None:
         phi, safe_phi, metrics = programs.ppo(phi, safe_phi, reference, trajectory, reward, ppo_key, cycle)
 
-    return LoopState(theta, phi, safe_phi, buffer, cycle), {**metrics, **scored}
+    return LoopState(theta, phi, safe_phi, buffer, cycle), {**metrics, **scored, **event_rates(trajectory)}
 
 
 @functools.partial(jax.jit, static_argnames="scoring")
@@ -336,8 +336,20 @@ def _reward(buffer, regret, afs, valid, scoring):
         "return": jnp.sum(reward) / total,
         "regret": jnp.sum(jnp.where(valid, regret, 0.0)) / total,
         "afs": jnp.sum(jnp.where(valid, afs, 0.0)) / total,
-        "dropped_trajectories": jnp.sum(~valid),
+        "dropped_trajectories": jnp.sum(~valid).astype(jnp.float32),
     }
+
+
+def event_rates(trajectory):
+    """name -> how often each ground-truth event happened in 1,000 steps of the valid trajectories."""
+    return _rates(trajectory.valid, trajectory.events or {}, trajectory.actions.shape[1] - 1)
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _rates(valid, events, steps):
+    valid = jnp.asarray(valid).astype(jnp.float32)
+    total = jnp.maximum(valid.sum(), 1.0) * steps
+    return {name: 1000.0 * jnp.sum(valid @ jnp.asarray(e).astype(jnp.float32)) / total for name, e in events.items()}
 
 
 def mend(programs, state, fixed, passive, key):
