@@ -4,6 +4,8 @@ A row's value is the exponent, its ``against`` the points. Memory is the compile
 program needs beside its arguments; a buffer's is the buffer. --quick takes two small points a row.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,9 +32,11 @@ def rows(settings):
     fixed = 4 if few else 8
     yield from _family(settings, "context", "latents of a clip, training step", windows, lambda n: model.training(fixed, n))
     yield from _family(settings, "batch", "clips, training step", batches, lambda n: model.training(n, 3))
-    yield from _family(settings, "rollout_context", "latents of context, a rollout of 8", contexts, model.rollout)
+    horizon = 1 if few else 8
+    words = f"latents of context, a rollout of {horizon}"
+    yield from _family(settings, "rollout_context", words, contexts, lambda n: model.rollout(n, horizon))
     yield from _buffer(settings, capacities)
-    yield from _family(settings, "environments", "voxel worlds, a step with frames", num_envs, _voxels)
+    yield from _family(settings, "environments", "voxel worlds, a step with frames", num_envs, _voxels(max(num_envs)))
 
 
 def exponent(sizes, values):
@@ -76,6 +80,7 @@ class Model:
         actions = jnp.zeros((batch, length, self.item.actions.shape[1]), jnp.int32)
         return Batch(jnp.asarray(latents, jnp.float32), actions)
 
+    @functools.cache
     def training(self, batch, latents):
         """(call, bytes beside the arguments) of a training step."""
         optimizer = phase2.tuner(self.config)
@@ -90,7 +95,7 @@ class Model:
 
         return call, program.memory_analysis().temp_size_in_bytes
 
-    def rollout(self, context, horizon=8):
+    def rollout(self, context, horizon):
         """(call, bytes beside the arguments) of a rollout of ``horizon`` chunks for four clips."""
         clips, params = self._clips(4, context + horizon), {"dit": self._params(context + 1)}
 
@@ -114,10 +119,16 @@ def _buffer(settings, capacities):
     yield _row("growth_memory_capacity", "entries", points, "MB")
 
 
-def _voxels(num_envs):
-    """(call, bytes beside the arguments) of a step of ``num_envs`` worlds."""
+def _voxels(most):
+    """``f(num_envs) -> (call, bytes beside the arguments)`` of a step of up to ``most`` worlds."""
     env = make_world("wander")
-    state, _ = jax.jit(jax.vmap(env.reset))(keys(np.arange(num_envs), num_envs))
-    actions = jnp.zeros((num_envs, len(env.spec.sizes)), jnp.int32)
-    program = jax.jit(lambda state, actions: jax.vmap(env.step)(state, actions)[1].frame).lower(state, actions).compile()
-    return lambda: program(state, actions), program.memory_analysis().temp_size_in_bytes
+    states, _ = jax.jit(jax.vmap(env.reset))(keys(np.arange(most), most))
+    step = jax.jit(lambda state, actions: jax.vmap(env.step)(state, actions)[1].frame)
+
+    def make(num_envs):
+        state = jax.tree.map(lambda x: x[:num_envs], states)
+        actions = jnp.zeros((num_envs, len(env.spec.sizes)), jnp.int32)
+        program = step.lower(state, actions).compile()
+        return lambda: program(state, actions), program.memory_analysis().temp_size_in_bytes
+
+    return make
