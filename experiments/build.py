@@ -21,6 +21,7 @@ from prowl_jax.models.variants import dit_size
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.pat.buffer import Scoring
 from prowl_jax.pat.priority import Priority
+from prowl_jax.pat.rescoring import Rescoring
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.curriculum import Curriculum
@@ -190,6 +191,7 @@ def make_curriculum(config):
         ema_decay=p.ema_decay,
         scoring=Scoring(lambda_afs=p.lambda_afs, delta_scale=p.delta_scale),
         priority=Priority(p.priority, p.temperature, p.staleness),
+        rescoring=Rescoring(p.rescore, p.rescore_age, p.rescore_rows),
     )
 
 

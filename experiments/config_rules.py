@@ -15,6 +15,7 @@ LARGEST = 2**31 - 1  # counters on the device are int32
 ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
 ATTENTION_KINDS = ("einsum", "xla", "cudnn")
+RESCORING_KINDS = ("all", "due")
 
 VOXEL_TASKS = {"wander": False, "linger": True, "mine": True, "desert": True, "tundra": True, "caves": True}
 """Task -> whether it is held out."""
@@ -174,6 +175,7 @@ RULES = (
         [
             *("seed", "env.minerl.episode_steps", "env.voxel.episode_steps", "autoencoder.blocks"),
             *("world_model.warm_up", "phase2.warm_up", "evaluation.training_clips"),
+            *("phase2.rescore_age", "phase2.rescore_rows"),
         ],
         0,
     ),
@@ -226,6 +228,7 @@ RULES = (
         "world_model.attention=cudnn wants world_model.dtype=bfloat16",
     ),
     _one_of("phase2.priority", PRIORITY_KINDS),
+    _one_of("phase2.rescore", RESCORING_KINDS),
     _one_of("phase2.program", PHASE2_PROGRAMS),
     (
         lambda c: c.phase2.program != "device" or c.env.name == "voxel",

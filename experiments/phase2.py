@@ -12,7 +12,7 @@ from experiments.stages import load_reference, load_world_model, passive_fetch
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 from prowl_jax.train.checkpoint import Checkpoints
-from prowl_jax.train.state import init_state, make_optimizer, merge
+from prowl_jax.train.state import init_state, make_optimizer
 from prowl_jax.train.world_model import split_trainable
 
 ARMS = ("frozen_reference", "prowl")
@@ -25,7 +25,8 @@ def trajectory_length(config):
     return curriculum.context + curriculum.horizon
 
 
-def _optimizer(config):
+def tuner(config):
+    """The optimiser of the world model."""
     p = config.phase2
     return make_optimizer(p.learning_rate, p.updates * p.cycles, warm_up=p.updates // 2, final=0.1)
 
@@ -33,12 +34,13 @@ def _optimizer(config):
 def initial_state(config, trainable, reference):
     """The state before cycle 0: theta_0, phi = pi_ref with a fresh value head, an empty buffer."""
     policy_params = build.make_policy(config).with_fresh_value(reference)
-    theta = init_state(trainable, _optimizer(config))
+    theta = init_state(trainable, tuner(config))
     phi = init_state(policy_params, adversary_training.make_optimizer(config.adversary.learning_rate))
-    return loop.init_loop(theta, phi, _example_item(config), config.phase2.capacity)
+    return loop.init_loop(theta, phi, example_item(config), config.phase2.capacity)
 
 
-def _example_item(config):
+def example_item(config):
+    """Shapes of what the buffer keeps of a trajectory."""
     height, width, _ = build.frame_shape(config)
     time, channels = trajectory_length(config), config.autoencoder.channels
     shape = jax.ShapeDtypeStruct
@@ -124,7 +126,7 @@ def make_programs(config, arm):
         optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
         ppo = adversary_training.make_update(build.make_policy(config), optimizer, build.make_adversary(config))
     return loop.make_programs(
-        build.make_world_model(config), build.make_forcing(config), _optimizer(config),
+        build.make_world_model(config), build.make_forcing(config), tuner(config),
         build.make_curriculum(config), ppo, build.action_maps(config)[0],
     )  # fmt: skip
 
@@ -187,10 +189,15 @@ def camera(config, spec, actions, notes):
 
 def load_arm(run, arm):
     """(world-model parameters, PAT buffer or None) of an arm after its last cycle."""
-    theta_0 = load_world_model(run)
     if arm == "phase1":
-        return theta_0, None
-    trainable, frozen = split_trainable(theta_0["dit"])
+        return load_world_model(run), None
+    state, fixed = load_state(run, arm)
+    return loop.predicting(state.theta, fixed), state.buffer
+
+
+def load_state(run, arm):
+    """(``LoopState`` of an arm after its last cycle, the parameters that phase 2 holds fixed)."""
+    trainable, fixed, reference = starting_point(run)
     with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1) as checkpoints:
-        state, _ = checkpoints.restore(initial_state(run.config, trainable, load_reference(run)))
-    return {**theta_0, "dit": merge(state.theta.ema, frozen)}, state.buffer
+        state, _ = checkpoints.restore(initial_state(run.config, trainable, reference))
+    return state, fixed

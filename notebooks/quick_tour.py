@@ -69,7 +69,7 @@ print("offered 40, kept the 12 worst:", bool(buffer.regret.min() >= np.sort(regr
 # The world model learns half of them by heart; their scores sink.
 first_regret = np.asarray(buffer.regret)
 now = np.where(first_regret > np.median(first_regret), np.float32(0.1), first_regret)
-rescored = pat.rescore(buffer, now, np.zeros(12))
+rescored = pat.rescore(buffer, now, np.zeros(12), 0)
 
 distribution = jax.jit(pat.distribution, static_argnames=("scoring", "priority"))
 

@@ -113,6 +113,9 @@ def get_config(arg="full"):
     c.phase2.priority = "rank"  # or softmax, power
     c.phase2.temperature = 1.0
     c.phase2.staleness = 0.3
+    c.phase2.rescore = "all"  # paper; "due": what was sampled since its score, or is scored long ago
+    c.phase2.rescore_age = 4  # due: from more cycles than this on
+    c.phase2.rescore_rows = 0  # due: at most so many a cycle; 0: no bound
 
     c.evaluation = ml_collections.ConfigDict()
     c.evaluation.training_clips = 0  # of training episodes, to see what is learned by heart

@@ -15,23 +15,26 @@ size and every function here is pure, so that all of it lives and stays on the d
     buffer, indices = sample(buffer, key, 8, cycle, scoring, priority)
     batch = pat.gather(buffer, indices)
     ...                                  # train, then score all entries with the new parameters
-    buffer = rescore(buffer, regret, afs)
+    buffer = rescore(buffer, regret, afs, cycle)
 
 Donate the buffer wherever a new one is returned. Without donation XLA must leave the old
 buffer intact and copies every trajectory in it to write a few; with donation it writes in
 place, and the old Python object is dead: always rebind the name, ``buffer = insert(buffer, ...)``.
 
-The items may be any pytree of arrays; this module never looks inside.
+Of the items only the rows that are written or asked for are touched; all else works on vectors
+``[capacity]``, without a sort but for the ranks of ``"rank"`` priorities. ``nbytes`` says how much
+memory a buffer takes. The items may be any pytree of arrays; this module never looks inside.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from prowl_jax.pat.priority import sampling_distribution
+from prowl_jax.pat.priority import mixture, score_weights
 from prowl_jax.pat.score import (
     Welford,
     composite_score,
@@ -76,6 +79,8 @@ class PATBuffer:
       afs: float32 ``[capacity]``, l_AFS at the latest scoring, in pixels.
       last_sampled: int32 ``[capacity]``, the cycle last drawn, or inserted when never drawn.
       inserted: int32 ``[capacity]``, the cycle of insertion.
+      scored: int32 ``[capacity]``, the world model that ``regret`` and ``afs`` are of, by the cycles it
+        had learned for: that of insertion, or the one after the latest rescoring.
       filled: bool ``[capacity]``.
       running: statistics of every admissible trajectory ever offered to ``insert``.
     """
@@ -86,6 +91,7 @@ class PATBuffer:
     afs: jax.Array
     last_sampled: jax.Array
     inserted: jax.Array
+    scored: jax.Array
     filled: jax.Array
     running: Welford
 
@@ -115,9 +121,25 @@ def init(example_item, capacity):
         afs=jnp.zeros(capacity),
         last_sampled=jnp.zeros(capacity, jnp.int32),
         inserted=jnp.zeros(capacity, jnp.int32),
+        scored=jnp.zeros(capacity, jnp.int32),
         filled=jnp.zeros(capacity, bool),
         running=welford_init(),
     )
+
+
+def nbytes(example_item, capacity):
+    """Bytes of a buffer's arrays: ``capacity * (bytes of one item + 25) + 20``.
+
+    25 for the six numbers and the flag of an entry, 20 for the running statistics. Donated, the
+    functions of this module need vectors ``[capacity]`` beside it and never a second set of items.
+
+    Args:
+      example_item: pytree of arrays or ``jax.ShapeDtypeStruct``: one item, no batch axis.
+      capacity: number of slots.
+    """
+    leaves = jax.tree.leaves(example_item)
+    item = sum(math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize for leaf in leaves)
+    return capacity * (item + 6 * 4 + 1) + 5 * 4
 
 
 def progress(buffer):
@@ -190,14 +212,14 @@ def insert(buffer, items, regret, afs, valid, cycle, scoring):
         std,
         scoring,
     )
-    keep = _highest(union, jnp.concatenate([buffer.filled, valid]), buffer.capacity)
+    exists = jnp.concatenate([buffer.filled, valid])
+    keep = exists & ~_lowest(union, exists, jnp.sum(exists) - buffer.capacity, len(regret))
     keep_old, keep_new = keep[: buffer.capacity], keep[buffer.capacity :]
 
     # The j-th newcomer that stays takes the j-th free slot. The others aim past the end,
     # and a scatter drops what lies out of bounds.
-    free_slots = jnp.argsort(keep_old, stable=True)
-    place = jnp.clip(jnp.cumsum(keep_new) - 1, 0, buffer.capacity - 1)
-    slots = jnp.where(keep_new, free_slots[place], buffer.capacity)
+    free_slots = jnp.searchsorted(jnp.cumsum(~keep_old), jnp.cumsum(keep_new))
+    slots = jnp.where(keep_new, free_slots, buffer.capacity)
 
     def write(old, new):
         return old.at[slots].set(jnp.asarray(new).astype(old.dtype), mode="drop")
@@ -209,25 +231,38 @@ def insert(buffer, items, regret, afs, valid, cycle, scoring):
         afs=write(buffer.afs, afs),
         last_sampled=write(buffer.last_sampled, cycle),
         inserted=write(buffer.inserted, cycle),
+        scored=write(buffer.scored, cycle),
         filled=write(keep_old, keep_new),
         running=running,
     )
 
 
-def distribution(buffer, cycle, scoring, priority):
-    """P(i) of every slot, float32 ``[capacity]``; see ``priority.sampling_distribution``."""
-    return sampling_distribution(scores(buffer, scoring), buffer.last_sampled, cycle, buffer.filled, priority)
+def distribution(buffer, cycle, scoring, priority, by_score=None):
+    """P(i) of every slot, float32 ``[capacity]``; see ``priority.mixture``.
+
+    ``by_score`` is P_score where it is known already (``score_distribution``). It changes with
+    ``insert`` and ``rescore``, not with ``sample``: who draws often in between asks for it once.
+    """
+    if by_score is None:
+        by_score = score_distribution(buffer, scoring, priority)
+    return mixture(by_score, buffer.last_sampled, cycle, buffer.filled, priority)
 
 
-def sample(buffer, key, n, cycle, scoring, priority):
+def score_distribution(buffer, scoring, priority):
+    """P_score of every slot, float32 ``[capacity]``; see ``priority.score_weights``."""
+    return score_weights(scores(buffer, scoring), buffer.filled, priority)
+
+
+def sample(buffer, key, n, cycle, scoring, priority, by_score=None):
     """Draw ``n`` entries with replacement and note the cycle.
 
-    Drawing from an empty buffer gives slot 0: look at ``filled`` first.
+    Drawing from an empty buffer gives slot 0: look at ``filled`` first. ``by_score`` as in
+    ``distribution``.
 
     Returns:
       (``PATBuffer``, int32 ``[n]`` slots for ``gather``).
     """
-    probabilities = distribution(buffer, cycle, scoring, priority)
+    probabilities = distribution(buffer, cycle, scoring, priority, by_score)
     indices = jax.random.choice(key, buffer.capacity, (n,), p=probabilities).astype(jnp.int32)
     last_sampled = buffer.last_sampled.at[indices].set(cycle)
     return dataclasses.replace(buffer, last_sampled=last_sampled), indices
@@ -238,15 +273,17 @@ def gather(buffer, indices):
     return jax.tree.map(lambda x: x[indices], buffer.items)
 
 
-def rescore(buffer, regret, afs):
-    """Enter the scores of all entries under new world-model parameters.
+def rescore(buffer, regret, afs, cycle):
+    """Enter scores under new world-model parameters.
 
-    An entry whose new regret or AFS is not finite keeps all its old values, Delta included.
+    An entry whose new regret or AFS is not finite keeps all its old values, Delta included; so NaN
+    stands for what was not scored anew. Delta of an entry is over its own two latest scorings.
 
     Args:
       buffer: ``PATBuffer``; donate it.
       regret: float ``[capacity]``; what stands in empty slots is ignored.
       afs: float ``[capacity]``; likewise.
+      cycle: int scalar, now: the cycle whose updates led to the new parameters.
 
     Returns:
       ``PATBuffer`` with ``previous_regret`` <- ``regret`` <- new regret.
@@ -258,6 +295,7 @@ def rescore(buffer, regret, afs):
         regret=jnp.where(known, regret, buffer.regret),
         previous_regret=jnp.where(known, buffer.regret, buffer.previous_regret),
         afs=jnp.where(known, afs, buffer.afs),
+        scored=jnp.where(known, cycle + 1, buffer.scored),
     )
 
 
@@ -267,8 +305,13 @@ def _composite(regret, afs, delta, mean, std, scoring):
     )
 
 
-def _highest(score, exists, n):
-    """Bool mask of the ``n`` highest scores among those that exist; ties to the lower index."""
-    score = jnp.where(jnp.isnan(score), -jnp.inf, score)
-    order = jnp.lexsort((-score, ~exists))  # what exists comes before what does not
-    return jnp.zeros_like(exists).at[order[:n]].set(True) & exists
+def _lowest(score, exists, n, most):
+    """Bool mask of the ``n`` lowest scores that exist, the higher index first on ties.
+
+    ``n`` may be traced and is at most ``most``, a Python int: no sort of all is needed. NaN is lowest.
+    """
+    badness = jnp.nan_to_num(-score, nan=jnp.inf, neginf=jnp.finfo(score.dtype).min)
+    badness = jnp.where(exists, badness, -jnp.inf)
+    _, from_the_end = jax.lax.top_k(badness[::-1], most)  # the lower index first on ties
+    chosen = jnp.where(jnp.arange(most) < n, score.size - 1 - from_the_end, score.size)
+    return jnp.zeros_like(exists).at[chosen].set(True, mode="drop")

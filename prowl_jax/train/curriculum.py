@@ -14,6 +14,7 @@ control ("VPT-frozen" in the paper) is the same loop without the PPO line.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.metrics.action_follow import afs_of_frames, flow_of_frames
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
+from prowl_jax.pat.rescoring import Rescoring, queue
 from prowl_jax.pat.score import composite_score, latent_regret
 from prowl_jax.train.state import TrainState, merge
 from prowl_jax.train.world_model import make_update
@@ -42,7 +44,7 @@ class Curriculum:
       score_batch: trajectories predicted at a time, so that memory stays bounded.
       ema_decay: of the average of the trained parameters, which is what predicts, rescores and is
         evaluated; 0 keeps none.
-      scoring, priority: of the PAT buffer.
+      scoring, priority, rescoring: of the PAT buffer.
     """
 
     context: int
@@ -55,6 +57,7 @@ class Curriculum:
     ema_decay: float = 0.0
     scoring: pat.Scoring = pat.Scoring()
     priority: Priority = Priority()
+    rescoring: Rescoring = Rescoring()
 
     @property
     def pat_rows(self):
@@ -128,20 +131,10 @@ def make_predict(world_model, curriculum):
     rescoring measures the change of the model and not of the noise. Rows are taken
     ``score_batch`` at a time.
     """
-    chunks = curriculum.horizon // world_model.chunk
+    score = _make_score(world_model, curriculum)
 
     @jax.jit
     def predict(params, items):
-        def one_batch(part):
-            context = part.latents[:, : curriculum.context]
-            noise_key = jax.random.key(0)
-            dreamt = world_model.rollout(params, noise_key, context, part.actions, chunks, common_noise=True)
-            real = part.latents[:, curriculum.context : curriculum.context + curriculum.horizon]
-            frames = world_model.decode(params, dreamt)
-            last_seen = part.frames[:, curriculum.context - 1, None].astype(jnp.float32) / 255.0
-            afs = afs_of_frames(jnp.concatenate([last_seen, frames], 1), part.flow.astype(jnp.float32))
-            return dreamt, latent_regret(dreamt, real), afs
-
         rows = items.actions.shape[0]
         size = min(curriculum.score_batch, rows)
         # The last batch is filled up with the first rows, whose second scores are dropped.
@@ -149,10 +142,53 @@ def make_predict(world_model, curriculum):
         if len(chosen) != rows:
             items = jax.tree.map(lambda x: x[chosen], items)
         parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), items)
-        outputs = jax.lax.map(one_batch, parts)
+        outputs = jax.lax.map(lambda part: score(params, part), parts)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:rows], outputs)
 
     return predict
+
+
+def make_rescore(world_model, curriculum):
+    """``rescore(params, buffer, cycle) -> buffer``, jitted, the buffer donated.
+
+    Scores anew what ``curriculum.rescoring`` asks for, gathered ``score_batch`` entries at a time: as
+    many batches as there are due, so that neither empty slots nor what can wait cost anything. The
+    last batch is filled up with the next in the queue.
+    """
+    score = _make_score(world_model, curriculum)
+
+    def rescore(params, buffer, cycle):
+        slots, count = queue(buffer, cycle, curriculum.rescoring)
+        size = min(curriculum.score_batch, buffer.capacity)
+
+        def one_batch(i, scores):
+            # Past the end the slice begins earlier: some entries are then scored twice, alike.
+            chosen = jax.lax.dynamic_slice_in_dim(slots, i * size, size)
+            _, *new = score(params, pat.gather(buffer, chosen))
+            return tuple(old.at[chosen].set(x) for old, x in zip(scores, new, strict=True))
+
+        unknown = jnp.full(buffer.capacity, jnp.nan)
+        regret, afs = jax.lax.fori_loop(0, (count + size - 1) // size, one_batch, (unknown, unknown))
+        return pat.rescore(buffer, regret, afs, cycle)
+
+    return jax.jit(rescore, donate_argnums=1)
+
+
+def _make_score(world_model, curriculum):
+    """``score(params, items) -> (latents, regret, afs)`` of one batch."""
+    chunks = curriculum.horizon // world_model.chunk
+
+    def score(params, items):
+        context = items.latents[:, : curriculum.context]
+        noise_key = jax.random.key(0)
+        dreamt = world_model.rollout(params, noise_key, context, items.actions, chunks, common_noise=True)
+        real = items.latents[:, curriculum.context : curriculum.context + curriculum.horizon]
+        frames = world_model.decode(params, dreamt)
+        last_seen = items.frames[:, curriculum.context - 1, None].astype(jnp.float32) / 255.0
+        afs = afs_of_frames(jnp.concatenate([last_seen, frames], 1), items.flow.astype(jnp.float32))
+        return dreamt, latent_regret(dreamt, real), afs
+
+    return score
 
 
 def make_fine_tune(world_model, optimizer, forcing, curriculum):
@@ -164,10 +200,10 @@ def make_fine_tune(world_model, optimizer, forcing, curriculum):
     """
     update = make_update(world_model, forcing, optimizer, ema_decay=curriculum.ema_decay)
 
-    def pat_batch(buffer, key, cycle):
+    def pat_batch(buffer, by_score, key, cycle):
         draw_key, crop_key = jax.random.split(key)
         buffer, indices = pat.sample(
-            buffer, draw_key, curriculum.pat_rows, cycle, curriculum.scoring, curriculum.priority
+            buffer, draw_key, curriculum.pat_rows, cycle, curriculum.scoring, curriculum.priority, by_score
         )
         length = buffer.items.actions.shape[1]
         starts = jax.random.randint(crop_key, (curriculum.pat_rows,), 0, length - curriculum.window + 1)
@@ -177,11 +213,12 @@ def make_fine_tune(world_model, optimizer, forcing, curriculum):
 
     def fine_tune(theta, frozen, buffer, passive, key, cycle):
         draw_key, noise_key = jax.random.split(key)
+        by_score = pat.score_distribution(buffer, curriculum.scoring, curriculum.priority)
 
         def step(carry, batch):
             theta, buffer = carry
             if curriculum.pat_rows:
-                buffer, adversarial = pat_batch(buffer, jax.random.fold_in(draw_key, theta.step), cycle)
+                buffer, adversarial = pat_batch(buffer, by_score, jax.random.fold_in(draw_key, theta.step), cycle)
                 batch = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch, adversarial)
             theta, metrics = update(theta, frozen, batch, noise_key)
             return (theta, buffer), metrics
@@ -221,7 +258,7 @@ def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_upda
             donate_argnums=0,
         ),
         fine_tune=make_fine_tune(world_model, optimizer, forcing, curriculum),
-        rescore=jax.jit(lambda buffer, regret, afs: pat.rescore(buffer, regret, afs), donate_argnums=0),
+        rescore=make_rescore(world_model, curriculum),
     )
 
 
@@ -264,7 +301,7 @@ def explore(programs, curriculum, state, fixed, reference, trajectory, key):
     theta, phi, safe_phi, buffer, cycle = (
         state.theta, state.phi, state.safe_phi, state.buffer, state.cycle,
     )  # fmt: skip
-    params = _predicting(theta, fixed)
+    params = predicting(theta, fixed)
 
     # tau_hat <- predict(theta, tau);  raw <- latent regret, AFS-EPE
     items = programs.observe(params, trajectory)
@@ -278,36 +315,41 @@ def explore(programs, curriculum, state, fixed, reference, trajectory, key):
     buffer = programs.insert(buffer, items, regret, afs, trajectory.valid, cycle)
 
     # reward <- composite score(raw; buffer statistics), Delta = 0 for what is new
-    mean, std = pat.statistics(buffer, curriculum.scoring)
-    reward = composite_score(
-        regret, afs, jnp.zeros_like(regret), mean, std, curriculum.scoring.lambda_afs
-    )
-    valid = trajectory.valid.astype(jnp.float32)
-    reward = jnp.where(valid > 0, reward, 0.0)
+    reward, scored = _reward(buffer, regret, afs, trajectory.valid, curriculum.scoring)
 
     # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
     metrics = {}
     if programs.ppo is not None:
         phi, safe_phi, metrics = programs.ppo(phi, safe_phi, reference, trajectory, reward, ppo_key, cycle)
 
-    total = jnp.maximum(valid.sum(), 1.0)
-    metrics = {
-        **metrics,
-        "return": jnp.sum(reward * valid) / total,
-        "regret": jnp.sum(jnp.where(valid > 0, regret, 0.0)) / total,
-        "afs": jnp.sum(jnp.where(valid > 0, afs, 0.0)) / total,
-        "dropped_trajectories": jnp.sum(1.0 - valid),
-        **event_rates(trajectory),
+    return LoopState(theta, phi, safe_phi, buffer, cycle), {**metrics, **scored, **event_rates(trajectory)}
+
+
+@functools.partial(jax.jit, static_argnames="scoring")
+def _reward(buffer, regret, afs, valid, scoring):
+    """(reward ``[B]``, 0 where not valid; what is reported of the trajectories)."""
+    mean, std = pat.statistics(buffer, scoring)
+    reward = composite_score(regret, afs, jnp.zeros_like(regret), mean, std, scoring.lambda_afs)
+    reward = jnp.where(valid, reward, 0.0)
+    total = jnp.maximum(jnp.sum(valid), 1)
+    return reward, {
+        "return": jnp.sum(reward) / total,
+        "regret": jnp.sum(jnp.where(valid, regret, 0.0)) / total,
+        "afs": jnp.sum(jnp.where(valid, afs, 0.0)) / total,
+        "dropped_trajectories": jnp.sum(~valid).astype(jnp.float32),
     }
-    return LoopState(theta, phi, safe_phi, buffer, cycle), metrics
 
 
 def event_rates(trajectory):
     """name -> how often each ground-truth event happened in 1,000 steps of the valid trajectories."""
-    valid = jnp.asarray(trajectory.valid).astype(jnp.float32)
-    steps = jnp.maximum(valid.sum(), 1.0) * (trajectory.actions.shape[1] - 1)
-    events = trajectory.events or {}
-    return {name: 1000.0 * jnp.sum(valid @ jnp.asarray(e).astype(jnp.float32)) / steps for name, e in events.items()}
+    return _rates(trajectory.valid, trajectory.events or {}, trajectory.actions.shape[1] - 1)
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _rates(valid, events, steps):
+    valid = jnp.asarray(valid).astype(jnp.float32)
+    total = jnp.maximum(valid.sum(), 1.0) * steps
+    return {name: 1000.0 * jnp.sum(valid @ jnp.asarray(e).astype(jnp.float32)) / total for name, e in events.items()}
 
 
 def mend(programs, state, fixed, passive, key):
@@ -322,21 +364,26 @@ def mend(programs, state, fixed, passive, key):
     theta, buffer, tuning = programs.fine_tune(theta, fixed["dit"], buffer, passive, tune_key, state.cycle)
 
     # buffer <- rescore(buffer, theta): new regret, Delta = now - before
-    _, new_regret, new_afs = programs.predict(_predicting(theta, fixed), buffer.items)
-    buffer = programs.rescore(buffer, new_regret, new_afs)
+    buffer = programs.rescore(predicting(theta, fixed), buffer, state.cycle)
 
+    cycle, remembered = _after_cycle(state.cycle, buffer)
+    metrics = {**remembered, "world_model_loss": tuning["loss"]}
+    return LoopState(theta, state.phi, state.safe_phi, buffer, cycle), metrics
+
+
+@jax.jit
+def _after_cycle(cycle, buffer):
+    """(the next cycle, what is reported of the buffer)."""
     filled = buffer.filled.astype(jnp.float32)
     count = jnp.maximum(filled.sum(), 1.0)
-    metrics = {
+    return cycle + 1, {
         "pat_mean_regret": jnp.sum(buffer.regret * filled) / count,
         "pat_mean_afs": jnp.sum(buffer.afs * filled) / count,
         "pat_mean_progress": jnp.sum(pat.progress(buffer) * filled) / count,
         "pat_filled": filled.sum(),
-        "world_model_loss": tuning["loss"],
     }
-    return LoopState(theta, state.phi, state.safe_phi, buffer, state.cycle + 1), metrics
 
 
-def _predicting(theta, fixed):
+def predicting(theta, fixed):
     """The whole world model's parameters, with the averaged trained ones."""
     return {**fixed, "dit": merge(theta.ema, fixed["dit"])}

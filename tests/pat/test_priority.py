@@ -29,8 +29,8 @@ def test_rank_is_the_power_of_the_inverse_rank():
     np.testing.assert_allclose(weights([0.1, 9.0, -3.0, 0.2]), expected / expected.sum(), rtol=1e-5)
 
 
-def test_rank_breaks_ties_by_index():
-    expected = np.array([1 / 2, 1 / 3, 1.0, 1 / 4]) ** (1 / 0.5)
+def test_equal_scores_share_the_better_rank():
+    expected = np.array([1 / 2, 1 / 2, 1.0, 1 / 2]) ** (1 / 0.5)
     np.testing.assert_allclose(
         weights([1.0, 1.0, 2.0, 1.0], temperature=0.5), expected / expected.sum(), rtol=1e-5
     )
@@ -40,6 +40,18 @@ def test_rank_at_the_temperature_of_the_plr_paper_does_not_underflow():
     scores = np.arange(4000.0)
     p = weights(scores, np.ones(4000, bool), temperature=0.1)
     assert p.sum() == pytest.approx(1.0) and p.argmax() == 3999 and np.isfinite(p).all()
+
+
+@given(st.lists(st.tuples(st.floats(width=32, allow_subnormal=False), st.booleans()), min_size=8, max_size=8))
+@settings(deadline=None, max_examples=200)
+def test_a_rank_is_one_more_than_how_many_score_higher(entries):
+    scores, filled = (np.array(x) for x in zip((0.0, True), (-0.0, True), *entries, strict=True))
+    scores = scores.astype(np.float32)
+    known = np.where(np.isfinite(scores), scores, -np.inf)
+    ranks = 1 + ((known[None] > known[:, None]) & filled[None]).sum(1)
+    expected = np.where(filled, 1.0 / ranks, 0.0)
+    p = weights(scores, filled, kind="rank", temperature=1.0)
+    np.testing.assert_allclose(p, expected / max(expected.sum(), 1e-9), rtol=1e-5)
 
 
 def test_softmax_and_power():

@@ -198,7 +198,6 @@ def test_the_same_key_gives_the_same_numbers_and_another_others(tiny, random_par
 
 
 def test_every_program_is_compiled_once(prowl):
-    """But ``predict``, which scores a cycle's trajectories and the whole buffer."""
     assert prowl.compiled == {
-        "observe": 1, "predict": 2, "ppo": 1, "insert": 1, "fine_tune": 1, "rescore": 1
+        "observe": 1, "predict": 1, "ppo": 1, "insert": 1, "fine_tune": 1, "rescore": 1
     }  # fmt: skip

@@ -1,0 +1,58 @@
+"""Which entries of the buffer are scored anew after the world model has learned.
+
+The paper (arXiv 2605.18803) scores all of them whenever the learner has been updated. A score is a
+whole rollout, so that a large buffer spends its cycle on it. What has just been trained on is what
+changed most, and the rest can wait for a while.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+KINDS = ("all", "due")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescoring:
+    """What is scored anew after each cycle's updates. Hashable.
+
+    Attributes:
+      kind: ``"all"``: every entry, as in the paper. ``"due"``: those that were sampled (or inserted)
+        since their latest scoring, and those whose score is older than ``age`` cycles.
+      age: in cycles, 0 or more; 0 makes every entry due.
+      rows: at most so many entries a cycle where ``kind`` is ``"due"``; 0 is no bound.
+    """
+
+    kind: str = "all"
+    age: int = 4
+    rows: int = 0
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"rescoring kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        if self.age < 0 or self.rows < 0:
+            raise ValueError(f"rescoring age and rows must be at least 0, not {self.age} and {self.rows}")
+
+
+def queue(buffer, cycle, rescoring):
+    """Who is to be scored anew, the most urgent first.
+
+    First what was sampled since its latest scoring, then the rest, each from the oldest score to the
+    youngest; the lower slot first on ties. Empty slots come last.
+
+    Args:
+      buffer: ``PATBuffer``, after this cycle's draws.
+      cycle: int scalar, now.
+      rescoring: ``Rescoring``.
+
+    Returns:
+      (slots, count): int32 ``[capacity]``, every slot once, and how many of them, from the first, are due.
+    """
+    filled = buffer.filled
+    if rescoring.kind == "all":
+        return jnp.argsort(~filled), jnp.sum(filled)
+    sampled = filled & (buffer.last_sampled >= buffer.scored)
+    too_old = filled & (cycle + 1 - buffer.scored > rescoring.age)
+    slots = jnp.lexsort((buffer.scored, ~sampled, ~filled))  # the last key sorts first
+    count = jnp.sum(sampled | too_old)
+    return slots, jnp.minimum(count, rescoring.rows) if rescoring.rows else count
