@@ -5,6 +5,7 @@ XLA fuses everything after the rays into a few loops over pixels.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ from prowl_jax.envs.voxel.cast import cast, index, look_up
 from prowl_jax.types import pytree
 
 STRIDES = 24
+BANDS = 8  # of rows, on a CPU
 FIELD_OF_VIEW = 75.0  # degrees, across the shorter side
 FOG_START, FOG_END = 14.0, 30.0
 DAY = 24000  # ticks; 0 is sunrise, 6000 noon, 12000 sunset
@@ -77,9 +79,10 @@ def make_renderer(frame_size, *, together=None):
     """
     if together is None:
         together = jax.default_backend() != "cpu"
-    one = functools.partial(draw, frame_size=tuple(frame_size))
     if together:
-        return one
+        return functools.partial(draw, frame_size=tuple(frame_size))
+    bands = math.gcd(frame_size[0], BANDS)
+    one = functools.partial(draw, frame_size=tuple(frame_size), bands=bands)
     renderer = jax.custom_batching.custom_vmap(one)
 
     @renderer.def_vmap
@@ -107,10 +110,10 @@ def directions(yaw, pitch, frame_size):
     return x, y, z
 
 
-def draw(world, view: View, frame_size):
-    """The picture, uint8 ``[H, W, 3]``, that is seen in ``world`` (uint8 ``[CELLS]``)."""
+def draw(world, view: View, frame_size, bands=None):
+    """The picture, uint8 ``[H, W, 3]``, that is seen in ``world`` (uint8 ``[CELLS]``); ``bands`` as in ``cast``."""
     direction = directions(view.yaw, view.pitch, frame_size)
-    hit = cast(world, list(view.origin), direction, STRIDES)
+    hit = cast(world, list(view.origin), direction, STRIDES, bands=bands)
     length = jnp.sqrt(sum(d * d for d in direction))
     away = hit.distance * length
     day, glow, brightness = _daylight(view.time)
