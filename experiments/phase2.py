@@ -11,6 +11,7 @@ from experiments.logging import Progress
 from experiments.stages import load_reference, load_world_model, passive_fetch
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
+from prowl_jax.train.ahead import Ahead
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.state import init_state, make_optimizer
 from prowl_jax.train.world_model import split_trainable
@@ -71,37 +72,45 @@ def run_arm(run, arm):
     state = initial_state(config, trainable, reference)
     metrics = {}
     env = build.make_env(config, config.env.task, p.trajectories)
+
+    def keys_of(cycle):
+        """Two keys: the steps of an episode fold into one, the loop splits the other."""
+        return jax.random.split(jax.random.fold_in(key, cycle))
+
+    def collect(cycle, params, check):
+        seeds = env_seeds(config, cycle)
+        trajectory, _ = adversary_training.collect(
+            env, act, policy, params, keys_of(cycle)[0], seeds=seeds, length=trajectory_length(config),
+            warm_up=p.warm_up, warm_up_params=reference, to_env=to_env, check=check,
+        )  # fmt: skip
+        return trajectory
+
     try:
-        with Checkpoints(run.checkpoints(stage), keep=1) as checkpoints, Progress(stage, p.cycles) as progress:
+        with (
+            Checkpoints(run.checkpoints(stage), keep=1) as checkpoints,
+            Progress(stage, p.cycles) as progress,
+            Ahead(collect, p.cycles, p.overlap) as collection,
+        ):
             first, notes = checkpoints.latest() or 0, {}
             if first:
                 state, notes = checkpoints.restore(state)
             run.log.truncate(stage="phase2", arm=arm, step=first)
             for cycle in range(first, p.cycles):
-                # Two keys: the steps of an episode fold into one, the loop splits the other.
-                collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, cycle))
-                collected = []
-
-                def collect(params, cycle=cycle, collect_key=collect_key, collected=collected):
-                    seeds = env_seeds(config, cycle)
-                    trajectory, _ = adversary_training.collect(
-                        env, act, policy, params, collect_key, seeds=seeds,
-                        length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference,
-                        to_env=to_env,
-                    )  # fmt: skip
-                    collected.append(trajectory)
-                    return trajectory
-
                 batches = [passive_rows(cycle * p.updates + i) for i in range(p.updates)]
                 passive = jax.tree.map(lambda *rows: np.stack(rows), *batches)
-                state, metrics = loop.run_cycle(
-                    programs, curriculum, state, fixed, reference, collect, passive, cycle_key
+                cycle_key = keys_of(cycle)[1]
+                trajectory = collection.take(cycle, state.phi.params)
+                state, explored = loop.explore(
+                    programs, curriculum, state, fixed, reference, trajectory, cycle_key
                 )
-                metrics = {name: float(value) for name, value in metrics.items()}
+                collection.start(cycle + 1, state.phi.params)
+                state, mended = loop.mend(programs, state, fixed, passive, cycle_key)
+                metrics = {name: float(value) for name, value in {**explored, **mended}.items()}
                 check_cycle(stage, cycle, metrics)
-                actions = np.asarray(to_env(collected[0].actions) if to_env else collected[0].actions)
+                actions = np.asarray(to_env(trajectory.actions) if to_env else trajectory.actions)
                 metrics.update(camera(config, spec, actions, notes))
-                metrics["broken_trajectories"] = float(collected[0].broken.sum())
+                metrics["broken_trajectories"] = float(trajectory.broken.sum())
+                metrics["collection_wait_s"] = collection.waited
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
                 progress.update(cycle + 1, **shown(metrics))
                 checkpoints.save(cycle + 1, state, {**notes, **metrics})

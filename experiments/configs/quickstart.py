@@ -100,6 +100,7 @@ def get_config(arg="full"):
     c.phase2.cycles_per_call = 1  # of the device program
     c.phase2.cycles = 8
     c.phase2.trajectories = 32  # a cycle
+    c.phase2.overlap = True  # collect for the next cycle while this one trains: the same numbers, sooner
     c.phase2.warm_up = 60  # steps of the reference before a trajectory begins, away from where episodes start
     c.phase2.horizon = 8  # latents predicted and scored
     c.phase2.updates = 30  # world-model steps a cycle

@@ -148,21 +148,21 @@ def make_vizdoom(
     if frame_skip < 1:
         raise ValueError(f"frame_skip must be at least 1, got {frame_skip}")
     spec = action_spec(max_turn_degrees)
-    make_one = functools.partial(Game, TASKS[task], (height, width), frame_skip, spec)
-    return ProcessVectorEnv(make_one, num_envs, workers, spec, (height, width, 3))
+    scale = next(s for s in (1, 2, 4) if 120 * s >= height and 160 * s >= width)
+    make_one = functools.partial(Game, TASKS[task], scale, frame_skip, spec)
+    shrink = AreaAverage((120 * scale, 160 * scale), (height, width))
+    return ProcessVectorEnv(make_one, num_envs, workers, spec, (height, width, 3), finish=shrink)
 
 
 class Game:
-    """One game: a ``workers.SingleEnv``."""
+    """One game, drawn at ``scale`` times 160x120: a ``workers.SingleEnv``."""
 
-    def __init__(self, task, frame_size, frame_skip, spec):
+    def __init__(self, task, scale, frame_skip, spec):
         import vizdoom  # here, so that listing the tasks does not need the engine
 
         self.task, self.frame_skip = task, frame_skip
         # The engine applies a turn on every tic of a frame skip.
         self.turns = [degrees / frame_skip for degrees in spec.factors[-1].camera.degrees]
-        scale = next(s for s in (1, 2, 4) if 120 * s >= frame_size[0] and 160 * s >= frame_size[1])
-        self.shrink = AreaAverage((120 * scale, 160 * scale), frame_size)
         self.game = _configure(vizdoom.DoomGame(), task, scale)
         self.game.init()
 
@@ -179,13 +179,17 @@ class Game:
 
     def step(self, action):
         """``frame_skip`` tics of one action."""
-        move, strafe, attack, use, yaw = (int(v) for v in action)
-        buttons = [move == 1, move == 2, strafe == 1, strafe == 2, attack, use, self.turns[yaw]]
-        self.game.make_action([float(b) for b in buttons], self.frame_skip)
+        self.game.make_action(self.buttons(action), self.frame_skip)
         if self.game.is_episode_finished():
             return None, True, None
         frame, info = self._observe()
         return frame, False, info
+
+    def buttons(self, action):
+        """What the engine is told to do on every tic of ``action`` (int32 ``[A]``): seven floats."""
+        move, strafe, attack, use, yaw = action.tolist()
+        pressed = (move == 1, move == 2, strafe == 1, strafe == 2, attack, use)
+        return [*map(float, pressed), self.turns[yaw]]
 
     def close(self):
         """End the engine."""
@@ -211,11 +215,11 @@ class Game:
     def _observe(self):
         state = self.game.get_state()
         pose = np.asarray(state.game_variables, np.float32)
-        return self.shrink(state.screen_buffer), {"pose": pose}
+        return state.screen_buffer, {"pose": pose}
 
 
 def _configure(game, task, scale):
-    """Set up ``game`` (a DoomGame) for ``task`` at ``scale`` times 160x120."""
+    """Set up ``game`` (a DoomGame, not yet started) for ``task`` at ``scale`` times 160x120."""
     import vizdoom
 
     if task.wad.startswith("freedoom"):

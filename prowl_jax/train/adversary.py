@@ -61,7 +61,9 @@ def make_act(policy):
     return act
 
 
-def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_params=None, to_env=None):
+def collect(
+    env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_params=None, to_env=None, check=None
+):
     """Let a policy act in the real environments for one trajectory each.
 
     Every environment is reset from ``seeds``, so that a cycle can be repeated exactly. During
@@ -69,7 +71,8 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
     actions; then the trajectory begins and the policy's memory with it. Where the environment
     reports ``info["broken"]``, in the warm-up or later, the trajectory is not valid. ``to_env``
     turns the policy's actions into those of ``env.spec``, where the policy has factors of its own
-    (VPT's joint indices); the trajectory holds the policy's.
+    (VPT's joint indices); the trajectory holds the policy's. ``check()`` is called before every step;
+    what it raises ends the collection.
 
     Returns:
       (``Trajectory`` of ``length`` frames as numpy arrays ``[N, T, ...]``,
@@ -82,6 +85,8 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
     previous = np.full((n, len(policy.sizes)), -1, np.int32)
     first, valid, broken = np.ones(n, bool), np.ones(n, bool), np.zeros(n, bool)
     for t in range(warm_up + length):
+        if check is not None:
+            check()
         kept = t >= warm_up
         if t == warm_up:
             state, first = policy.initial_state(n), np.ones(n, bool)

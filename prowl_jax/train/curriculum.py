@@ -286,7 +286,7 @@ def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, k
     # tau <- collect(pi_phi, environment)
     trajectory = collect(state.phi.params)
     state, explored = explore(programs, curriculum, state, fixed, reference, trajectory, key)
-    # Here phi is what the next cycle collects with: a caller with slow environments starts them now.
+    # Here phi is what the next cycle collects with: a caller with slow environments starts them now (``ahead``).
     state, mended = mend(programs, state, fixed, passive, key)
     return state, {**explored, **mended}
 

@@ -15,6 +15,11 @@ SPEC = ActionSpec((choice("move", "forward", "back"), camera("yaw", Camera())))
 FRAME_SHAPE = (4, 16, 3)
 
 
+def left_half(frame):
+    """To finish frames with."""
+    return frame[:, :8]
+
+
 class Line:
     """Starts at a place in 3..8 given by the seed; ends at 0 and at 15."""
 

@@ -43,6 +43,28 @@ def test_an_exception_names_the_environment_and_brings_its_traceback():
     assert "grid_toy.py" in error.__notes__[0]
 
 
+def test_a_frame_of_another_shape_is_refused():
+    with pytest.raises(RuntimeError, match=r"environment 0 failed in reset: ValueError: a frame is uint8 \(4, 16, 3\)"):
+        ProcessVectorEnv(grid_toy.Line, 2, 1, grid_toy.SPEC, (1, 16, 3)).reset([1, 2])
+
+
+def test_frames_are_finished_in_the_workers_and_belong_to_the_caller():
+    """Whatever the number of workers; and a later step does not write into them."""
+    plain = make(grid_toy.Line)
+    finished = ProcessVectorEnv(grid_toy.Line, 3, 2, grid_toy.SPEC, (4, 8, 3), finish=grid_toy.left_half)
+    try:
+        first, whole = finished.reset([1, 2, 3]).frames, plain.reset([1, 2, 3]).frames
+        before = first.copy()
+        np.testing.assert_array_equal(first, whole[:, :, :8])
+        walk = np.tile(grid_toy.SPEC.null, (3, 1))
+        walk[:, 0] = 1
+        np.testing.assert_array_equal(finished.step(walk).frames, plain.step(walk).frames[:, :, :8])
+        np.testing.assert_array_equal(first, before)
+    finally:
+        finished.close()
+        plain.close()
+
+
 def test_a_dead_worker_is_reported_at_once():
     error, seconds = fail("die")
     assert "environments 0..1 died in step (exit code 7)" in str(error)

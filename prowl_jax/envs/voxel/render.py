@@ -5,6 +5,7 @@ XLA fuses everything after the rays into a few loops over pixels.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ from prowl_jax.envs.voxel.cast import cast, index, look_up
 from prowl_jax.types import pytree
 
 STRIDES = 24
+BANDS = 8  # of rows, on a CPU
 FIELD_OF_VIEW = 75.0  # degrees, across the shorter side
 FOG_START, FOG_END = 14.0, 30.0
 DAY = 24000  # ticks; 0 is sunrise, 6000 noon, 12000 sunset
@@ -37,11 +39,13 @@ GRAIN = 8  # texels along the edge of a block
 CLOUDS = 44.0  # height
 LAMP = 0.17  # what is near is never quite dark
 
-_SHADE = np.array([0.78, 0.64, 1.0, 0.48], np.float32)  # faces across x, across y, tops, undersides
+_ACROSS_X, _ACROSS_Y, _TOPS, _UNDERSIDES = 0.78, 0.64, 1.0, 0.48  # how light faces are
+_PACKED = (COLOURS.astype(np.int32) << (16, 8, 0)).sum(axis=1, dtype=np.int32)  # three bytes in one
 _DAY_ZENITH, _DAY_HORIZON = (92, 148, 232), (178, 208, 242)
 _DUSK_ZENITH, _DUSK_HORIZON = (48, 54, 104), (236, 150, 92)
 _NIGHT = (8, 10, 24)
 _UNDER_WATER = (24, 58, 120)
+_ORES = {COAL: 38 << 16 | 38 << 8 | 42, GOLD: 236 << 16 | 190 << 8 | 62}
 _CRUMBS = {GRASS: DIRT, SNOW: DIRT}  # what shows on the sides, below the rim
 
 
@@ -77,9 +81,10 @@ def make_renderer(frame_size, *, together=None):
     """
     if together is None:
         together = jax.default_backend() != "cpu"
-    one = functools.partial(draw, frame_size=tuple(frame_size))
     if together:
-        return one
+        return functools.partial(draw, frame_size=tuple(frame_size))
+    bands = math.gcd(frame_size[0], BANDS)
+    one = functools.partial(draw, frame_size=tuple(frame_size), bands=bands)
     renderer = jax.custom_batching.custom_vmap(one)
 
     @renderer.def_vmap
@@ -107,10 +112,10 @@ def directions(yaw, pitch, frame_size):
     return x, y, z
 
 
-def draw(world, view: View, frame_size):
-    """The picture, uint8 ``[H, W, 3]``, that is seen in ``world`` (uint8 ``[CELLS]``)."""
+def draw(world, view: View, frame_size, bands=None):
+    """The picture, uint8 ``[H, W, 3]``, that is seen in ``world`` (uint8 ``[CELLS]``); ``bands`` as in ``cast``."""
     direction = directions(view.yaw, view.pitch, frame_size)
-    hit = cast(world, list(view.origin), direction, STRIDES)
+    hit = cast(world, list(view.origin), direction, STRIDES, bands=bands)
     length = jnp.sqrt(sum(d * d for d in direction))
     away = hit.distance * length
     day, glow, brightness = _daylight(view.time)
@@ -146,10 +151,12 @@ def _surface(hit, view, direction, away):
     shown = block
     for top, below in _CRUMBS.items():
         shown = jnp.where((block == top) & side & ~rim, below, shown)
-    colour = [jnp.asarray(COLOURS[:, c])[shown] for c in range(3)]
-    for ore, tint in ((COAL, (38, 38, 42)), (GOLD, (236, 190, 62))):
-        nugget = (block == ore) & (_hash((seed << 6) + (column // 2) * GRAIN + row // 2 + 7) < 0.4)
-        colour = [jnp.where(nugget, t, c) for t, c in zip(tint, colour, strict=True)]
+    packed = jnp.asarray(_PACKED).at[shown].get(mode="promise_in_bounds")
+    nugget = _hash((seed << 6) + (column // 2) * GRAIN + row // 2 + 7) < 0.4
+    for ore, tint in _ORES.items():
+        packed = jnp.where((block == ore) & nugget, tint, packed)
+    packed = jax.lax.optimization_barrier(packed)  # or XLA works all of it out anew for each plane
+    colour = [((packed >> shift) & 255).astype(jnp.float32) for shift in (16, 8, 0)]
 
     contrast = jnp.where(block == LEAVES, 0.5, 0.22)
     contrast = jnp.where((block == LOG) | (block == CACTUS), 0.1, contrast) * jnp.clip(1.3 - away / 12.0, 0.15, 1.0)
@@ -157,9 +164,10 @@ def _surface(hit, view, direction, away):
     stripes = ((block == LOG) | (block == CACTUS)) & side & (column % 3 == 0)
     boards = ((block == PLANKS) & (row % 4 == 0)) | ((block == CLAY) & side & (row % 4 == 1))
     grain = grain * jnp.where(stripes | boards, 0.8, 1.0)
-    face = jnp.where((hit.axis == 2) & (direction[2] > 0), 3, hit.axis)
+    level = jnp.where(direction[2] > 0, _UNDERSIDES, _TOPS)
+    shade = jnp.where(hit.axis == 2, level, jnp.where(hit.axis == 1, _ACROSS_Y, _ACROSS_X))
     cracks = (index(*hit.cell) == view.mined) & (speck < 0.75 * view.damage)
-    return colour, grain * jnp.asarray(_SHADE)[face] * jnp.where(cracks, 0.3, 1.0)
+    return colour, grain * shade * jnp.where(cracks, 0.3, 1.0)
 
 
 def _lit(byte, brightness):
