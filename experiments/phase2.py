@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
+from experiments import build, processes
 from experiments.logging import Progress
 from experiments.stages import load_reference, load_world_model, passive_fetch
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 from prowl_jax.train.checkpoint import Checkpoints
+from prowl_jax.train.mesh import local_copy, place_batch, replicate
+from prowl_jax.train.sharding import LOOP_RULES, WORLD_MODEL_RULES, on_mesh, shard_state, split_rows
 from prowl_jax.train.state import init_state, make_optimizer, merge
 from prowl_jax.train.world_model import split_trainable
 
@@ -55,9 +57,10 @@ def run_arm(run, arm):
     config = run.config
     p = config.phase2
     stage, spec = f"phase2/{arm}", build.spec_of(config)
+    mesh = build.make_config_mesh(config)
     theta_0, reference = load_world_model(run), load_reference(run)
     trainable, frozen = split_trainable(theta_0["dit"])
-    fixed = {**theta_0, "dit": frozen}
+    fixed = shard_state(mesh, {**theta_0, "dit": frozen}, WORLD_MODEL_RULES)
     policy, curriculum = build.make_policy(config), build.make_curriculum(config)
     to_env, _ = build.action_maps(config)
     ppo = None
@@ -65,14 +68,18 @@ def run_arm(run, arm):
         optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
         ppo = adversary_training.make_update(policy, optimizer, build.make_adversary(config))
     programs = loop.make_programs(
-        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo, to_env
-    )
+        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo, to_env,
+        split_rows(mesh),
+    )  # fmt: skip
     act = adversary_training.make_act(policy)
     passive_rows = passive_fetch(run, curriculum.passive_rows, curriculum.window)
     key = build.stage_key(config, "phase2")  # the same for every arm
-    state = _initial_state(config, trainable, reference)
+    state = shard_state(mesh, _initial_state(config, trainable, reference), LOOP_RULES)
+    programs = on_mesh(mesh, programs, state)
+    anchor = replicate(mesh, reference)
+    mine = processes.own_rows(p.trajectories)
     metrics = {}
-    env = build.make_env(config, config.env.task, p.trajectories)
+    env = build.make_env(config, config.env.task, mine.stop - mine.start)
     try:
         with Checkpoints(run.checkpoints(stage), keep=1) as checkpoints, Progress(stage, p.cycles) as progress:
             first, notes = checkpoints.latest() or 0, {}
@@ -85,19 +92,19 @@ def run_arm(run, arm):
                 collected = []
 
                 def collect(params, cycle=cycle, collect_key=collect_key, collected=collected):
-                    seeds = np.random.SeedSequence([config.seed, cycle]).generate_state(p.trajectories)
+                    seeds = np.random.SeedSequence([config.seed, cycle]).generate_state(p.trajectories)[mine]
                     trajectory, _ = adversary_training.collect(
-                        env, act, policy, params, collect_key, seeds=seeds,
+                        env, act, policy, local_copy(params), collect_key, seeds=seeds,
                         length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference,
                         to_env=to_env,
                     )  # fmt: skip
                     collected.append(trajectory)
-                    return trajectory
+                    return place_batch(mesh, trajectory)
 
                 batches = [passive_rows(cycle * p.updates + i) for i in range(p.updates)]
-                passive = jax.tree.map(lambda *rows: np.stack(rows), *batches)
+                passive = place_batch(mesh, jax.tree.map(lambda *rows: np.stack(rows), *batches), axis=1)
                 state, metrics = loop.run_cycle(
-                    programs, curriculum, state, fixed, reference, collect, passive, cycle_key
+                    programs, curriculum, state, fixed, anchor, collect, passive, cycle_key
                 )
                 metrics = {name: float(value) for name, value in metrics.items()}
                 _check_cycle(stage, cycle, metrics)
@@ -164,6 +171,6 @@ def load_arm(run, arm):
     if arm == "phase1":
         return theta_0, None
     trainable, frozen = split_trainable(theta_0["dit"])
-    with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1) as checkpoints:
+    with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1, alone=True) as checkpoints:
         state, _ = checkpoints.restore(_initial_state(run.config, trainable, load_reference(run)))
     return {**theta_0, "dit": merge(state.theta.ema, frozen)}, state.buffer

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
+from experiments import build, processes
 from experiments.config_file import UsageError
 from experiments.logging import Progress
 from experiments.training_loop import restore_state, shapes, train
@@ -21,6 +21,8 @@ from prowl_jax.metrics.image import psnr
 from prowl_jax.train import autoencoder as autoencoder_training
 from prowl_jax.train import behaviour
 from prowl_jax.train import world_model as world_model_training
+from prowl_jax.train.mesh import local_copy
+from prowl_jax.train.sharding import DIT_RULES
 from prowl_jax.train.state import count, init_state, make_optimizer
 from prowl_jax.types import Batch
 
@@ -116,12 +118,14 @@ def autoencoder(run):
         "autoencoder",
         state,
         autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=0.99),
-        lambda step: store.frames[np.sort(batch_starts(config.seed, step, starts, a.batch))],
+        lambda step: store.frames[np.sort(_own_starts(config, step, starts, a.batch))],
         key,
         steps=a.steps,
         mesh=build.make_config_mesh(config),
     )
-    params = {"autoencoder": state.ema}
+    if not processes.is_main():
+        return {}
+    params = {"autoencoder": local_copy(state.ema)}
     _cache_latents(run, params, train_episodes)
 
     world_model, params = build.make_world_model(config), load_autoencoder(run)
@@ -185,16 +189,21 @@ def load_autoencoder(run):
 
 
 def passive_fetch(run, rows, length):
-    """``f(step) -> Batch`` of demonstrations ``[rows, length, ...]``, a pure function of the step."""
+    """``f(step) -> Batch`` of this process's part of ``[rows, length, ...]``, a pure function of the step."""
     store = open_store(run)
     starts = store.starts(split(run, store)[0], length)
-    latents, seed = store.array("latents"), run.config.seed
+    latents = store.array("latents")
 
     def fetch(step):
-        frames = batch_starts(seed, step, starts, rows)[:, None] + np.arange(length)
+        frames = _own_starts(run.config, step, starts, rows)[:, None] + np.arange(length)
         return Batch(latents[frames], store.actions[frames])
 
     return fetch
+
+
+def _own_starts(config, step, starts, rows):
+    """Where this process's clips of a step begin."""
+    return batch_starts(config.seed, step, starts, rows)[processes.own_rows(rows)]
 
 
 def _init_dit(config):
@@ -226,6 +235,7 @@ def world_model(run):
         build.stage_key(config, "world_model"),
         steps=w.steps,
         mesh=build.make_config_mesh(config),
+        rules=DIT_RULES,
     )
     return {"parameters": count(state.params), "tokens": w.steps * w.batch * tokens_per_clip(config)}
 
@@ -263,12 +273,12 @@ def reference(run):
         "behaviour",
         init_state(_init_policy(config), optimizer),
         behaviour.make_train_step(policy, optimizer, ema_decay=0.99),
-        lambda step: store.gather(batch_starts(config.seed, step, starts, r.batch), r.clip),
+        lambda step: store.gather(_own_starts(config, step, starts, r.batch), r.clip),
         build.stage_key(config, "behaviour"),
         steps=r.steps,
         mesh=build.make_config_mesh(config),
     )
-    return _measure_reference(run, policy, state.ema, store)
+    return _measure_reference(run, policy, local_copy(state.ema), store) if processes.is_main() else {}
 
 
 def _measure_reference(run, policy, params, store):
