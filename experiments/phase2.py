@@ -13,7 +13,7 @@ from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.mesh import local_copy, place_batch, replicate
-from prowl_jax.train.sharding import LOOP_RULES, WORLD_MODEL_RULES, on_mesh, shard_state, split_rows
+from prowl_jax.train.sharding import LOOP_RULES, WORLD_MODEL_RULES, on_mesh, shard_state
 from prowl_jax.train.state import init_state, make_optimizer, merge
 from prowl_jax.train.world_model import split_trainable
 
@@ -68,9 +68,8 @@ def run_arm(run, arm):
         optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
         ppo = adversary_training.make_update(policy, optimizer, build.make_adversary(config))
     programs = loop.make_programs(
-        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo, to_env,
-        split_rows(mesh),
-    )  # fmt: skip
+        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo, to_env
+    )
     act = adversary_training.make_act(policy)
     passive_rows = passive_fetch(run, curriculum.passive_rows, curriculum.window)
     key = build.stage_key(config, "phase2")  # the same for every arm
@@ -89,6 +88,7 @@ def run_arm(run, arm):
             for cycle in range(first, p.cycles):
                 # Two keys: the steps of an episode fold into one, the loop splits the other.
                 collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, cycle))
+                collect_key = processes.own_key(collect_key)
                 collected = []
 
                 def collect(params, cycle=cycle, collect_key=collect_key, collected=collected):
@@ -108,16 +108,18 @@ def run_arm(run, arm):
                 )
                 metrics = {name: float(value) for name, value in metrics.items()}
                 _check_cycle(stage, cycle, metrics)
-                actions = np.asarray(to_env(collected[0].actions) if to_env else collected[0].actions)
+                actions, broken = processes.all_rows((collected[0].actions, collected[0].broken))
+                actions = np.asarray(to_env(actions) if to_env else actions)
                 metrics.update(_camera(config, spec, actions, notes))
-                metrics["broken_trajectories"] = float(collected[0].broken.sum())
+                metrics["broken_trajectories"] = float(broken.sum())
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
                 progress.update(
                     cycle + 1,
                     **{n: metrics[n] for n in ("regret", "pat_mean_regret", "kl_to_reference") if n in metrics},
                 )
                 checkpoints.save(cycle + 1, state, {**notes, **metrics})
-                save_actions(run, arm, actions[:, :-1])
+                if processes.is_main():
+                    save_actions(run, arm, actions[:, :-1])
             metrics = metrics or checkpoints.restore(state)[1]
     finally:
         env.close()

@@ -11,6 +11,8 @@ import sys
 import jax
 import orbax.checkpoint as ocp
 
+from jax.experimental import multihost_utils
+
 from experiments.config_file import UsageError
 from prowl_jax.data.feeder import process_share
 
@@ -74,3 +76,13 @@ def meet(name):
 def own_rows(rows):
     """The slice of ``rows`` rows that this process feeds."""
     return process_share(rows, jax.process_index(), jax.process_count())
+
+
+def own_key(key):
+    """A key of this process's own; with one process ``key`` itself."""
+    return jax.random.fold_in(key, jax.process_index()) if jax.process_count() > 1 else key
+
+
+def all_rows(tree):
+    """Every process's rows together, as numpy arrays, on every process."""
+    return multihost_utils.process_allgather(tree, tiled=True) if jax.process_count() > 1 else tree

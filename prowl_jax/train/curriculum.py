@@ -119,21 +119,20 @@ def make_observe(world_model, curriculum, to_env=None):
     return observe
 
 
-def make_predict(world_model, curriculum, split=None):
+def make_predict(world_model, curriculum):
     """``predict(params, items) -> (latents, regret, afs)``, jitted.
 
     The world model's version of the same actions from the same context, and how wrong it is:
     latents float ``[B, H, h, w, C]``, latent regret and AFS-EPE ``[B]``. The initial noise is
     one and the same for every trajectory and every call: common random numbers, so that a
     rescoring measures the change of the model and not of the noise. Rows are taken
-    ``score_batch`` at a time; ``split`` as in ``make_programs``.
+    ``score_batch`` at a time.
     """
     chunks = curriculum.horizon // world_model.chunk
 
     @jax.jit
     def predict(params, items):
         def one_batch(part):
-            part = part if split is None else split(part)
             context = part.latents[:, : curriculum.context]
             noise_key = jax.random.key(0)
             dreamt = world_model.rollout(params, noise_key, context, part.actions, chunks, common_noise=True)
@@ -156,12 +155,12 @@ def make_predict(world_model, curriculum, split=None):
     return predict
 
 
-def make_fine_tune(world_model, optimizer, forcing, curriculum, split=None):
+def make_fine_tune(world_model, optimizer, forcing, curriculum):
     """``fine_tune(theta, frozen, buffer, passive, key, cycle) -> (theta, buffer, metrics)``, jitted.
 
     ``updates`` steps on half passive, half PAT data in one program. ``passive`` is a ``Batch``
     with leaves ``[updates, passive_rows, window, ...]``. A PAT row is a random window of its
-    trajectory. theta and buffer are donated. ``split`` as in ``make_programs``.
+    trajectory. theta and buffer are donated.
     """
     update = make_update(world_model, forcing, optimizer, ema_decay=curriculum.ema_decay)
 
@@ -184,7 +183,6 @@ def make_fine_tune(world_model, optimizer, forcing, curriculum, split=None):
             if curriculum.pat_rows:
                 buffer, adversarial = pat_batch(buffer, jax.random.fold_in(draw_key, theta.step), cycle)
                 batch = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch, adversarial)
-            batch = batch if split is None else split(batch)
             theta, metrics = update(theta, frozen, batch, noise_key)
             return (theta, buffer), metrics
 
@@ -206,16 +204,15 @@ class Programs:
     rescore: Any
 
 
-def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update, to_env=None, split=None):
+def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update, to_env=None):
     """Compile-once programs of a cycle; ``ppo_update=None`` is the matched-compute control.
 
     ``to_env`` turns the policy's actions into the world model's: traced, None where they are the same.
-    ``split`` spreads rows over the devices of a mesh (``sharding.split_rows``); None for one device.
     """
     scoring = curriculum.scoring
     return Programs(
         observe=make_observe(world_model, curriculum, to_env),
-        predict=make_predict(world_model, curriculum, split),
+        predict=make_predict(world_model, curriculum),
         ppo=ppo_update,
         insert=jax.jit(
             lambda buffer, items, regret, afs, valid, cycle: pat.insert(
@@ -223,7 +220,7 @@ def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_upda
             ),
             donate_argnums=0,
         ),
-        fine_tune=make_fine_tune(world_model, optimizer, forcing, curriculum, split),
+        fine_tune=make_fine_tune(world_model, optimizer, forcing, curriculum),
         rescore=jax.jit(lambda buffer, regret, afs: pat.rescore(buffer, regret, afs), donate_argnums=0),
     )
 

@@ -10,6 +10,7 @@ optimiser's moments and the average have the parameter's path inside their own
 import dataclasses
 import re
 
+import flax.linen as nn
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -110,25 +111,46 @@ def keep_placement(step_fn, state):
     another program. ``state`` is donated; the metrics are whole on every device.
     """
     placement = jax.tree.map(lambda x: x.sharding, state)
-    whole = replicated(jax.tree.leaves(placement)[0].mesh)
-    return jax.jit(step_fn, donate_argnums=0, out_shardings=(placement, whole))
+    mesh = jax.tree.leaves(placement)[0].mesh
+    return jax.jit(_by_rows(mesh, step_fn), donate_argnums=0, out_shardings=(placement, replicated(mesh)))
 
 
 def on_mesh(mesh, programs, state):
-    """Phase 2's ``Programs``, compiled to leave theta and the buffer where they lie in ``state``."""
-    where, whole = jax.tree.map(lambda x: x.sharding, state), replicated(mesh)
-    rows = split_leading(mesh)
+    """Phase 2's ``Programs``, compiled to leave everything where it lies in ``state``, a ``LoopState``."""
+    where, whole, rows = jax.tree.map(lambda x: x.sharding, state), replicated(mesh), split_leading(mesh)
+
+    def compiled(program, out, donate=()):
+        return program and jax.jit(_by_rows(mesh, program), donate_argnums=donate, out_shardings=out)
+
     return dataclasses.replace(
         programs,
-        observe=jax.jit(programs.observe, out_shardings=rows),
-        insert=jax.jit(programs.insert, donate_argnums=0, out_shardings=where.buffer),
-        fine_tune=jax.jit(
-            programs.fine_tune, donate_argnums=(0, 2), out_shardings=(where.theta, where.buffer, whole)
-        ),
-        rescore=jax.jit(programs.rescore, donate_argnums=0, out_shardings=where.buffer),
+        observe=compiled(programs.observe, rows),
+        predict=compiled(programs.predict, rows),
+        ppo=compiled(programs.ppo, (where.phi, where.safe_phi, whole), (0, 1)),
+        insert=compiled(programs.insert, where.buffer, (0,)),
+        fine_tune=compiled(programs.fine_tune, (where.theta, where.buffer, whole), (0, 2)),
+        rescore=compiled(programs.rescore, where.buffer, (0,)),
     )
 
 
-def split_rows(mesh):
-    """``f(tree) -> tree``, to be traced: the leading axis of every leaf over all devices."""
-    return lambda tree: jax.lax.with_sharding_constraint(tree, split_leading(mesh))
+def _by_rows(mesh, function):
+    """``function``, traced so that what every layer returns is split by rows.
+
+    Where the rows of the activations and a matrix are split over the same devices, the compiler must
+    choose which of them to move. Held so, it fetches the matrix when it is needed.
+    """
+    if mesh.size == 1:
+        return function
+
+    def hold(call, arguments, keywords, context):
+        out = call(*arguments, **keywords)
+        layer = isinstance(context.module, nn.Dense | nn.Conv) and context.method_name == "__call__"
+        if layer and out.shape[0] % mesh.size == 0:
+            out = jax.lax.with_sharding_constraint(out, split_leading(mesh))
+        return out
+
+    def traced(*arguments):
+        with nn.intercept_methods(hold):
+            return function(*arguments)
+
+    return traced

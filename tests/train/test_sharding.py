@@ -1,0 +1,111 @@
+"""Parameters split by path and a buffer split by slot give what one device gives. Eight are pretended."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from prowl_jax.train.mesh import make_mesh
+from prowl_jax.train.sharding import DIT_RULES, LOOP_RULES, WORLD_MODEL_RULES, shard_state, shardings
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def eight():
+    """What ``eight_devices.py`` found."""
+    script = pathlib.Path(__file__).with_name("eight_devices.py")
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        # On a crowded machine eight pretended devices may wait long for each other.
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=600",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{script.parent}",
+    }
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_mesh_learns_what_one_device_learns(eight):
+    one = eight["losses"]["1"]
+    assert len(set(one)) == len(one) == 4 and set(eight["losses"]) > {"4 data", "8 fsdp", "2 x 4"}
+    for mesh, losses in eight["losses"].items():
+        np.testing.assert_allclose(losses, one, rtol=1e-5, err_msg=mesh)
+        assert eight["apart"][mesh] < 1e-5
+    assert set(eight["programs"].values()) == {1}
+
+
+def test_matrices_their_average_and_their_momentum_are_split_alike(eight):
+    split = eight["split"]
+    assert split["params/block_0/self_attention/to_q/kernel"] == [[24, 24], [24, 3]]
+    assert split["params/block_0/ffn_out/kernel"] == [[32, 24], [4, 24]]
+    of_params = {name.removeprefix("params/"): part for name, part in split.items() if name.startswith("params/")}
+    assert len(of_params) == 17 and not any(name.endswith("bias") for name in of_params)
+    for place in ("ema", "opt_state/0/trace"):
+        assert {n.removeprefix(f"{place}/"): part for n, part in split.items() if n.startswith(place)} == of_params
+    assert eight["split by data"] == {}
+
+
+def test_a_buffer_split_by_slot_is_the_same_buffer(eight):
+    assert eight["buffers are"] == eight["draws are"] == {"1": True, "8 data": True, "2 x 4": True}
+    assert eight["items on each device"] == {"1": 16, "8 data": 2, "2 x 4": 2}
+
+
+def test_no_device_ever_holds_all_items(eight):
+    assert eight["gathered whole"] == {"1": [], "8 data": [], "2 x 4": []}
+
+
+def test_a_table_that_does_not_fit_is_refused(eight):
+    assert eight["no rule"].startswith("no sharding rule fits ema/")
+    assert "has shape [10, 24], its sharding rule P(None, None, 'fsdp') more dimensions" in eight["too many dimensions"]
+    assert "names axis 'model'; the mesh has ('data', 'fsdp')" in eight["no such axis"]
+
+
+class Mesh:
+    """Enough of a mesh to ask the tables."""
+
+    axis_names, shape = ("data", "fsdp"), {"data": 2, "fsdp": 4}
+
+
+@pytest.mark.parametrize(
+    "rules, path, size, part",
+    [
+        (DIT_RULES, "params/block_3/ffn_in/kernel", (8, 12), (None, "fsdp")),
+        (DIT_RULES, "opt_state/1/0/nu/block_3/ffn_out/kernel", (12, 8), ("fsdp",)),
+        (DIT_RULES, "params/block_3/ffn_in/kernel", (8, 13), ()),  # 13 does not divide by 4
+        (DIT_RULES, "params/block_3/ffn_in/bias", (12,), ()),
+        (DIT_RULES, "step", (), ()),
+        (WORLD_MODEL_RULES, "dit/block_0/self_attention/to_v/kernel", (8, 8), (None, "fsdp")),
+        (WORLD_MODEL_RULES, "autoencoder/head/kernel", (8, 8), ()),
+        (LOOP_RULES, "theta/ema/block_0/cross_attention/to_out/kernel", (8, 8), ("fsdp",)),
+        (LOOP_RULES, "phi/params/head/kernel", (8, 8), ()),
+        (LOOP_RULES, "buffer/items/latents", (16, 3, 2), (("data", "fsdp"),)),
+        (LOOP_RULES, "buffer/items/latents", (12, 3, 2), ()),
+        (LOOP_RULES, "buffer/regret", (16,), ()),
+    ],
+)
+def test_the_tables_place(rules, path, size, part, monkeypatch):
+    monkeypatch.setattr("prowl_jax.train.sharding.NamedSharding", lambda mesh, spec: spec)
+    tree = leaf = {}
+    *names, last = path.split("/")
+    for name in names:
+        leaf = leaf.setdefault(name, {})
+    leaf[last] = jax.ShapeDtypeStruct(size, "float32")
+    (spec,) = jax.tree.leaves(shardings(Mesh, tree, rules), is_leaf=lambda x: isinstance(x, PartitionSpec))
+    assert tuple(p for p in spec if p) == tuple(p for p in part if p)
+    assert spec == PartitionSpec(*part, *(None,) * (len(spec) - len(part)))
+
+
+def test_on_one_device_everything_lies_there():
+    state = {"params": {"ffn_in": {"kernel": np.ones((2, 4), np.float32)}}}
+    placed = shard_state(make_mesh(devices=jax.devices()[:1]), state, DIT_RULES)
+    np.testing.assert_array_equal(placed["params"]["ffn_in"]["kernel"], state["params"]["ffn_in"]["kernel"])
