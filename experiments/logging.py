@@ -99,6 +99,7 @@ class Progress:
 
     COLUMNS = 79
     TERMINAL_SECONDS = 0.1
+    muted = False  # of several processes one shows its progress
     PIPE_SECONDS = 10.0
 
     def __init__(self, name, total, out=None, clock=time.monotonic):
@@ -163,6 +164,8 @@ class Progress:
         self._shown_at, self._unshown = now, False
 
     def _write(self, text):
+        if self.muted:
+            return
         try:
             self._out.write(text)
             self._out.flush()

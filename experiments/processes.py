@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from experiments.config_file import UsageError
+from experiments.logging import Progress
 from prowl_jax.data.feeder import process_share
 
 PATIENCE = 7 * 24 * 3600
@@ -44,6 +45,7 @@ def start(config):
             "set JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID (docs/scaling.md)"
         ) from None
     if not is_main():
+        Progress.muted = True
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
 
 

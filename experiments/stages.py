@@ -266,7 +266,7 @@ def reference(run):
     starts = store.starts(train_episodes, r.clip)
     policy = build.make_policy(config)
     if r.weights:  # VPT was cloned from people already
-        return _measure_reference(run, policy, load_reference(run), store)
+        return _measure_reference(run, policy, load_reference(run), store) if processes.is_main() else {}
     optimizer = make_optimizer(r.learning_rate, r.steps, warm_up=min(50, r.steps // 4))
     state = train(
         run,
