@@ -8,20 +8,32 @@ state on a GPU or TPU will differ.
 """
 
 import argparse
-import os
+import math
 import sys
 
+import jax
+import jax.numpy as jnp
+
+from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.models.dit import DiT
+from prowl_jax.models.variants import DIT_SIZES, dit_size
+from prowl_jax.models.world_model import WorldModel
+from prowl_jax.train.mesh import make_mesh, replicated, split_leading
+from prowl_jax.train.sharding import DIT_RULES, abstract, keep_placement
+from prowl_jax.train.state import count, init_state, make_optimizer
+from prowl_jax.train.world_model import make_update, split_trainable
+from prowl_jax.types import Batch
+
 MESHES = ("1x1", "8x1", "1x8", "2x4")
-DEPTHS = (2, 4)
+DEPTHS = (1, 2)
 ACTIONS = (3, 3, 2, 11, 11)
 
 
 def main(argv):
     """Print one row for every size, phase and mesh; returns the exit code."""
     options = _options(argv)
-    # Before JAX is imported: it counts devices once.
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 8)
     print("| size | parameters | trained | mesh data x fsdp | state, MB | inputs, MB | temporary, MB |")
     print("|---|---|---|---|---|---|---|")
     for size in options.sizes:
@@ -32,8 +44,6 @@ def main(argv):
 
 
 def _options(argv):
-    from prowl_jax.models.variants import DIT_SIZES
-
     parser = argparse.ArgumentParser(
         prog="python -m experiments.memory_per_device", description=__doc__.splitlines()[0]
     )
@@ -45,8 +55,6 @@ def _options(argv):
 
 
 def _print_row(size, phase, mesh, options):
-    from prowl_jax.models.variants import dit_size
-
     data, fsdp = map(int, mesh.split("x"))
     shape, depth = dit_size(size), dit_size(size)["depth"]
     few, many = (measure({**shape, "depth": d}, phase, data, fsdp, options.latents) for d in DEPTHS)
@@ -70,16 +78,6 @@ def measure(shape, phase, data, fsdp, latents):
       (parameters, average, optimiser), ``inputs`` (what is frozen, the batch), ``temporary``
       (all that lives only during the step).
     """
-    import jax
-
-    from prowl_jax.diffusion.forcing import Forcing
-    from prowl_jax.models.dit import DiT
-    from prowl_jax.models.world_model import WorldModel
-    from prowl_jax.train.mesh import make_mesh
-    from prowl_jax.train.sharding import DIT_RULES, abstract, keep_placement
-    from prowl_jax.train.state import count, init_state, make_optimizer
-    from prowl_jax.train.world_model import make_update, split_trainable
-
     mesh = make_mesh(data, fsdp, jax.devices()[: data * fsdp])
     model = WorldModel(DiT(channels=16, action_sizes=ACTIONS, **shape), None)
     optimizer = make_optimizer(1e-4, 1000)
@@ -107,9 +105,6 @@ def measure(shape, phase, data, fsdp, latents):
 
 
 def _init(dit, latents):
-    import jax
-    import jax.numpy as jnp
-
     length, height, width = latents
     led_to = jnp.zeros((1, length, 1, len(ACTIONS)), jnp.int32)
     z, sigma = jnp.zeros((1, length, height, width, 16)), jnp.zeros((1, length // 3))
@@ -118,11 +113,6 @@ def _init(dit, latents):
 
 def _batch(mesh, latents):
     """Shapes of one clip per device, and of a key."""
-    import jax
-
-    from prowl_jax.train.mesh import replicated, split_leading
-    from prowl_jax.types import Batch
-
     def shape(*dimensions, dtype="float32"):
         return jax.ShapeDtypeStruct((mesh.size, *dimensions), dtype, sharding=split_leading(mesh))
 
@@ -134,10 +124,6 @@ def _batch(mesh, latents):
 
 
 def _bytes_on_one(tree):
-    import math
-
-    import jax
-
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 

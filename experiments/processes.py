@@ -10,7 +10,6 @@ import sys
 
 import jax
 import orbax.checkpoint as ocp
-
 from jax.experimental import multihost_utils
 
 from experiments.config_file import UsageError

@@ -80,9 +80,15 @@ def test_each_held_a_part_and_the_first_alone_spoke(runs):
 
 
 def test_the_last_parameters_are_those_of_one(runs):
-    one, other = (np.load(runs[name] / "head.npy") for name in ("alone", "together"))
+    one, other = (np.load(runs[name] / "head_0_4.npy") for name in ("alone", "together"))
     assert np.abs(one).max() > 1e-4
     np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_each_process_reads_the_whole_by_itself(runs):
+    first, second = (np.load(runs["together"] / f"head_{i}_2.npy") for i in (0, 1))
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first).max() > 1e-4
 
 
 def test_who_the_others_are_must_be_known(monkeypatch):

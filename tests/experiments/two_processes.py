@@ -3,6 +3,7 @@
     python two_processes.py WORKDIR STOP_AFTER [--KEY=VALUE of the configuration ...]
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -58,16 +59,12 @@ def main(workdir, stop_after, *changes):
             raise Stopped
 
     Checkpoints.save = save_and_stop
-    try:
+    with contextlib.suppress(Stopped):
         run.run_stage("world_model", stages.world_model)
-    except Stopped:
-        print("stopped", file=sys.stderr)
-        return
-    theta = stages.restore_state(
-        run, "world_model", stages.shapes(lambda: stages.init_state(stages._init_dit(config), stages._world_model_optimizer(config)))
-    )
-    if processes.is_main():
-        np.save(pathlib.Path(workdir) / "head.npy", theta.params["head"]["kernel"])
+    optimizer = stages._world_model_optimizer(config)
+    example = stages.shapes(lambda: stages.init_state(stages._init_dit(config), optimizer))
+    theta = stages.restore_state(run, "world_model", example)  # by each process for itself
+    np.save(pathlib.Path(workdir) / f"head_{jax.process_index()}_{theta.step}.npy", theta.params["head"]["kernel"])
 
 
 if __name__ == "__main__":

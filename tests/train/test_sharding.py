@@ -17,15 +17,15 @@ from prowl_jax.train.sharding import DIT_RULES, LOOP_RULES, WORLD_MODEL_RULES, s
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def eight():
-    """What ``eight_devices.py`` found."""
-    script = pathlib.Path(__file__).with_name("eight_devices.py")
+def found_by(name, devices):
+    """What a script beside this one prints in a process with so many pretended devices."""
+    script = pathlib.Path(__file__).with_name(name)
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        # On a crowded machine eight pretended devices may wait long for each other.
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=600",
+        # On a crowded machine pretended devices may wait long for each other.
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
         "PYTHONPATH": f"{ROOT}{os.pathsep}{script.parent}",
     }
     done = subprocess.run(
@@ -33,6 +33,16 @@ def eight():
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def eight():
+    return found_by("eight_devices.py", 8)
+
+
+@pytest.fixture(scope="module")
+def cycles():
+    return found_by("cycle_on_devices.py", 4)
 
 
 def test_every_mesh_learns_what_one_device_learns(eight):
@@ -68,6 +78,22 @@ def test_a_table_that_does_not_fit_is_refused(eight):
     assert eight["no rule"].startswith("no sharding rule fits ema/")
     assert "has shape [10, 24], its sharding rule P(None, None, 'fsdp') more dimensions" in eight["too many dimensions"]
     assert "names axis 'model'; the mesh has ('data', 'fsdp')" in eight["no such axis"]
+
+
+def test_two_cycles_on_four_devices_are_those_of_one(cycles):
+    for one, four in zip(cycles["one"], cycles["four"], strict=True):
+        assert one.keys() == four.keys() and {"regret", "kl_to_reference", "world_model_loss"} < one.keys()
+        for name, value in one.items():
+            np.testing.assert_allclose(four[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+    assert cycles["one"][0]["regret"] != cycles["one"][1]["regret"]
+    slots, slots_of_four = cycles["slots"]
+    assert slots == slots_of_four and sum(slots) == 7
+
+
+def test_phase_2_leaves_everything_where_it_lies(cycles):
+    assert cycles["moved from where they lay"] == []
+    # theta's matrices with their average, and the four arrays of an item
+    assert cycles["split"] == 2 * (4 + 2) + 4
 
 
 class Mesh:
