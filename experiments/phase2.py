@@ -88,7 +88,7 @@ def run_arm(run, arm):
             for cycle in range(first, p.cycles):
                 # Two keys: the steps of an episode fold into one, the loop splits the other.
                 collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, cycle))
-                collect_key = processes.own_key(collect_key)
+                collect_key, cycle_key = processes.own_key(collect_key), replicate(mesh, cycle_key)
                 collected = []
 
                 def collect(params, cycle=cycle, collect_key=collect_key, collected=collected):

@@ -112,11 +112,10 @@ def autoencoder(run):
     network = build.make_autoencoder(config)
     optimizer = make_optimizer(a.learning_rate, a.steps, warm_up=min(50, a.steps // 4))
     key = build.stage_key(config, "autoencoder")
-    state = init_state(_autoencoder_params(config), optimizer)
     state = train(
         run,
         "autoencoder",
-        state,
+        lambda: init_state(_autoencoder_params(config), optimizer),
         autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=0.99),
         lambda step: store.frames[np.sort(_own_starts(config, step, starts, a.batch))],
         key,
@@ -222,14 +221,13 @@ def world_model(run):
     """Phase 1: diffusion forcing on the demonstrations."""
     config, w = run.config, run.config.world_model
     optimizer = _world_model_optimizer(config)
-    state = init_state(_init_dit(config), optimizer)
     step_fn = world_model_training.make_train_step(
         build.make_world_model(config), build.make_forcing(config), optimizer, ema_decay=w.ema_decay
     )
     state = train(
         run,
         "world_model",
-        state,
+        lambda: init_state(_init_dit(config), optimizer),
         step_fn,
         passive_fetch(run, w.batch, w.window),
         build.stage_key(config, "world_model"),
@@ -271,7 +269,7 @@ def reference(run):
     state = train(
         run,
         "behaviour",
-        init_state(_init_policy(config), optimizer),
+        lambda: init_state(_init_policy(config), optimizer),
         behaviour.make_train_step(policy, optimizer, ema_decay=0.99),
         lambda step: store.gather(_own_starts(config, step, starts, r.batch), r.clip),
         build.stage_key(config, "behaviour"),

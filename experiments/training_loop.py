@@ -8,15 +8,15 @@ from experiments.logging import Progress
 from prowl_jax.data.feeder import Feeder
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.mesh import place_batch, replicate
-from prowl_jax.train.sharding import REPLICATED, keep_placement, shard_state
+from prowl_jax.train.sharding import REPLICATED, init_on_mesh, keep_placement
 
 
-def train(run, stage, state, step_fn, fetch, key, *, steps, mesh, rules=REPLICATED, on_log=None):
+def train(run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATED, on_log=None):
     """Do ``steps`` updates from wherever the last checkpoint of ``stage`` stands.
 
     Args:
       run: the ``Run``.
-      state: ``TrainState`` before the first step.
+      init: ``f() -> TrainState`` before the first step, traced where there are several devices.
       step_fn: ``(state, batch, key) -> (state, metrics)``, jitted, state donated.
       fetch: ``f(step) -> batch`` of numpy arrays, a pure function of the step: this process's rows.
       mesh: where batches are split. rules: how the state lies on it, see ``sharding``.
@@ -29,7 +29,7 @@ def train(run, stage, state, step_fn, fetch, key, *, steps, mesh, rules=REPLICAT
       FloatingPointError: the loss is no longer finite; nothing of it is saved.
     """
     config = run.config
-    state, key = shard_state(mesh, state, rules), replicate(mesh, key)
+    state, key = init_on_mesh(mesh, init, rules), replicate(mesh, key)
     step_fn = keep_placement(step_fn, state)
     with Checkpoints(run.checkpoints(stage)) as checkpoints:
         first = checkpoints.latest() or 0

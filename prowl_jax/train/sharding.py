@@ -94,6 +94,13 @@ def shard_state(mesh, tree, rules):
     return put(tree, shardings(mesh, tree, rules))
 
 
+def init_on_mesh(mesh, init, rules):
+    """What ``init()`` returns, computed where ``rules`` place it: no device ever holds all of it."""
+    if mesh.size == 1:
+        return shard_state(mesh, init(), rules)  # one program less to compile
+    return jax.jit(init, out_shardings=shardings(mesh, jax.eval_shape(init), rules))()
+
+
 def abstract(mesh, function, rules):
     """Shapes and placement of what ``function()`` returns, without computing it."""
     shapes = jax.eval_shape(function)

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import pathlib
 import sys
 
@@ -44,6 +45,8 @@ def main(workdir, stop_after, *changes):
     for change in changes:
         name, value = change.split("=")
         config.mesh[name] = type(config.mesh[name])(eval(value))  # noqa: S307
+    # On a crowded machine a process may be silent for long.
+    jax.distributed.initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=600)
     processes.start(config)
     build.check_mesh(config)
     run = Run(workdir, config)

@@ -16,7 +16,7 @@ from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 from prowl_jax.train.mesh import make_mesh, place_batch
-from prowl_jax.train.sharding import DIT_RULES, LOOP_RULES, keep_placement, path_name, shard_state, shardings
+from prowl_jax.train.sharding import DIT_RULES, LOOP_RULES, init_on_mesh, keep_placement, path_name, shardings
 from prowl_jax.train.world_model import make_train_step
 from prowl_jax.types import Batch
 
@@ -37,7 +37,7 @@ def mesh_of(name):
 def train(name):
     """What a mesh makes of four steps: losses, last parameters, what is split, programs."""
     mesh, optimizer = mesh_of(name), optax.sgd(0.05, momentum=0.9)
-    state = shard_state(mesh, start(optimizer), DIT_RULES)
+    state = init_on_mesh(mesh, lambda: start(optimizer), DIT_RULES)
     step_fn = keep_placement(make_train_step(MODEL, Forcing(chunk=2), optimizer, ema_decay=0.9), state)
     losses = []
     for batch in BATCHES:
