@@ -1,12 +1,18 @@
-"""Run by test_sharding.py in a process with four pretended devices: two cycles of PROWL on one and on four."""
+"""Two cycles of PROWL, run by test_sharding.py; prints one JSON object.
+
+In a process with four pretended devices: on one of them and on all. As one of two processes, which
+find each other as JAX_COORDINATOR_ADDRESS and JAX_PROCESS_ID say: on both, each with its own rows.
+"""
 
 import json
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from prowl_jax.data.feeder import process_share
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.metrics import action_follow
 from prowl_jax.models.dit import DiT
@@ -78,14 +84,19 @@ def two_cycles(mesh):
 
         def collect(policy_params, cycle=cycle):
             assert all(len(x.devices()) == 1 for x in jax.tree.leaves(local_copy(policy_params)))
-            return place_batch(mesh, trajectories(cycle))
+            return place_batch(mesh, jax.tree.map(lambda x: x[own_rows(ROWS)], trajectories(cycle)))
 
         state, figures = curriculum.run_cycle(
             programs, LOOP, state, fixed, anchor, collect,
-            place_batch(mesh, passive(cycle), axis=1), jax.random.fold_in(jax.random.key(0), cycle),
+            place_batch(mesh, jax.tree.map(lambda x: x[:, own_rows(4)], passive(cycle)), axis=1),
+            replicate(mesh, jax.random.fold_in(jax.random.key(0), cycle)),
         )  # fmt: skip
         metrics.append({name: float(value) for name, value in figures.items()})
-    return metrics, jax.tree.map(np.asarray, state), where, placement(state)
+    return metrics, state, where, placement(state)
+
+
+def own_rows(rows):
+    return process_share(rows, jax.process_index(), jax.process_count())
 
 
 def placement(state):
@@ -94,11 +105,25 @@ def placement(state):
     }
 
 
+def as_one_of_two():
+    # On a crowded machine a process may be silent for long.
+    jax.distributed.initialize(
+        num_processes=2, process_id=int(os.environ["JAX_PROCESS_ID"]), heartbeat_timeout_seconds=600
+    )
+    metrics, state, *_ = two_cycles(make_mesh(1, 2))
+    parts = {x.sharding.shard_shape(x.shape)[0] for x in jax.tree.leaves(state.buffer.items)}
+    print(json.dumps({"two": metrics, "slots of each": sorted(parts)}))
+
+
 def main():
     enable_compilation_cache()
     action_follow.optical_flow = lambda first, second: (second - first)[..., :2]  # tested elsewhere
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        as_one_of_two()
+        return
     one, state_1, *_ = two_cycles(make_mesh(devices=jax.devices()[:1]))
     four, state_4, before, after = two_cycles(make_mesh(2, 2))
+    state_1, state_4 = jax.tree.map(np.asarray, (state_1, state_4))
     items = zip(jax.tree.leaves(state_1.buffer.items), jax.tree.leaves(state_4.buffer.items), strict=True)
     print(
         json.dumps(

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -19,6 +20,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def found_by(name, devices):
     """What a script beside this one prints in a process with so many pretended devices."""
+    return finish(start(name, devices))
+
+
+def start(name, devices, **environment):
     script = pathlib.Path(__file__).with_name(name)
     environment = {
         **os.environ,
@@ -27,12 +32,17 @@ def found_by(name, devices):
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
         "PYTHONPATH": f"{ROOT}{os.pathsep}{script.parent}",
+        **environment,
     }
-    done = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=300, check=False
+    return subprocess.Popen(
+        [sys.executable, script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    return json.loads(out.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +98,21 @@ def test_two_cycles_on_four_devices_are_those_of_one(cycles):
     assert cycles["one"][0]["regret"] != cycles["one"][1]["regret"]
     slots, slots_of_four = cycles["slots"]
     assert slots == slots_of_four and sum(slots) == 7
+
+
+def test_two_cycles_of_two_processes_are_those_of_one(cycles):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    pair = [
+        start("cycle_on_devices.py", 1, JAX_COORDINATOR_ADDRESS=coordinator, JAX_PROCESS_ID=str(i)) for i in range(2)
+    ]
+    first, second = map(finish, pair)
+    assert first == second and first["slots of each"] == [4]
+    for one, two in zip(cycles["one"], first["two"], strict=True):
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 def test_phase_2_leaves_everything_where_it_lies(cycles):
