@@ -120,7 +120,7 @@ def autoencoder(run):
         "autoencoder",
         lambda: init_state(_autoencoder_params(config), optimizer),
         autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=0.99),
-        lambda step: store.frames[np.sort(_own_starts(config, step, starts, a.batch))],
+        lambda step: store.frames[_own_starts(config, step, starts, a.batch, in_order=True)],
         key,
         steps=a.steps,
         mesh=build.make_config_mesh(config),
@@ -209,9 +209,10 @@ def passive_fetch(run, rows, length):
     return fetch
 
 
-def _own_starts(config, step, starts, rows):
-    """Where this process's clips of a step begin."""
-    return batch_starts(config.seed, step, starts, rows)[processes.own_rows(rows)]
+def _own_starts(config, step, starts, rows, in_order=False):
+    """Where this process's clips of a step begin; ``in_order`` for a faster read of single frames."""
+    all_starts = batch_starts(config.seed, step, starts, rows)
+    return (np.sort(all_starts) if in_order else all_starts)[processes.own_rows(rows)]
 
 
 def _init_dit(config):
