@@ -50,6 +50,7 @@ def _options(argv):
     parser.add_argument("--sizes", nargs="+", default=["S", "B", "L", "XL", "wan1.3b"], choices=DIT_SIZES)
     parser.add_argument("--meshes", nargs="+", default=MESHES, choices=MESHES, help="data x fsdp")
     parser.add_argument("--phases", nargs="+", type=int, default=[1, 2], choices=[1, 2])
+    parser.add_argument("--placement-only", action="store_true", help="compile nothing: no temporary memory")
     parser.add_argument("--latents", nargs=3, type=int, default=[21, 16, 28], metavar=("L", "h", "w"))
     return parser.parse_args(argv)
 
@@ -57,14 +58,16 @@ def _options(argv):
 def _print_row(size, phase, mesh, options):
     data, fsdp = map(int, mesh.split("x"))
     shape, depth = dit_size(size), dit_size(size)["depth"]
-    few, many = (measure({**shape, "depth": d}, phase, data, fsdp, options.latents) for d in DEPTHS)
+    few, many = (
+        measure({**shape, "depth": d}, phase, data, fsdp, options.latents, not options.placement_only) for d in DEPTHS
+    )
     whole = {n: few[n] + (many[n] - few[n]) * (depth - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0]) for n in few}
     parameters, trained = (f"{whole[n] / 1e6:,.1f} M" for n in ("parameters", "trained"))
-    megabytes = [f"{whole[n] / 1e6:,.0f}" for n in ("state", "inputs", "temporary")]
+    megabytes = [f"{whole[n] / 1e6:,.0f}" if n in whole else "" for n in ("state", "inputs", "temporary")]
     print(f"| {size} | {parameters} | {trained} | {data} x {fsdp} | {' | '.join(megabytes)} |", flush=True)
 
 
-def measure(shape, phase, data, fsdp, latents):
+def measure(shape, phase, data, fsdp, latents, compiled=True):
     """What one device holds in one training step.
 
     Args:
@@ -72,6 +75,7 @@ def measure(shape, phase, data, fsdp, latents):
       phase: 1 trains all of it; 2 the action conditioning, the rest is an input.
       data, fsdp: extents of the mesh.
       latents: (L, h, w) of a training clip; there is one clip per device.
+      compiled: whether to compile the step, and so to know ``temporary``.
 
     Returns:
       dict: parameters and trained, counts over all devices; bytes per device: ``state``
@@ -89,19 +93,20 @@ def measure(shape, phase, data, fsdp, latents):
 
     both = abstract(mesh, start, DIT_RULES)
     update = make_update(model, Forcing(chunk=3), optimizer, ema_decay=0.99)
-    step = keep_placement(lambda state, *rest: update(state, *rest), both["train"])
-    compiled = step.lower(both["train"], both["frozen"], *_batch(mesh, latents)).compile(
-        {"xla_backend_optimization_level": 0}  # machine code is not looked at
-    )
-    memory = compiled.memory_analysis()
-    state = _bytes_on_one(both["train"])
-    return {
+    rest = (both["frozen"], *_batch(mesh, latents))
+    figures = {
         "parameters": count(both["train"].params) + count(both["frozen"]),
         "trained": count(both["train"].params),
-        "state": state,
-        "inputs": memory.argument_size_in_bytes - state,
-        "temporary": memory.temp_size_in_bytes,
+        "state": _bytes_on_one(both["train"]),
+        "inputs": _bytes_on_one(rest[:2]),
     }
+    if compiled:
+        step = keep_placement(lambda state, *rest: update(state, *rest), both["train"])
+        program = step.lower(both["train"], *rest).compile(
+            {"xla_backend_optimization_level": 0}  # machine code is not looked at
+        )
+        figures["temporary"] = program.memory_analysis().temp_size_in_bytes
+    return figures
 
 
 def _init(dit, latents):

@@ -30,7 +30,7 @@ def start(workdir, stop_after, *changes, **environment):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err[-3000:]
     return out, err
 

@@ -40,7 +40,7 @@ def start(name, devices, **environment):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err[-3000:]
     return json.loads(out.splitlines()[-1])
 
