@@ -210,8 +210,27 @@ def make_adversary(config):
 
 
 def make_config_mesh(config):
-    """The configured mesh over all devices."""
+    """The configured mesh over all devices of all processes."""
     return make_mesh(config.mesh.data, config.mesh.fsdp)
+
+
+def check_mesh(config):
+    """UsageError of one line where the devices that are there do not fit the mesh, or the batches the mesh."""
+    try:
+        devices = make_config_mesh(config).size
+    except ValueError as error:
+        raise UsageError(f"{error}; set mesh.data and mesh.fsdp, or mesh.data=-1") from None
+    if arms(config) and config.phase2.program == "device" and jax.process_count() > 1:
+        raise UsageError("phase2.program=device runs in one process; set phase2.program=host")
+    rows = {f"{name}.batch": config[name].batch for name in ("autoencoder", "world_model", "reference")}
+    if config.reference.weights:
+        del rows["reference.batch"]
+    if arms(config):
+        rows |= {f"phase2.{name}": config.phase2[name] for name in ("trajectories", "capacity", "batch")}
+        rows["(1 - phase2.pat_share) * phase2.batch"] = make_curriculum(config).passive_rows
+    misfits = [f"{key}={value}" for key, value in rows.items() if value % devices]
+    if misfits:
+        raise UsageError(f"{', '.join(misfits)} {'does' if len(misfits) == 1 else 'do'} not divide over {devices} devices")
 
 
 def stage_key(config, name):

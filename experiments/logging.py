@@ -18,13 +18,18 @@ class MetricsLog:
     stands for a figure that was not finite, so that a divergence can be seen in the file.
     """
 
-    def __init__(self, workdir):
+    def __init__(self, workdir, writes=True):
+        self._writes = writes
+        if not writes:  # of several processes one does
+            return
         self._path = pathlib.Path(workdir) / FILE
         self._path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(self._path)
 
     def write(self, *, stage, step, arm=None, **figures):
         """Append one row and flush it. ``figures`` are numbers, or arrays of one number."""
+        if not self._writes:
+            return
         row = {"stage": stage, "arm": arm, "step": int(step)}
         for name, value in figures.items():
             value = float(value)
@@ -37,6 +42,8 @@ class MetricsLog:
 
         The file is replaced as a whole: an interrupt leaves the old or the new one.
         """
+        if not self._writes:
+            return
         rows = read_metrics(self._path.parent)
         kept = [r for r in rows if (r["stage"], r.get("arm")) != (stage, arm) or r["step"] <= step]
         if len(kept) == len(rows):
@@ -92,6 +99,7 @@ class Progress:
 
     COLUMNS = 79
     TERMINAL_SECONDS = 0.1
+    muted = False  # of several processes one shows its progress
     PIPE_SECONDS = 10.0
 
     def __init__(self, name, total, out=None, clock=time.monotonic):
@@ -156,6 +164,8 @@ class Progress:
         self._shown_at, self._unshown = now, False
 
     def _write(self, text):
+        if self.muted:
+            return
         try:
             self._out.write(text)
             self._out.flush()

@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
+from experiments import build, processes
 from experiments.logging import Progress
 from experiments.stages import load_reference, load_world_model, passive_fetch
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 from prowl_jax.train.ahead import Ahead
 from prowl_jax.train.checkpoint import Checkpoints
+from prowl_jax.train.mesh import local_copy, place_batch, replicate
+from prowl_jax.train.sharding import LOOP_RULES, WORLD_MODEL_RULES, on_mesh, shard_state
 from prowl_jax.train.state import init_state, make_optimizer
 from prowl_jax.train.world_model import split_trainable
 
@@ -62,26 +64,32 @@ def run_arm(run, arm):
     config = run.config
     p = config.phase2
     stage, spec = f"phase2/{arm}", build.spec_of(config)
+    mesh = build.make_config_mesh(config)
     trainable, fixed, reference = starting_point(run)
+    fixed = shard_state(mesh, fixed, WORLD_MODEL_RULES)
     policy, curriculum = build.make_policy(config), build.make_curriculum(config)
     to_env, _ = build.action_maps(config)
     programs = make_programs(config, arm)
     act = adversary_training.make_act(policy)
     passive_rows = passive_fetch(run, curriculum.passive_rows, curriculum.window)
     key = build.stage_key(config, "phase2")  # the same for every arm
-    state = initial_state(config, trainable, reference)
+    state = shard_state(mesh, initial_state(config, trainable, reference), LOOP_RULES)
+    programs = on_mesh(mesh, programs, state)
+    anchor = replicate(mesh, reference)
+    mine = processes.own_rows(p.trajectories)
     metrics = {}
-    env = build.make_env(config, config.env.task, p.trajectories)
+    env = build.make_env(config, config.env.task, mine.stop - mine.start)
 
     def keys_of(cycle):
         """Two keys: the steps of an episode fold into one, the loop splits the other."""
-        return jax.random.split(jax.random.fold_in(key, cycle))
+        collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, cycle))
+        return processes.own_key(collect_key), replicate(mesh, cycle_key)
 
     def collect(cycle, params, check):
-        seeds = env_seeds(config, cycle)
         trajectory, _ = adversary_training.collect(
-            env, act, policy, params, keys_of(cycle)[0], seeds=seeds, length=trajectory_length(config),
-            warm_up=p.warm_up, warm_up_params=reference, to_env=to_env, check=check,
+            env, act, policy, params, keys_of(cycle)[0], seeds=env_seeds(config, cycle)[mine],
+            length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference, to_env=to_env,
+            check=check,
         )  # fmt: skip
         return trajectory
 
@@ -97,24 +105,25 @@ def run_arm(run, arm):
             run.log.truncate(stage="phase2", arm=arm, step=first)
             for cycle in range(first, p.cycles):
                 batches = [passive_rows(cycle * p.updates + i) for i in range(p.updates)]
-                passive = jax.tree.map(lambda *rows: np.stack(rows), *batches)
+                passive = place_batch(mesh, jax.tree.map(lambda *rows: np.stack(rows), *batches), axis=1)
                 cycle_key = keys_of(cycle)[1]
-                trajectory = collection.take(cycle, state.phi.params)
-                state, explored = loop.explore(
-                    programs, curriculum, state, fixed, reference, trajectory, cycle_key
-                )
-                collection.start(cycle + 1, state.phi.params)
+                trajectory = collection.take(cycle, local_copy(state.phi.params))
+                placed = place_batch(mesh, trajectory)
+                state, explored = loop.explore(programs, curriculum, state, fixed, anchor, placed, cycle_key)
+                collection.start(cycle + 1, local_copy(state.phi.params))
                 state, mended = loop.mend(programs, state, fixed, passive, cycle_key)
                 metrics = {name: float(value) for name, value in {**explored, **mended}.items()}
                 check_cycle(stage, cycle, metrics)
-                actions = np.asarray(to_env(trajectory.actions) if to_env else trajectory.actions)
+                actions, broken = processes.all_rows((trajectory.actions, trajectory.broken))
+                actions = np.asarray(to_env(actions) if to_env else actions)
                 metrics.update(camera(config, spec, actions, notes))
-                metrics["broken_trajectories"] = float(trajectory.broken.sum())
+                metrics["broken_trajectories"] = float(broken.sum())
                 metrics["collection_wait_s"] = collection.waited
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
                 progress.update(cycle + 1, **shown(metrics))
                 checkpoints.save(cycle + 1, state, {**notes, **metrics})
-                save_actions(run, arm, actions[:, :-1])
+                if processes.is_main():
+                    save_actions(run, arm, actions[:, :-1])
             metrics = metrics or checkpoints.restore(state)[1]
     finally:
         env.close()
@@ -207,6 +216,6 @@ def load_arm(run, arm):
 def load_state(run, arm):
     """(``LoopState`` of an arm after its last cycle, the parameters that phase 2 holds fixed)."""
     trainable, fixed, reference = starting_point(run)
-    with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1) as checkpoints:
+    with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1, alone=True) as checkpoints:
         state, _ = checkpoints.restore(initial_state(run.config, trainable, reference))
     return state, fixed

@@ -4,7 +4,7 @@ import functools
 import json
 import pathlib
 
-from experiments import build, evaluate, phase2, showcase, stages
+from experiments import build, evaluate, phase2, processes, showcase, stages
 from experiments.memory import keep_freed_memory
 from experiments.report import text_table
 from experiments.run import Run
@@ -14,19 +14,22 @@ from prowl_jax.train.compilation_cache import enable_compilation_cache
 def run_all(config, workdir=None):
     """Run what is not done yet in ``workdir`` (default ``runs/<name>``), print the table and the report's path."""
     build.check_files(config)
+    processes.start(config)
     build.check_device(config)
+    build.check_mesh(config)
     keep_freed_memory()
     enable_compilation_cache()
     run = Run(workdir or pathlib.Path("runs") / config.name, config)
     print(f"run directory: {run.workdir}", flush=True)
-    run.run_stage("demonstrations", stages.demonstrations)
+    run.run_stage("demonstrations", processes.main_only(stages.demonstrations))
     run.run_stage("autoencoder", stages.autoencoder)
     run.run_stage("world_model", stages.world_model)
     run.run_stage("reference", stages.reference)
     for arm in build.arms(config):
         run.run_stage(f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm))
-    run.run_stage("evaluation", evaluate.evaluate)
-    run.run_stage("report", showcase.report)
+    run.run_stage("evaluation", processes.main_only(evaluate.evaluate))
+    run.run_stage("report", processes.main_only(showcase.report))
+    processes.meet("end")
     evaluation = json.loads((run.workdir / "evaluation.json").read_text())
     print(text_table(evaluation))
     print(f"report: {run.workdir / 'report' / 'index.html'}")

@@ -9,6 +9,7 @@ import os
 import pathlib
 import time
 
+from experiments import processes
 from experiments.command_line import UsageError
 from experiments.logging import MetricsLog
 from experiments.memory import MemoryWatch
@@ -16,6 +17,9 @@ from experiments.memory import MemoryWatch
 
 class Run:
     """One run in ``workdir``; opening it writes the configuration or checks it against the one there.
+
+    Of several processes the first one writes. The mesh may differ from the one before: a run goes on
+    with other devices than it began with.
 
     Raises:
       UsageError: the directory belongs to a run of another configuration.
@@ -26,12 +30,16 @@ class Run:
         self.config = config
         as_json = json.loads(config.to_json())
         path = self.workdir / "config.json"
+        if not processes.is_main():
+            processes.meet("config")
         if path.exists():
             _refuse_other(path, json.loads(path.read_text()), as_json)
         else:
             self.workdir.mkdir(parents=True, exist_ok=True)
             write_json(path, as_json)
-        self.log = MetricsLog(self.workdir)
+        if processes.is_main():
+            processes.meet("config")
+        self.log = MetricsLog(self.workdir, writes=processes.is_main())
         peak_memory_gb()  # starts the watch
 
     def data(self, task):
@@ -49,6 +57,7 @@ class Run:
 
     def run_stage(self, name, function):
         """Do ``function(self) -> dict of figures`` unless it was done before; returns the figures."""
+        processes.meet(name)  # what process 0 wrote before is there
         done = self.stages()
         if name in done:
             print(f"{name}: done before ({done[name]['seconds']:.0f} s)", flush=True)
@@ -60,8 +69,11 @@ class Run:
         try:
             figures = function(self) or {}
         except BaseException:
-            spent_path.write_text(str(spent + time.monotonic() - start))
+            if processes.is_main():
+                spent_path.write_text(str(spent + time.monotonic() - start))
             raise
+        if not processes.is_main():
+            return figures
         figures = {
             **figures,
             "seconds": round(spent + time.monotonic() - start, 2),
@@ -103,7 +115,7 @@ def _refuse_other(path, there, asked):
                 yield f"{prefix}{key}", value
 
     there, asked = dict(flat(there)), dict(flat(asked))
-    other = sorted(k for k in there.keys() | asked.keys() if there.get(k) != asked.get(k))
+    other = sorted(k for k in there.keys() | asked.keys() if there.get(k) != asked.get(k) and not k.startswith("mesh."))
     if other:
         key = other[0]
         more = f" (and {len(other) - 1} more keys)" if len(other) > 1 else ""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
+from experiments import build, processes
 from experiments.config_file import UsageError
 from experiments.logging import Progress
 from experiments.training_loop import restore_state, shapes, train
@@ -21,6 +21,8 @@ from prowl_jax.metrics.image import psnr
 from prowl_jax.train import autoencoder as autoencoder_training
 from prowl_jax.train import behaviour
 from prowl_jax.train import world_model as world_model_training
+from prowl_jax.train.mesh import local_copy
+from prowl_jax.train.sharding import DIT_RULES
 from prowl_jax.train.state import count, init_state, make_optimizer
 from prowl_jax.types import Batch
 
@@ -113,18 +115,19 @@ def autoencoder(run):
     network = build.make_autoencoder(config)
     optimizer = make_optimizer(a.learning_rate, a.steps, warm_up=min(50, a.steps // 4))
     key = build.stage_key(config, "autoencoder")
-    state = init_state(_autoencoder_params(config), optimizer)
     state = train(
         run,
         "autoencoder",
-        state,
+        lambda: init_state(_autoencoder_params(config), optimizer),
         autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=0.99),
-        lambda step: store.frames[np.sort(batch_starts(config.seed, step, starts, a.batch))],
+        lambda step: store.frames[_own_starts(config, step, starts, a.batch, in_order=True)],
         key,
         steps=a.steps,
         mesh=build.make_config_mesh(config),
     )
-    params = {"autoencoder": state.ema}
+    if not processes.is_main():
+        return {}
+    params = {"autoencoder": local_copy(state.ema)}
     _cache_latents(run, params, train_episodes)
 
     world_model, params = build.make_world_model(config), load_autoencoder(run)
@@ -188,14 +191,14 @@ def load_autoencoder(run):
 
 
 def passive_starts(run, rows, length):
-    """``f(step) -> int64 [rows]``: first frames of the demonstrations' clips, a pure function of the step."""
+    """``f(step) -> int64``: where this process's part of ``rows`` clips begins, a pure function of the step."""
     store = open_store(run)
     starts = store.starts(split(run, store)[0], length)
-    return lambda step: batch_starts(run.config.seed, step, starts, rows)
+    return lambda step: _own_starts(run.config, step, starts, rows)
 
 
 def passive_fetch(run, rows, length):
-    """``f(step) -> Batch`` of demonstrations ``[rows, length, ...]``, a pure function of the step."""
+    """``f(step) -> Batch`` of this process's part of ``[rows, length, ...]``, a pure function of the step."""
     store, starts = open_store(run), passive_starts(run, rows, length)
     latents = store.array("latents")
 
@@ -204,6 +207,12 @@ def passive_fetch(run, rows, length):
         return Batch(latents[frames], store.actions[frames])
 
     return fetch
+
+
+def _own_starts(config, step, starts, rows, in_order=False):
+    """Where this process's clips of a step begin; ``in_order`` for a faster read of single frames."""
+    all_starts = batch_starts(config.seed, step, starts, rows)
+    return (np.sort(all_starts) if in_order else all_starts)[processes.own_rows(rows)]
 
 
 def _init_dit(config):
@@ -222,19 +231,19 @@ def world_model(run):
     """Phase 1: diffusion forcing on the demonstrations."""
     config, w = run.config, run.config.world_model
     optimizer = _world_model_optimizer(config)
-    state = init_state(_init_dit(config), optimizer)
     step_fn = world_model_training.make_train_step(
         build.make_world_model(config), build.make_forcing(config), optimizer, ema_decay=w.ema_decay
     )
     state = train(
         run,
         "world_model",
-        state,
+        lambda: init_state(_init_dit(config), optimizer),
         step_fn,
         passive_fetch(run, w.batch, w.window),
         build.stage_key(config, "world_model"),
         steps=w.steps,
         mesh=build.make_config_mesh(config),
+        rules=DIT_RULES,
     )
     return {"parameters": count(state.params), "tokens": w.steps * w.batch * tokens_per_clip(config)}
 
@@ -265,19 +274,19 @@ def reference(run):
     starts = store.starts(train_episodes, r.clip)
     policy = build.make_policy(config)
     if r.weights:  # VPT was cloned from people already
-        return _measure_reference(run, policy, load_reference(run), store)
+        return _measure_reference(run, policy, load_reference(run), store) if processes.is_main() else {}
     optimizer = make_optimizer(r.learning_rate, r.steps, warm_up=min(50, r.steps // 4))
     state = train(
         run,
         "behaviour",
-        init_state(_init_policy(config), optimizer),
+        lambda: init_state(_init_policy(config), optimizer),
         behaviour.make_train_step(policy, optimizer, ema_decay=0.99),
-        lambda step: store.gather(batch_starts(config.seed, step, starts, r.batch), r.clip),
+        lambda step: store.gather(_own_starts(config, step, starts, r.batch), r.clip),
         build.stage_key(config, "behaviour"),
         steps=r.steps,
         mesh=build.make_config_mesh(config),
     )
-    return _measure_reference(run, policy, state.ema, store)
+    return _measure_reference(run, policy, local_copy(state.ema), store) if processes.is_main() else {}
 
 
 def _measure_reference(run, policy, params, store):

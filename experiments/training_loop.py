@@ -8,17 +8,18 @@ from experiments.logging import Progress
 from prowl_jax.data.feeder import Feeder
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.mesh import place_batch, replicate
+from prowl_jax.train.sharding import REPLICATED, init_on_mesh, keep_placement
 
 
-def train(run, stage, state, step_fn, fetch, key, *, steps, mesh, on_log=None):
+def train(run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATED, on_log=None):
     """Do ``steps`` updates from wherever the last checkpoint of ``stage`` stands.
 
     Args:
       run: the ``Run``.
-      state: ``TrainState`` before the first step.
+      init: ``f() -> TrainState`` before the first step, traced where there are several devices.
       step_fn: ``(state, batch, key) -> (state, metrics)``, jitted, state donated.
-      fetch: ``f(step) -> batch`` of numpy arrays, a pure function of the step.
-      mesh: where batches are split.
+      fetch: ``f(step) -> batch`` of numpy arrays, a pure function of the step: this process's rows.
+      mesh: where batches are split. rules: how the state lies on it, see ``sharding``.
       on_log: ``f(state) -> dict`` of more figures, asked for at every checkpoint and the end.
 
     Returns:
@@ -28,7 +29,8 @@ def train(run, stage, state, step_fn, fetch, key, *, steps, mesh, on_log=None):
       FloatingPointError: the loss is no longer finite; nothing of it is saved.
     """
     config = run.config
-    state = replicate(mesh, state)
+    state, key = init_on_mesh(mesh, init, rules), replicate(mesh, key)
+    step_fn = keep_placement(step_fn, state)
     with Checkpoints(run.checkpoints(stage)) as checkpoints:
         first = checkpoints.latest() or 0
         if first:
@@ -55,13 +57,13 @@ def train(run, stage, state, step_fn, fetch, key, *, steps, mesh, on_log=None):
 
 def restore_state(run, stage, example):
     """The final state of a finished stage; ``example`` may be shapes only."""
-    with Checkpoints(run.checkpoints(stage)) as checkpoints:
+    with Checkpoints(run.checkpoints(stage), alone=True) as checkpoints:
         return checkpoints.restore(example)[0]
 
 
 def shapes(function, *arguments):
     """The shapes of what ``function`` returns, without computing it, for ``restore_state``."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), jax.eval_shape(function, *arguments)
     )

@@ -129,8 +129,9 @@ def get_config(arg="full"):
     c.evaluation.resamples = 2000
 
     c.mesh = ml_collections.ConfigDict()
-    c.mesh.data = -1  # all devices
-    c.mesh.fsdp = 1
+    c.mesh.data = -1  # all devices that fsdp leaves
+    c.mesh.fsdp = 1  # devices that the world model's parameters are split over
+    c.mesh.distributed = False  # several processes, docs/scaling.md
 
     c.log_every = 50
     c.checkpoint_every = 400  # steps, in the long stages

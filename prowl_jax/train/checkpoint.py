@@ -17,11 +17,21 @@ class Checkpoints:
     Args:
       directory: made if it is not there.
       keep: how many of the latest steps to keep.
+      alone: of several processes this one reads by itself. Otherwise all of them do everything
+        together, each with its part of the arrays, in a directory that all of them see.
     """
 
-    def __init__(self, directory, keep=2):
+    def __init__(self, directory, keep=2, alone=False):
         self._directory = pathlib.Path(directory).absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        if alone and jax.process_count() > 1:
+            me = jax.process_index()
+            options = ocp.CheckpointManagerOptions(
+                read_only=True,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+                ),
+            )
         self._manager = ocp.CheckpointManager(self._directory, options=options, item_names=("state", "meta"))
 
     def __enter__(self):

@@ -39,20 +39,40 @@ def replicated(mesh):
     return NamedSharding(mesh, PartitionSpec())
 
 
-def place_batch(mesh, batch):
-    """A host batch on the devices, its leading axis split over them.
+def place_batch(mesh, batch, axis=0):
+    """A host batch on the devices, its rows split over them; ``axis`` says which axis they are.
 
     Each process passes its own rows; together they make the global batch. ValueError if the
     rows do not divide by the devices.
     """
     local = len(mesh.local_devices)
     for leaf in jax.tree.leaves(batch):
-        if leaf.shape[0] % local:
-            raise ValueError(f"{leaf.shape[0]} rows of a batch do not divide over {local} devices")
-    sharding = split_leading(mesh)
+        if leaf.shape[axis] % local:
+            raise ValueError(f"{leaf.shape[axis]} rows of a batch do not divide over {local} devices")
+    sharding = NamedSharding(mesh, PartitionSpec(*(None,) * axis, ("data", "fsdp")))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
 
 
 def replicate(mesh, tree):
-    """A tree with a whole copy on every device."""
-    return jax.device_put(tree, replicated(mesh))
+    """A tree with a whole copy on every device; every process passes the same values."""
+    return put(tree, jax.tree.map(lambda _: replicated(mesh), tree))
+
+
+def put(tree, placement):
+    """The tree on the devices as ``placement``, a tree of shardings, says; over all processes."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, placement)
+
+    def build(x, sharding):
+        if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            data = build(jax.random.key_data(x), sharding)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(build, tree, placement)
+
+
+def local_copy(tree):
+    """This process's own copy, on one of its devices, of what lies whole on every device."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
