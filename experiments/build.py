@@ -77,7 +77,7 @@ def make_world_model(config):
         rope_base=w.rope_base,
         **dit_size(w.size),
     )
-    return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift)
+    return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift, w.cache)
 
 
 def make_forcing(config):

@@ -11,10 +11,11 @@ from prowl_jax.envs.vizdoom import TASKS
 from prowl_jax.models.variants import DIT_SIZES
 
 LARGEST = 2**31 - 1  # counters on the device are int32
-# These three live in modules that import JAX; a test holds them against their originals.
+# These four live in modules that import JAX; a test holds them against their originals.
 ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
 ATTENTION_KINDS = ("einsum", "xla")  # without "cudnn", which wants bfloat16: runs are in float32
+CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
 
 ENVIRONMENTS = ("vizdoom", "minerl", "recordings")
 MINECRAFT = ("minerl", "recordings")
@@ -208,6 +209,7 @@ RULES = (
     _one_of("world_model.size", DIT_SIZES),
     (_head_splits, "world_model.size={config.world_model.size}: its head width does not split for 3-D RoPE"),
     _one_of("world_model.attention", ATTENTION_KINDS),
+    _one_of("world_model.cache", CACHES),
     _one_of("phase2.priority", PRIORITY_KINDS),
     # Shapes
     *_frame_side("env.frame_height", 480),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from experiments import command_line, config_rules, phase2
 from experiments.configs import minecraft
 from experiments.configs.quickstart import get_config
-from prowl_jax.models import attention, variants
+from prowl_jax.models import attention, variants, world_model
 from prowl_jax.pat import priority
 from prowl_jax.train import curriculum as loop
 
@@ -128,6 +128,7 @@ BROKEN = [
     ({"env.held_out_tasks": ("explore",)}, "env.task=explore is trained on, so it cannot stand in env.held_out_"),
     ({"world_model.size": "XXL"}, "world_model.size=XXL is not one of XS, Ti, S, B"),
     ({"world_model.attention": "cudnn"}, "world_model.attention=cudnn is not one of einsum, xla"),
+    ({"world_model.cache": "none"}, "world_model.cache=none is not one of window, rolling"),
     ({"phase2.priority": "best"}, "phase2.priority=best is not one of rank, softmax, power"),
     ({"env.frame_height": 50}, "env.frame_height=50 is not a multiple of 8 * world_model.patch=2"),
     ({"env.frame_width": 72}, "env.frame_width=72 is not a multiple of 8 * world_model.patch=2"),
@@ -218,6 +219,7 @@ def test_the_names_are_those_of_the_modules_that_know_them():
     assert config_rules.ARMS == phase2.ARMS
     assert config_rules.PRIORITY_KINDS == priority.KINDS
     assert set(config_rules.ATTENTION_KINDS) == set(attention.ATTENTION_KINDS) - {"cudnn"}
+    assert set(config_rules.CACHES) == set(world_model.CACHES) - {"none"}
     for size in variants.DIT_SIZES.values():
         attention.rope_split(size["width"] // size["heads"])
 
