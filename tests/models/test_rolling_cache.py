@@ -119,9 +119,19 @@ def test_chunk_by_chunk_is_the_rollout_and_one_program(chunk, params):
 
 
 def flops(model, params, chunk, chunks):
-    context, actions, _ = inputs_of(chunk)
+    """Of the lowered rollout; the body of a loop is counted once, however often it runs."""
+    context, _, _ = inputs_of(chunk)
     actions = np.zeros((2, chunk * (1 + chunks), 2), np.int32)
-    return dream.lower(model, params, KEY, context, actions, chunks).cost_analysis()["flops"]
+    return dream.lower(model, {"dit": params["params"]}, KEY, context, actions, chunks).cost_analysis()["flops"]
+
+
+def test_a_chunk_costs_the_same_however_far_the_rollout_goes(chunk, params):
+    """One loop whose body does not grow; without the cache every chunk adds a pass, longer than the last."""
+    near, far = (flops(model_of(chunk), params, chunk, n) for n in (2, 4))
+    assert far < 1.05 * near  # what is left is the noise that is drawn
+    plain = dataclasses.replace(model_of(chunk), cache="none")
+    near, far = (flops(plain, params, chunk, n) for n in (2, 4))
+    assert far > 2.2 * near  # 2 + 3 chunks are run in all, then 2 + 3 + 4 + 5
 
 
 def test_what_is_not_whole_is_refused(chunk, params):
