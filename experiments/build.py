@@ -108,7 +108,7 @@ def make_world_model(config):
         remat=w.remat,
         **dit_size(w.size),
     )
-    return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift)
+    return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift, w.cache)
 
 
 def make_forcing(config):

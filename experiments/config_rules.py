@@ -16,6 +16,7 @@ ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
 ATTENTION_KINDS = ("einsum", "xla", "cudnn")
 RESCORING_KINDS = ("all", "due")
+CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
 
 VOXEL_TASKS = {"wander": False, "linger": True, "mine": True, "desert": True, "tundra": True, "caves": True}
 """Task -> whether it is held out."""
@@ -227,6 +228,7 @@ RULES = (
         lambda c: c.world_model.attention != "cudnn" or c.world_model.dtype == "bfloat16",
         "world_model.attention=cudnn wants world_model.dtype=bfloat16",
     ),
+    _one_of("world_model.cache", CACHES),
     _one_of("phase2.priority", PRIORITY_KINDS),
     _one_of("phase2.rescore", RESCORING_KINDS),
     _one_of("phase2.program", PHASE2_PROGRAMS),

@@ -71,6 +71,7 @@ def get_config(arg="full"):
     c.world_model.clean_prefix = 1.0  # share of clips in which every predicted chunk follows a clean one
     c.world_model.sampler_steps = 4
     c.world_model.sampler_shift = 5.0
+    c.world_model.cache = "window"  # or rolling: each latent is run once as context, not once for every chunk after it
 
     c.reference = ml_collections.ConfigDict()
     c.reference.weights = ""  # of a VPT policy, for Minecraft; "": clone a small network

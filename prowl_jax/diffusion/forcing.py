@@ -81,15 +81,17 @@ def per_latent(per_chunk, chunk):
     return jnp.repeat(per_chunk, chunk, axis=1)
 
 
-def block_causal_mask(query_latents, key_latents, chunk):
+def block_causal_mask(query_latents, key_latents, chunk, reach=None):
     """Which latent may attend to which: all of its own chunk and of earlier chunks.
 
     Queries are the LAST ``query_latents`` of ``key_latents`` (so that a new chunk over a cache
-    is asked for directly). Returns bool ``[query_latents, key_latents]``.
+    is asked for directly). With ``reach``, a chunk sees only that many latents before it (whole
+    chunks). Returns bool ``[query_latents, key_latents]``.
     """
     key_chunk = jnp.arange(key_latents) // chunk
     query_chunk = key_chunk[key_latents - query_latents :]
-    return query_chunk[:, None] >= key_chunk[None, :]
+    distance = query_chunk[:, None] - key_chunk[None, :]
+    return (distance >= 0) & (distance <= (key_latents if reach is None else reach // chunk))
 
 
 def forcing_loss(velocity, latents, key, forcing):

@@ -2,7 +2,12 @@
 
 Everything takes the model as callables, so that an analytic velocity can be tested in its
 place. The past is clean (sigma = 0) and, attention being causal over chunks, does not depend
-on the chunk that is sampled: it is run once a chunk (``remember``) and not once a step.
+on the chunk that is sampled. Three ways to keep it:
+
+  rollout           runs the window of S latents once a chunk: no chunk knows more than these S
+  cached_rollout    runs a finished chunk once, into a ring (``ring.py``): the least to compute; the
+                    ring's keys still know something of what has left it
+  uncached_rollout  runs everything since the start at every Euler step: what the ring must equal
 """
 
 import jax
@@ -75,3 +80,57 @@ def rollout(remember, velocity, noise, context, actions, chunk, sigmas):
 
     _, chunks = jax.lax.scan(step, context, jnp.arange(horizon // chunk))
     return jnp.moveaxis(chunks, 0, 1).reshape(noise.shape)
+
+
+def cached_rollout(velocity, write, cache, noise, actions, chunk, sigmas):
+    """Sample chunk after chunk of K latents, each from a cache that the one before was written into.
+
+    Args:
+      velocity: ``f(cache, z [B, K, h, w, C], sigma scalar, actions) -> v``.
+      write: ``f(cache, z, actions) -> cache``, given the chunk when it is clean.
+      cache: any pytree whose shapes do not change, such as a ``ring.Ring``.
+      noise: standard normal ``[B, H, h, w, C]``, whole chunks.
+      actions: per latent, ``[B, H, ...]``: those that led to each.
+      chunk: K. sigmas: ``[steps + 1]``.
+
+    Returns:
+      float ``[B, H, h, w, C]``, and the cache after the last chunk.
+    """
+    horizon = noise.shape[1]
+    if horizon % chunk or not horizon:
+        raise ValueError(f"{horizon} predicted latents are not whole chunks of {chunk}")
+    if actions.shape[1] != horizon:
+        raise ValueError(f"{actions.shape[1]} actions are not one for each of {horizon} predicted latents")
+
+    def step(cache, index):
+        start, now = (jax.lax.dynamic_slice_in_dim(x, index * chunk, chunk, axis=1) for x in (noise, actions))
+        new = euler(lambda z, sigma: velocity(cache, z, sigma, now), start, sigmas)
+        return write(cache, new, now), new
+
+    cache, chunks = jax.lax.scan(step, cache, jnp.arange(horizon // chunk))
+    return jnp.moveaxis(chunks, 0, 1).reshape(noise.shape), cache
+
+
+def uncached_rollout(velocity, noise, context, actions, chunk, sigmas):
+    """Sample chunk after chunk, running all latents since the start at every Euler step.
+
+    Slow, and slower with every chunk, of another shape each: for tests and benchmarks.
+
+    Args:
+      velocity: ``f(z [B, L, h, w, C], sigma [L/K], actions [B, L, ...]) -> v``, of any number of chunks.
+      noise, context, actions, chunk, sigmas: as in ``rollout``.
+
+    Returns:
+      float ``[B, H, h, w, C]``.
+    """
+    past = context
+    for index in range(noise.shape[1] // chunk):
+        length = past.shape[1] + chunk
+
+        def last(z, sigma, past=past, length=length):
+            levels = jnp.zeros(length // chunk).at[-1].set(sigma)
+            return velocity(jnp.concatenate([past, z], axis=1), levels, actions[:, :length])[:, -chunk:]
+
+        start = noise[:, index * chunk : (index + 1) * chunk]
+        past = jnp.concatenate([past, euler(last, start, sigmas)], axis=1)
+    return past[:, context.shape[1] :]

@@ -1,4 +1,4 @@
-"""Fidelity of single frames: PSNR and SSIM, for float images in 0..1."""
+"""Fidelity of single frames: PSNR and SSIM, and how sharp they are, for float images in 0..1."""
 
 import chex
 import jax.numpy as jnp
@@ -16,6 +16,15 @@ def psnr(a, b):
     chex.assert_equal_shape([a, b])
     mse = jnp.mean(jnp.square(a - b), axis=(-3, -2, -1))
     return -10.0 * jnp.log10(jnp.maximum(mse, 1e-10))
+
+
+def gradient_energy(frames):
+    """Sharpness: float ``[..., H, W, 3]`` -> ``[...]``, the mean square of the steps between neighbouring pixels.
+
+    Of rows and columns together. Blur lowers it, noise raises it: compare it with real frames'.
+    """
+    down, right = jnp.diff(frames, axis=-3), jnp.diff(frames, axis=-2)
+    return jnp.mean(jnp.square(down), axis=(-3, -2, -1)) + jnp.mean(jnp.square(right), axis=(-3, -2, -1))
 
 
 def ssim(a, b):

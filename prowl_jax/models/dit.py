@@ -113,7 +113,7 @@ class DiT(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, z, sigma, actions, memory=None):
+    def __call__(self, z, sigma, actions, memory=None, mask=None, start=None):
         """Predict the velocity.
 
         Args:
@@ -121,6 +121,9 @@ class DiT(nn.Module):
           sigma: float ``[B, L/K]`` in [0, 1], one noise level per chunk.
           actions: int32 ``[B, L, M, A]``, from ``actions_of_latents``.
           memory: keys and values of S earlier latents, or None.
+          mask: bool ``[L, S + L]``, which of the earlier latents and of these each latent sees; None:
+            its own chunk and all before it.
+          start: time index of the first latent, an int or an int32 scalar; None: S.
 
         Returns:
           velocity ``[B, L, h, w, C]`` and the memory of these L latents: for every block a pair
@@ -154,10 +157,13 @@ class DiT(nn.Module):
         modulation = Dense(6 * self.width, name="time_projection")(nn.silu(embedded))
         modulation = modulation.reshape(batch, latents, 6, self.width)
 
-        rope = rope_angles(latents, rows, columns, self.width // self.heads, past, self.rope_base)
-        mask = forcing.block_causal_mask(latents, past + latents, self.chunk)
-        mask = jnp.repeat(jnp.repeat(mask, rows * columns, 0), rows * columns, 1)
-        mask = None if latents == self.chunk else mask  # one chunk sees all of its past and itself
+        start = past if start is None else start
+        rope = rope_angles(latents, rows, columns, self.width // self.heads, start, self.rope_base)
+        if mask is None and latents != self.chunk:  # one chunk sees all of its past and itself
+            mask = forcing.block_causal_mask(latents, past + latents, self.chunk)
+        if mask is not None:
+            chex.assert_shape(mask, (latents, past + latents))
+            mask = jnp.repeat(jnp.repeat(mask, rows * columns, 0), rows * columns, 1)
         own = []
         make_block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):

@@ -1,4 +1,5 @@
-"""The world model behind one interface: encode, decode, velocity, sample_chunk, rollout.
+"""The world model behind one interface: encode, decode, velocity, sample_chunk, rollout, and chunk by chunk
+prefill, next_chunk.
 
 PROWL, its controls and every other post-training method share it. Parameters are one dict,
 ``{"dit", "autoencoder", "latent_mean", "latent_std"}``, so that a checkpoint is one tree.
@@ -9,10 +10,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from prowl_jax.diffusion import flow, sampler
+from prowl_jax.diffusion import flow, ring, sampler
+from prowl_jax.diffusion.forcing import block_causal_mask
 from prowl_jax.models.action_adapter import UNKNOWN, actions_of_latents
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.vae import DOWNSAMPLING, Autoencoder
+
+CACHES = ("window", "rolling", "none")
+"""How a rollout keeps its past (``WorldModel.cache``); the configuration's rules are tested against it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +28,26 @@ class WorldModel:
       dit: the velocity network. autoencoder: frames to latents and back.
       sampler_steps: Euler steps a chunk (PROWL's number is not published).
       sampler_shift: Wan's shift of the sampler's noise levels.
+      cache: what a rollout keeps of its past. "window": the last S latents, run anew for every chunk as
+        if nothing had been before them, so the first of them does not know the action that led to it,
+        as in training. "rolling": keys and values, written once (``diffusion/ring.py``); the
+        least to compute. Every latent knows its action but the first of the context, and upper blocks
+        know something of what has left the window. "none": all latents since the start at every
+        step, each chunk seeing S before it; gives what "rolling" gives and is there to check it.
+      cache_latents: S of "rolling" and "none"; 0: as many as the context has. More than that, and the
+        window grows before it slides. "window" has the context's.
     """
 
     dit: DiT
     autoencoder: Autoencoder
     sampler_steps: int = 10
     sampler_shift: float = 1.0
+    cache: str = "window"
+    cache_latents: int = 0
+
+    def __post_init__(self):
+        if self.cache not in CACHES:
+            raise ValueError(f"no cache {self.cache!r}; there are {', '.join(CACHES)}")
 
     @property
     def chunk(self):
@@ -81,19 +100,59 @@ class WorldModel:
         Returns:
           normalised latents ``[B, n_chunks * K, h, w, C]``.
         """
-        sigmas = flow.sigma_schedule(self.sampler_steps, self.sampler_shift)
+        sigmas = self._sigmas()
         led_to = actions_of_latents(actions, self.dit.action_frames)
+        past, horizon = context.shape[1], n_chunks * self.chunk
         rows = 1 if common_noise else context.shape[0]
-        noise = jax.random.normal(key, (rows, n_chunks * self.chunk, *context.shape[2:]), context.dtype)
+        noise = jax.random.normal(key, (rows, horizon, *context.shape[2:]), context.dtype)
         noise = jnp.broadcast_to(noise, (context.shape[0], *noise.shape[1:]))
-        functions = self._sampling_functions(params["dit"])
-        return sampler.rollout(*functions, noise, context, led_to, self.chunk, sigmas)
+        if self.cache == "window":
+            functions = self._window_functions(params["dit"])
+            return sampler.rollout(*functions, noise, context, led_to, self.chunk, sigmas)
+        if self.cache == "none":
+            velocity = self._banded_velocity(params["dit"], past)
+            return sampler.uncached_rollout(velocity, noise, context, led_to, self.chunk, sigmas)
+        cache = self._prefill(params["dit"], context, led_to[:, :past])
+        functions = self._ring_functions(params["dit"])
+        led_to = led_to[:, past : past + horizon]
+        return sampler.cached_rollout(*functions, cache, noise, led_to, self.chunk, sigmas)[0]
 
     def sample_chunk(self, params, key, context, actions):
         """Dream the one chunk after ``context``; as ``rollout`` with ``n_chunks=1``."""
         return self.rollout(params, key, context, actions, 1)
 
-    def _sampling_functions(self, dit_params):
+    def prefill(self, params, context, actions):
+        """The rolling cache of a context, for ``next_chunk``, whatever ``cache`` says.
+
+        Args:
+          context: normalised latents ``[B, C, h, w, C]``, whole chunks, at most ``cache_latents``.
+          actions: int32 ``[B, T, A]`` of its frames; the last leads out of it and is not read.
+
+        Returns:
+          A ``ring.Ring``.
+        """
+        return self._prefill(params["dit"], context, actions_of_latents(actions, self.dit.action_frames))
+
+    def next_chunk(self, params, noise, cache, actions):
+        """Dream one chunk more, as when somebody plays: one program for every chunk, however many.
+
+        Args:
+          noise: standard normal ``[B, K, h, w, C]``, where the chunk starts.
+          cache: from ``prefill`` or from the chunk before; donate it.
+          actions: int32 ``[B, K M, A]``, M pixel frames a latent: those that lead to the chunk's frames,
+            the first of them done on the last frame before it.
+
+        Returns:
+          normalised latents ``[B, K, h, w, C]``, and the cache with this chunk in it.
+        """
+        led_to = actions.reshape(*noise.shape[:2], self.dit.action_frames, -1)
+        functions = self._ring_functions(params["dit"])
+        return sampler.cached_rollout(*functions, cache, noise, led_to, self.chunk, self._sigmas())
+
+    def _sigmas(self):
+        return flow.sigma_schedule(self.sampler_steps, self.sampler_shift)
+
+    def _window_functions(self, dit_params):
         variables = {"params": dit_params}
 
         def remember(context, actions):
@@ -107,3 +166,37 @@ class WorldModel:
             return self.dit.apply(variables, z, sigma, actions, memory)[0]
 
         return remember, velocity
+
+    def _prefill(self, dit_params, context, led_to):
+        length = context.shape[1]
+        if length % self.chunk or (self.cache_latents or length) % self.chunk:
+            raise ValueError(
+                f"{length} context latents and a cache of {self.cache_latents or length} "
+                f"are not whole chunks of {self.chunk}"
+            )
+        sigma = jnp.zeros((context.shape[0], length // self.chunk))
+        _, memory = self.dit.apply({"params": dit_params}, context, sigma, led_to)
+        return ring.start(memory, length, self.cache_latents or length)
+
+    def _ring_functions(self, dit_params):
+        def run(cache, z, sigma, actions):
+            sigma = jnp.full((z.shape[0], 1), sigma)
+            mask = ring.mask(cache, self.chunk)
+            return self.dit.apply({"params": dit_params}, z, sigma, actions, ring.memory(cache), mask, cache.written)
+
+        def velocity(cache, z, sigma, actions):
+            return run(cache, z, sigma, actions)[0]
+
+        def write(cache, z, actions):
+            return ring.write(cache, run(cache, z, 0.0, actions)[1])
+
+        return velocity, write
+
+    def _banded_velocity(self, dit_params, context):
+        def velocity(z, sigma, actions):
+            length = z.shape[1]
+            mask = block_causal_mask(length, length, self.chunk, self.cache_latents or context)
+            sigma = jnp.broadcast_to(sigma, (z.shape[0], length // self.chunk))
+            return self.dit.apply({"params": dit_params}, z, sigma, actions, None, mask)[0]
+
+        return velocity

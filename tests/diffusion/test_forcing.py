@@ -77,13 +77,16 @@ def test_bell_weights_have_mean_1_and_vanish_at_the_ends():
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
 @pytest.mark.parametrize("queries, keys", [(6, 6), (3, 6), (6, 12), (2, 6)])
-def test_the_mask_against_brute_force(queries, keys, chunk):
-    mask = np.asarray(block_causal_mask(queries, keys, chunk))
+@pytest.mark.parametrize("reach", [None, 0, 1, 2])
+def test_the_mask_against_brute_force(queries, keys, chunk, reach):
+    latents = None if reach is None else reach * chunk
+    mask = np.asarray(block_causal_mask(queries, keys, chunk, latents))
     assert mask.shape == (queries, keys)
     for q in range(queries):
         for k in range(keys):
             position = keys - queries + q  # queries are the last of the keys
-            assert mask[q, k] == (k // chunk <= position // chunk), (q, k)
+            first = position // chunk * chunk - (keys if latents is None else latents)
+            assert mask[q, k] == (k >= first and k // chunk <= position // chunk), (q, k)
 
 
 def test_per_latent_repeats_each_chunk():

@@ -19,7 +19,7 @@ from experiments.configs import minecraft
 from experiments.configs import voxel as voxel_config
 from experiments.configs.quickstart import get_config
 from prowl_jax.envs import voxel
-from prowl_jax.models import attention, variants
+from prowl_jax.models import attention, variants, world_model
 from prowl_jax.pat import priority, rescoring
 from prowl_jax.train import curriculum as loop
 
@@ -146,6 +146,7 @@ BROKEN = [
     ({"world_model.attention": "flash"}, "world_model.attention=flash is not one of einsum, xla, cudnn"),
     ({"world_model.attention": "cudnn"}, "world_model.attention=cudnn wants world_model.dtype=bfloat16"),
     ({"world_model.dtype": "float16"}, "world_model.dtype=float16 is not one of float32, bfloat16"),
+    ({"world_model.cache": "none"}, "world_model.cache=none is not one of window, rolling"),
     ({"phase2.priority": "best"}, "phase2.priority=best is not one of rank, softmax, power"),
     ({"phase2.rescore": "some"}, "phase2.rescore=some is not one of all, due"),
     ({"env.frame_height": 50}, "env.frame_height=50 is not a multiple of 8 * world_model.patch=2"),
@@ -239,6 +240,7 @@ def test_the_names_are_those_of_the_modules_that_know_them():
     assert config_rules.RESCORING_KINDS == rescoring.KINDS
     assert config_rules.VOXEL_TASKS == {name: task.held_out for name, task in voxel.TASKS.items()}
     assert set(config_rules.ATTENTION_KINDS) == set(attention.ATTENTION_KINDS)
+    assert set(config_rules.CACHES) == set(world_model.CACHES) - {"none"}
     for size in variants.DIT_SIZES.values():
         attention.rope_split(size["width"] // size["heads"])
 

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from experiments import phase2, pipeline, stages, training_loop
+from experiments import phase2, pipeline, sampler_steps, stages, training_loop
 from experiments.command_line import UsageError
 from experiments.configs.quickstart import get_config
 from experiments.logging import read_metrics
@@ -214,3 +214,23 @@ def test_an_interrupted_loop_goes_on_to_the_same_state(done, tmp_path, monkeypat
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     jax.tree.map(np.testing.assert_array_equal, our_buffer, their_buffer)
     assert rows_of(run.workdir, "phase2", "prowl") == rows_of(whole.workdir, "phase2", "prowl")
+
+
+def test_numbers_of_sampler_steps_are_compared_on_a_finished_run(done, tmp_path, capsys):
+    """The run's own row is the evaluation's figure, and a number of steps changes what is dreamt."""
+    workdir, before = done[0], files_of(done[0])
+    output = tmp_path / "steps.json"
+    assert sampler_steps.main([f"--workdir={workdir}", "--steps=1,2", "--cache=window", f"--output={output}"]) == 0
+    assert files_of(workdir) == before
+    result, printed = read_json(output), capsys.readouterr().out
+    one, own = result["rows"]
+    assert result["configured"] == {"cache": "window", "steps": 2} == {k: own[k] for k in ("cache", "steps")}
+    evaluated = read_json(workdir / "evaluation.json")["arms"]["phase1"]["in_distribution"]
+    np.testing.assert_allclose(own["latent_regret"]["mean"], evaluated["latent_regret"]["all"], rtol=1e-5)
+    for metric in ("afs_epe", "psnr"):
+        np.testing.assert_allclose(own[metric], evaluated[metric]["all"], rtol=1e-4)
+    assert own["against_configured"]["relative"] == 0 != one["against_configured"]["relative"]
+    for row in result["rows"]:
+        regret = row["latent_regret"]
+        assert regret["low"] <= regret["mean"] <= regret["high"] and row["sharpness"] > 0 < row["ms_per_chunk"]
+        assert f"{row['cache']:<8} {row['steps']:>5}  {regret['mean']:.3f} (" in printed

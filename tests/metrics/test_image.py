@@ -1,12 +1,13 @@
-"""PSNR and SSIM against scikit-image."""
+"""PSNR and SSIM against scikit-image; gradients against numpy."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from prowl_jax.metrics.image import psnr, ssim
+from prowl_jax.metrics.image import gradient_energy, psnr, ssim
 
 rng = np.random.default_rng(0)
 ramp = np.linspace(0, 1, 48)[:, None, None] * np.linspace(0, 1, 64)[:, None] * np.ones(3)
@@ -44,3 +45,11 @@ def test_leading_axes_are_kept():
 def test_frames_smaller_than_the_window_are_refused():
     with pytest.raises(ValueError, match="11"):
         ssim(jnp.zeros((10, 64, 3)), jnp.zeros((10, 64, 3)))
+
+
+def test_gradient_energy_is_that_of_neighbours_and_falls_with_blur():
+    down, right = np.diff(A, axis=1) ** 2, np.diff(A, axis=2) ** 2
+    np.testing.assert_allclose(gradient_energy(A), down.mean((1, 2, 3)) + right.mean((1, 2, 3)), rtol=1e-5, atol=1e-9)
+    blurred = gaussian_filter(A, (0, 1, 1, 0))
+    assert gradient_energy(blurred)[0] < 0.2 * gradient_energy(A)[0]
+    assert gradient_energy(A)[2] == 0  # one colour

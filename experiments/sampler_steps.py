@@ -1,0 +1,248 @@
+"""How many Euler steps a chunk needs, measured on the world model of a run:
+
+    python -m experiments.sampler_steps --workdir=RUN [--steps=1,2,4,8,16,32] [--cache=window,rolling]
+                                        [--set=in_distribution] [--clips=N] [--output=FILE]
+
+RUN is a run directory in which phase 1 is done. Every number of steps, with either way to keep the past
+(world_model.cache), dreams the same held-out clips from the same noise. Printed and written to
+RUN/sampler_steps.json: regret with its 95 % interval (bootstrap over clips) and against the run's own
+setting on the same clips, AFS-EPE, PSNR, sharpness (energy of the image gradients over that of the
+real frames) and ms a chunk. Regret and PSNR reward the blurred mean of what may come: read them
+beside the sharpness. Takes minutes on 2 cores.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+
+from experiments.config_rules import CACHES
+
+STEPS = (1, 2, 4, 8, 16, 32)
+SETS = ("in_distribution", "held_out/TASK", "long_rollout")
+
+
+def main(argv):
+    """Measure, print, write; returns the exit code."""
+    # JAX is imported after the command line has been checked: a mistake is answered at once.
+    from experiments import command_line
+
+    options = _parse(argv, command_line.fail)
+    try:
+        config = read_config(options.workdir)
+        clips = _set(config, options.set)
+    except command_line.UsageError as error:
+        command_line.fail(error)
+    from experiments.run import Run, write_json
+    from prowl_jax.train.compilation_cache import enable_compilation_cache
+
+    enable_compilation_cache()
+    run = Run(options.workdir, config)
+    try:
+        result = measure(run, *clips, options.steps, options.cache, options.clips)
+    except KeyboardInterrupt:
+        print("interrupted: nothing is written", file=sys.stderr)
+        return 130
+    print(table(result))
+    write_json(options.output, result)
+    print(f"written: {options.output}")
+    return 0
+
+
+def read_config(workdir):
+    """The configuration of a run in which phase 1 is done, from its files; UsageError of one line."""
+    from ml_collections import ConfigDict
+
+    from experiments.command_line import UsageError
+    from experiments.configs import quickstart
+
+    def keys(tree, prefix=""):
+        for key, value in tree.items():
+            yield from keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [prefix + key]
+
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UsageError(f"--workdir={workdir} holds no run: there is no config.json in it")
+    try:
+        config = ConfigDict(json.loads(path.read_text()))
+        stages = json.loads((workdir / "stages.json").read_text()) if (workdir / "stages.json").exists() else {}
+    except ValueError as error:
+        raise UsageError(f"--workdir={workdir}: its config.json or stages.json cannot be read: {error}") from None
+    missing = sorted(set(keys(quickstart.get_config())) - set(keys(config)))
+    if missing:
+        raise UsageError(f"{path} has no {missing[0]}: the run is of another version; run it anew")
+    if "world_model" not in stages:
+        raise UsageError(f"--workdir={workdir}: phase 1 (stage world_model) is not done; let prowl_main finish it")
+    return config.lock()
+
+
+def measure(run, task, horizon, clips, steps, caches, limit=None):
+    """Every number of Euler steps with every cache on the same held-out clips.
+
+    Args:
+      run: a ``Run`` with a finished world model.
+      task, horizon, clips: of the set, as ``_set`` gives them; ``limit`` clips at most.
+      steps, caches: what to compare.
+
+    Returns:
+      A dict: ``set`` (task, horizon, clips), ``configured`` (steps and cache of the run), ``sharpness_of_decoded``
+      (real latents through the autoencoder: no dream is sharper for it), ``ms_of_clips`` (how many clips a
+      timed chunk has), and ``rows``.
+    """
+    import jax
+    import numpy as np
+
+    from experiments import build, stages
+    from experiments.benchmarks.timing import alternate
+    from experiments.evaluate import BATCH, clip_set, make_measure, measure_all
+    from experiments.logging import Progress
+    from prowl_jax.metrics.image import gradient_energy
+
+    config, model = run.config, build.make_world_model(run.config)
+    context, clips = build.make_curriculum(config).context, min(clips, limit or clips)
+    store = stages.open_store(run, task)
+    held_out = stages.split(run, store)[1] if task == config.env.task else np.arange(len(store.lengths))
+    items = clip_set(run, task, held_out, clips, context + horizon, context)
+    params, key = stages.load_world_model(run), build.stage_key(config, "evaluation")
+    energy = jax.jit(lambda frames: gradient_energy(frames).mean(axis=-1))
+
+    def with_energy(plain):
+        def sharp(params, items, key):
+            values, frames = plain(params, items, key)
+            return {**values, "energy": energy(frames / np.float32(255))}, frames
+
+        return sharp
+
+    configured = (config.world_model.cache, config.world_model.sampler_steps)
+    asked = [(cache, n) for cache in caches for n in steps]
+    every = list(dict.fromkeys([configured, *asked]))
+    batch = jax.tree.map(lambda x: x[: min(BATCH, clips)], items)
+    values, calls = {}, {}
+    with Progress("sampler steps", len(every)) as progress:
+        for i, (cache, n) in enumerate(every):
+            variant = dataclasses.replace(model, sampler_steps=n, cache=cache)
+            values[cache, n] = measure_all(with_energy(make_measure(variant, context)), params, items, key)
+            rollout = jax.jit(variant.rollout, static_argnums=4)
+            calls[cache, n] = lambda f=rollout: f(
+                params, key, batch.latents[:, :context], batch.actions, horizon // model.chunk
+            )
+            progress.update(i + 1)
+        seconds = alternate({name: calls[name] for name in asked}, 5)
+    real = energy(items.frames[:, context:] / np.float32(255)).mean()
+    decode = jax.jit(lambda z: energy(model.decode(params, z)))
+    decoded = np.mean([decode(z[context:]) for z in items.latents])
+    return {
+        "set": {"task": task, "horizon": horizon, "clips": clips},
+        "configured": dict(zip(("cache", "steps"), configured, strict=True)),
+        "sharpness_of_decoded": float(decoded / real),
+        "ms_of_clips": len(batch.actions),
+        "rows": [
+            {
+                "cache": cache,
+                "steps": n,
+                **_summary(values[cache, n], values[configured], real, config),
+                "ms_per_chunk": 1e3 * seconds[cache, n] * model.chunk / horizon,
+            }
+            for cache, n in asked
+        ],
+    }
+
+
+def _summary(values, configured, real_energy, config):
+    """Means over the clips, and the regret's intervals."""
+    from prowl_jax.metrics.intervals import mean_interval, paired_bootstrap
+
+    regret, draws = values["latent_regret"], {"seed": config.seed, "resamples": config.evaluation.resamples}
+    change = paired_bootstrap(regret, configured["latent_regret"], **draws)
+    return {
+        "latent_regret": mean_interval(regret, **draws),
+        "against_configured": {k: change[k] for k in ("relative", "low", "high")},
+        "afs_epe": float(values["afs_epe"].mean()),
+        "psnr": float(values["psnr"].mean()),
+        "sharpness": float(values["energy"].mean() / real_energy),
+    }
+
+
+TABLE = """{clips} held-out clips of {task}, {horizon} latents predicted; ms for {ms_of_clips} clips at once
+
+cache    steps  regret (95 %)         against own, %       AFS-EPE   PSNR  sharp ms/chunk
+{rows}
+
+own: the run's setting, {steps} steps with cache {cache!r}. sharp: energy of the image gradients over that of
+the real frames; real latents, decoded, have {sharpness_of_decoded:.3f}. Regret and PSNR reward the blurred mean
+of what may come: fewer steps, more blur."""
+
+
+def table(result):
+    """The result as text."""
+    rows = "\n".join(map(_line, result["rows"]))
+    return TABLE.format(**{**result, **result["set"], **result["configured"], "rows": rows})
+
+
+def _line(row):
+    regret, change = row["latent_regret"], {k: 100 * x for k, x in row["against_configured"].items()}
+    interval = "{mean:.3f} ({low:.3f}, {high:.3f})".format(**regret)
+    change = "{relative:+.1f} ({low:+.1f}, {high:+.1f})".format(**change)
+    return (
+        f"{row['cache']:<8} {row['steps']:>5}  {interval:<21} {change:<20} "
+        f"{row['afs_epe']:>7.3f} {row['psnr']:>6.2f} {row['sharpness']:>6.3f} {row['ms_per_chunk']:>8.3g}"
+    )
+
+
+def _set(config, name):
+    """(task, horizon, clips) of a set by name; UsageError names those that there are."""
+    from experiments.command_line import UsageError
+
+    e = config.evaluation
+    sets = {"in_distribution": (config.env.task, e.horizon, e.clips)}
+    sets |= {f"held_out/{task}": (task, e.horizon, e.clips) for task in config.env.held_out_tasks}
+    sets["long_rollout"] = (config.env.task, e.long_horizon, e.long_clips)
+    if name not in sets:
+        raise UsageError(f"--set={name} is not one of {', '.join(sets)}")
+    return sets[name]
+
+
+def _parse(argv, fail):
+    class Parser(argparse.ArgumentParser):
+        def error(self, message):
+            fail(f"{message}; --help lists the flags")
+
+    parser = Parser(
+        "python -m experiments.sampler_steps",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="RUN", help="a run directory")
+    parser.add_argument("--steps", type=_steps, default=STEPS, metavar="N,...", help="numbers of Euler steps")
+    parser.add_argument("--cache", type=_caches, default=CACHES, metavar="KIND,...", help=", ".join(CACHES))
+    parser.add_argument("--set", default="in_distribution", metavar="SET", help=f"{', '.join(SETS)}")
+    parser.add_argument("--clips", type=_count, metavar="N", help="clips at most (the run's evaluation.clips)")
+    parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="the json file (RUN/sampler_steps.json)")
+    options = parser.parse_args(argv)
+    options.output = options.output or options.workdir / "sampler_steps.json"
+    if options.workdir.is_dir() and not options.output.parent.is_dir():
+        fail(f"--output: there is no directory {options.output.parent}")
+    return options
+
+
+def _count(text):
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _steps(text):
+    return tuple(dict.fromkeys(map(_count, text.split(","))))
+
+
+def _caches(text):
+    for name in text.split(","):
+        if name not in CACHES:
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(CACHES)}")
+    return tuple(dict.fromkeys(text.split(",")))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
