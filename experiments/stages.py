@@ -237,10 +237,11 @@ def tokens_per_clip(config):
 
 
 def load_world_model(run):
-    """theta_0: the whole world model of phase 1 (averaged parameters)."""
+    """theta_0: the whole world model of phase 1 (averaged parameters), and the optical flow's weights."""
     optimizer = _world_model_optimizer(run.config)
     example = shapes(lambda: init_state(_init_dit(run.config), optimizer))
-    return {**load_autoencoder(run), "dit": restore_state(run, "world_model", example).ema}
+    dit = restore_state(run, "world_model", example).ema
+    return {**load_autoencoder(run), **build.flow_params(run.config), "dit": dit}
 
 
 def _init_policy(config):
