@@ -134,10 +134,8 @@ def autoencoder(run):
 
 
 def _autoencoder_params(config):
-    network, shape = build.make_autoencoder(config), build.frame_shape(config)
-    noise = jnp.zeros((1, shape[0] // 8, shape[1] // 8, config.autoencoder.channels))
     key = build.stage_key(config, "autoencoder init")
-    return network.init(key, jnp.zeros((1, *shape)), noise)["params"]
+    return build.make_autoencoder(config).init_params(key, build.frame_shape(config))
 
 
 def _cache_latents(run, params, train_episodes):

@@ -57,11 +57,9 @@ class SeaRaftNetwork(nn.Module):
           the regressed start and for every iteration, along a leading axis.
         """
         predictions = self.refine(first, second)
-        if not every:
-            return self.full_size(*(x[-1] for x in predictions))
-        flat = [x.reshape(-1, *x.shape[2:]) for x in predictions]
-        found = self.full_size(*flat)
-        return tuple(x.reshape(self.iterations + 1, -1, *x.shape[1:]) for x in found)
+        if every:
+            return self.full_size_of_all(*predictions)
+        return self.full_size(*(x[-1] for x in predictions))
 
     def refine(self, first, second):
         """``(net, flow, info)`` at an eighth, each with all predictions along a leading axis."""
@@ -91,6 +89,12 @@ class SeaRaftNetwork(nn.Module):
         """``(flow, info)`` at the resolution of the images."""
         both = jnp.concatenate([STRIDE * flow, info], axis=-1)
         return tuple(jnp.split(parts.upsample(both, 0.25 * self.upsample_weight(net)), [2], axis=-1))
+
+    def full_size_of_all(self, *predictions):
+        """``full_size`` of arrays with a leading axis of predictions."""
+        count = self.iterations + 1
+        found = self.full_size(*(x.reshape(-1, *x.shape[2:]) for x in predictions))
+        return tuple(x.reshape(count, -1, *x.shape[1:]) for x in found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -254,9 +254,14 @@ class WanVAE:
     """The network on whole clips, jitted as one scan over groups; hashable.
 
     ``encode_group`` and ``decode_latent`` are for streams: hand each one's cache to the next call.
+
+    Attributes:
+      latent_mean, latent_std: by channel, of the latents of videos, to normalise them with.
     """
 
     network: WanVAENetwork = WanVAENetwork()
+    latent_mean: tuple = LATENT_MEAN
+    latent_std: tuple = LATENT_STD
     frames_per_latent = GROUP
 
     @property
@@ -264,9 +269,19 @@ class WanVAE:
         """C, latent channels."""
         return self.network.channels
 
-    def init(self, key):
-        """Random parameters."""
-        return self.network.init(key, jnp.zeros((1, 1, DOWNSAMPLING, DOWNSAMPLING, 3)))["params"]
+    def init_params(self, key, frame_shape=(DOWNSAMPLING, DOWNSAMPLING, 3)):
+        """Random parameters; they do not depend on the size of the frames."""
+        return self.network.init(key, jnp.zeros((1, 1, *frame_shape)))["params"]
+
+    def encode_frames(self, params, frames):
+        """Float frames in [-1, 1] ``[..., 1 + 4n, H, W, 3]`` -> posterior mean ``[..., 1 + n, h, w, C]``."""
+        mean, _ = self.encode(params, frames.reshape(-1, *frames.shape[-4:]))
+        return mean.reshape(*frames.shape[:-4], *mean.shape[1:])
+
+    def decode_latents(self, params, latents):
+        """Latents ``[..., 1 + n, h, w, C]`` -> float frames in [-1, 1] ``[..., 1 + 4n, H, W, 3]``."""
+        frames = self.decode(params, latents.reshape(-1, *latents.shape[-4:]))
+        return frames.reshape(*latents.shape[:-4], *frames.shape[1:])
 
     def encode_group(self, params, frames, cache=None):
         """As ``WanVAENetwork.encode``."""

@@ -12,7 +12,7 @@ import re
 import jax
 
 from prowl_jax.models import published
-from prowl_jax.models.wan_vae import WanVAE, WanVAENetwork
+from prowl_jax.models.wan_vae import LATENT_MEAN, WanVAE, WanVAENetwork
 
 SOURCE = "https://huggingface.co/Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
 """Where the published autoencoder lies, in the folder vae."""
@@ -78,7 +78,10 @@ def model_of(arrays):
         )
     except (KeyError, IndexError) as error:
         raise ValueError(f"these are not the weights of Wan2.1's autoencoder ({error})") from None
-    return WanVAE(network)
+    if network.channels == len(LATENT_MEAN):
+        return WanVAE(network)
+    # Nobody has published the statistics of another one.
+    return WanVAE(network, (0.0,) * network.channels, (1.0,) * network.channels)
 
 
 def from_published(model, arrays):
@@ -118,4 +121,4 @@ def _count(arrays, pattern):
 
 @functools.cache
 def _shapes(model):
-    return jax.eval_shape(model.init, jax.random.key(0))
+    return jax.eval_shape(model.init_params, jax.random.key(0))

@@ -6,6 +6,7 @@ difference to each ``f64/`` array.
     JAX_ENABLE_X64=1 python sea_raft_vectors.py FILE
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -57,18 +58,12 @@ def outputs(z):
 def arrays(z):
     """``{name: array}`` for every name in ``outputs(z)``, in torch's layout."""
     model, params = port(z)
-    first, second = images(z, "a")
     truth, valid = last(z["a/flow_gt"]).astype(FLOAT), z["a/valid"]
-    found, flows, infos = {}, *jax.jit(lambda p, *x: model.predict(p, *x, True))(params, first, second)
-    found |= {f"a/flow_{i}": flow for i, flow in enumerate(flows)} | {"a/info_4": infos[4]}
+    found, flows, infos = case_a(model, params, *images(z, "a"))
     of_all = negative_log_likelihood(flows, infos, truth)
     found |= {"a/nf_4": of_all[4], "a/info_4_crop": infos[4][:, 40:72, 60:100]}
-    found |= inner(model, params, 2 * first - 1, 2 * second - 1)
-    b, c = images(z, "b"), images(z, "c")
-    found["b/flow_4"], found["b/info_4"] = jax.jit(model.predict)(params, *b)
-    found["c/flow"] = jax.jit(model.flow)(params, *c)
-    doubled = [jax.image.resize(x, (1, 128, 160, 3), "bilinear") for x in c]
-    of_doubled = jax.jit(model.predict)(params, *doubled)[1]
+    found["b/flow_4"], found["b/info_4"] = jax.jit(model.predict)(params, *images(z, "b"))
+    found["c/flow"], of_doubled = jax.jit(functools.partial(case_c, model))(params, *images(z, "c"))
     found["c/info"] = of_doubled.reshape(1, 64, 2, 80, 2, 4).mean((2, 4))
     found = {name: np.moveaxis(x, -1, 1) for name, x in found.items()}
     found["a/nf_mean"] = np.array([np.mean(of_one) for of_one in of_all])
@@ -79,25 +74,35 @@ def arrays(z):
     return found | {"sampler/out": sampled(z)}
 
 
-def inner(model, params, first, second):
-    """What lies along the way, at an eighth of the resolution."""
+def case_a(model, params, first, second):
+    """``(arrays, flows, infos)``: what lies along the way, and all predictions in full size."""
 
-    def run(network):
+    def run(network, first, second):
         nets, flows, infos = network.refine(first, second)
         maps = [network.fnet(x) for x in (first, second)]
         context = network.init_conv(network.cnet(jnp.concatenate([first, second], -1)))
         correlation = parts.look_up(parts.correlation_pyramid(*maps, network.levels), flows[0], network.radius)
-        return nets, flows, infos, maps, jnp.split(context, 2, -1)[1], correlation
+        full = network.full_size_of_all(nets, flows, infos)
+        return nets, flows, infos, maps, jnp.split(context, 2, -1)[1], correlation, full
 
-    compute = jax.jit(lambda p: model.network.apply({"params": p}, method=run))
-    nets, flows, infos, maps, context, correlation = compute(params)
+    compute = jax.jit(lambda p, *x: model.network.apply({"params": p}, *x, method=run))
+    nets, flows, infos, maps, context, correlation, full = compute(params, 2 * first - 1, 2 * second - 1)
     motion = parts.MotionEncoder(model.network.features).apply(
         {"params": params["update_block"]["encoder"]}, flows[0], correlation
     )
     found = {"fmap1": maps[0], "fmap2": maps[1], "context": context, "corr_iter0": correlation, "motion_iter0": motion}
     for i in range(ITERATIONS + 1):
         found |= {f"net{i}": nets[i], f"flow_8x_{i}": flows[i], f"info_8x_{i}": infos[i]}
-    return {f"a/inner/{name}": x for name, x in found.items()}
+    found = {f"a/inner/{name}": x for name, x in found.items()}
+    full_flows, full_infos = map(np.asarray, full)
+    found |= {f"a/flow_{i}": flow for i, flow in enumerate(full_flows)} | {"a/info_4": full_infos[4]}
+    return found, full_flows, full_infos
+
+
+def case_c(model, params, first, second):
+    """Frames below the smallest size: the flow by the published scaling, and the info of the doubled frames."""
+    doubled = [jax.image.resize(x, (1, 128, 160, 3), "bilinear") for x in (first, second)]
+    return model.flow(params, first, second), model.predict(params, *doubled)[1]
 
 
 def sampled(z):
