@@ -18,6 +18,8 @@ ATTENTION_KINDS = ("einsum", "xla", "cudnn")
 RESCORING_KINDS = ("all", "due")
 CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
 
+FLOWS = ("small", "sea_raft")
+
 VOXEL_TASKS = {"wander": False, "linger": True, "mine": True, "desert": True, "tundra": True, "caves": True}
 """Task -> whether it is held out."""
 
@@ -235,6 +237,16 @@ RULES = (
     (
         lambda c: c.phase2.program != "device" or c.env.name == "voxel",
         "phase2.program=device needs an environment on the device, env.name=voxel, not {config.env.name}",
+    ),
+    _one_of("metrics.flow", FLOWS),
+    (
+        lambda c: c.metrics.flow != "sea_raft" or c.metrics.flow_weights,
+        "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.convert_sea_raft) "
+        "or set metrics.flow=small",
+    ),
+    (
+        lambda c: c.metrics.flow == "sea_raft" or not c.metrics.flow_weights,
+        "metrics.flow_weights={config.metrics.flow_weights} is read for metrics.flow=sea_raft only",
     ),
     # Shapes
     *_frame_side("env.frame_height", 480),

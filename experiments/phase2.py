@@ -145,7 +145,7 @@ def make_programs(config, arm):
         ppo = adversary_training.make_update(build.make_policy(config), optimizer, build.make_adversary(config))
     return loop.make_programs(
         build.make_world_model(config), build.make_forcing(config), tuner(config),
-        build.make_curriculum(config), ppo, build.action_maps(config)[0],
+        build.make_curriculum(config), ppo, build.action_maps(config)[0], build.make_flow(config),
     )  # fmt: skip
 
 

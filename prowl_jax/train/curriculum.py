@@ -102,11 +102,12 @@ class LoopState:
     cycle: jax.Array
 
 
-def make_observe(world_model, curriculum, to_env=None):
+def make_observe(world_model, curriculum, to_env=None, flow=None):
     """``observe(params, trajectory) -> PATItem`` with a leading batch axis, jitted.
 
     Encodes real frames and computes their flow, once per trajectory: neither depends on what
     phase 2 trains. ``to_env`` turns the policy's actions into the world model's, where they differ.
+    ``flow(params, first, second)`` is the optical flow, None the small one.
     """
 
     @jax.jit
@@ -116,22 +117,22 @@ def make_observe(world_model, curriculum, to_env=None):
             latents=world_model.encode(params, trajectory.frames),
             actions=trajectory.actions if to_env is None else to_env(trajectory.actions),
             frames=trajectory.frames,
-            flow=flow_of_frames(scored).astype(jnp.float16),
+            flow=flow_of_frames(scored, flow_with(flow, params)).astype(jnp.float16),
         )
 
     return observe
 
 
-def make_predict(world_model, curriculum):
+def make_predict(world_model, curriculum, flow=None):
     """``predict(params, items) -> (latents, regret, afs)``, jitted.
 
     The world model's version of the same actions from the same context, and how wrong it is:
     latents float ``[B, H, h, w, C]``, latent regret and AFS-EPE ``[B]``. The initial noise is
     one and the same for every trajectory and every call: common random numbers, so that a
     rescoring measures the change of the model and not of the noise. Rows are taken
-    ``score_batch`` at a time.
+    ``score_batch`` at a time. ``flow`` as in ``make_observe``.
     """
-    score = _make_score(world_model, curriculum)
+    score = _make_score(world_model, curriculum, flow)
 
     @jax.jit
     def predict(params, items):
@@ -148,14 +149,14 @@ def make_predict(world_model, curriculum):
     return predict
 
 
-def make_rescore(world_model, curriculum):
-    """``rescore(params, buffer, cycle) -> buffer``, jitted, the buffer donated.
+def make_rescore(world_model, curriculum, flow=None):
+    """``rescore(params, buffer, cycle) -> buffer``, jitted, the buffer donated; ``flow`` as in ``make_observe``.
 
     Scores anew what ``curriculum.rescoring`` asks for, gathered ``score_batch`` entries at a time: as
     many batches as there are due, so that neither empty slots nor what can wait cost anything. The
     last batch is filled up with the next in the queue.
     """
-    score = _make_score(world_model, curriculum)
+    score = _make_score(world_model, curriculum, flow)
 
     def rescore(params, buffer, cycle):
         slots, count = queue(buffer, cycle, curriculum.rescoring)
@@ -174,7 +175,7 @@ def make_rescore(world_model, curriculum):
     return jax.jit(rescore, donate_argnums=1)
 
 
-def _make_score(world_model, curriculum):
+def _make_score(world_model, curriculum, flow):
     """``score(params, items) -> (latents, regret, afs)`` of one batch."""
     chunks = curriculum.horizon // world_model.chunk
 
@@ -185,10 +186,16 @@ def _make_score(world_model, curriculum):
         real = items.latents[:, curriculum.context : curriculum.context + curriculum.horizon]
         frames = world_model.decode(params, dreamt)
         last_seen = items.frames[:, curriculum.context - 1, None].astype(jnp.float32) / 255.0
-        afs = afs_of_frames(jnp.concatenate([last_seen, frames], 1), items.flow.astype(jnp.float32))
+        shown = jnp.concatenate([last_seen, frames], 1)
+        afs = afs_of_frames(shown, items.flow.astype(jnp.float32), flow_with(flow, params))
         return dreamt, latent_regret(dreamt, real), afs
 
     return score
+
+
+def flow_with(flow, params):
+    """The flow of two frames, with its weights; None, the small flow, needs none."""
+    return None if flow is None else functools.partial(flow, params)
 
 
 def make_fine_tune(world_model, optimizer, forcing, curriculum):
@@ -241,15 +248,16 @@ class Programs:
     rescore: Any
 
 
-def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update, to_env=None):
+def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update, to_env=None, flow=None):
     """Compile-once programs of a cycle; ``ppo_update=None`` is the matched-compute control.
 
     ``to_env`` turns the policy's actions into the world model's: traced, None where they are the same.
+    ``flow`` is the optical flow of AFS-EPE, with weights in the world model's parameters; None: the small one.
     """
     scoring = curriculum.scoring
     return Programs(
-        observe=make_observe(world_model, curriculum, to_env),
-        predict=make_predict(world_model, curriculum),
+        observe=make_observe(world_model, curriculum, to_env, flow),
+        predict=make_predict(world_model, curriculum, flow),
         ppo=ppo_update,
         insert=jax.jit(
             lambda buffer, items, regret, afs, valid, cycle: pat.insert(
@@ -258,7 +266,7 @@ def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_upda
             donate_argnums=0,
         ),
         fine_tune=make_fine_tune(world_model, optimizer, forcing, curriculum),
-        rescore=make_rescore(world_model, curriculum),
+        rescore=make_rescore(world_model, curriculum, flow),
     )
 
 
