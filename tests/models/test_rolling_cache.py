@@ -61,7 +61,7 @@ def brute_force(chunk, params):
         first = query // chunk * chunk
         mask[query, key] = first - window <= key < first + chunk
     led_to = np.concatenate([np.full((2, 1, 2), -1), actions[:, :-1]], axis=1)[:, :, None]
-    apply = jax.jit(lambda z, sigma: model_of(chunk).dit.apply(params, z, sigma, led_to, None, mask)[0])
+    apply = jax.jit(lambda *inputs: model_of(chunk).dit.apply(*inputs, None, mask)[0])
     film = np.zeros((2, total, 4, 4, 3), np.float32)
     film[:, :chunk] = context
     for i in range(1, 1 + CHUNKS):
@@ -70,7 +70,7 @@ def brute_force(chunk, params):
         for level, after in itertools.pairwise(np.asarray(sigma_schedule(STEPS, SHIFT))):
             sigma = np.zeros((2, 1 + CHUNKS), np.float32)
             sigma[:, i] = level
-            film[:, now] += (after - level) * np.asarray(apply(film, sigma))[:, now]
+            film[:, now] += (after - level) * np.asarray(apply(params, film, sigma, led_to))[:, now]
     return film[:, chunk:]
 
 
