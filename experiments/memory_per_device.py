@@ -34,8 +34,8 @@ def main(argv):
     options = _options(argv)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 8)
-    print("| size | parameters | trained | mesh data x fsdp | state, MB | inputs, MB | temporary, MB |")
-    print("|---|---|---|---|---|---|---|")
+    print("| size | phase | parameters | trained | mesh data x fsdp | state, MB | inputs, MB | temporary, MB |")
+    print("|---" * 8 + "|")
     for size in options.sizes:
         for phase in options.phases:
             for mesh in options.meshes:
@@ -64,7 +64,7 @@ def _print_row(size, phase, mesh, options):
     whole = {n: few[n] + (many[n] - few[n]) * (depth - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0]) for n in few}
     parameters, trained = (f"{whole[n] / 1e6:,.1f} M" for n in ("parameters", "trained"))
     megabytes = [f"{whole[n] / 1e6:,.0f}" if n in whole else "" for n in ("state", "inputs", "temporary")]
-    print(f"| {size} | {parameters} | {trained} | {data} x {fsdp} | {' | '.join(megabytes)} |", flush=True)
+    print(f"| {size} | {phase} | {parameters} | {trained} | {data} x {fsdp} | {' | '.join(megabytes)} |", flush=True)
 
 
 def measure(shape, phase, data, fsdp, latents, compiled=True):
