@@ -68,8 +68,9 @@ class Norm(nn.Module):
     @nn.compact
     def __call__(self, x):
         gamma = self.param("gamma", nn.initializers.ones, (x.shape[-1],))
-        length = jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True))
-        return x / jnp.maximum(length, 1e-12) * (x.shape[-1] ** 0.5) * gamma
+        exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # as the original, whatever the precision
+        length = jnp.sqrt(jnp.sum(jnp.square(exact), axis=-1, keepdims=True))
+        return (exact / jnp.maximum(length, 1e-12)).astype(x.dtype) * (x.shape[-1] ** 0.5) * gamma
 
 
 class ResidualBlock(nn.Module):
