@@ -137,7 +137,8 @@ def table(height, width, seed, weights=None):
             rows.append(f"{name:<12}  {flow}")
             continue
         errors = [end_point_error(flow(scene.first, scene.second), scene) for scene in measured]
-        rows.append(f"{name:<12}" + "".join(f"{e:>14.3f}" for e in errors) + f"{milliseconds(flow, measured[0]):>12.2f}")
+        cells = "".join(f"{error:>14.3f}" for error in errors)
+        rows.append(f"{name:<12}{cells}{milliseconds(flow, measured[0]):>12.2f}")
     return "\n".join([title, head, *rows])
 
 

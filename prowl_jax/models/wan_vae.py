@@ -311,7 +311,8 @@ class WanVAE:
             *moments, cache = self.encode_group(params, group, cache)
             return cache, moments
 
-        return tuple(_in_order(start, rest) for start, rest in zip(first, _scan(step, cache, jnp.moveaxis(groups, 1, 0)), strict=True))
+        rest = _scan(step, cache, jnp.moveaxis(groups, 1, 0))
+        return tuple(_in_order(*parts) for parts in zip(first, rest, strict=True))
 
     def decode(self, params, latents):
         """Latents ``[B, 1 + n, h, w, C]`` -> float frames in -1..1 ``[B, 1 + 4n, 8h, 8w, 3]``."""

@@ -15,7 +15,8 @@ def test_the_second_picture_is_the_first_moved_along_the_flow(scene):
     """``second(x + flow(x)) = first(x)``, by scipy's splines."""
     x = np.stack(np.meshgrid(np.arange(64), np.arange(48)), axis=-1) + scene.flow
     for first, second in zip(scene.first, scene.second, strict=True):
-        moved = np.stack([ndimage.map_coordinates(c, (x[..., 1], x[..., 0]), order=3) for c in second.T.swapaxes(1, 2)], -1)
+        at = (x[..., 1], x[..., 0])
+        moved = np.stack([ndimage.map_coordinates(second[..., c], at, order=3) for c in range(3)], axis=-1)
         inside = scene.seen.copy()
         inside[:3] = inside[-3:] = inside[:, :3] = inside[:, -3:] = False
         assert np.abs(moved - first)[inside].mean() < 0.01
@@ -27,7 +28,8 @@ def test_translations_and_rotations_by_hand():
     assert [scene.name for scene in SCENES][3:6] == ["move 8, 2", "turn 1", "turn 3"]
     np.testing.assert_array_equal(SCENES[3].flow, np.broadcast_to([8.0, 2.0], (48, 64, 2)))
     turn = scenes(48, 64, seed=1)[-1].flow  # by 10 degrees: right goes down
-    np.testing.assert_allclose(turn[24, 63, 1], 31.5 * np.sin(np.deg2rad(10)) + 0.5 * (np.cos(np.deg2rad(10)) - 1), atol=1e-9)
+    angle = np.deg2rad(10)
+    np.testing.assert_allclose(turn[24, 63, 1], 31.5 * np.sin(angle) + 0.5 * (np.cos(angle) - 1), atol=1e-9)
     np.testing.assert_allclose(turn.mean((0, 1)), 0.0, atol=1e-9)
 
 
@@ -56,7 +58,7 @@ def test_without_opencv_its_row_says_so(monkeypatch):
     assert flow_accuracy.flows(None)["OpenCV DIS"].startswith("not run: OpenCV is not installed")
 
 
-@pytest.mark.parametrize("argument", ["--height=47", "--width=8", "--seed=-1", "--weights=nothing.safetensors", "--x=1"])
+@pytest.mark.parametrize("argument", ["--height=47", "--width=8", "--seed=-1", "--weights=none.safetensors", "--x=1"])
 def test_mistakes_are_one_line(argument, capsys):
     with pytest.raises(SystemExit) as exit:
         flow_accuracy.main([argument])

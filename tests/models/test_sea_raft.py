@@ -11,7 +11,14 @@ from scipy import ndimage, stats
 from prowl_jax.metrics.action_follow import afs_of_frames, flow_of_frames
 from prowl_jax.models import sea_raft_parts as parts
 from prowl_jax.models import sea_raft_weights as weights
-from prowl_jax.models.sea_raft import SMALLEST, SeaRaft, SeaRaftNetwork, negative_log_likelihood, scale_of, sequence_loss
+from prowl_jax.models.sea_raft import (
+    SMALLEST,
+    SeaRaft,
+    SeaRaftNetwork,
+    negative_log_likelihood,
+    scale_of,
+    sequence_loss,
+)
 
 TINY = SeaRaft(SeaRaftNetwork(stem=4, widths=(4, 6, 8), blocks=(1, 1, 1), features=8, iterations=2))
 rng = np.random.default_rng(0)
