@@ -241,8 +241,10 @@ RULES = (
     _one_of("metrics.flow", FLOWS),
     (
         lambda c: c.metrics.flow != "sea_raft" or c.metrics.flow_weights,
-        "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.convert_sea_raft) "
-        "or set metrics.flow=small",
+        (
+            "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.convert_sea_raft) "
+            "or set metrics.flow=small"
+        ),
     ),
     (
         lambda c: c.metrics.flow == "sea_raft" or not c.metrics.flow_weights,
