@@ -74,7 +74,7 @@ def buffer_story(name):
         programs.append(draw.lower(*arguments).compile().as_text())
         buffer, slots, clips = draw(*arguments)
         drawn.append([np.asarray(slots), np.asarray(clips["clip"])])
-    buffer = rescore(buffer, *np.float32(numbers.random((2, 16))))
+    buffer = rescore(buffer, *np.float32(numbers.random((2, 16))), 3)
     rows = buffer.items["clip"].sharding.shard_shape((16, 5, 7))[0]
     gathered = [line for text in programs for line in re.findall(r".*all-gather.*", text) if "16,5,7]" in line]
     return jax.tree.map(np.asarray, buffer), drawn, rows, gathered
