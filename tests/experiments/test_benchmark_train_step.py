@@ -50,12 +50,13 @@ def test_a_step_is_three_forward_passes():
 def test_wans_formula_is_pytorchs_count():
     pytest.importorskip("diffusers")
     counter = pytest.importorskip("torch.utils.flop_counter")
-    dit, shape = dataclasses.replace(TINY, width=48, depth=2), (2, 4, 4, 4)
+    dit, shape = dataclasses.replace(TINY, width=192, ffn=768, depth=2), (2, 4, 4, 4)
     step, total, parameters = wan_pytorch.make_step(dit, *shape)
     assert parameters > 0
     with counter.FlopCounterMode(display=False) as count:
         step()
-    assert total == pytest.approx(count.get_total_flops(), rel=0.1)
+    # PyTorch does not count its CPU attention, nor needs the inputs of the first layers a gradient.
+    assert total == pytest.approx(count.get_total_flops(), rel=0.04)
 
 
 ROWS = (
