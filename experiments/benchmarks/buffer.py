@@ -144,7 +144,11 @@ class HostBuffer:
 
 
 def _rescoring(settings):
-    config = quickstart.get_config("tiny" if settings.quick else "full")
+    if settings.quick:
+        for name in ("pat_rescore_ms", "rescore_share_of_cycle", "pat_rescore_batched_speedup"):
+            yield Row.not_run(name, "--quick: compiling a cycle takes most of a minute")
+        return
+    config = quickstart.get_config()
     cycle = Cycle(config)
     cycle()  # compiles
     seconds = {"cycle": [], "rescore": []}
@@ -158,9 +162,6 @@ def _rescoring(settings):
     against = f"a cycle's explore and mend, {1e3 * total:.4g} ms; {config.name}: {what}"
     yield Row("pat_rescore_ms", 1e3 * part, "ms", against, part / total, settings.repeats)
     yield Row("rescore_share_of_cycle", part / total, "share", against, part / total, settings.repeats)
-    if settings.quick:
-        yield Row.not_run("pat_rescore_batched_speedup", "--quick: a compilation more")
-        return
     one_by_one = loop.make_rescore(cycle.model, dataclasses.replace(cycle.curriculum, score_batch=1))
     buffers = {"batched": cycle.copy_of_buffer(), "one": cycle.copy_of_buffer()}
     programs = {"batched": cycle.rescore, "one": one_by_one}
