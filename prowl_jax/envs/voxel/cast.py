@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from prowl_jax.envs.voxel.blocks import CELLS, SOLID, STRIDES
 from prowl_jax.types import pytree
 
-
 LOOK_EVERY = 4  # strides between two looks at whether all rays have met something; divides ``render.STRIDES``
 
 
