@@ -6,8 +6,8 @@ goes on from the last cycle of a finished run, without collecting: the world mod
 demonstrations and the buffer, whose scores are renewed as ``phase2.rescore="due"`` does. After each
 cycle everything is scored under the same parameters beside it, as ``"all"`` would, and the two
 rankings by composite score are compared: Spearman's correlation and the share of the first TOP entries
-that both have. The last column is the time of the partial rescoring over the full one's, the two
-in turns. RUN is only read.
+that both have; beside it Spearman's of the ranking that is never renewed, which says how much there was to lose.
+The last column is the time of the partial rescoring over the full one's, the two in turns. RUN is only read.
 """
 
 import argparse
@@ -36,12 +36,12 @@ def main(argv):
     run = Run(options.workdir, ConfigDict(json.loads(path.read_text())))
     if f"phase2/{options.arm}" not in run.stages():
         command_line.fail(f"--arm: {options.workdir} has not finished phase2/{options.arm}")
-    print("cycle  scored  of  spearman  top in both  time over all's")
+    print("cycle  scored  of  spearman  top in both  never renewed  time over all's")
     rows = []
     for row in measure(run, options.arm, options.cycles, options.age, options.rows, options.top):
         rows.append(row)
-        print("{:5}  {:6}  {:2}  {:8.3f}  {:11.2f}  {:15.2f}".format(*row), flush=True)
-    print("median{:7.0f}      {:8.3f}  {:11.2f}  {:15.2f}".format(*(_medians(rows, i) for i in (1, 3, 4, 5))))
+        print("{:5}  {:6}  {:2}  {:8.3f}  {:11.2f}  {:13.3f}  {:15.2f}".format(*row), flush=True)
+    print("median{:7.0f}      {:8.3f}  {:11.2f}  {:13.3f}  {:15.2f}".format(*(_medians(rows, i) for i in (1, 3, 4, 5, 6))))
     return 0
 
 
@@ -78,7 +78,7 @@ def _parse(argv, fail):
 
 
 def measure(run, arm, cycles, age, rows, top):
-    """Yields (cycle, entries scored, entries, Spearman, top in both, time ratio) for each cycle.
+    """Yields (cycle, entries scored, entries, Spearman, top in both, Spearman if never renewed, time ratio) for each cycle.
 
     Args:
       run: a finished ``Run``. arm: whose checkpoint to go on from.
@@ -107,6 +107,7 @@ def measure(run, arm, cycles, age, rows, top):
     key = build.stage_key(config, "rescore effect")
     theta, part, cycle = state.theta, state.buffer, state.cycle
     whole = jax.tree.map(jnp.copy, part)
+    never = np.asarray(pat.scores(whole, settings.scoring))
     for i in range(cycles):
         batches = [fetch((int(cycle) + i) * settings.updates + j) for j in range(settings.updates)]
         passive = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
@@ -131,6 +132,7 @@ def measure(run, arm, cycles, age, rows, top):
             int(filled.sum()),
             spearman(*scores),
             top_overlap(*scores, top),
+            spearman(never[filled], scores[1]),
             times["due"] / times["all"],
         )
 

@@ -105,7 +105,7 @@ class HostBuffer:
 
     def __init__(self, item, capacity):
         rng = self.rng = np.random.default_rng(0)
-        self.items = [np.zeros((capacity, *x.shape), x.dtype) for x in jax.tree.leaves(item)]
+        self.items = [np.ones((capacity, *x.shape), x.dtype) for x in jax.tree.leaves(item)]
         self.new = [np.ones((OFFERED, *x.shape), x.dtype) for x in jax.tree.leaves(item)]
         self.regret = rng.uniform(size=capacity).astype(np.float32)
         self.previous, self.afs = self.regret.copy(), np.zeros(capacity, np.float32)
