@@ -86,10 +86,6 @@ def run_arm(run, arm):
         return processes.own_key(collect_key), replicate(mesh, cycle_key)
 
     def collect(cycle, params, check):
-<<<<<<< HEAD
-=======
-        seeds = env_seeds(config, cycle)
->>>>>>> overlap
         trajectory, _ = adversary_training.collect(
             env, act, policy, params, keys_of(cycle)[0], seeds=env_seeds(config, cycle)[mine],
             length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference, to_env=to_env,
@@ -111,7 +107,6 @@ def run_arm(run, arm):
                 batches = [passive_rows(cycle * p.updates + i) for i in range(p.updates)]
                 passive = place_batch(mesh, jax.tree.map(lambda *rows: np.stack(rows), *batches), axis=1)
                 cycle_key = keys_of(cycle)[1]
-<<<<<<< HEAD
                 trajectory = collection.take(cycle, local_copy(state.phi.params))
                 placed = place_batch(mesh, trajectory)
                 state, explored = loop.explore(programs, curriculum, state, fixed, anchor, placed, cycle_key)
@@ -123,19 +118,6 @@ def run_arm(run, arm):
                 actions = np.asarray(to_env(actions) if to_env else actions)
                 metrics.update(camera(config, spec, actions, notes))
                 metrics["broken_trajectories"] = float(broken.sum())
-=======
-                trajectory = collection.take(cycle, state.phi.params)
-                state, explored = loop.explore(
-                    programs, curriculum, state, fixed, reference, trajectory, cycle_key
-                )
-                collection.start(cycle + 1, state.phi.params)
-                state, mended = loop.mend(programs, state, fixed, passive, cycle_key)
-                metrics = {name: float(value) for name, value in {**explored, **mended}.items()}
-                check_cycle(stage, cycle, metrics)
-                actions = np.asarray(to_env(trajectory.actions) if to_env else trajectory.actions)
-                metrics.update(camera(config, spec, actions, notes))
-                metrics["broken_trajectories"] = float(trajectory.broken.sum())
->>>>>>> overlap
                 metrics["collection_wait_s"] = collection.waited
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
                 progress.update(cycle + 1, **shown(metrics))
