@@ -11,6 +11,7 @@ from prowl_jax import minecraft
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
+from prowl_jax.models import sea_raft_weights
 from prowl_jax.models.convert import load_policy
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.policy import Policy, PolicyNetwork
@@ -116,6 +117,8 @@ def check_files(config):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
     if config.reference.weights:
         _load_vpt(config.reference.weights)
+    if config.metrics.flow == "sea_raft":
+        _load_sea_raft(config.metrics.flow_weights)
 
 
 def make_policy(config):
@@ -135,6 +138,32 @@ def vpt_params(config):
 def _load_vpt(path):
     try:
         return load_policy(path)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
+
+
+def make_flow(config):
+    """The optical flow of AFS-EPE: ``f(params, first, second)``, or None, the small one.
+
+    Its weights are ``params["flow"]`` (``flow_params``), beside the world model's.
+    """
+    if config.metrics.flow == "small":
+        return None
+    sea_raft = _load_sea_raft(config.metrics.flow_weights)[0]
+    return lambda params, first, second: sea_raft.flow(params["flow"], first, second)
+
+
+def flow_params(config):
+    """What the flow adds to the world model's parameters: ``{"flow": weights}``, or nothing."""
+    if config.metrics.flow == "small":
+        return {}
+    return {"flow": _load_sea_raft(config.metrics.flow_weights)[1]}
+
+
+@functools.cache
+def _load_sea_raft(path):
+    try:
+        return sea_raft_weights.load(path)
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(str(error)) from None
 

@@ -16,6 +16,7 @@ ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
 ATTENTION_KINDS = ("einsum", "xla", "cudnn")
 
+FLOWS = ("small", "sea_raft")
 ENVIRONMENTS = ("vizdoom", "minerl", "recordings")
 MINECRAFT = ("minerl", "recordings")
 TRAINING_TASKS = tuple(name for name, task in TASKS.items() if not task.held_out)
@@ -214,6 +215,16 @@ RULES = (
         "world_model.attention=cudnn wants world_model.dtype=bfloat16",
     ),
     _one_of("phase2.priority", PRIORITY_KINDS),
+    _one_of("metrics.flow", FLOWS),
+    (
+        lambda c: c.metrics.flow != "sea_raft" or c.metrics.flow_weights,
+        "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.convert_sea_raft) "
+        "or set metrics.flow=small",
+    ),
+    (
+        lambda c: c.metrics.flow == "sea_raft" or not c.metrics.flow_weights,
+        "metrics.flow_weights={config.metrics.flow_weights} is read for metrics.flow=sea_raft only",
+    ),
     # Shapes
     *_frame_side("env.frame_height", 480),
     *_frame_side("env.frame_width", 640),

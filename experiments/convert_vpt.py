@@ -11,17 +11,16 @@ Both files are pickles, which can run code where they are loaded carelessly. The
 torch's own loader of nothing but tensors; the ``.model`` file through one that knows no names at all.
 """
 
-import argparse
 import io
 import pathlib
 import pickle
-import re
 import sys
 
 import numpy as np
 
 from experiments.command_line import fail
 from experiments.config_file import UsageError
+from experiments.converting import Parser, read_tensors
 
 # What the network here does, under the names of the ``.model`` file's arguments. Arguments that give
 # sizes are held against the shapes of the weights instead.
@@ -39,7 +38,7 @@ FIXED = {
 
 def main(argv):
     """Convert; returns the exit code."""
-    parser = _Parser(prog="python -m experiments.convert_vpt", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m experiments.convert_vpt", description=__doc__.splitlines()[0])
     parser.add_argument("--weights", required=True, metavar="FILE", help="such as foundation-model-1x.weights")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", metavar="FILE", help="such as foundation-model-1x.model")
@@ -51,13 +50,6 @@ def main(argv):
     except (UsageError, ValueError, ImportError, OSError) as error:
         fail(error)
     return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line."""
-
-    def error(self, message):
-        fail(f"{message}; --help says more")
 
 
 def convert(weights, model, temperature, output):
@@ -122,21 +114,7 @@ def read_model(path):
 
 def read_weights(path):
     """``{name: numpy array}`` of a published ``.weights`` file, by torch's loader of tensors only."""
-    path = _file(path, "--weights")
-    try:
-        import torch
-    except ImportError as error:
-        raise UsageError("converting VPT's weights needs torch, once: pip install 'prowl_jax[convert]'") from error
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001, by kind of damage a pickle, zip or runtime error
-        # torch's own words go on to say how to load it all the same.
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it asks for {asked[1]}" if asked else type(error).__name__
-        raise UsageError(f"{path} is refused, it is not a file of tensors: {reason}") from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
-        raise UsageError(f"{path} does not hold a dict of tensors, as VPT's weights do")
-    return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
+    return read_tensors(_file(path, "--weights"), "VPT's")
 
 
 def check(arguments, network, model, weights):

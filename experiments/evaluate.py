@@ -25,16 +25,17 @@ from prowl_jax.metrics.image import psnr, ssim
 from prowl_jax.metrics.intervals import paired_bootstrap
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.score import latent_regret
-from prowl_jax.train.curriculum import PATItem
+from prowl_jax.train.curriculum import PATItem, flow_with
 
 METRICS = ("latent_regret", "afs_epe", "psnr", "ssim")
 BATCH = 32
 
 
-def make_measure(world_model, context):
+def make_measure(world_model, context, flow=None):
     """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
 
-    ``items`` is a ``PATItem`` of clips; all latents after ``context`` are predicted.
+    ``items`` is a ``PATItem`` of clips; all latents after ``context`` are predicted. ``flow`` is the
+    optical flow that the items' was made with, as in ``curriculum.make_predict``.
     """
 
     @jax.jit
@@ -47,7 +48,7 @@ def make_measure(world_model, context):
         shown = jnp.concatenate([real_frames[:, context - 1 : context], frames], axis=1)
         values = {
             "latent_regret": latent_regret(dreamt, real),
-            "afs_epe": afs_of_frames(shown, items.flow.astype(jnp.float32)),
+            "afs_epe": afs_of_frames(shown, items.flow.astype(jnp.float32), flow_with(flow, params)),
             "psnr": jnp.mean(psnr(frames, real_frames[:, context:]), axis=1),
             "ssim": jnp.mean(ssim(frames, real_frames[:, context:]), axis=1),
             "repeat_last_frame": latent_regret(jnp.repeat(past[:, -1:], horizon, axis=1), real),
@@ -83,9 +84,10 @@ def clip_set(run, task, episodes, clips, length, context):
     store = open_store(run, task)
     starts = batch_starts(run.config.seed + 7, 0, store.starts(episodes, length), clips)
     frames = store.gather(starts, length)
-    flow = jax.jit(flow_of_frames)
+    flow, params = build.make_flow(run.config), build.flow_params(run.config)
+    flow_of = jax.jit(lambda params, frames: flow_of_frames(frames, flow_with(flow, params)))
     scored = frames.frames[:, context - 1 :].astype(np.float32) / 255.0
-    flows = np.concatenate([flow(scored[i : i + 1]) for i in range(clips)]).astype(np.float16)
+    flows = np.concatenate([flow_of(params, scored[i : i + 1]) for i in range(clips)]).astype(np.float16)
     return PATItem(store.gather_array("latents", starts, length), frames.actions, frames.frames, flows)
 
 
@@ -123,7 +125,7 @@ def evaluate(run):
     arms = ("phase1", *build.arms(config))
     models = {arm: phase2.load_arm(run, arm) for arm in arms}
     sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
-    measure, key = make_measure(world_model, context), build.stage_key(config, "evaluation")
+    measure, key = make_measure(world_model, context, build.make_flow(config)), build.stage_key(config, "evaluation")
 
     batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
     values, done = {}, 0

@@ -65,8 +65,9 @@ def run_arm(run, arm):
         optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
         ppo = adversary_training.make_update(policy, optimizer, build.make_adversary(config))
     programs = loop.make_programs(
-        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo, to_env
-    )
+        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo, to_env,
+        build.make_flow(config),
+    )  # fmt: skip
     act = adversary_training.make_act(policy)
     passive_rows = passive_fetch(run, curriculum.passive_rows, curriculum.window)
     key = build.stage_key(config, "phase2")  # the same for every arm

@@ -134,10 +134,8 @@ def autoencoder(run):
 
 
 def _autoencoder_params(config):
-    network, shape = build.make_autoencoder(config), build.frame_shape(config)
-    noise = jnp.zeros((1, shape[0] // 8, shape[1] // 8, config.autoencoder.channels))
     key = build.stage_key(config, "autoencoder init")
-    return network.init(key, jnp.zeros((1, *shape)), noise)["params"]
+    return build.make_autoencoder(config).init_params(key, build.frame_shape(config))
 
 
 def _cache_latents(run, params, train_episodes):
@@ -237,10 +235,11 @@ def tokens_per_clip(config):
 
 
 def load_world_model(run):
-    """theta_0: the whole world model of phase 1 (averaged parameters)."""
+    """theta_0: the whole world model of phase 1 (averaged parameters), and the optical flow's weights."""
     optimizer = _world_model_optimizer(run.config)
     example = shapes(lambda: init_state(_init_dit(run.config), optimizer))
-    return {**load_autoencoder(run), "dit": restore_state(run, "world_model", example).ema}
+    dit = restore_state(run, "world_model", example).ema
+    return {**load_autoencoder(run), **build.flow_params(run.config), "dit": dit}
 
 
 def _init_policy(config):

@@ -119,6 +119,10 @@ def get_config(arg="full"):
     c.evaluation.long_horizon = 32
     c.evaluation.resamples = 2000
 
+    c.metrics = ml_collections.ConfigDict()
+    c.metrics.flow = "small"  # of AFS-EPE; or sea_raft, as in the paper, which needs its weights
+    c.metrics.flow_weights = ""  # what python -m experiments.convert_sea_raft wrote
+
     c.mesh = ml_collections.ConfigDict()
     c.mesh.data = -1  # all devices
     c.mesh.fsdp = 1

@@ -3,7 +3,9 @@
     l_AFS = 1 / (N H_raw) sum_t sum_i || F_pred(t, i) - F_real(t, i) ||_2
 
 F is the optical flow of consecutive frames: of predicted ones, and of real ones. It is the
-mean end-point error, in pixels at the model's resolution, over frame pairs and pixels.
+mean end-point error, in pixels at the model's resolution, over frame pairs and pixels. Any flow
+will do for F as long as it is the same for both: a function of two frames ``[..., H, W, 3]`` in 0..1
+that says where each pixel of the first has gone, ``[..., H, W, 2]``; by default ``optical_flow``.
 """
 
 import chex
@@ -19,20 +21,21 @@ def afs_epe(flow_predicted, flow_real):
     return jnp.mean(error, axis=(-3, -2, -1))
 
 
-def flow_of_frames(frames):
+def flow_of_frames(frames, flow=None):
     """Flow between consecutive frames: float ``[..., T, H, W, 3]`` in 0..1 -> ``[..., T-1, H, W, 2]``."""
-    return optical_flow(frames[..., :-1, :, :, :], frames[..., 1:, :, :, :])
+    return (flow or optical_flow)(frames[..., :-1, :, :, :], frames[..., 1:, :, :, :])
 
 
-def afs_of_frames(predicted, real_flow):
+def afs_of_frames(predicted, real_flow, flow=None):
     """l_AFS of predicted frames.
 
     Args:
       predicted: float ``[..., T, H, W, 3]`` in 0..1; ``T - 1 = H_raw`` pairs are compared. Put
         the last context frame first, so that the step into the prediction counts as well.
       real_flow: float ``[..., T-1, H, W, 2]``, ``flow_of_frames`` of the real frames.
+      flow: the flow of the predicted frames, the same that ``real_flow`` was made with.
 
     Returns:
       float32 ``[...]``, pixels.
     """
-    return afs_epe(flow_of_frames(predicted), real_flow)
+    return afs_epe(flow_of_frames(predicted, flow), real_flow)

@@ -7,14 +7,12 @@ metadata say what the shapes cannot, the temperature.
 """
 
 import functools
-import os
 import pathlib
 import re
 
 import jax
-import numpy as np
-from flax import traverse_util
 
+from prowl_jax.models import published
 from prowl_jax.models.vpt_idm import CAMERA_AXES, IDMNetwork, VPTInverseDynamics
 from prowl_jax.models.vpt_policy import VPTNetwork, VPTPolicy
 from prowl_jax.models.vpt_trunk import BASIS
@@ -24,35 +22,20 @@ SOURCE = "https://openaipublic.blob.core.windows.net/minecraft-rl"
 
 # From a path of our tree, joined by dots, to the published name; in this order.
 _RENAMES = (
-    (r"_(\d+)\.", r".\1."),
+    published.NUMBERED,
     (r"^net\.(cnn|linear)\.", r"net.img_process.\1."),
     (r"^net\.blocks\.", "net.recurrent_layer.blocks."),
     (r"\.attention\.", ".r.orc_block."),
     (r"\.mlp1\.", ".mlp1.layer."),
     (r"^conv3d_layer\.", "net.conv3d_layer.layer."),
     (r"^pi_head\.(\w+)\.", r"pi_head.\1.linear_layer."),
-    (r"\.(kernel|scale)$", ".weight"),
+    published.WEIGHT,
 )
-
-
-def published_name(path):
-    """``("net", "cnn", "stacks_0", "n", "scale")`` -> ``"net.img_process.cnn.stacks.0.n.weight"``."""
-    name = ".".join(path)
-    for pattern, replacement in _RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _order(path, ndim):
-    """The order of our axes in the published array: ours (*window, in, out), torch's (out, in, *window)."""
-    axes = tuple(range(ndim))
-    return (*axes[::-1][:2], *axes[:-2]) if path[-1] == "kernel" else axes
 
 
 def to_published(params):
     """Our parameters as ``{published name: numpy array}``."""
-    flat = {path: np.asarray(array) for path, array in traverse_util.flatten_dict(params).items()}
-    return {published_name(path): array.transpose(_order(path, array.ndim)) for path, array in flat.items()}
+    return published.to_published(params, _RENAMES)
 
 
 def from_published(model, arrays):
@@ -64,36 +47,19 @@ def from_published(model, arrays):
     Raises:
       ValueError: arrays are missing, have another shape, or have no place; they are named.
     """
-    shapes = published_shapes(model)
-    wrong = [f"{name} has no place in this network" for name in sorted(arrays.keys() - shapes.keys())]
-    for name, shape in shapes.items():
-        if name not in arrays:
-            wrong.append(f"{name} is missing")
-        elif arrays[name].shape != shape:
-            wrong.append(f"{name} has shape {arrays[name].shape}, not {shape}")
-    if wrong:
-        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise ValueError(f"these weights do not fit: {'; '.join(wrong[:5])}{more}")
-    params = {}
-    for path in _shapes(model):
-        array = arrays[published_name(path)]
-        params[path] = array.transpose(np.argsort(_order(path, array.ndim)))
-    return traverse_util.unflatten_dict(params)
+    return published.from_published(_shapes(model), arrays, _RENAMES)
 
 
 def published_shapes(model):
     """``{published name: shape there}`` of every array of a model; nothing is allocated."""
-    ours = {path: leaf.shape for path, leaf in _shapes(model).items()}
-    return {
-        published_name(path): tuple(shape[axis] for axis in _order(path, len(shape))) for path, shape in ours.items()
-    }
+    return published.published_shapes(_shapes(model), _RENAMES)
 
 
 @functools.cache  # tracing takes longer than all the rest
 def _shapes(model):
     side = model.network.image
     frame_shape = ((side, side, 3),) if isinstance(model, VPTPolicy) else ()
-    return traverse_util.flatten_dict(jax.eval_shape(lambda k: model.init(k, *frame_shape), jax.random.key(0)))
+    return jax.eval_shape(lambda k: model.init(k, *frame_shape), jax.random.key(0))
 
 
 def is_inverse_dynamics(arrays):
@@ -139,12 +105,7 @@ def _model_of(shapes, temperature):
 
 def save(path, arrays, temperature):
     """Write ``{published name: array}`` as the safetensors file ``path``; it is there whole or not at all."""
-    library, path = _safetensors(), pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    library.numpy.save_file(arrays, partial, metadata={"temperature": str(float(temperature))})
-    os.replace(partial, path)
+    published.save(path, arrays, {"temperature": float(temperature)})
 
 
 def load_policy(path):
@@ -169,13 +130,7 @@ def _load(path, kind):
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(how_to_get(path, kind))
-    library = _safetensors()
-    try:
-        with library.safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-            metadata = file.metadata() or {}
-    except library.SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); convert the weights again") from None
+    arrays, metadata = published.load(path)
     try:
         model = model_of(arrays, float(metadata.get("temperature", "nan")))
         if not isinstance(model, kind):
@@ -201,12 +156,3 @@ def how_to_get(path, kind=VPTPolicy):
         f"python -m experiments.convert_vpt --model={pathlib.PurePosixPath(model).name} "
         f"--weights={pathlib.PurePosixPath(weights).name} --output={path.parent}"
     )
-
-
-def _safetensors():
-    try:
-        import safetensors
-        import safetensors.numpy
-    except ImportError as error:
-        raise ImportError("VPT's weights need safetensors: pip install 'prowl_jax[vpt]'") from error
-    return safetensors

@@ -52,6 +52,7 @@ class Autoencoder(nn.Module):
     channels: int = 8
     widths: tuple = (64, 128)
     blocks: int = 2
+    frames_per_latent = 1
 
     def setup(self):
         fine, coarse = self.widths
@@ -78,6 +79,37 @@ class Autoencoder(nn.Module):
     def decode(self, latents):
         """Latents ``[B, h, w, C]`` -> float frames ``[B, H, W, 3]``, in [-1, 1] but not clipped."""
         return depth_to_space(self.decoder(latents), _STEM)
+
+    @property
+    def latent_mean(self):
+        """By channel, to normalise with: 0 until ``train.autoencoder.latent_statistics`` has measured it."""
+        return (0.0,) * self.channels
+
+    @property
+    def latent_std(self):
+        """As ``latent_mean``: 1."""
+        return (1.0,) * self.channels
+
+    @nn.nowrap
+    def init_params(self, key, frame_shape):
+        """Random parameters for frames ``(H, W, 3)``."""
+        frames = jnp.zeros((1, *frame_shape))
+        noise = jnp.zeros((1, frame_shape[0] // DOWNSAMPLING, frame_shape[1] // DOWNSAMPLING, self.channels))
+        return self.init(key, frames, noise)["params"]
+
+    @nn.nowrap
+    def encode_frames(self, params, frames):
+        """Float frames in [-1, 1] ``[..., H, W, 3]`` -> posterior mean ``[..., h, w, C]``; any leading axes."""
+        flat = frames.reshape(-1, *frames.shape[-3:])
+        mean, _ = self.apply({"params": params}, flat, method="encode")
+        return mean.reshape(*frames.shape[:-3], *mean.shape[1:])
+
+    @nn.nowrap
+    def decode_latents(self, params, latents):
+        """Latents ``[..., h, w, C]`` -> float frames, about [-1, 1], ``[..., H, W, 3]``."""
+        flat = latents.reshape(-1, *latents.shape[-3:])
+        frames = self.apply({"params": params}, flat, method="decode")
+        return frames.reshape(*latents.shape[:-3], *frames.shape[1:])
 
     def __call__(self, frames, noise):
         """Reconstruct from a posterior sample; ``noise`` is standard normal ``[B, h, w, C]``.

@@ -2,6 +2,10 @@
 
 PROWL, its controls and every other post-training method share it. Parameters are one dict,
 ``{"dit", "autoencoder", "latent_mean", "latent_std"}``, so that a checkpoint is one tree.
+
+The autoencoder is ``vae.Autoencoder``, a latent a frame, or ``wan_vae.WanVAE``, which makes 1 + n latents
+of a clip of 1 + 4n frames. Both have ``channels``, ``frames_per_latent``, ``latent_mean``,
+``latent_std``, ``init_params``, ``encode_frames`` and ``decode_latents``, and of both a prefix of a clip has the prefix of its latents, and back.
 """
 
 import dataclasses
@@ -13,6 +17,7 @@ from prowl_jax.diffusion import flow, sampler
 from prowl_jax.models.action_adapter import UNKNOWN, actions_of_latents
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.vae import DOWNSAMPLING, Autoencoder
+from prowl_jax.models.wan_vae import WanVAE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +31,7 @@ class WorldModel:
     """
 
     dit: DiT
-    autoencoder: Autoencoder
+    autoencoder: Autoencoder | WanVAE
     sampler_steps: int = 10
     sampler_shift: float = 1.0
 
@@ -38,31 +43,44 @@ class WorldModel:
     def init(self, key, frame_shape, latents):
         """Parameters for frames ``(H, W, 3)`` and windows of ``latents`` latent frames."""
         dit_key, key = jax.random.split(key)
-        frames = jnp.zeros((1, *frame_shape))
         h, w = frame_shape[0] // DOWNSAMPLING, frame_shape[1] // DOWNSAMPLING
         channels = self.autoencoder.channels
-        autoencoder = self.autoencoder.init(key, frames, jnp.zeros((1, h, w, channels)))["params"]
+        autoencoder = self.autoencoder.init_params(key, frame_shape)
         dit = self.dit.init(
             dit_key,
             jnp.zeros((1, latents, h, w, channels)),
             jnp.zeros((1, latents // self.chunk)),
             jnp.zeros((1, latents, self.dit.action_frames, len(self.dit.action_sizes)), jnp.int32),
         )["params"]
-        statistics = {"latent_mean": jnp.zeros(channels), "latent_std": jnp.ones(channels)}
+        statistics = {name: jnp.array(getattr(self.autoencoder, name)) for name in ("latent_mean", "latent_std")}
         return {"dit": dit, "autoencoder": autoencoder, **statistics}
 
     def encode(self, params, frames):
-        """uint8 frames ``[..., H, W, 3]`` -> normalised latents ``[..., h, w, C]`` (posterior mean)."""
-        flat = frames.reshape(-1, *frames.shape[-3:]).astype(jnp.float32) / 127.5 - 1.0
-        mean, _ = self.autoencoder.apply({"params": params["autoencoder"]}, flat, method="encode")
-        latents = (mean - params["latent_mean"]) / params["latent_std"]
-        return latents.reshape(*frames.shape[:-3], *latents.shape[1:])
+        """uint8 frames ``[..., T, H, W, 3]`` -> normalised latents ``[..., L, h, w, C]`` (posterior mean).
+
+        T is 1 + (L - 1) times the autoencoder's ``frames_per_latent``; with one frame a latent, the
+        time axis is a leading axis like any other.
+        """
+        mean = self.autoencoder.encode_frames(params["autoencoder"], frames.astype(jnp.float32) / 127.5 - 1.0)
+        return (mean - params["latent_mean"]) / params["latent_std"]
 
     def decode(self, params, latents):
-        """Normalised latents ``[..., h, w, C]`` -> float frames in [0, 1] ``[..., H, W, 3]``."""
-        flat = latents.reshape(-1, *latents.shape[-3:]) * params["latent_std"] + params["latent_mean"]
-        frames = self.autoencoder.apply({"params": params["autoencoder"]}, flat, method="decode")
-        return jnp.clip(frames / 2.0 + 0.5, 0.0, 1.0).reshape(*latents.shape[:-3], *frames.shape[1:])
+        """Normalised latents ``[..., L, h, w, C]`` -> float frames in [0, 1] ``[..., T, H, W, 3]``."""
+        latents = latents * params["latent_std"] + params["latent_mean"]
+        frames = self.autoencoder.decode_latents(params["autoencoder"], latents)
+        return jnp.clip(frames / 2.0 + 0.5, 0.0, 1.0)
+
+    def decode_after(self, params, past, latents):
+        """The frames of ``latents`` that follow those of ``past``, both normalised ``[..., L, h, w, C]``.
+
+        With several frames a latent these are the last ``L * frames_per_latent`` frames of both
+        together: what such a latent shows depends on the ones before.
+        """
+        per_latent = self.autoencoder.frames_per_latent
+        if per_latent == 1:
+            return self.decode(params, latents)
+        frames = self.decode(params, jnp.concatenate([past, latents], axis=-4))
+        return frames[..., -per_latent * latents.shape[-4] :, :, :, :]
 
     def velocity(self, dit_params, z_sigma, sigma_per_chunk, actions):
         """Velocity of a whole window: ``z_sigma [B, L, h, w, C]``, ``sigma [B, L/K]``, ``actions [B, T, A]``."""

@@ -14,6 +14,7 @@ control ("VPT-frozen" in the paper) is the same loop without the PPO line.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -99,11 +100,12 @@ class LoopState:
     cycle: jax.Array
 
 
-def make_observe(world_model, curriculum, to_env=None):
+def make_observe(world_model, curriculum, to_env=None, flow=None):
     """``observe(params, trajectory) -> PATItem`` with a leading batch axis, jitted.
 
     Encodes real frames and computes their flow, once per trajectory: neither depends on what
     phase 2 trains. ``to_env`` turns the policy's actions into the world model's, where they differ.
+    ``flow(params, first, second)`` is the optical flow, None the small one.
     """
 
     @jax.jit
@@ -113,20 +115,20 @@ def make_observe(world_model, curriculum, to_env=None):
             latents=world_model.encode(params, trajectory.frames),
             actions=trajectory.actions if to_env is None else to_env(trajectory.actions),
             frames=trajectory.frames,
-            flow=flow_of_frames(scored).astype(jnp.float16),
+            flow=flow_of_frames(scored, flow_with(flow, params)).astype(jnp.float16),
         )
 
     return observe
 
 
-def make_predict(world_model, curriculum):
+def make_predict(world_model, curriculum, flow=None):
     """``predict(params, items) -> (latents, regret, afs)``, jitted.
 
     The world model's version of the same actions from the same context, and how wrong it is:
     latents float ``[B, H, h, w, C]``, latent regret and AFS-EPE ``[B]``. The initial noise is
     one and the same for every trajectory and every call: common random numbers, so that a
     rescoring measures the change of the model and not of the noise. Rows are taken
-    ``score_batch`` at a time.
+    ``score_batch`` at a time. ``flow`` as in ``make_observe``.
     """
     chunks = curriculum.horizon // world_model.chunk
 
@@ -139,7 +141,8 @@ def make_predict(world_model, curriculum):
             real = part.latents[:, curriculum.context : curriculum.context + curriculum.horizon]
             frames = world_model.decode(params, dreamt)
             last_seen = part.frames[:, curriculum.context - 1, None].astype(jnp.float32) / 255.0
-            afs = afs_of_frames(jnp.concatenate([last_seen, frames], 1), part.flow.astype(jnp.float32))
+            shown = jnp.concatenate([last_seen, frames], 1)
+            afs = afs_of_frames(shown, part.flow.astype(jnp.float32), flow_with(flow, params))
             return dreamt, latent_regret(dreamt, real), afs
 
         rows = items.actions.shape[0]
@@ -153,6 +156,11 @@ def make_predict(world_model, curriculum):
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:rows], outputs)
 
     return predict
+
+
+def flow_with(flow, params):
+    """The flow of two frames, with its weights; None, the small flow, needs none."""
+    return None if flow is None else functools.partial(flow, params)
 
 
 def make_fine_tune(world_model, optimizer, forcing, curriculum):
@@ -204,15 +212,16 @@ class Programs:
     rescore: Any
 
 
-def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update, to_env=None):
+def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update, to_env=None, flow=None):
     """Compile-once programs of a cycle; ``ppo_update=None`` is the matched-compute control.
 
     ``to_env`` turns the policy's actions into the world model's: traced, None where they are the same.
+    ``flow`` is the optical flow of AFS-EPE, with weights in the world model's parameters; None: the small one.
     """
     scoring = curriculum.scoring
     return Programs(
-        observe=make_observe(world_model, curriculum, to_env),
-        predict=make_predict(world_model, curriculum),
+        observe=make_observe(world_model, curriculum, to_env, flow),
+        predict=make_predict(world_model, curriculum, flow),
         ppo=ppo_update,
         insert=jax.jit(
             lambda buffer, items, regret, afs, valid, cycle: pat.insert(

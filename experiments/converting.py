@@ -1,0 +1,45 @@
+"""What the converters of published weights share: a parser of flags, and reading files of tensors."""
+
+import argparse
+import pathlib
+import re
+
+from experiments.command_line import fail
+from experiments.config_file import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line."""
+
+    def error(self, message):
+        fail(f"{message}; --help says more")
+
+
+def read_tensors(path, whose):
+    """``{name: float32 numpy array}`` of a safetensors file, or of a torch file by its loader of tensors only.
+
+    Args:
+      path: where the file is. whose: ``"VPT's"``, for the messages.
+
+    Raises:
+      UsageError: torch is missing, or the file holds anything but a dict of tensors. ValueError,
+      ImportError: of safetensors.
+    """
+    if pathlib.Path(path).suffix == ".safetensors":
+        from prowl_jax.models import published
+
+        return {name: array.astype("float32") for name, array in published.load(path)[0].items()}
+    try:
+        import torch
+    except ImportError as error:
+        raise UsageError(f"converting {whose} weights needs torch, once: pip install 'prowl_jax[convert]'") from error
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001, by kind of damage a pickle, zip or runtime error
+        # torch's own words go on to say how to load it all the same.
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {asked[1]}" if asked else type(error).__name__
+        raise UsageError(f"{path} is refused, it is not a file of tensors: {reason}") from None
+    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
+        raise UsageError(f"{path} does not hold a dict of tensors, as {whose} weights do")
+    return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
