@@ -5,6 +5,7 @@ DIT_SIZES = {
     "Ti": dict(width=128, depth=4, heads=4, ffn=512),
     "S": dict(width=192, depth=4, heads=4, ffn=768),
     "B": dict(width=384, depth=8, heads=8, ffn=1536),
+    "wan1.3b": dict(width=1536, depth=30, heads=12, ffn=8960),  # Wan2.1-T2V-1.3B
 }
 
 

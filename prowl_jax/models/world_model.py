@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from prowl_jax.diffusion import flow, sampler
 from prowl_jax.models.action_adapter import UNKNOWN, actions_of_latents
+from prowl_jax.models.action_text import ActionText
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.vae import DOWNSAMPLING, Autoencoder
 from prowl_jax.models.wan_vae import WanVAE
@@ -28,12 +29,14 @@ class WorldModel:
       dit: the velocity network. autoencoder: frames to latents and back.
       sampler_steps: Euler steps a chunk (PROWL's number is not published).
       sampler_shift: Wan's shift of the sampler's noise levels.
+      action_text: embeddings of the actions' words, for a DiT with a ``text_width``.
     """
 
     dit: DiT
     autoencoder: Autoencoder | WanVAE
     sampler_steps: int = 10
     sampler_shift: float = 1.0
+    action_text: ActionText | None = None
 
     @property
     def chunk(self):
@@ -50,7 +53,7 @@ class WorldModel:
             dit_key,
             jnp.zeros((1, latents, h, w, channels)),
             jnp.zeros((1, latents // self.chunk)),
-            jnp.zeros((1, latents, self.dit.action_frames, len(self.dit.action_sizes)), jnp.int32),
+            self._conditions(jnp.zeros((1, latents, self.dit.action_frames, len(self.dit.action_sizes)), jnp.int32)),
         )["params"]
         statistics = {name: jnp.array(getattr(self.autoencoder, name)) for name in ("latent_mean", "latent_std")}
         return {"dit": dit, "autoencoder": autoencoder, **statistics}
@@ -84,8 +87,8 @@ class WorldModel:
 
     def velocity(self, dit_params, z_sigma, sigma_per_chunk, actions):
         """Velocity of a whole window: ``z_sigma [B, L, h, w, C]``, ``sigma [B, L/K]``, ``actions [B, T, A]``."""
-        led_to = actions_of_latents(actions, self.dit.action_frames)
-        return self.dit.apply({"params": dit_params}, z_sigma, sigma_per_chunk, led_to)[0]
+        conditions = self._conditions(actions_of_latents(actions, self.dit.action_frames))
+        return self.dit.apply({"params": dit_params}, z_sigma, sigma_per_chunk, conditions)[0]
 
     def rollout(self, params, key, context, actions, n_chunks, common_noise=False):
         """Dream ``n_chunks`` chunks after ``context``, under the actions that were really done.
@@ -111,6 +114,10 @@ class WorldModel:
         """Dream the one chunk after ``context``; as ``rollout`` with ``n_chunks=1``."""
         return self.rollout(params, key, context, actions, 1)
 
+    def _conditions(self, led_to):
+        """What the DiT is told of the actions ``[B, L, M, A]`` that led to each latent."""
+        return led_to if self.action_text is None else self.action_text(led_to)
+
     def _sampling_functions(self, dit_params):
         variables = {"params": dit_params}
 
@@ -118,10 +125,10 @@ class WorldModel:
             # In training the first latent of a window never knows the action that led to it.
             actions = actions.at[:, 0].set(UNKNOWN)
             sigma = jnp.zeros((context.shape[0], context.shape[1] // self.chunk))
-            return self.dit.apply(variables, context, sigma, actions)[1]
+            return self.dit.apply(variables, context, sigma, self._conditions(actions))[1]
 
         def velocity(memory, z, sigma, actions):
             sigma = jnp.full((z.shape[0], 1), sigma)
-            return self.dit.apply(variables, z, sigma, actions, memory)[0]
+            return self.dit.apply(variables, z, sigma, self._conditions(actions), memory)[0]
 
         return remember, velocity
