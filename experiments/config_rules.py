@@ -17,6 +17,7 @@ PRIORITY_KINDS = ("rank", "softmax", "power")
 ATTENTION_KINDS = ("einsum", "xla", "cudnn")
 
 FLOWS = ("small", "sea_raft")
+TRAINABLE = ("action_conditioning", "lora")
 ENVIRONMENTS = ("vizdoom", "minerl", "recordings")
 MINECRAFT = ("minerl", "recordings")
 TRAINING_TASKS = tuple(name for name, task in TASKS.items() if not task.held_out)
@@ -34,7 +35,7 @@ _COUNTS = _keys(
     world_model="patch chunk window steps batch sampler_steps",
     reference="features memory hidden steps batch clip",
     adversary="epochs minibatches",
-    phase2="cycles trajectories horizon updates batch capacity",
+    phase2="cycles trajectories horizon updates batch capacity lora_rank",
     evaluation="clips horizon long_clips long_horizon resamples",
     mesh="fsdp",
 )
@@ -215,6 +216,12 @@ RULES = (
         "world_model.attention=cudnn wants world_model.dtype=bfloat16",
     ),
     _one_of("phase2.priority", PRIORITY_KINDS),
+    _one_of("phase2.trainable", TRAINABLE),
+    (
+        lambda c: c.world_model.size not in DIT_SIZES or c.phase2.lora_rank <= DIT_SIZES[c.world_model.size]["width"],
+        "phase2.lora_rank={config.phase2.lora_rank} is more than the width of "
+        "world_model.size={config.world_model.size}",
+    ),
     _one_of("metrics.flow", FLOWS),
     (
         lambda c: c.metrics.flow != "sea_raft" or c.metrics.flow_weights,

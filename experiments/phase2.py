@@ -13,7 +13,6 @@ from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.state import init_state, make_optimizer, merge
-from prowl_jax.train.world_model import split_trainable
 
 ARMS = ("frozen_reference", "prowl")
 """``frozen_reference`` is the paper's "VPT-frozen": the same loop, the policy never updated."""
@@ -56,7 +55,7 @@ def run_arm(run, arm):
     p = config.phase2
     stage, spec = f"phase2/{arm}", build.spec_of(config)
     theta_0, reference = load_world_model(run), load_reference(run)
-    trainable, frozen = split_trainable(theta_0["dit"])
+    trainable, frozen = build.split_phase2(config, theta_0["dit"])
     fixed = {**theta_0, "dit": frozen}
     policy, curriculum = build.make_policy(config), build.make_curriculum(config)
     to_env, _ = build.action_maps(config)
@@ -164,7 +163,7 @@ def load_arm(run, arm):
     theta_0 = load_world_model(run)
     if arm == "phase1":
         return theta_0, None
-    trainable, frozen = split_trainable(theta_0["dit"])
+    trainable, frozen = build.split_phase2(run.config, theta_0["dit"])
     with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1) as checkpoints:
         state, _ = checkpoints.restore(_initial_state(run.config, trainable, load_reference(run)))
     return {**theta_0, "dit": merge(state.theta.ema, frozen)}, state.buffer

@@ -14,6 +14,7 @@ embeddings of frames and of action factors, stands in exported files under our n
 """
 
 import functools
+import json
 import pathlib
 import re
 
@@ -94,7 +95,7 @@ def from_published(dit, arrays, key, place=lambda path, array: array):
       dit: a ``DiT`` of their size.
       arrays: ``{name: numpy array}``, under either names, or ``published.Shards``.
       key: for what Wan does not have: the embeddings of frames and, without a ``text_width``, of action
-        factors. A file that ``save`` wrote has them.
+        factors. What ``export`` wrote has them.
       place: ``f(path, float32 numpy array) -> array``, called as soon as an array is read, for example to
         put it on its devices; ``path`` is a tuple of names.
 
@@ -135,19 +136,45 @@ def load(path, dit, key, place=lambda path, array: array):
       something else. ImportError: safetensors is not installed.
     """
     if not pathlib.Path(path).exists():
-        raise FileNotFoundError(f"no weights of Wan2.1's transformer at {path}: download the folder transformer of {SOURCE}")
+        raise FileNotFoundError(
+            f"no weights of Wan2.1's transformer at {path}: download the folder transformer of {SOURCE}"
+        )
     try:
         return from_published(dit, published.Shards(path), key, place)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def save(path, dit, params, original=False):
-    """Write the DiT's parameters as a safetensors file under published names; ``load`` reads the same numbers.
+def export(folder, dit, params):
+    """Write the DiT's parameters as diffusers keeps a transformer: a safetensors file and its ``config.json``.
 
-    Without a ``text_width`` it has no text embedder, which diffusers will miss.
+    ``load`` reads the same numbers back. ``WanTransformer3DModel.from_pretrained`` leaves out what Wan does not
+    have and, where there is no ``text_width``, will miss the text embedder.
+    Low-rank updates belong into ``params`` before (``train.state.merge``).
     """
-    published.save(path, to_published(dit, params, original), {"format": "pt"})
+    folder = pathlib.Path(folder)
+    published.save(folder / "diffusion_pytorch_model.safetensors", to_published(dit, params), {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(diffusers_config(dit), indent=2) + "\n")
+
+
+def diffusers_config(dit):
+    """The arguments of ``WanTransformer3DModel`` for a model of the DiT's size."""
+    return {
+        "_class_name": "WanTransformer3DModel",
+        "patch_size": [1, dit.patch, dit.patch],
+        "num_attention_heads": dit.heads,
+        "attention_head_dim": dit.width // dit.heads,
+        "in_channels": dit.channels,
+        "out_channels": dit.channels,
+        "text_dim": dit.text_width or 4096,
+        "freq_dim": dit.frequency_width,
+        "ffn_dim": dit.ffn,
+        "num_layers": dit.depth,
+        "cross_attn_norm": True,
+        "qk_norm": "rms_norm_across_heads",
+        "eps": 1e-6,
+        "rope_max_seq_len": 1024,
+    }
 
 
 def _renames(dit):

@@ -101,8 +101,8 @@ def test_a_folder_of_shards_is_read_a_tensor_at_a_time(params, tmp_path, monkeyp
 def test_bfloat16_files_become_float32(params, tmp_path):
     pytest.importorskip("safetensors")
     halved = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
-    weights.save(tmp_path / "half.safetensors", TINY, halved)
-    loaded = weights.load(tmp_path / "half.safetensors", TINY, KEY)
+    weights.export(tmp_path / "half", TINY, halved)
+    loaded = weights.load(tmp_path / "half", TINY, KEY)
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype("float32")}
     same(loaded, jax.tree.map(lambda x: x.astype(np.float32), halved))
 
@@ -122,12 +122,12 @@ def test_the_backbone_alone_with_an_adapter_of_factors(params):
 
 def test_what_does_not_fit_is_named(params, tmp_path):
     pytest.importorskip("safetensors")
-    path = tmp_path / "wan.safetensors"
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
     with pytest.raises(FileNotFoundError, match="download the folder transformer of https"):
         weights.load(path, TINY, KEY)
-    weights.save(path, TINY, params)
+    weights.export(tmp_path, TINY, params)
     deeper = dataclasses.replace(TINY, depth=3)
-    with pytest.raises(ValueError, match=r"wan.safetensors: .*blocks.2.attn2.norm_k.weight is missing"):
+    with pytest.raises(ValueError, match=r"model.safetensors: .*blocks.2.attn2.norm_k.weight is missing"):
         weights.load(path, deeper, KEY)
     with pytest.raises(ValueError, match=r"blocks.1.attn1.norm_k.weight has no place"):
         weights.load(path, dataclasses.replace(TINY, depth=1), KEY)
@@ -159,9 +159,21 @@ class TestAgainstDiffusers:
         )  # fmt: skip
         arrays = weights.to_published(TINY, params)
         model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
-        back = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        same(weights.from_published(TINY, back, KEY), params)
         return model
+
+    def test_diffusers_reads_what_is_exported_and_we_read_what_diffusers_saves(self, torch, theirs, params, tmp_path):
+        from diffusers import WanTransformer3DModel
+
+        safetensors = pytest.importorskip("safetensors.torch")
+        weights.export(tmp_path / "ours", TINY, params)
+        # What from_pretrained does, which without accelerate it does not do for this class.
+        loaded = WanTransformer3DModel.from_config(WanTransformer3DModel.load_config(tmp_path / "ours"))
+        loaded.load_state_dict(safetensors.load_file(tmp_path / "ours" / "diffusion_pytorch_model.safetensors"))
+        own = theirs.state_dict()
+        assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.state_dict().items())
+        loaded.save_pretrained(tmp_path / "theirs", max_shard_size="100KB")
+        assert len(list((tmp_path / "theirs").glob("*.safetensors"))) > 1
+        same(weights.load(tmp_path / "theirs", TINY, KEY), params)
 
     def run(self, torch, model, timestep, text):
         """``[B, L, h, w, C]`` of their model, timestep ``[B]`` or ``[B, tokens]``."""
@@ -203,7 +215,9 @@ class TestAgainstDiffusers:
         assert ours == expected
 
     def test_the_original_names_go_where_their_converter_puts_them(self, torch):
-        from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
+        from diffusers.loaders.single_file_utils import (
+            convert_wan_transformer_to_diffusers,
+        )
 
         names = original_names(2)
         ours = {name: weights.original_name(name) for name in weights.published_shapes(TINY)}
