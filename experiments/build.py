@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from experiments.config_file import UsageError
 from prowl_jax import minecraft
 from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.envs import voxel
+from prowl_jax.envs.device import DeviceVectorEnv
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
 from prowl_jax.models import action_text, sea_raft_weights
@@ -32,6 +34,8 @@ def spec_of(config):
     """The ``ActionSpec`` of the configured environment."""
     if config.env.name in ("minerl", "recordings"):
         return minecraft.SPEC
+    if config.env.name == "voxel":
+        return voxel.SPEC
     return action_spec(config.env.max_turn_degrees)
 
 
@@ -52,6 +56,8 @@ def make_env(config, task, num_envs=None):
             frame_size=frame_shape(config)[:2],
             episode_steps=env.minerl.episode_steps or None,
         )
+    if env.name == "voxel":
+        return DeviceVectorEnv(make_device_env(config, task), num_envs or env.num_envs)
     return make_vizdoom(
         task,
         num_envs or env.num_envs,
@@ -60,6 +66,27 @@ def make_env(config, task, num_envs=None):
         frame_skip=env.frame_skip,
         max_turn_degrees=env.max_turn_degrees,
     )
+
+
+def make_device_env(config, task):
+    """The ``DeviceEnv`` of ``task``, where the environment is one (``env.name=voxel``)."""
+    return voxel.make_world(task, **_voxel_settings(config))
+
+
+def record_voxel(config, task, episodes, seed, on_progress):
+    """Episodes of a voxel task's demonstrator: yields (frames, actions)."""
+    settings = _voxel_settings(config)
+    return voxel.record(
+        task, config.demonstrations.episode_frames, episodes, seed, on_progress,
+        num_envs=config.env.num_envs, world_seed=settings.pop("seed"), **settings,
+    )  # fmt: skip
+
+
+def _voxel_settings(config):
+    v = config.env.voxel
+    return {
+        "worlds": v.worlds, "seed": config.seed, "frame_size": frame_shape(config)[:2], "episode_steps": v.episode_steps,
+    }  # fmt: skip
 
 
 def make_autoencoder(config):

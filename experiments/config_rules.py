@@ -11,16 +11,21 @@ from prowl_jax.envs.vizdoom import TASKS
 from prowl_jax.models.variants import DIT_SIZES
 
 LARGEST = 2**31 - 1  # counters on the device are int32
-# These three live in modules that import JAX; a test holds them against their originals.
+# These, and VOXEL_TASKS, live in modules that import JAX; a test holds them against their originals.
 ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
 ATTENTION_KINDS = ("einsum", "xla", "cudnn")
 
 FLOWS = ("small", "sea_raft")
 TRAINABLE = ("action_conditioning", "lora")
-ENVIRONMENTS = ("vizdoom", "minerl", "recordings")
+VOXEL_TASKS = {"wander": False, "linger": True, "mine": True, "desert": True, "tundra": True, "caves": True}
+"""Task -> whether it is held out."""
+
+ENVIRONMENTS = ("vizdoom", "voxel", "minerl", "recordings")
+PHASE2_PROGRAMS = ("host", "device")
 MINECRAFT = ("minerl", "recordings")
-TRAINING_TASKS = tuple(name for name, task in TASKS.items() if not task.held_out)
+HELD_OUT = {"vizdoom": {name: task.held_out for name, task in TASKS.items()}, "voxel": VOXEL_TASKS}
+"""Environment -> task -> whether it is held out, never trained on."""
 
 
 def _keys(**groups):
@@ -29,13 +34,13 @@ def _keys(**groups):
 
 
 _COUNTS = _keys(
-    env="num_envs workers frame_skip",
+    env="num_envs workers frame_skip voxel.worlds",
     demonstrations="episode_frames held_out_task_episodes",
     autoencoder="channels steps batch",
     world_model="patch chunk window steps batch sampler_steps",
     reference="features memory hidden steps batch clip",
     adversary="epochs minibatches",
-    phase2="cycles trajectories horizon updates batch capacity lora_rank",
+    phase2="cycles cycles_per_call trajectories horizon updates batch capacity lora_rank",
     evaluation="clips horizon long_clips long_horizon resamples",
     mesh="fsdp",
 )
@@ -141,10 +146,24 @@ def _only_in_minecraft(key):
     )
 
 
-def _in_vizdoom(rule):
-    """``rule``, asked only where the environment is ViZDoom."""
+def _where(environment, rule):
+    """``rule``, asked only where this is the environment."""
     condition, words = rule
-    return lambda c: c.env.name != "vizdoom" or condition(c), words
+    return lambda c: c.env.name != environment or condition(c), words
+
+
+def _tasks(environment):
+    """What is trained on and what is held out are tasks of this environment, each at most once."""
+    tasks = HELD_OUT[environment]
+    rules = (
+        _one_of("env.task", tuple(name for name, held_out in tasks.items() if not held_out)),
+        *_each(
+            ["env.held_out_tasks"],
+            lambda v: set(v) <= set(tasks) and len(set(v)) == len(v),
+            f"holds something other than {', '.join(tasks)}, each at most once",
+        ),
+    )
+    return [_where(environment, rule) for rule in rules]
 
 
 def _file_name(name):
@@ -155,8 +174,8 @@ RULES = (
     *_integers([*_COUNTS, "log_every", "checkpoint_every"], 1),
     *_integers(
         [
-            *("seed", "env.minerl.episode_steps", "autoencoder.blocks", "world_model.warm_up", "phase2.warm_up"),
-            "evaluation.training_clips",
+            *("seed", "env.minerl.episode_steps", "env.voxel.episode_steps", "autoencoder.blocks"),
+            *("world_model.warm_up", "phase2.warm_up", "evaluation.training_clips"),
         ],
         0,
     ),
@@ -179,15 +198,8 @@ RULES = (
         f"holds something other than {', '.join(ARMS)}, each at most once",
     ),
     _one_of("env.name", ENVIRONMENTS),
-    _in_vizdoom(_one_of("env.task", TRAINING_TASKS)),
-    *map(
-        _in_vizdoom,
-        _each(
-            ["env.held_out_tasks"],
-            lambda v: set(v) <= set(TASKS) and len(set(v)) == len(v),
-            f"holds something other than {', '.join(TASKS)}, each at most once",
-        ),
-    ),
+    *_tasks("vizdoom"),
+    *_tasks("voxel"),
     *_each(["env.task"], _file_name, "cannot be the name of a folder"),
     *_each(["env.held_out_tasks"], lambda v: all(map(_file_name, v)), "holds what cannot be the name of a folder"),
     (
@@ -225,12 +237,19 @@ RULES = (
     _one_of("metrics.flow", FLOWS),
     (
         lambda c: c.metrics.flow != "sea_raft" or c.metrics.flow_weights,
-        "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.convert_sea_raft) "
-        "or set metrics.flow=small",
+        (
+            "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.convert_sea_raft) "
+            "or set metrics.flow=small"
+        ),
     ),
     (
         lambda c: c.metrics.flow == "sea_raft" or not c.metrics.flow_weights,
         "metrics.flow_weights={config.metrics.flow_weights} is read for metrics.flow=sea_raft only",
+    ),
+    _one_of("phase2.program", PHASE2_PROGRAMS),
+    (
+        lambda c: c.phase2.program != "device" or c.env.name == "voxel",
+        "phase2.program=device needs an environment on the device, env.name=voxel, not {config.env.name}",
     ),
     # Shapes
     *_frame_side("env.frame_height", 480),

@@ -29,7 +29,7 @@ def _optimizer(config):
     return make_optimizer(p.learning_rate, p.updates * p.cycles, warm_up=p.updates // 2, final=0.1)
 
 
-def _initial_state(config, trainable, reference):
+def initial_state(config, trainable, reference):
     """The state before cycle 0: theta_0, phi = pi_ref with a fresh value head, an empty buffer."""
     policy_params = build.make_policy(config).with_fresh_value(reference)
     theta = init_state(trainable, _optimizer(config))
@@ -51,26 +51,21 @@ def _example_item(config):
 
 def run_arm(run, arm):
     """All cycles of one arm; returns the figures of the last."""
+    if run.config.phase2.program == "device":
+        from experiments import phase2_device
+
+        return phase2_device.run_arm(run, arm)
     config = run.config
     p = config.phase2
     stage, spec = f"phase2/{arm}", build.spec_of(config)
-    theta_0, reference = load_world_model(run), load_reference(run)
-    trainable, frozen = build.split_phase2(config, theta_0["dit"])
-    fixed = {**theta_0, "dit": frozen}
+    trainable, fixed, reference = starting_point(run)
     policy, curriculum = build.make_policy(config), build.make_curriculum(config)
     to_env, _ = build.action_maps(config)
-    ppo = None
-    if arm == "prowl":
-        optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
-        ppo = adversary_training.make_update(policy, optimizer, build.make_adversary(config))
-    programs = loop.make_programs(
-        build.make_world_model(config), build.make_forcing(config), _optimizer(config), curriculum, ppo, to_env,
-        build.make_flow(config),
-    )  # fmt: skip
+    programs = make_programs(config, arm)
     act = adversary_training.make_act(policy)
     passive_rows = passive_fetch(run, curriculum.passive_rows, curriculum.window)
     key = build.stage_key(config, "phase2")  # the same for every arm
-    state = _initial_state(config, trainable, reference)
+    state = initial_state(config, trainable, reference)
     metrics = {}
     env = build.make_env(config, config.env.task, p.trajectories)
     try:
@@ -85,7 +80,7 @@ def run_arm(run, arm):
                 collected = []
 
                 def collect(params, cycle=cycle, collect_key=collect_key, collected=collected):
-                    seeds = np.random.SeedSequence([config.seed, cycle]).generate_state(p.trajectories)
+                    seeds = env_seeds(config, cycle)
                     trajectory, _ = adversary_training.collect(
                         env, act, policy, params, collect_key, seeds=seeds,
                         length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference,
@@ -100,25 +95,56 @@ def run_arm(run, arm):
                     programs, curriculum, state, fixed, reference, collect, passive, cycle_key
                 )
                 metrics = {name: float(value) for name, value in metrics.items()}
-                _check_cycle(stage, cycle, metrics)
+                check_cycle(stage, cycle, metrics)
                 actions = np.asarray(to_env(collected[0].actions) if to_env else collected[0].actions)
-                metrics.update(_camera(config, spec, actions, notes))
+                metrics.update(camera(config, spec, actions, notes))
                 metrics["broken_trajectories"] = float(collected[0].broken.sum())
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
-                progress.update(
-                    cycle + 1,
-                    **{n: metrics[n] for n in ("regret", "pat_mean_regret", "kl_to_reference") if n in metrics},
-                )
+                progress.update(cycle + 1, **shown(metrics))
                 checkpoints.save(cycle + 1, state, {**notes, **metrics})
                 save_actions(run, arm, actions[:, :-1])
             metrics = metrics or checkpoints.restore(state)[1]
     finally:
         env.close()
-    budget = {
+    return {**budget(config), **metrics}
+
+
+def starting_point(run):
+    """(trained part of theta_0, the rest of the world model's parameters, pi_ref's parameters)."""
+    theta_0 = load_world_model(run)
+    trainable, frozen = build.split_phase2(run.config, theta_0["dit"])
+    return trainable, {**theta_0, "dit": frozen}, load_reference(run)
+
+
+def make_programs(config, arm):
+    """The compiled parts of a cycle of ``arm``."""
+    ppo = None
+    if arm == "prowl":
+        optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
+        ppo = adversary_training.make_update(build.make_policy(config), optimizer, build.make_adversary(config))
+    return loop.make_programs(
+        build.make_world_model(config), build.make_forcing(config), _optimizer(config),
+        build.make_curriculum(config), ppo, build.action_maps(config)[0], build.make_flow(config),
+    )  # fmt: skip
+
+
+def env_seeds(config, cycle):
+    """Seeds ``[trajectories]`` that a cycle's environments are reset from."""
+    return np.random.SeedSequence([config.seed, cycle]).generate_state(config.phase2.trajectories)
+
+
+def budget(config):
+    """What every arm spends: world-model updates and environment steps."""
+    p = config.phase2
+    return {
         "world_model_updates": p.cycles * p.updates,
         "environment_steps": p.cycles * p.trajectories * (p.warm_up + trajectory_length(config) - 1),
     }
-    return {**budget, **metrics}
+
+
+def shown(metrics):
+    """The metrics beside the progress bar."""
+    return {n: metrics[n] for n in ("regret", "pat_mean_regret", "kl_to_reference") if n in metrics}
 
 
 def save_actions(run, arm, actions):
@@ -133,7 +159,7 @@ def actions_path(run, arm):
     return run.workdir / "actions" / f"{arm}.npy"
 
 
-def _check_cycle(stage, cycle, metrics):
+def check_cycle(stage, cycle, metrics):
     """Stop before a broken cycle is saved."""
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     if broken:
@@ -142,7 +168,7 @@ def _check_cycle(stage, cycle, metrics):
         raise RuntimeError(f"{stage}: cycle {cycle} left the buffer empty: every episode ended inside its trajectory")
 
 
-def _camera(config, spec, actions, notes):
+def camera(config, spec, actions, notes):
     """The tripwire (PROWL figure 2c): camera speed against the reference's.
 
     Cycle 0 is collected before the first update, so its speed is the reference's own; ``notes``
@@ -165,5 +191,5 @@ def load_arm(run, arm):
         return theta_0, None
     trainable, frozen = build.split_phase2(run.config, theta_0["dit"])
     with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1) as checkpoints:
-        state, _ = checkpoints.restore(_initial_state(run.config, trainable, load_reference(run)))
+        state, _ = checkpoints.restore(initial_state(run.config, trainable, load_reference(run)))
     return {**theta_0, "dit": merge(state.theta.ema, frozen)}, state.buffer

@@ -24,8 +24,8 @@ def report(run):
     sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
     params = {arm: params for arm, (params, _) in models.items()}
     reels = functools.partial(
-        _reels, make_measure(build.make_world_model(config), context, build.make_flow(config)), context, build.spec_of(config),
-        build.stage_key(config, "evaluation"),
+        _reels, make_measure(build.make_world_model(config), context, build.make_flow(config)), context,
+        build.spec_of(config), build.stage_key(config, "evaluation"),
     )  # fmt: skip
 
     galleries = []

@@ -54,21 +54,24 @@ def demonstrations(run):
             frames[task] = _import(run, task)
             continue
         episodes = d.episodes if task == config.env.task else d.held_out_task_episodes
-        env = build.make_env(config, task)
-        total = episodes * d.episode_frames
-        try:
-            with (
-                StoreWriter(run.data(task), env.spec, env.frame_shape) as writer,
-                Progress(f"demonstrations {task}", total) as progress,
-            ):
-                for clip in record(
-                    env, task, d.episode_frames, episodes, seed=1000 * config.seed + i, on_progress=progress.update
-                ):
-                    writer.add_episode(*clip)
-        finally:
-            env.close()
+        with (
+            StoreWriter(run.data(task), build.spec_of(config), build.frame_shape(config)) as writer,
+            Progress(f"demonstrations {task}", episodes * d.episode_frames) as progress,
+        ):
+            for clip in _record(config, task, episodes, 1000 * config.seed + i, progress.update):
+                writer.add_episode(*clip)
         frames[task] = len(open_store(run, task))
     return {"frames": sum(frames.values())}
+
+
+def _record(config, task, episodes, seed, on_progress):
+    """Yield the scripted demonstrator's episodes, (frames, actions)."""
+    if config.env.name == "voxel":
+        yield from build.record_voxel(config, task, episodes, seed, on_progress)
+        return
+    with contextlib.closing(build.make_env(config, task)) as env:
+        length = config.demonstrations.episode_frames
+        yield from record(env, task, length, episodes, seed=seed, on_progress=on_progress)
 
 
 def _import(run, task):
@@ -182,14 +185,20 @@ def load_autoencoder(run):
     return {"autoencoder": params, "latent_mean": mean, "latent_std": std}
 
 
-def passive_fetch(run, rows, length):
-    """``f(step) -> Batch`` of demonstrations ``[rows, length, ...]``, a pure function of the step."""
+def passive_starts(run, rows, length):
+    """``f(step) -> int64 [rows]``: first frames of the demonstrations' clips, a pure function of the step."""
     store = open_store(run)
     starts = store.starts(split(run, store)[0], length)
-    latents, seed = store.array("latents"), run.config.seed
+    return lambda step: batch_starts(run.config.seed, step, starts, rows)
+
+
+def passive_fetch(run, rows, length):
+    """``f(step) -> Batch`` of demonstrations ``[rows, length, ...]``, a pure function of the step."""
+    store, starts = open_store(run), passive_starts(run, rows, length)
+    latents = store.array("latents")
 
     def fetch(step):
-        frames = batch_starts(seed, step, starts, rows)[:, None] + np.arange(length)
+        frames = starts(step)[:, None] + np.arange(length)
         return Batch(latents[frames], store.actions[frames])
 
     return fetch

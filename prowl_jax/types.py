@@ -65,6 +65,8 @@ class Trajectory:
         trajectory is neither scored, nor learned from, nor kept.
       broken: bool ``[B]``, True where the environment broke on the way and was restarted (a game
         that died); never valid. None where nobody looked.
+      events: name -> bool ``[B, T]``, what happened between frame t and t+1, where the environment
+        knows (``DeviceStep``'s ``"event_..."``); else None. Ground truth, never an input of a model.
     """
 
     frames: jax.Array
@@ -74,3 +76,4 @@ class Trajectory:
     value: jax.Array
     valid: jax.Array
     broken: jax.Array | None = None
+    events: dict | None = None

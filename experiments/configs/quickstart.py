@@ -18,7 +18,7 @@ def get_config(arg="full"):
     c.arms = ("frozen_reference", "prowl")
 
     c.env = ml_collections.ConfigDict()
-    c.env.name = "vizdoom"  # or minerl (docs/minerl.md), or recordings: no live environment, no phase 2
+    c.env.name = "vizdoom"  # or voxel (configs/voxel.py), minerl (docs/minerl.md), recordings: no phase 2
     c.env.task = "explore"  # what is trained on
     c.env.held_out_tasks = ("look_around", "gather", "freedoom")
     c.env.num_envs = 16
@@ -31,6 +31,9 @@ def get_config(arg="full"):
     c.env.minerl.python = ""  # the interpreter that MineRL is installed in
     c.env.minerl.make = "minerl"  # or minestudio, module:function, file.py:function
     c.env.minerl.episode_steps = 0  # 0: as long as the task lasts
+    c.env.voxel = ml_collections.ConfigDict()
+    c.env.voxel.worlds = 64  # in the pool, 128 KiB each
+    c.env.voxel.episode_steps = 1200  # of 1/20 s; 0: without end
 
     c.demonstrations = ml_collections.ConfigDict()
     c.demonstrations.source = ""  # recordings of people, for Minecraft; "": scripts
@@ -94,6 +97,8 @@ def get_config(arg="full"):
     c.adversary.camera_alarm = 3.0  # times the reference's camera speed
 
     c.phase2 = ml_collections.ConfigDict()
+    c.phase2.program = "host"  # or device: whole cycles under one jit, where the environment is on the device
+    c.phase2.cycles_per_call = 1  # of the device program
     c.phase2.cycles = 8
     c.phase2.trajectories = 32  # a cycle
     c.phase2.warm_up = 60  # steps of the reference before a trajectory begins, away from where episodes start

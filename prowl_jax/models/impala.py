@@ -8,6 +8,8 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
+from prowl_jax.models.convolution import conv
+
 # flax's own epsilon is 1e-6, and its fast variance, E[x^2] - E[x]^2, is noisy where the mean is large.
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
 GroupNorm = functools.partial(nn.GroupNorm, num_groups=1, epsilon=1e-5, use_fast_variance=False)
@@ -26,7 +28,10 @@ class ConvUnit(nn.Module):
     def __call__(self, x):
         if self.norm:
             x = GroupNorm(name="norm")(x)
-        return nn.relu(nn.Conv(self.features, (3, 3), padding=1, use_bias=not self.norm, name="layer")(x))
+        layer = nn.Conv(
+            self.features, (3, 3), padding=1, use_bias=not self.norm, conv_general_dilated=conv, name="layer"
+        )
+        return nn.relu(layer(x))
 
 
 class DenseUnit(nn.Module):

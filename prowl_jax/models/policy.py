@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from prowl_jax.models.convolution import conv
 from prowl_jax.types import pytree
 
 
@@ -54,9 +55,10 @@ class PolicyNetwork(nn.Module):
         chex.assert_rank([frames, previous, first], [5, 3, 2])
         batch, time = frames.shape[:2]
         x = frames.reshape(batch * time, *frames.shape[2:]).astype(jnp.float32) / 127.5 - 1.0
-        x = nn.relu(nn.Conv(24, (8, 8), (4, 4), name="conv_0")(x))
-        x = nn.relu(nn.Conv(48, (4, 4), (2, 2), name="conv_1")(x))
-        x = nn.relu(nn.Conv(48, (3, 3), (1, 1), name="conv_2")(x))
+        images = {"conv_general_dilated": conv}
+        x = nn.relu(nn.Conv(24, (8, 8), (4, 4), name="conv_0", **images)(x))
+        x = nn.relu(nn.Conv(48, (4, 4), (2, 2), name="conv_1", **images)(x))
+        x = nn.relu(nn.Conv(48, (3, 3), (1, 1), name="conv_2", **images)(x))
         x = nn.LayerNorm(name="norm")(nn.Dense(self.features, name="dense")(x.reshape(batch * time, -1)))
         led_to = jnp.where(first[..., None], -1, previous)  # -1, unknown, is all zeros below
         led_to = [jax.nn.one_hot(led_to[..., i], size) for i, size in enumerate(self.sizes)]

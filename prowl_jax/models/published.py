@@ -101,7 +101,8 @@ def load(path):
     library = _safetensors()
     try:
         with library.safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118, it is no dict
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+            return arrays, file.metadata() or {}
     except library.SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); convert the weights again") from None
 

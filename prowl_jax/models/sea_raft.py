@@ -146,7 +146,7 @@ class SeaRaft:
         return tuple(x[..., rows[0] : rows[0] + height, columns[0] : columns[0] + width, :] for x in found)
 
     def _flow(self, params, first, second):
-        n, height, width, _ = first.shape
+        _, height, width, _ = first.shape
         factor = 2 ** scale_of(height, width)
         first, second = (_resize(x, height * factor, width * factor) for x in (first, second))
         flow, _ = self.predict(params, first, second)

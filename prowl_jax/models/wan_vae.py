@@ -68,8 +68,9 @@ class Norm(nn.Module):
     @nn.compact
     def __call__(self, x):
         gamma = self.param("gamma", nn.initializers.ones, (x.shape[-1],))
-        length = jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True))
-        return x / jnp.maximum(length, 1e-12) * (x.shape[-1] ** 0.5) * gamma
+        exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # as the original, whatever the precision
+        length = jnp.sqrt(jnp.sum(jnp.square(exact), axis=-1, keepdims=True))
+        return (exact / jnp.maximum(length, 1e-12)).astype(x.dtype) * (x.shape[-1] ** 0.5) * gamma
 
 
 class ResidualBlock(nn.Module):
@@ -310,7 +311,8 @@ class WanVAE:
             *moments, cache = self.encode_group(params, group, cache)
             return cache, moments
 
-        return tuple(_in_order(start, rest) for start, rest in zip(first, _scan(step, cache, jnp.moveaxis(groups, 1, 0)), strict=True))
+        rest = _scan(step, cache, jnp.moveaxis(groups, 1, 0))
+        return tuple(_in_order(*parts) for parts in zip(first, rest, strict=True))
 
     def decode(self, params, latents):
         """Latents ``[B, 1 + n, h, w, C]`` -> float frames in -1..1 ``[B, 1 + 4n, 8h, 8w, 3]``."""

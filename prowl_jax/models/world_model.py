@@ -4,8 +4,9 @@ PROWL, its controls and every other post-training method share it. Parameters ar
 ``{"dit", "autoencoder", "latent_mean", "latent_std"}``, so that a checkpoint is one tree.
 
 The autoencoder is ``vae.Autoencoder``, a latent a frame, or ``wan_vae.WanVAE``, which makes 1 + n latents
-of a clip of 1 + 4n frames. Both have ``channels``, ``frames_per_latent``, ``latent_mean``,
-``latent_std``, ``init_params``, ``encode_frames`` and ``decode_latents``, and of both a prefix of a clip has the prefix of its latents, and back.
+of a clip of 1 + 4n frames. Both have ``channels``, ``frames_per_latent``, ``latent_mean``, ``latent_std``,
+``init_params``, ``encode_frames`` and ``decode_latents``, and of both a prefix of a clip has the prefix of
+its latents, and back.
 """
 
 import dataclasses

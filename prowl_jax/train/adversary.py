@@ -77,7 +77,7 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
     """
     step = env.reset(seeds)
     n = env.num_envs
-    rows, warm_up_actions = [], []
+    rows, events, warm_up_actions = [], [], []
     state = policy.initial_state(n)
     previous = np.full((n, len(policy.sizes)), -1, np.int32)
     first, valid, broken = np.ones(n, bool), np.ones(n, bool), np.zeros(n, bool)
@@ -101,9 +101,17 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
         broken |= step.info.get("broken", False)
         if kept:
             valid &= ~step.done
+            events.append({name: happened for name, happened in step.info.items() if name.startswith("event_")})
     frames, actions, firsts, log_probs, values = (np.stack(column, axis=1) for column in zip(*rows, strict=True))
     warm = np.stack(warm_up_actions, axis=1) if warm_up_actions else actions[:, :0]
-    return Trajectory(frames, actions, firsts, log_probs, values, valid & ~broken, broken), warm
+    return Trajectory(frames, actions, firsts, log_probs, values, valid & ~broken, broken, _by_name(events)), warm
+
+
+def _by_name(events):
+    """Events of each step ``{name: [N]}`` -> ``{name: [N, T]}``, nothing after the last frame; None for none."""
+    names = events[0] if events else {}
+    nothing = {name: np.zeros_like(happened) for name, happened in names.items()}
+    return {name: np.stack([e[name] for e in (*events, nothing)], axis=1) for name in names} or None
 
 
 def advantages(trajectory, reward, lambda_):

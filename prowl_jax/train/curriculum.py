@@ -306,8 +306,17 @@ def explore(programs, curriculum, state, fixed, reference, trajectory, key):
         "regret": jnp.sum(jnp.where(valid > 0, regret, 0.0)) / total,
         "afs": jnp.sum(jnp.where(valid > 0, afs, 0.0)) / total,
         "dropped_trajectories": jnp.sum(1.0 - valid),
+        **event_rates(trajectory),
     }
     return LoopState(theta, phi, safe_phi, buffer, cycle), metrics
+
+
+def event_rates(trajectory):
+    """name -> how often each ground-truth event happened in 1,000 steps of the valid trajectories."""
+    valid = jnp.asarray(trajectory.valid).astype(jnp.float32)
+    steps = jnp.maximum(valid.sum(), 1.0) * (trajectory.actions.shape[1] - 1)
+    events = trajectory.events or {}
+    return {name: 1000.0 * jnp.sum(valid @ jnp.asarray(e).astype(jnp.float32)) / steps for name, e in events.items()}
 
 
 def mend(programs, state, fixed, passive, key):

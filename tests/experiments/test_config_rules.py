@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from experiments import command_line, config_rules, phase2
 from experiments.configs import minecraft
+from experiments.configs import voxel as voxel_config
 from experiments.configs.quickstart import get_config
+from prowl_jax.envs import voxel
 from prowl_jax.models import attention, variants
 from prowl_jax.pat import priority
 from prowl_jax.train import curriculum as loop
@@ -81,6 +83,11 @@ def test_the_configuration_of_minecraft_passes_with_recordings(arg):
     assert said(config) == []
 
 
+@pytest.mark.parametrize("arg", ["full", "tiny"])
+def test_the_configuration_of_the_voxel_world_passes(arg):
+    assert said(voxel_config.get_config(arg)) == []
+
+
 BROKEN = [
     ({"world_model.steps": 0}, "world_model.steps=0 is not within 1..2147483647"),
     ({"log_every": 0}, "log_every=0 is not within"),
@@ -106,7 +113,16 @@ BROKEN = [
     ({"autoencoder.widths": (32, 0)}, "autoencoder.widths=(32, 0) is not two whole numbers"),
     ({"arms": ("prowl", "vpt")}, "arms=('prowl', 'vpt') holds something other than frozen_reference, prowl"),
     ({"arms": ("prowl", "prowl")}, "each at most once"),
-    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, minerl, recordings"),
+    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, voxel, minerl, recordings"),
+    ({"env.name": "voxel"}, "env.task=explore is not one of wander"),
+    (
+        {"env.name": "voxel", "env.task": "wander"},
+        "env.held_out_tasks=('look_around', 'gather', 'freedoom') holds something other than wander, linger",
+    ),
+    ({"env.voxel.worlds": 0}, "env.voxel.worlds=0 is not within"),
+    ({"phase2.program": "tpu"}, "phase2.program=tpu is not one of host, device"),
+    ({"phase2.program": "device"}, "phase2.program=device needs an environment on the device, env.name=voxel"),
+    ({"phase2.cycles_per_call": 0}, "phase2.cycles_per_call=0 is not within"),
     ({"demonstrations.source": "a"}, "demonstrations.source=a is read for env.name=minerl or recordings only"),
     ({"reference.weights": "a"}, "reference.weights=a is read for env.name=minerl or recordings only"),
     ({"evaluation.action_prior": "a"}, "evaluation.action_prior=a is read for env.name=minerl or recordings only"),
@@ -130,6 +146,9 @@ BROKEN = [
     ({"world_model.attention": "flash"}, "world_model.attention=flash is not one of einsum, xla, cudnn"),
     ({"world_model.attention": "cudnn"}, "world_model.attention=cudnn wants world_model.dtype=bfloat16"),
     ({"world_model.dtype": "float16"}, "world_model.dtype=float16 is not one of float32, bfloat16"),
+    ({"metrics.flow": "raft"}, "metrics.flow=raft is not one of small, sea_raft"),
+    ({"metrics.flow": "sea_raft"}, "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.conv"),
+    ({"metrics.flow_weights": "a"}, "metrics.flow_weights=a is read for metrics.flow=sea_raft only"),
     ({"phase2.priority": "best"}, "phase2.priority=best is not one of rank, softmax, power"),
     ({"phase2.trainable": "all"}, "phase2.trainable=all is not one of action_conditioning, lora"),
     ({"phase2.lora_rank": 0}, "phase2.lora_rank=0 is not within 1.."),
@@ -222,6 +241,7 @@ def test_any_numbers_pass_or_are_answered_in_lines(changes):
 def test_the_names_are_those_of_the_modules_that_know_them():
     assert config_rules.ARMS == phase2.ARMS
     assert config_rules.PRIORITY_KINDS == priority.KINDS
+    assert config_rules.VOXEL_TASKS == {name: task.held_out for name, task in voxel.TASKS.items()}
     assert set(config_rules.ATTENTION_KINDS) == set(attention.ATTENTION_KINDS)
     for size in variants.DIT_SIZES.values():
         attention.rope_split(size["width"] // size["heads"])

@@ -20,7 +20,7 @@ rng = np.random.default_rng(0)
 def stand(request, random_params):
     """``(world model, its parameters, frames uint8 [2, T, H, W, 3], latents, encode, decode)``."""
     autoencoder = request.param
-    dit = DiT(channels=3, width=24, depth=1, heads=2, ffn=32, action_sizes=(3,), frequency_width=16,
+    dit = DiT(channels=3, width=24, depth=1, heads=2, ffn=32, action_sizes=(3,), patch=1, frequency_width=16,
               action_frames=autoencoder.frames_per_latent)  # fmt: skip
     model = WorldModel(dit, autoencoder)
     params = random_params(model.init, FRAME, LATENTS)

@@ -27,7 +27,7 @@ def original_names():
     attention = ["norm.gamma", *(f"{name}.{w}" for name in ("to_qkv", "proj") for w in both)]
     names = [f"conv{i}.{w}" for i in (1, 2) for w in both]
     for half, flat in (("encoder", "downsamples"), ("decoder", "upsamples")):
-        names += [f"{half}.{name}" for name in ("conv1.weight", "conv1.bias", "head.0.gamma", "head.2.weight", "head.2.bias")]
+        names += [f"{half}.{name}.{w}" for name in ("conv1", "head.2") for w in both] + [f"{half}.head.0.gamma"]
         for i, kind in enumerate((residual, attention, residual)):
             names += [f"{half}.middle.{i}.{name}" for name in kind]
         blocks = {"encoder": 2, "decoder": 3}[half]

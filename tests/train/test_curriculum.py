@@ -100,6 +100,22 @@ def test_a_perfect_prediction_has_no_regret(rows):
     np.testing.assert_allclose(afs, 0.0, atol=1e-3)
 
 
+def test_a_flow_with_weights_finds_them_beside_the_world_models():
+    """Twice the flow is twice the error: of the real frames in ``observe``, of the dreamt ones in ``predict``."""
+
+    def flow(params, first, second):
+        return params["factor"] * (second - first)[..., :2]
+
+    walk, c = Walk(), settings()
+    params = {"error": 51.0, "factor": 2.0}
+    items = curriculum.make_observe(walk, c, flow=flow)(params, walks(3))
+    plain = curriculum.make_observe(walk, c)({}, walks(3))
+    np.testing.assert_allclose(items.flow, 2 * plain.flow, rtol=1e-3)
+    _, regret, afs = curriculum.make_predict(walk, c, flow)(params, items)
+    np.testing.assert_allclose(regret, 51.0, rtol=1e-5)
+    np.testing.assert_allclose(afs, 2 * np.sqrt(2) * 0.2 / HORIZON, rtol=1e-2)
+
+
 def test_a_constant_error_is_its_own_regret_and_moves_once():
     walk, c = Walk(), settings()
     items = curriculum.make_observe(walk, c)({}, walks(5))

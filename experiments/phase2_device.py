@@ -1,0 +1,77 @@
+"""Phase 2 where the environment lives on the device: ``cycles_per_call`` cycles are one program.
+
+The same numbers as ``phase2`` gives with ``phase2.program=host``, to rounding; metrics, checkpoints
+and what is resumed are the same files.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import build, phase2
+from experiments.logging import Progress
+from experiments.stages import open_store, passive_starts
+from prowl_jax.envs.device import keys
+from prowl_jax.train.checkpoint import Checkpoints
+from prowl_jax.train.one_program import Demonstrations, Plan, make_collect, make_program
+
+
+def run_arm(run, arm):
+    """All cycles of one arm; returns the figures of the last."""
+    config, p = run.config, run.config.phase2
+    stage, spec = f"phase2/{arm}", build.spec_of(config)
+    trainable, fixed, reference = phase2.starting_point(run)
+    program, plan_of = build_program(config, arm), planner(run)
+    env, demonstrations = build.make_device_env(config, config.env.task), on_device(run)
+    key = build.stage_key(config, "phase2")  # the same for every arm
+    state = phase2.initial_state(config, trainable, reference)
+    metrics = {}
+    with Checkpoints(run.checkpoints(stage), keep=1) as checkpoints, Progress(stage, p.cycles) as progress:
+        first, notes = checkpoints.latest() or 0, {}
+        if first:
+            state, notes = checkpoints.restore(state)
+        run.log.truncate(stage="phase2", arm=arm, step=first)
+        for begin in range(first, p.cycles, p.cycles_per_call):
+            cycles = range(begin, min(begin + p.cycles_per_call, p.cycles))
+            state, done = program(env, demonstrations, state, fixed, reference, plan_of(cycles), key)
+            done = jax.tree.map(np.asarray, done)
+            for i, cycle in enumerate(cycles):
+                metrics = {name: float(values[i]) for name, values in done.metrics.items()}
+                phase2.check_cycle(stage, cycle, metrics)
+                metrics.update(phase2.camera(config, spec, done.actions[i], notes))
+                metrics["broken_trajectories"] = 0.0  # nothing on the device can die
+                run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
+            progress.update(cycles[-1] + 1, **phase2.shown(metrics))
+            checkpoints.save(cycles[-1] + 1, state, {**notes, **metrics})
+            phase2.save_actions(run, arm, done.actions[-1][:, :-1])
+        metrics = metrics or checkpoints.restore(state)[1]
+    return {**phase2.budget(config), **metrics}
+
+
+def build_program(config, arm):
+    """The program of an arm's cycles, see ``one_program.make_program``."""
+    collect = make_collect(
+        build.make_policy(config), length=phase2.trajectory_length(config), warm_up=config.phase2.warm_up
+    )
+    return make_program(phase2.make_programs(config, arm), build.make_curriculum(config), collect)
+
+
+def planner(run):
+    """``f(cycles) -> Plan``: the chance that the host path draws for these cycles."""
+    config, p = run.config, run.config.phase2
+    curriculum = build.make_curriculum(config)
+    starts = passive_starts(run, curriculum.passive_rows, curriculum.window)
+
+    def plan_of(cycles):
+        seeds = np.stack([phase2.env_seeds(config, cycle) for cycle in cycles])
+        clips = [[starts(cycle * p.updates + i) for i in range(p.updates)] for cycle in cycles]
+        env_keys = keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape)
+        return Plan(env_keys, jnp.asarray(clips, jnp.int32))
+
+    return plan_of
+
+
+def on_device(run):
+    """The demonstrations' latents and actions as device arrays."""
+    store = open_store(run)
+    return Demonstrations(jnp.asarray(store.array("latents")), jnp.asarray(store.actions))

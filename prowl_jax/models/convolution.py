@@ -1,0 +1,73 @@
+"""Convolutions whose gradients stay fast inside loops on a CPU.
+
+XLA's CPU compiler brings the convolutions of a gradient into the layout that its fast kernels take,
+but only those outside of loops (jaxlib 0.10): inside ``lax.scan`` the same gradient took 13 times as
+long. ``conv`` writes its gradients in that layout by itself. On other devices it is
+``jax.lax.conv_general_dilated``, whose gradients their compilers recognise.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def conv(x, kernel, strides, padding, *, lhs_dilation=None, rhs_dilation=None, feature_group_count=1, **settings):
+    """``jax.lax.conv_general_dilated`` of images; for ``flax.linen.Conv(conv_general_dilated=conv)``.
+
+    Args:
+      x: float ``[B, H, W, C]``. kernel: float ``[kh, kw, C, D]``. strides: two ints.
+      padding: "SAME", "VALID", or two pairs of ints.
+      The others as in JAX; with dilation, groups or another device than a CPU it is JAX's own.
+
+    Returns:
+      float ``[B, H', W', D]``.
+    """
+    plain = feature_group_count == 1 and all(d is None or set(d) == {1} for d in (lhs_dilation, rhs_dilation))
+    if x.ndim != 4 or not plain or jax.default_backend() != "cpu":
+        return jax.lax.conv_general_dilated(
+            x, kernel, strides, padding, lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
+            feature_group_count=feature_group_count, **settings,
+        )  # fmt: skip
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    return _conv(x, kernel, tuple(strides), tuple(map(tuple, padding)), settings.get("precision"))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv(x, kernel, strides, padding, precision):
+    return _product(x, kernel, strides, padding, precision)
+
+
+def _forward(x, kernel, strides, padding, precision):
+    return _product(x, kernel, strides, padding, precision), (x, kernel)
+
+
+def _backward(strides, padding, precision, saved, upstream):
+    x, kernel = saved
+    size, window, out = x.shape[1:3], kernel.shape[:2], upstream.shape[1:3]
+    reach = [(o - 1) * s for o, s in zip(out, strides, strict=True)]  # where the last window begins
+    # To the image: the gradient, spread by the strides, under the kernel turned around.
+    low = [k - 1 - p[0] for k, p in zip(window, padding, strict=True)]
+    high = [n + k - 2 - r - a for n, k, r, a in zip(size, window, reach, low, strict=True)]
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    to_x = _product(upstream, turned, (1, 1), tuple(zip(low, high, strict=True)), precision, lhs_dilation=strides)
+    # To the kernel: channels take the place of the batch, and the gradient that of the kernel.
+    low = [p[0] for p in padding]
+    high = [k + r - n - a for k, r, n, a in zip(window, reach, size, low, strict=True)]
+    to_kernel = _product(
+        x.transpose(3, 1, 2, 0), upstream.transpose(1, 2, 0, 3), (1, 1), tuple(zip(low, high, strict=True)),
+        precision, rhs_dilation=strides,
+    )  # fmt: skip
+    return to_x, to_kernel.transpose(1, 2, 0, 3)
+
+
+_conv.defvjp(_forward, _backward)
+
+
+def _product(x, kernel, strides, padding, precision, **dilation):
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=_LAYOUT, precision=precision, **dilation
+    )

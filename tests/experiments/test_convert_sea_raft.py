@@ -1,0 +1,98 @@
+"""SEA-RAFT's published files to the one that a run reads, and the run's flow from it."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import build, convert_sea_raft
+from experiments.config_file import UsageError
+from experiments.configs.quickstart import get_config
+from prowl_jax.models import published
+from prowl_jax.models import sea_raft_weights as weights
+from prowl_jax.models.sea_raft import SeaRaft, SeaRaftNetwork
+
+pytest.importorskip("safetensors")
+TINY = SeaRaft(SeaRaftNetwork(stem=4, widths=(4, 6, 8), blocks=(2, 2, 2), features=8))
+PARAMS = jax.tree.map(
+    lambda x: np.random.default_rng(x.size).normal(size=x.shape).astype(np.float32),
+    jax.eval_shape(TINY.init, jax.random.key(0)),
+)
+ARRAYS = weights.to_published(PARAMS)
+
+
+def convert(capsys, **flags):
+    code = convert_sea_raft.main([f"--{name}={value}" for name, value in flags.items()])
+    return code, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth"])
+def test_what_is_converted_is_what_is_loaded(tmp_path, capsys, kind):
+    path = tmp_path / f"model.{kind}"
+    doubled = ARRAYS | {k.replace(".bn3.", ".downsample.1."): v for k, v in ARRAYS.items()}
+    if kind == "pth":
+        torch = pytest.importorskip("torch", reason="torch reads the published .pth; it is not installed")
+        torch.save({k: torch.from_numpy(np.array(v)) for k, v in doubled.items()}, path)
+    else:
+        published.save(path, doubled, {})
+    code, out = convert(capsys, size="S", weights=path, output=tmp_path / "new")
+    assert code == 0 and re.fullmatch(r"wrote \S+/new/sea_raft_S.safetensors: 0.0 M numbers, 4 iterations\n", out)
+    model, params = weights.load(tmp_path / "new" / "sea_raft_S.safetensors")
+    assert model == TINY
+    jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
+
+
+def mistake(capsys, **flags):
+    with pytest.raises(SystemExit) as exit:
+        convert(capsys, **flags)
+    error = capsys.readouterr().err
+    assert exit.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    return error
+
+
+def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):
+    path, out = tmp_path / "model.safetensors", tmp_path / "out"
+    published.save(path, ARRAYS, {})
+    assert "--size" in mistake(capsys, weights=path, output=out)
+    assert "no such file; the README of princeton-vl" in mistake(capsys, size="S", weights=tmp_path / "no", output=out)
+    assert "blocks (2, 2, 2), SEA-RAFT M has (3, 4, 6)" in mistake(capsys, size="M", weights=path, output=out)
+    published.save(path, {k: v for k, v in ARRAYS.items() if k != "init_conv.weight"}, {})
+    assert "init_conv.weight is missing" in mistake(capsys, size="S", weights=path, output=out)
+    path.write_text("<html>not found</html>")
+    assert "is not a whole safetensors file" in mistake(capsys, size="S", weights=path, output=out)
+    assert not out.exists()
+    published.save(path, ARRAYS, {})
+    out.mkdir()
+    (out / "sea_raft_S.safetensors").write_text("precious")
+    assert "exists already" in mistake(capsys, size="S", weights=path, output=out)
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = get_config("tiny")
+    config.metrics.update(flow="sea_raft", flow_weights=str(tmp_path / "flow.safetensors"))
+    return config
+
+
+def test_without_its_weights_a_run_says_where_to_get_them(config):
+    with pytest.raises(UsageError, match="no SEA-RAFT weights at .*: download .*, then run python -m") as told:
+        build.check_files(config)
+    assert "\n" not in str(told.value)
+
+
+def test_a_converted_file_says_its_iterations(config):
+    published.save(config.metrics.flow_weights, ARRAYS, {})
+    with pytest.raises(UsageError, match="how many iterations to run is not written in it"):
+        build.check_files(config)
+
+
+def test_the_flow_of_a_run_has_its_weights_beside_the_world_models(config):
+    assert build.make_flow(get_config("tiny")) is None and build.flow_params(get_config("tiny")) == {}
+    weights.save(config.metrics.flow_weights, ARRAYS, iterations=4)
+    build.check_files(config)
+    params = build.flow_params(config)
+    jax.tree.map(np.testing.assert_array_equal, params["flow"], PARAMS)
+    frames = jax.ShapeDtypeStruct((2, 3, 48, 64, 3), jnp.float32)
+    assert jax.eval_shape(build.make_flow(config), params, frames, frames).shape == (2, 3, 48, 64, 2)
