@@ -26,6 +26,9 @@ def main(argv):
     output = pathlib.Path(options.output)
     if not output.parent.is_dir():
         command_line.fail(f"--output: there is no directory {output.parent}")
+    from experiments.memory import keep_freed_memory
+
+    keep_freed_memory()  # as a run does, before JAX starts its threads
     from experiments.benchmarks.timing import Settings
 
     settings = Settings(quick=options.quick, repeats=10 if options.quick else 20)

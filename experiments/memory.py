@@ -18,11 +18,32 @@ def keep_freed_memory():
     """
     arena_max, mmap_max, top_pad, trim_threshold = -8, -4, -2, -1  # from malloc.h
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        libc = ctypes.CDLL(None)
+        mallopt = libc.mallopt
     except (OSError, AttributeError):
         return False
     settings = ((arena_max, 1), (mmap_max, 0), (top_pad, 2**28), (trim_threshold, 2**31 - 1))
-    return all(mallopt(name, value) for name, value in settings)
+    took_effect = all(mallopt(name, value) for name, value in settings)
+    if took_effect:
+        _ask_for_huge_pages(libc)
+    return took_effect
+
+
+def _ask_for_huge_pages(libc, size=2**32, page=2**21):
+    """Let the next ``size`` bytes of the heap come in huge pages where Linux has them.
+
+    The addresses are taken and given back untouched, so nothing becomes resident by it. A training step
+    walks through hundreds of megabytes; with pages of 4 kB its address look-ups cost a tenth of the time.
+    """
+    madv_hugepage = 14  # from mman.h
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    block = libc.malloc(size)
+    if block:
+        start = -(-block // page) * page
+        libc.madvise(start, (block + size - start) // page * page, madv_hugepage)
+        libc.free(block)
 
 
 class MemoryWatch:

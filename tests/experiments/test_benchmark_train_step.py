@@ -50,12 +50,13 @@ def test_a_step_is_three_forward_passes():
 def test_wans_formula_is_pytorchs_count():
     pytest.importorskip("diffusers")
     counter = pytest.importorskip("torch.utils.flop_counter")
-    dit, shape = dataclasses.replace(TINY, width=48, depth=2), (2, 4, 4, 4)
+    dit, shape = dataclasses.replace(TINY, width=192, ffn=768, depth=2), (2, 4, 4, 4)
     step, total, parameters = wan_pytorch.make_step(dit, *shape)
     assert parameters > 0
     with counter.FlopCounterMode(display=False) as count:
         step()
-    assert total == pytest.approx(count.get_total_flops(), rel=0.1)
+    # PyTorch does not count its CPU attention, nor needs the inputs of the first layers a gradient.
+    assert total == pytest.approx(count.get_total_flops(), rel=0.04)
 
 
 ROWS = (
@@ -77,7 +78,6 @@ def test_every_row_is_there_and_says_what_is_missing(monkeypatch):
     monkeypatch.setattr(train_step, "LARGE_SHAPE", TINY_SHAPE)
     monkeypatch.setattr(train_step, "SQUARE", 64)
     monkeypatch.setattr(train_step.quickstart, "get_config", tiny_config(train_step.quickstart.get_config))
-    monkeypatch.setattr(train_step, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(wan_pytorch, "missing", lambda: "no torch: pip install -r requirements-parity.txt")
     rows = {row.name: row for row in train_step.rows(timing.Settings(quick=True, repeats=10))}
     assert tuple(rows) == ROWS
