@@ -13,7 +13,7 @@ from prowl_jax.envs import voxel
 from prowl_jax.envs.device import DeviceVectorEnv
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
-from prowl_jax.models import sea_raft_weights
+from prowl_jax.models import action_text, sea_raft_weights
 from prowl_jax.models.convert import load_policy
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.policy import Policy, PolicyNetwork
@@ -26,7 +26,9 @@ from prowl_jax.pat.rescoring import Rescoring
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.curriculum import Curriculum
+from prowl_jax.train.lora import split_low_rank
 from prowl_jax.train.mesh import make_mesh
+from prowl_jax.train.world_model import split_trainable
 
 
 def spec_of(config):
@@ -97,6 +99,7 @@ def make_autoencoder(config):
 def make_world_model(config):
     """The configured ``WorldModel``."""
     w = config.world_model
+    text = _load_action_text(w.action_text, spec_of(config)) if w.action_text else None
     dit = DiT(
         channels=config.autoencoder.channels,
         action_sizes=spec_of(config).sizes,
@@ -107,9 +110,25 @@ def make_world_model(config):
         rope_base=w.rope_base,
         dtype=jnp.dtype(w.dtype),
         remat=w.remat,
+        text_width=text.width if text else 0,
         **dit_size(w.size),
     )
-    return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift, w.cache)
+    return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift, w.cache, action_text=text)
+
+
+@functools.cache  # the same table for every model, so that what is compiled for one serves the next
+def _load_action_text(path, spec):
+    try:
+        return action_text.load(path, spec)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
+
+
+def split_phase2(config, dit_params):
+    """(what phase 2 trains of the DiT, the rest), both nested dicts; ``state.merge`` makes one of them."""
+    if config.phase2.trainable == "lora":
+        return split_low_rank(dit_params, stage_key(config, "lora"), config.phase2.lora_rank)
+    return split_trainable(dit_params)
 
 
 def make_forcing(config):
@@ -147,6 +166,8 @@ def check_files(config):
         _load_vpt(config.reference.weights)
     if config.metrics.flow == "sea_raft":
         _load_sea_raft(config.metrics.flow_weights)
+    if config.world_model.action_text:
+        _load_action_text(config.world_model.action_text, spec_of(config))
 
 
 def make_policy(config):

@@ -19,6 +19,7 @@ RESCORING_KINDS = ("all", "due")
 CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
 
 FLOWS = ("small", "sea_raft")
+TRAINABLE = ("action_conditioning", "lora")
 
 VOXEL_TASKS = {"wander": False, "linger": True, "mine": True, "desert": True, "tundra": True, "caves": True}
 """Task -> whether it is held out."""
@@ -42,7 +43,7 @@ _COUNTS = _keys(
     world_model="patch chunk window steps batch sampler_steps",
     reference="features memory hidden steps batch clip",
     adversary="epochs minibatches",
-    phase2="cycles cycles_per_call trajectories horizon updates batch capacity",
+    phase2="cycles cycles_per_call trajectories horizon updates batch capacity lora_rank",
     evaluation="clips horizon long_clips long_horizon resamples",
     mesh="fsdp",
 )
@@ -237,6 +238,12 @@ RULES = (
     (
         lambda c: c.phase2.program != "device" or c.env.name == "voxel",
         "phase2.program=device needs an environment on the device, env.name=voxel, not {config.env.name}",
+    ),
+    _one_of("phase2.trainable", TRAINABLE),
+    (
+        lambda c: c.world_model.size not in DIT_SIZES or c.phase2.lora_rank <= DIT_SIZES[c.world_model.size]["width"],
+        "phase2.lora_rank={config.phase2.lora_rank} is more than the width of "
+        "world_model.size={config.world_model.size}",
     ),
     _one_of("metrics.flow", FLOWS),
     (

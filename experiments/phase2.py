@@ -16,7 +16,6 @@ from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.mesh import local_copy, place_batch, replicate
 from prowl_jax.train.sharding import LOOP_RULES, WORLD_MODEL_RULES, on_mesh, shard_state
 from prowl_jax.train.state import init_state, make_optimizer
-from prowl_jax.train.world_model import split_trainable
 
 ARMS = ("frozen_reference", "prowl")
 """``frozen_reference`` is the paper's "VPT-frozen": the same loop, the policy never updated."""
@@ -133,7 +132,7 @@ def run_arm(run, arm):
 def starting_point(run):
     """(trained part of theta_0, the rest of the world model's parameters, pi_ref's parameters)."""
     theta_0 = load_world_model(run)
-    trainable, frozen = split_trainable(theta_0["dit"])
+    trainable, frozen = build.split_phase2(run.config, theta_0["dit"])
     return trainable, {**theta_0, "dit": frozen}, load_reference(run)
 
 

@@ -1,8 +1,9 @@
 """Actions as tokens for the world model's cross-attention, and which latent sees which action.
 
 PROWL conditions Wan2.1 through a "UMT5 action-text adapter"; what the adapter is made of is not
-published. Here every factor of an action has a learned embedding, and a two-layer MLP (as Wan's
-text embedder) turns it into a token.
+published. Here every factor of an action is embedded and becomes a token through a two-layer MLP, which
+is Wan's text embedder. The embedding is learned, or it is that of the factor's words
+(``action_text.ActionText``).
 """
 
 import chex
@@ -56,30 +57,38 @@ def _ordered(rows):
 
 
 class ActionAdapter(nn.Module):
-    """Embeds action factors and adapts them: int ``[B, L, M, A]`` -> tokens ``[B, L, M A, D]``.
+    """Action factors int ``[B, L, M, A]``, or text ``[B, L, M, N, E]``, -> tokens ``[B, L, M A or M N, D]``.
 
     Attributes:
       sizes: number of values of each factor. One more row of each table stands for UNKNOWN.
       width: D.
       frames: M, pixel frames per latent; each has a position embedding where there are several.
+      text_width: E, where the actions come as embeddings of text, UMT5's 4096; 0 where they come as
+        factors and are embedded here.
     """
 
     sizes: tuple
     width: int
     frames: int = 1
     dtype: jnp.dtype = jnp.float32
+    text_width: int = 0
 
     @nn.compact
     def __call__(self, actions):
         chex.assert_axis_dimension(actions, 2, self.frames)
-        chex.assert_axis_dimension(actions, 3, len(self.sizes))
-        rows = tuple(size + 1 for size in self.sizes)
-        offsets = jnp.cumsum(jnp.array((0,) + rows[:-1]))
-        table = self.param("embedding", _ordered(rows), (sum(rows), self.width))
-        tokens = table[actions + 1 + offsets].astype(self.dtype)
+        if self.text_width:
+            chex.assert_shape(actions, (None, None, None, None, self.text_width))
+            embedded, start = actions, nn.initializers.zeros  # so that Wan's own weights start with what they know
+        else:
+            chex.assert_axis_dimension(actions, 3, len(self.sizes))
+            rows = tuple(size + 1 for size in self.sizes)
+            offsets = jnp.cumsum(jnp.array((0,) + rows[:-1]))
+            table = self.param("embedding", _ordered(rows), (sum(rows), self.width))
+            embedded, start = table[actions + 1 + offsets], nn.initializers.normal(1.0)
+        tokens = embedded.astype(self.dtype)
         if self.frames > 1:
-            position = self.param("frame", nn.initializers.normal(1.0), (self.frames, 1, self.width))
+            position = self.param("frame", start, (self.frames, 1, tokens.shape[-1]))
             tokens = tokens + position.astype(self.dtype)
         tokens = Dense(self.width, dtype=self.dtype, name="linear_1")(tokens)
         tokens = Dense(self.width, dtype=self.dtype, name="linear_2")(nn.gelu(tokens))
-        return tokens.reshape(*actions.shape[:2], self.frames * len(self.sizes), self.width)
+        return tokens.reshape(*actions.shape[:2], -1, self.width)

@@ -94,6 +94,8 @@ class DiT(nn.Module):
       rope_base: see ``attention.rope_angles``.
       dtype: of tokens and products; parameters, the noise level's path and the velocity are float32.
       remat: keep only each block's input for the gradient and compute the rest of it once more.
+      text_width: width of the embeddings of the actions' text, which then stand in the factors' place
+        (``action_text.ActionText``); 0: the factors are embedded here.
     """
 
     channels: int
@@ -111,6 +113,7 @@ class DiT(nn.Module):
     rope_base: float = 10000.0
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    text_width: int = 0
 
     @nn.compact
     def __call__(self, z, sigma, actions, memory=None, mask=None, start=None):
@@ -119,7 +122,8 @@ class DiT(nn.Module):
         Args:
           z: float ``[B, L, h, w, C]``, noisy latents, L whole chunks.
           sigma: float ``[B, L/K]`` in [0, 1], one noise level per chunk.
-          actions: int32 ``[B, L, M, A]``, from ``actions_of_latents``.
+          actions: int32 ``[B, L, M, A]``, from ``actions_of_latents``; with a ``text_width`` the
+            embeddings of their text, float ``[B, L, M, N, text_width]``.
           memory: keys and values of S earlier latents, or None.
           mask: bool ``[L, S + L]``, which of the earlier latents and of these each latent sees; None:
             its own chunk and all before it.
@@ -129,7 +133,7 @@ class DiT(nn.Module):
           velocity ``[B, L, h, w, C]`` and the memory of these L latents: for every block a pair
           of keys and values ``[B, L N, heads, D/heads]``.
         """
-        chex.assert_rank([z, sigma, actions], [5, 2, 4])
+        chex.assert_rank([z, sigma, actions], [5, 2, 5 if self.text_width else 4])
         batch, latents, height, width, _ = z.shape
         rows, columns = height // self.patch, width // self.patch
         if height % self.patch or width % self.patch:
@@ -149,7 +153,7 @@ class DiT(nn.Module):
         embedded = Dense(self.width, name="time_embedding_2")(nn.silu(embedded))
         embedded = forcing.per_latent(embedded, self.chunk)
         adapter = ActionAdapter(
-            self.action_sizes, self.width, self.action_frames, self.dtype, name="action_adapter"
+            self.action_sizes, self.width, self.action_frames, self.dtype, self.text_width, name="action_adapter"
         )
         tokens = adapter(actions)
         if self.action_modulation:

@@ -6,6 +6,8 @@ gives ``renames``, pairs of a pattern and its replacement that turn a path of ou
 dots, into the published name, in this order.
 """
 
+import collections.abc
+import json
 import os
 import pathlib
 import re
@@ -54,21 +56,29 @@ def from_published(params, arrays, renames):
     Raises:
       ValueError: arrays are missing, have another shape, or have no place; they are named.
     """
-    shapes = published_shapes(params, renames)
-    wrong = [f"{name} has no place in this network" for name in sorted(arrays.keys() - shapes.keys())]
-    for name, shape in shapes.items():
-        if name not in arrays:
+    check_shapes(published_shapes(params, renames), {name: array.shape for name, array in arrays.items()})
+    found = {}
+    for path in traverse_util.flatten_dict(params):
+        found[path] = from_layout(path, arrays[published_name(path, renames)])
+    return traverse_util.unflatten_dict(found)
+
+
+def from_layout(path, array):
+    """A published array with its axes in the order that the leaf at ``path`` of our tree has; a view."""
+    return array.transpose(np.argsort(_order(path, array.ndim)))
+
+
+def check_shapes(expected, shapes):
+    """ValueError that names what is missing, has another shape, or has no place; both ``{name: shape}``."""
+    wrong = [f"{name} has no place in this network" for name in sorted(shapes.keys() - expected.keys())]
+    for name, shape in expected.items():
+        if name not in shapes:
             wrong.append(f"{name} is missing")
-        elif arrays[name].shape != shape:
-            wrong.append(f"{name} has shape {arrays[name].shape}, not {shape}")
+        elif shapes[name] != shape:
+            wrong.append(f"{name} has shape {shapes[name]}, not {shape}")
     if wrong:
         more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise ValueError(f"these weights do not fit: {'; '.join(wrong[:5])}{more}")
-    found = {}
-    for path in traverse_util.flatten_dict(params):
-        array = arrays[published_name(path, renames)]
-        found[path] = array.transpose(np.argsort(_order(path, array.ndim)))
-    return traverse_util.unflatten_dict(found)
 
 
 def save(path, arrays, metadata):
@@ -95,6 +105,56 @@ def load(path):
             return arrays, file.metadata() or {}
     except library.SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); convert the weights again") from None
+
+
+class Shards(collections.abc.Mapping):
+    """``{name: numpy array}`` of a safetensors file or of several; an array is read when it is asked for.
+
+    Attributes:
+      shapes: ``{name: shape}``, from the headers alone.
+    """
+
+    def __init__(self, path):
+        """Open a safetensors file, an index of several (``*.safetensors.index.json``), or a folder with either.
+
+        Raises:
+          FileNotFoundError: it is not there, or one of the files that the index names. ValueError:
+          it is none of these. ImportError: safetensors is not installed.
+        """
+        library, self.shapes, self._file_of = _safetensors(), {}, {}
+        for file in _files(pathlib.Path(path)):
+            try:
+                opened = library.safe_open(file, framework="numpy")
+            except library.SafetensorError as error:
+                raise ValueError(f"{file} is not a whole safetensors file ({error}); fetch it again") from None
+            for name in opened.keys():  # noqa: SIM118, it is no dict
+                self.shapes[name] = tuple(opened.get_slice(name).get_shape())
+                self._file_of[name] = opened
+
+    def __getitem__(self, name):
+        return self._file_of[name].get_tensor(name)
+
+    def __iter__(self):
+        return iter(self.shapes)
+
+    def __len__(self):
+        return len(self.shapes)
+
+
+def _files(path):
+    """The safetensors files that ``path`` stands for."""
+    if path.is_dir():
+        found = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.safetensors"))
+        if len(found) != 1:
+            raise ValueError(f"{path} holds {len(found)} sets of safetensors weights; name one of them")
+        path = found[0]
+    if path.suffix != ".json":
+        return [path]
+    try:
+        names = json.loads(path.read_text())["weight_map"].values()
+    except (ValueError, KeyError, AttributeError):
+        raise ValueError(f"{path} is not an index of safetensors files: it has no weight_map") from None
+    return [path.parent / name for name in dict.fromkeys(names)]
 
 
 def _safetensors():

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from prowl_jax.diffusion import flow, ring, sampler
 from prowl_jax.diffusion.forcing import block_causal_mask
 from prowl_jax.models.action_adapter import UNKNOWN, actions_of_latents
+from prowl_jax.models.action_text import ActionText
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.vae import DOWNSAMPLING, Autoencoder
 from prowl_jax.models.wan_vae import WanVAE
@@ -42,6 +43,7 @@ class WorldModel:
         step, each chunk seeing S before it; gives what "rolling" gives and is there to check it.
       cache_latents: S of "rolling" and "none"; 0: as many as the context has. More than that, and the
         window grows before it slides. "window" has the context's.
+      action_text: embeddings of the actions' words, for a DiT with a ``text_width``.
     """
 
     dit: DiT
@@ -50,6 +52,7 @@ class WorldModel:
     sampler_shift: float = 1.0
     cache: str = "window"
     cache_latents: int = 0
+    action_text: ActionText | None = None
 
     def __post_init__(self):
         if self.cache not in CACHES:
@@ -70,7 +73,7 @@ class WorldModel:
             dit_key,
             jnp.zeros((1, latents, h, w, channels)),
             jnp.zeros((1, latents // self.chunk)),
-            jnp.zeros((1, latents, self.dit.action_frames, len(self.dit.action_sizes)), jnp.int32),
+            self._conditions(jnp.zeros((1, latents, self.dit.action_frames, len(self.dit.action_sizes)), jnp.int32)),
         )["params"]
         statistics = {name: jnp.array(getattr(self.autoencoder, name)) for name in ("latent_mean", "latent_std")}
         return {"dit": dit, "autoencoder": autoencoder, **statistics}
@@ -104,8 +107,8 @@ class WorldModel:
 
     def velocity(self, dit_params, z_sigma, sigma_per_chunk, actions):
         """Velocity of a whole window: ``z_sigma [B, L, h, w, C]``, ``sigma [B, L/K]``, ``actions [B, T, A]``."""
-        led_to = actions_of_latents(actions, self.dit.action_frames)
-        return self.dit.apply({"params": dit_params}, z_sigma, sigma_per_chunk, led_to)[0]
+        conditions = self._conditions(actions_of_latents(actions, self.dit.action_frames))
+        return self.dit.apply({"params": dit_params}, z_sigma, sigma_per_chunk, conditions)[0]
 
     def rollout(self, params, key, context, actions, n_chunks, common_noise=False):
         """Dream ``n_chunks`` chunks after ``context``, under the actions that were really done.
@@ -139,6 +142,10 @@ class WorldModel:
     def sample_chunk(self, params, key, context, actions):
         """Dream the one chunk after ``context``; as ``rollout`` with ``n_chunks=1``."""
         return self.rollout(params, key, context, actions, 1)
+
+    def _conditions(self, led_to):
+        """What the DiT is told of the actions ``[B, L, M, A]`` that led to each latent."""
+        return led_to if self.action_text is None else self.action_text(led_to)
 
     def prefill(self, params, context, actions):
         """The rolling cache of a context, for ``next_chunk``, whatever ``cache`` says.
@@ -178,11 +185,11 @@ class WorldModel:
             # In training the first latent of a window never knows the action that led to it.
             actions = actions.at[:, 0].set(UNKNOWN)
             sigma = jnp.zeros((context.shape[0], context.shape[1] // self.chunk))
-            return self.dit.apply(variables, context, sigma, actions)[1]
+            return self.dit.apply(variables, context, sigma, self._conditions(actions))[1]
 
         def velocity(memory, z, sigma, actions):
             sigma = jnp.full((z.shape[0], 1), sigma)
-            return self.dit.apply(variables, z, sigma, actions, memory)[0]
+            return self.dit.apply(variables, z, sigma, self._conditions(actions), memory)[0]
 
         return remember, velocity
 
@@ -194,14 +201,15 @@ class WorldModel:
                 f"are not whole chunks of {self.chunk}"
             )
         sigma = jnp.zeros((context.shape[0], length // self.chunk))
-        _, memory = self.dit.apply({"params": dit_params}, context, sigma, led_to)
+        _, memory = self.dit.apply({"params": dit_params}, context, sigma, self._conditions(led_to))
         return ring.start(memory, length, self.cache_latents or length)
 
     def _ring_functions(self, dit_params):
         def run(cache, z, sigma, actions):
             sigma = jnp.full((z.shape[0], 1), sigma)
             mask = ring.mask(cache, self.chunk)
-            return self.dit.apply({"params": dit_params}, z, sigma, actions, ring.memory(cache), mask, cache.written)
+            past = ring.memory(cache), mask, cache.written
+            return self.dit.apply({"params": dit_params}, z, sigma, self._conditions(actions), *past)
 
         def velocity(cache, z, sigma, actions):
             return run(cache, z, sigma, actions)[0]
@@ -216,6 +224,6 @@ class WorldModel:
             length = z.shape[1]
             mask = block_causal_mask(length, length, self.chunk, self.cache_latents or context)
             sigma = jnp.broadcast_to(sigma, (z.shape[0], length // self.chunk))
-            return self.dit.apply({"params": dit_params}, z, sigma, actions, None, mask)[0]
+            return self.dit.apply({"params": dit_params}, z, sigma, self._conditions(actions), None, mask)[0]
 
         return velocity

@@ -9,6 +9,9 @@ from flax import traverse_util
 
 from prowl_jax.types import pytree
 
+LORA_IN, LORA_OUT = "lora_in", "lora_out"
+"""Names of the two factors of a low-rank update, in the place of the ``kernel`` they are added to."""
+
 
 @pytree
 class TrainState:
@@ -83,8 +86,12 @@ def split_by_path(params, components):
 
 
 def merge(chosen, rest):
-    """The nested dict that ``split_by_path`` split."""
+    """The nested dict that ``split_by_path`` split, or ``lora.split_low_rank``: factors go into their kernel."""
     flat = {**traverse_util.flatten_dict(rest), **traverse_util.flatten_dict(chosen)}
+    for path in [path for path in flat if path[-1] == LORA_IN]:
+        *layer, _ = path
+        kernel = (*layer, "kernel")
+        flat[kernel] = flat[kernel] + flat.pop(path) @ flat.pop((*layer, LORA_OUT))
     return traverse_util.unflatten_dict(flat)
 
 
