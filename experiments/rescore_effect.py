@@ -1,6 +1,6 @@
 """What it does to the ranking of the buffer to rescore a part of it:
 
-    python -m experiments.rescore_effect --workdir=RUN [--arm=prowl] [--cycles=8] [--age=4] [--rows=0] [--top=16]
+    python -m experiments.rescore_effect --workdir=RUN [--arm=prowl] [--cycles=8] [--age=4] [--rows=0] [--top=16] [--learning_rate=1e-3]
 
 goes on from the last cycle of a finished run, without collecting: the world model learns from the
 demonstrations and the buffer, whose scores are renewed as ``phase2.rescore="due"`` does. After each
@@ -8,6 +8,7 @@ cycle everything is scored under the same parameters beside it, as ``"all"`` wou
 rankings by composite score are compared: Spearman's correlation and the share of the first TOP entries
 that both have; beside it Spearman's of the ranking that is never renewed, which says how much there was to lose.
 The last column is the time of the partial rescoring over the full one's, the two in turns. RUN is only read.
+At the end of a run the learning rate has fallen, and little changes; ``--learning_rate`` sets a constant one.
 """
 
 import argparse
@@ -38,7 +39,8 @@ def main(argv):
         command_line.fail(f"--arm: {options.workdir} has not finished phase2/{options.arm}")
     print("cycle  scored  of  spearman  top in both  never renewed  time over all's")
     rows = []
-    for row in measure(run, options.arm, options.cycles, options.age, options.rows, options.top):
+    chosen = (options.arm, options.cycles, options.age, options.rows, options.top, options.learning_rate)
+    for row in measure(run, *chosen):
         rows.append(row)
         print("{:5}  {:6}  {:2}  {:8.3f}  {:11.2f}  {:13.3f}  {:15.2f}".format(*row), flush=True)
     print("median{:7.0f}      {:8.3f}  {:11.2f}  {:13.3f}  {:15.2f}".format(*(_medians(rows, i) for i in (1, 3, 4, 5, 6))))
@@ -65,24 +67,25 @@ def _parse(argv, fail):
         ("top", 16, "entries at the top of the ranking"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=words)
+    parser.add_argument("--learning_rate", type=float, default=0.0, help="constant; 0: what the run's schedule ends at")
     try:
         options, unknown = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
         fail(error)
     if unknown:
         fail(f"{unknown[0]} is not known; see --help")
-    for name in ("cycles", "age", "rows", "top"):
-        if getattr(options, name) < (name in ("cycles", "top")):
+    for name in ("cycles", "age", "rows", "top", "learning_rate"):
+        if not getattr(options, name) >= (name in ("cycles", "top")):
             fail(f"--{name}={getattr(options, name)} is too small")
     return options
 
 
-def measure(run, arm, cycles, age, rows, top):
+def measure(run, arm, cycles, age, rows, top, learning_rate=0.0):
     """Yields (cycle, entries scored, entries, Spearman, top in both, Spearman if never renewed, time ratio) for each cycle.
 
     Args:
       run: a finished ``Run``. arm: whose checkpoint to go on from.
-      cycles, age, rows, top: as in the command line.
+      cycles, age, rows, top, learning_rate: as in the command line.
     """
     import jax
     import jax.numpy as jnp
@@ -93,10 +96,13 @@ def measure(run, arm, cycles, age, rows, top):
     from prowl_jax.pat import buffer as pat
     from prowl_jax.pat.rescoring import Rescoring
     from prowl_jax.train import curriculum as loop
+    from prowl_jax.train.state import make_optimizer
 
     config = run.config
     settings = build.make_curriculum(config)
     model, optimizer = build.make_world_model(config), phase2.tuner(config)
+    if learning_rate:
+        optimizer = make_optimizer(learning_rate, 1, final=1.0)
     state, fixed = phase2.load_state(run, arm)
     tune = loop.make_fine_tune(model, optimizer, build.make_forcing(config), settings)
     rescores = {
