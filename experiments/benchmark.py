@@ -5,7 +5,7 @@
 prints a table and writes a list of rows {name, value, unit, against, ratio, repeats}. Values are
 medians of at least 10 timed calls, rivals in alternation, compile times in rows of their own. A rival
 that is not installed is a row without a value that says so. Compare ratios, not times: machines have
-moods. --quick takes under two minutes on 2 cores.
+moods. --quick takes about five minutes on 2 cores, most of them compiling.
 """
 
 import argparse
