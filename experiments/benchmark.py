@@ -8,7 +8,6 @@ that is not installed is a row without a value that says so. Compare ratios, not
 moods. --quick takes about five minutes on 2 cores, most of them compiling.
 """
 
-import argparse
 import dataclasses
 import importlib
 import json
@@ -49,21 +48,13 @@ def main(argv):
 
 
 def _parse(argv, subjects, fail):
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        exit_on_error=False,
-    )
+    from experiments.command_line import Parser
+
+    parser = Parser("python -m experiments.benchmark", __doc__)
     parser.add_argument("--quick", action="store_true", help="small shapes, 10 repeats")
     parser.add_argument("--only", metavar="SUBJECT,...", default=",".join(subjects), help=", ".join(subjects))
     parser.add_argument("--output", metavar="FILE", default="benchmark.json", help="where the rows go")
-    try:
-        options, unknown = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        fail(error)
-    if unknown:
-        fail(f"{unknown[0]} is not known; see --help")
+    options = parser.parse_args(argv)
     options.only = options.only.split(",")
     for subject in options.only:
         if subject not in subjects:

@@ -7,6 +7,7 @@ None or silence; here each becomes a line that names the thing and its cure, and
 This module knows no JAX, so that a mistyped command is answered at once.
 """
 
+import argparse
 import difflib
 import pathlib
 import re
@@ -31,6 +32,18 @@ def fail(message):
     """Print ``error: message`` as one line to stderr and leave with exit code 2 (SystemExit)."""
     _print_error(message)
     raise SystemExit(2)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse for commands without a configuration: a mistake is one line, the help is laid out as written."""
+
+    def __init__(self, prog, description):
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=description, formatter_class=layout, allow_abbrev=False)
+
+    def error(self, message):
+        """Leave with ``message`` as one line and exit code 2."""
+        fail(f"{message}; --help lists the flags")
 
 
 def validate(config, rules):

@@ -10,9 +10,9 @@ nothing but tensors. ``--size`` says how many iterations are run: L is M's file,
 import pathlib
 import sys
 
-from experiments.command_line import fail
+from experiments.command_line import Parser, fail
 from experiments.config_file import UsageError
-from experiments.converting import Parser, read_tensors
+from experiments.converting import read_tensors
 
 
 def main(argv):

@@ -18,9 +18,9 @@ import sys
 
 import numpy as np
 
-from experiments.command_line import fail
+from experiments.command_line import Parser, fail
 from experiments.config_file import UsageError
-from experiments.converting import Parser, read_tensors
+from experiments.converting import read_tensors
 
 # What the network here does, under the names of the ``.model`` file's arguments. Arguments that give
 # sizes are held against the shapes of the weights instead.

@@ -1,18 +1,9 @@
-"""What the converters of published weights share: a parser of flags, and reading files of tensors."""
+"""What the converters of published weights share: reading files of tensors."""
 
-import argparse
 import pathlib
 import re
 
-from experiments.command_line import fail
 from experiments.config_file import UsageError
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line."""
-
-    def error(self, message):
-        fail(f"{message}; --help says more")
 
 
 def read_tensors(path, whose):

@@ -12,9 +12,8 @@ import pathlib
 import sys
 
 from experiments import config_file
-from experiments.command_line import fail
+from experiments.command_line import Parser, fail
 from experiments.config_file import UsageError
-from experiments.converting import Parser
 
 BATCH = 16
 SOURCE = "https://huggingface.co/Wan-AI/Wan2.1-T2V-1.3B-Diffusers"

@@ -15,8 +15,7 @@ import time
 
 import numpy as np
 
-from experiments.command_line import fail
-from experiments.converting import Parser
+from experiments.command_line import Parser, fail
 
 TRANSLATIONS = ((0.4, -0.3), (1.5, 0.5), (4.0, -1.0), (8.0, 2.0))
 """Right and down, in pixels."""

@@ -73,16 +73,9 @@ def _import(options, fail):
 
 
 def _parse(argv, fail):
-    class Parser(argparse.ArgumentParser):
-        def error(self, message):
-            fail(f"{message}; --help lists the flags")
+    from experiments.command_line import Parser
 
-    parser = Parser(
-        "python -m experiments.import_recordings",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("python -m experiments.import_recordings", __doc__)
     parser.add_argument("--source", help="a folder of recordings, or an index file", metavar="DIR_OR_INDEX")
     parser.add_argument("--store", help="the clip store to make", metavar="DIR")
     parser.add_argument("--size", type=_size, default=(128, 128), metavar="HxW", help="of the frames (128x128)")

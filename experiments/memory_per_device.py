@@ -7,13 +7,13 @@ One clip per device, float32; the compiler is that of the CPU, so what a step ne
 state on a GPU or TPU will differ.
 """
 
-import argparse
 import math
 import sys
 
 import jax
 import jax.numpy as jnp
 
+from experiments.command_line import Parser
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.variants import DIT_SIZES, dit_size
@@ -44,9 +44,7 @@ def main(argv):
 
 
 def _options(argv):
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.memory_per_device", description=__doc__.splitlines()[0]
-    )
+    parser = Parser("python -m experiments.memory_per_device", __doc__)
     parser.add_argument("--sizes", nargs="+", default=["S", "B", "L", "XL", "wan1.3b"], choices=DIT_SIZES)
     parser.add_argument("--meshes", nargs="+", default=MESHES, choices=MESHES, help="data x fsdp")
     parser.add_argument("--phases", nargs="+", type=int, default=[1, 2], choices=[1, 2])

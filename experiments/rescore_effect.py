@@ -11,7 +11,6 @@ The last column is the time of the partial rescoring over the full one's, the tw
 At the end of a run the learning rate has fallen, and little changes; ``--learning_rate`` sets a constant one.
 """
 
-import argparse
 import dataclasses
 import json
 import pathlib
@@ -52,12 +51,9 @@ def _medians(rows, column):
 
 
 def _parse(argv, fail):
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.rescore_effect",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        exit_on_error=False,
-    )
+    from experiments.command_line import Parser
+
+    parser = Parser("python -m experiments.rescore_effect", __doc__)
     parser.add_argument("--workdir", required=True, help="a finished run")
     parser.add_argument("--arm", default="prowl", help="whose buffer: prowl or frozen_reference")
     for name, default, words in (
@@ -68,12 +64,7 @@ def _parse(argv, fail):
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=words)
     parser.add_argument("--learning_rate", type=float, default=0.0, help="constant; 0: what the run's schedule ends at")
-    try:
-        options, unknown = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        fail(error)
-    if unknown:
-        fail(f"{unknown[0]} is not known; see --help")
+    options = parser.parse_args(argv)
     for name in ("cycles", "age", "rows", "top", "learning_rate"):
         if not getattr(options, name) >= (name in ("cycles", "top")):
             fail(f"--{name}={getattr(options, name)} is too small")

@@ -204,16 +204,9 @@ def _set(config, name):
 
 
 def _parse(argv, fail):
-    class Parser(argparse.ArgumentParser):
-        def error(self, message):
-            fail(f"{message}; --help lists the flags")
+    from experiments.command_line import Parser
 
-    parser = Parser(
-        "python -m experiments.sampler_steps",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("python -m experiments.sampler_steps", __doc__)
     parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="RUN", help="a run directory")
     parser.add_argument("--steps", type=_steps, default=STEPS, metavar="N,...", help="numbers of Euler steps")
     parser.add_argument("--cache", type=_caches, default=CACHES, metavar="KIND,...", help=", ".join(CACHES))

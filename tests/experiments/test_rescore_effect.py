@@ -28,7 +28,7 @@ def test_the_top_of_two_rankings():
         (["--workdir=nowhere"], "holds no run"),
         (["--workdir=RUN"], "has not finished phase2/prowl"),
         (["--workdir=RUN", "--cycles=0"], "--cycles=0 is too small"),
-        (["--workdir=RUN", "--what"], "--what is not known"),
+        (["--workdir=RUN", "--what"], "unrecognized arguments: --what"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, argv, said):

@@ -175,7 +175,6 @@ def test_one_program_gives_the_numbers_of_the_loop_around_a_host_environment(ben
     np.testing.assert_array_equal(state.buffer.last_sampled, host_state.buffer.last_sampled)
     np.testing.assert_allclose(state.buffer.regret, host_state.buffer.regret, rtol=1e-4, atol=1e-5)
     assert int(state.cycle) == CYCLES and 0 < metrics["event_home"] < 1000
-    assert 0 < min(m["dropped_trajectories"] for m in host_metrics) or host_metrics[0]["pat_filled"] == ROWS
 
 
 def test_cycles_are_the_same_in_one_call_or_in_several(bench, program, in_one_call):
