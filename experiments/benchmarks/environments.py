@@ -45,7 +45,12 @@ def _vizdoom(num_envs, settings):
 
         def ours():
             for t in range(steps):
-                env.step(actions[t])
+                for group, rows in enumerate(env.groups):
+                    if t:
+                        env.receive(group)
+                    env.send(actions[t, rows], group)
+            for group in range(len(env.groups)):
+                env.receive(group)
 
         seconds = alternate({"ours": ours, "raw": raw.play}, settings.repeats)
     ours, raw = (num_envs * steps / seconds[name] for name in ("ours", "raw"))
