@@ -85,15 +85,16 @@ class _OneGroup:
     """A ``HostEnv`` as a ``GroupedEnv`` of one group."""
 
     def __init__(self, env):
-        self.spec, self.num_envs, self.frame_shape = env.spec, env.num_envs, env.frame_shape
-        self.reset, self.step, self.close = env.reset, env.step, env.close
-        self.groups = (slice(0, env.num_envs),)
+        self._env, self.groups = env, (slice(0, env.num_envs),)
+
+    def __getattr__(self, name):
+        return getattr(self._env, name)
 
     def send(self, actions, group):
         self._actions = actions
 
     def receive(self, group):
-        return self.step(self._actions)
+        return self._env.step(self._actions)
 
 
 class DeviceStep(NamedTuple):
