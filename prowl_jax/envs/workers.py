@@ -4,8 +4,8 @@ A worker is a fresh interpreter ("spawn") that imports what its environment need
 of JAX, so it starts in well under a second. It lives in a temporary directory of its own,
 does not hear Ctrl-C (the parent decides), and ends when its parent does. POSIX only.
 
-Frames, actions and ends of episodes lie in memory that all share; a step is one short message to each
-worker and one back. The environments are dealt in groups of which every worker has a share: while the
+Frames, actions, ends of episodes and infos lie in memory that all share; a step is one short message to
+each worker and one back. The environments are dealt in groups of which every worker has a share: while the
 caller looks at one group, the workers step the other, and none of them waits.
 """
 
@@ -32,9 +32,14 @@ import numpy as np
 from prowl_jax.actions import ActionSpec
 from prowl_jax.envs.base import Step
 
+INFO_BYTES = 1024  # of shared memory for the info of one environment
+
 
 class SingleEnv(Protocol):
-    """One environment, as a worker drives it. It needs no auto-restart: the worker does that."""
+    """One environment, as a worker drives it. It needs no auto-restart: the worker does that.
+
+    Every info has the same names, shapes and types as that of the first reset, and at most ``INFO_BYTES``.
+    """
 
     def reset(self, seed: int):
         """Start the episode of ``seed``: returns (frame uint8 ``[H, W, 3]`` or what ``finish`` makes one of, info dict)."""
@@ -100,8 +105,9 @@ class ProcessVectorEnv:
         self._workers = []
         self._finalizer = weakref.finalize(self, _shut_down, self._workers)
         context = multiprocessing.get_context("spawn")
-        memory = _Memory(context, num_envs, self.frame_shape, len(spec.sizes))
+        memory = self._memory = _Memory(context, num_envs, self.frame_shape, len(spec.sizes))
         self._frames, self._actions, self._done = memory.arrays()
+        self._infos = {}
         self.groups, shares = _deal(num_envs, min(workers, num_envs), groups)
         try:
             with _quiet_start():
@@ -123,9 +129,13 @@ class ProcessVectorEnv:
             self._answers("step", self._sent[0])
         for group in range(len(self.groups)):
             self._ask("reset", group, seeds)
-        infos = [info for group in range(len(self.groups)) for info in self._answers("reset", group)]
+        layout, *others = [said for group in range(len(self.groups)) for said in self._answers("reset", group)]
+        if any(other != layout for other in others):
+            self.close()
+            raise RuntimeError(f"environments disagree about their infos: {[layout, *others]}")
+        self._infos = self._memory.infos_as(layout)
         self._started = True
-        return self._seen(slice(None), infos)
+        return self._seen(slice(None))
 
     def step(self, actions) -> Step:
         """Do ``actions`` (int32 ``[N, A]``); ValueError names a factor that is out of range."""
@@ -135,8 +145,9 @@ class ProcessVectorEnv:
         for group, rows in enumerate(self.groups):
             self._actions[rows] = actions[rows]
             self._ask("step", group)
-        infos = [info for group in range(len(self.groups)) for info in self._answers("step", group)]
-        return self._seen(slice(None), infos)
+        for group in range(len(self.groups)):
+            self._answers("step", group)
+        return self._seen(slice(None))
 
     def send(self, actions, group) -> None:
         """Begin to do ``actions`` (int32 ``[n, A]``) in the n environments of ``groups[group]``.
@@ -162,7 +173,8 @@ class ProcessVectorEnv:
             raise RuntimeError(f"nothing to receive: group {group} was sent no actions")
         if self._sent[0] != group:
             raise RuntimeError(f"group {self._sent[0]} was sent actions before group {group}: receive it first")
-        return self._seen(rows, self._answers("step", group))
+        self._answers("step", group)
+        return self._seen(rows)
 
     def close(self) -> None:
         """End all workers and remove their directories. Safe to call twice."""
@@ -206,17 +218,17 @@ class ProcessVectorEnv:
             raise
 
     def _answers(self, command, group):
-        """What every worker says of its share of the group that was asked first: a list of infos."""
+        """What every worker says of its share of the group that was asked first."""
         try:
-            infos = [self._answer(worker, command) for worker in self._workers]
+            answers = [self._answer(worker, command) for worker in self._workers]
             self._sent.popleft()
         except BaseException:  # Ctrl-C among them: answers still on their way would be mixed up
             self.close()
             raise
-        return infos
+        return answers
 
-    def _seen(self, rows, infos):
-        info = {name: np.concatenate([i[name] for i in infos]) for name in infos[0]}
+    def _seen(self, rows):
+        info = {name: field[rows].copy() for name, field in self._infos.items()}
         return Step(self._frames[rows].copy(), self._done[rows].copy(), info)
 
     def _answer(self, worker, command):
@@ -269,6 +281,7 @@ class _Memory:
         self.frames = context.RawArray(ctypes.c_uint8, int(num_envs * np.prod(frame_shape)))
         self.actions = context.RawArray(ctypes.c_int32, num_envs * factors)
         self.done = context.RawArray(ctypes.c_bool, num_envs)
+        self.infos = context.RawArray(ctypes.c_uint8, num_envs * INFO_BYTES)
 
     def arrays(self):
         """Frames uint8 ``[N, H, W, 3]``, actions int32 ``[N, A]`` and done bool ``[N]``."""
@@ -277,6 +290,15 @@ class _Memory:
             np.frombuffer(self.actions, np.int32).reshape(self.num_envs, -1),
             np.frombuffer(self.done, np.bool_),
         )
+
+    def infos_as(self, layout):
+        """The infos as arrays with leading axis N, by name; ``layout`` is a list of (name, type, shape)."""
+        if not layout:
+            return {}
+        names, *_ = zip(*layout, strict=True)
+        formats = [(kind, shape) for _, kind, shape in layout]
+        records = np.frombuffer(self.infos, {"names": names, "formats": formats, "itemsize": INFO_BYTES})
+        return {name: records[name] for name in names}
 
 
 def _deal(num_envs, workers, groups):
@@ -361,7 +383,7 @@ def _work(pipe, directory, make_one, share, memory, finish):
             os.set_inheritable(int(fd), int(fd) <= 2)
     os.chdir(directory)
     arrays = memory.arrays()
-    groups = [[_Seat(index, make_one, finish, *arrays) for index in indices] for indices in share]
+    groups = [[_Seat(index, make_one, finish, memory, *arrays) for index in indices] for indices in share]
     seats = [seat for group in groups for seat in group]
     try:
         with contextlib.suppress(EOFError, OSError):  # of the pipe alone: the parent has gone
@@ -382,8 +404,9 @@ def _work(pipe, directory, make_one, share, memory, finish):
 class _Seat:
     """One environment in a worker, with the count of its episodes and its places in the shared memory."""
 
-    def __init__(self, index, make_one, finish, frames, actions, done):
-        self.index, self.make_one, self.finish = index, make_one, finish
+    def __init__(self, index, make_one, finish, memory, frames, actions, done):
+        self.index, self.make_one, self.finish, self.memory = index, make_one, finish, memory
+        self.layout, self.fields = None, {}
         self.place, self.action, self.done = frames[index], actions[index], done[index : index + 1]
         self.env, self.frame, self.seed, self.episode = None, None, 0, 0
 
@@ -394,7 +417,12 @@ class _Seat:
         self.seed, self.episode = seed, 0
         self.done[0] = False
         self.frame, info = self.env.reset(seed)
-        return info
+        if self.layout is None:
+            arrays = {name: np.asarray(value) for name, value in info.items()}
+            self.layout = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
+            self.fields = self.memory.infos_as(self.layout)
+        self.tell(info)
+        return self.layout
 
     def step(self):
         self.frame, done, info = self.env.step(self.action.copy())
@@ -402,7 +430,14 @@ class _Seat:
         if done:
             self.episode += 1
             self.frame, info = self.env.reset(episode_seed(self.seed, self.episode))
-        return info
+        self.tell(info)
+
+    def tell(self, info):
+        """Put the info where the parent sees it."""
+        if info.keys() != self.fields.keys():
+            raise ValueError(f"an info has {sorted(info)}, not {sorted(self.fields)}")
+        for name, value in info.items():
+            self.fields[name][self.index] = value
 
     def show(self):
         """Put the frame where the parent sees it."""
@@ -415,17 +450,15 @@ class _Seat:
 def _do(seats, command, *arguments):
     """Do ``command`` in every seat, with its own of each of ``arguments``.
 
-    Returns what the parent is told: ("ok", info) or ("error", ...).
+    Returns what the parent is told: ("ok", what the last seat returned) or ("error", ...).
     """
-    infos = []
     try:
         for seat, *mine in zip(seats, *arguments, strict=True):
-            infos.append(getattr(seat, command)(*mine))
-        if command == "start":
-            return "ok", None
-        for seat in seats:
-            seat.show()
+            told = getattr(seat, command)(*mine)
+        if command != "start":
+            for seat in seats:
+                seat.show()
     except Exception as error:  # noqa: BLE001 - the parent raises it
         reason = " ".join(f"{type(error).__name__}: {error}".split())  # one line
         return "error", seat.index, reason, traceback.format_exc()
-    return "ok", {name: np.stack([info[name] for info in infos]) for name in infos[0]}
+    return "ok", told
