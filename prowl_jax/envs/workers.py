@@ -111,8 +111,8 @@ class ProcessVectorEnv:
         self.groups, shares = _deal(num_envs, min(workers, num_envs), groups)
         try:
             with _quiet_start():
-                for share in shares:
-                    self._workers.append(_Worker(context, make_one, share, memory, finish))
+                for share, core in zip(shares, _cores(len(shares)), strict=True):
+                    self._workers.append(_Worker(context, core, make_one, share, memory, finish))
             for worker in self._workers:
                 self._answer(worker, "start")
         except BaseException:
@@ -255,12 +255,12 @@ class ProcessVectorEnv:
 class _Worker:
     """The parent's side of one process: its pipe, its directory, and which envs it runs."""
 
-    def __init__(self, context, make_one, share, memory, finish):
+    def __init__(self, context, core, make_one, share, memory, finish):
         self.share = share
         self.name = f"the worker of environments {' and '.join(f'{s[0]}..{s[-1]}' for s in share)}"
         self.directory = tempfile.mkdtemp(prefix="prowl-worker-")
         self.pipe, theirs = context.Pipe()
-        arguments = theirs, self.directory, make_one, share, memory, finish
+        arguments = theirs, self.directory, core, make_one, share, memory, finish
         self.process = context.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()  # so that the pipe ends when the worker does
@@ -314,6 +314,18 @@ def _deal(num_envs, workers, groups):
         lengths = lengths[:: -1 if i % 2 else 1]  # so that who has more of one group has less of the next
         shares.append([run.tolist() for run in np.split(part, np.cumsum(lengths)[:-1])])
     return tuple(slice(int(p[0]), int(p[-1]) + 1) for p in parts), list(zip(*shares, strict=True))
+
+
+def _cores(workers):
+    """The core that each worker and its engines keep to; None where the system places them.
+
+    They take turns, so that they lose nothing on one core, while moving to another costs each turn some
+    of its caches. Only where every core gets as many workers: else cores might stay idle.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if not cores or workers % len(cores):
+        return [None] * workers
+    return [cores[i % len(cores)] for i in range(workers)]
 
 
 def _send(pipe, message):
@@ -371,7 +383,7 @@ def _quiet_start():
             signal.signal(signal.SIGINT, handler)
 
 
-def _work(pipe, directory, make_one, share, memory, finish):
+def _work(pipe, directory, core, make_one, share, memory, finish):
     """A worker's life: make the environments, answer until told to close or the parent is gone."""
     # A process group of its own: Ctrl-C in the terminal does not reach the worker or what it
     # starts, and the parent can end the whole group if the worker is killed.
@@ -381,6 +393,8 @@ def _work(pipe, directory, make_one, share, memory, finish):
         # An engine that inherited our end of the pipe would hide our death from the parent.
         with contextlib.suppress(OSError):
             os.set_inheritable(int(fd), int(fd) <= 2)
+    if core is not None:
+        os.sched_setaffinity(0, {core})  # engines inherit it
     os.chdir(directory)
     arrays = memory.arrays()
     groups = [[_Seat(index, make_one, finish, memory, *arrays) for index in indices] for indices in share]

@@ -102,8 +102,9 @@ def roll_in_groups(env, seeds, actions):
             env.send(a[rows], group)
     for group, steps in enumerate(parts):
         steps.append(env.receive(group))
-    frames, done = (np.concatenate([np.stack([getattr(s, k) for s in p]) for p in parts], 1) for k in ("frames", "done"))
-    poses = np.concatenate([np.stack([s.info["pose"] for s in p[1:]]) for p in parts], 1)
+    frames = np.concatenate([np.stack([s.frames for s in steps]) for steps in parts], axis=1)
+    done = np.concatenate([np.stack([s.done for s in steps]) for steps in parts], axis=1)
+    poses = np.concatenate([np.stack([s.info["pose"] for s in steps[1:]]) for steps in parts], axis=1)
     return frames, done, np.concatenate([start.info["pose"][None], poses])
 
 

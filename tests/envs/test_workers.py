@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prowl_jax.envs.workers import ProcessVectorEnv, _deal, episode_seed
+from prowl_jax.envs.workers import ProcessVectorEnv, _cores, _deal, episode_seed
 
 
 def make(make_one, num_envs=3, workers=2, **kwargs):
@@ -102,6 +102,47 @@ def five():
     env = make(grid_toy.Line, 5, 2)
     yield env
     env.close()
+
+
+def test_infos_of_any_shape_and_type_arrive_and_belong_to_the_caller():
+    env = make(grid_toy.Talkative, 4, 2)
+    try:
+        info = env.reset([1, 2, 3, 4]).info
+        x = info["pose"][:, 0].astype(int)
+        forward = still(4)
+        forward[:, 0] = 1
+        after = env.step(forward).info
+        np.testing.assert_array_equal(info["ways"], np.arange(6).reshape(2, 3) + x[:, None, None])
+        np.testing.assert_array_equal(after["ways"], info["ways"] + 1)
+        np.testing.assert_array_equal(after["event_home"], x + 1 == 8)
+        assert {name: value.dtype.name for name, value in after.items()} == {
+            "pose": "float32", "event_home": "bool", "ways": "int64"
+        }  # fmt: skip
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize(
+    "seeds, message",
+    [
+        (([1, 13],), "environments disagree about their infos"),
+        (([1, 2], [1, 13]), "environment 1 failed in reset: ValueError: an info has"),
+        (([14, 14],), "environment 0 failed in reset: ValueError: .*itemsize"),
+    ],
+)
+def test_infos_that_differ_or_are_too_large_are_refused(seeds, message):
+    env = make(grid_toy.Talkative, 2, 2)
+    try:
+        with pytest.raises(RuntimeError, match=message):
+            for some in seeds:
+                env.reset(some)
+    finally:
+        env.close()
+
+
+def test_workers_keep_to_a_core_where_every_core_gets_as_many(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5, 2}, raising=False)
+    assert [_cores(n) for n in (1, 2, 3, 4)] == [[None], [2, 5], [None] * 3, [2, 5, 2, 5]]
 
 
 def still(n):
