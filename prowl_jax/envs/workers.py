@@ -257,7 +257,7 @@ class _Worker:
 
     def __init__(self, context, core, make_one, share, memory, finish):
         self.share = share
-        self.name = f"the worker of environments {' and '.join(f'{s[0]}..{s[-1]}' for s in share)}"
+        self.name = f"the worker of environments {_runs(share)}"
         self.directory = tempfile.mkdtemp(prefix="prowl-worker-")
         self.pipe, theirs = context.Pipe()
         arguments = theirs, self.directory, core, make_one, share, memory, finish
@@ -314,6 +314,17 @@ def _deal(num_envs, workers, groups):
         lengths = lengths[:: -1 if i % 2 else 1]  # so that who has more of one group has less of the next
         shares.append([run.tolist() for run in np.split(part, np.cumsum(lengths)[:-1])])
     return tuple(slice(int(p[0]), int(p[-1]) + 1) for p in parts), list(zip(*shares, strict=True))
+
+
+def _runs(share):
+    """``[[0, 1], [4]]`` -> "0..1 and 4..4"."""
+    runs = []
+    for indices in share:
+        if runs and runs[-1][-1] + 1 == indices[0]:
+            runs[-1] = runs[-1] + indices
+        else:
+            runs.append(indices)
+    return " and ".join(f"{run[0]}..{run[-1]}" for run in runs)
 
 
 def _cores(workers):
