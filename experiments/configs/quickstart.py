@@ -154,7 +154,7 @@ def _shrink(c):
     c.env.num_envs = 4
     c.demonstrations.update(episodes=8, episode_frames=40, held_out_task_episodes=4, held_out_fraction=0.25)
     c.autoencoder.update(widths=(16, 32), blocks=1, steps=12, batch=8)
-    c.world_model.update(size="XS", steps=12, batch=4, warm_up=2, sampler_steps=2)
+    c.world_model.update(size="XXS", steps=12, batch=4, warm_up=2, sampler_steps=2)
     c.reference.update(features=32, hidden=32, steps=8, batch=4, clip=8)
     c.adversary.update(epochs=1, minibatches=2)
     c.phase2.update(cycles=2, trajectories=4, warm_up=2, updates=2, batch=4, capacity=8)
