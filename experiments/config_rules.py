@@ -19,7 +19,7 @@ RESCORING_KINDS = ("all", "due")
 CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
 
 FLOWS = ("small", "sea_raft")
-FRECHET_NETWORKS = ("", "inverse_dynamics", "lpips_trunk")
+FRECHET_NETWORKS = ("inverse_dynamics", "lpips_trunk")
 TRAINABLE = ("action_conditioning", "lora")
 
 VOXEL_TASKS = {"wander": False, "linger": True, "mine": True, "desert": True, "tundra": True, "caves": True}
@@ -269,7 +269,11 @@ RULES = (
         lambda c: c.metrics.flow == "sea_raft" or not c.metrics.flow_weights,
         "metrics.flow_weights={config.metrics.flow_weights} is read for metrics.flow=sea_raft only",
     ),
-    _one_of("metrics.frechet", FRECHET_NETWORKS),
+    *_each(
+        ["metrics.frechet"],
+        lambda v: v in ("", *FRECHET_NETWORKS),
+        f"is neither empty (no Frechet distance) nor one of {', '.join(FRECHET_NETWORKS)}",
+    ),
     (
         lambda c: c.metrics.frechet != "inverse_dynamics" or c.inverse_dynamics.steps != 0,
         "metrics.frechet=inverse_dynamics needs that model; set inverse_dynamics.steps to more than 0",

@@ -55,7 +55,8 @@ TRUNKS = {trunk.name: trunk for trunk in (ALEXNET, VGG16)}
 def check_size(trunk, height, width):
     """ValueError of one line where pictures are too small for the trunk."""
     if min(height, width) < trunk.smallest:
-        raise ValueError(f"{trunk.name} needs pictures of at least {trunk.smallest} pixels a side, not {height}x{width}")
+        smallest = trunk.smallest
+        raise ValueError(f"{trunk.name} needs pictures of at least {smallest} pixels a side, not {height}x{width}")
 
 
 def features(trunk, params, images):

@@ -18,7 +18,7 @@ SOURCES = {
     "alexnet": ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "alex.pth"),
     "vgg16": ("https://download.pytorch.org/models/vgg16-397923af.pth", "vgg.pth"),
 }
-"""Trunk -> where torchvision publishes it, and the heads' file in lpips/weights/v0.1 of richzhang/PerceptualSimilarity."""
+"""Trunk -> where torchvision publishes it, and its heads' file in lpips/weights/v0.1 of the authors' repository."""
 
 
 def clean(arrays):

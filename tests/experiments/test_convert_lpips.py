@@ -64,8 +64,12 @@ def test_what_is_converted_is_what_is_loaded(tmp_path, capsys, name, kind):
 def test_a_saved_lpips_module_is_read_as_well():
     trunk, heads = random_arrays("alexnet")
     slices = dict(zip(NUMBERS["alexnet"], range(1, 6), strict=True))
-    whole = {re.sub(r"features\.(\d+)", lambda m: f"net.slice{slices[int(m[1])]}.{m[1]}", k): v for k, v in trunk.items()}
-    whole |= heads | {k.replace("lin", "lins.").replace(".model", ".model"): v for k, v in heads.items()}
+
+    def inside(name):
+        return re.sub(r"features\.(\d+)", lambda m: f"net.slice{slices[int(m[1])]}.{m[1]}", name)
+
+    whole = {inside(name): array for name, array in trunk.items()}
+    whole |= heads | {k.replace("lin", "lins."): v for k, v in heads.items()}
     whole["scaling_layer.shift"] = np.zeros((1, 3, 1, 1), np.float32)
     cleaned = weights.clean(whole)
     expected = weights.clean(trunk | heads)
@@ -74,7 +78,7 @@ def test_a_saved_lpips_module_is_read_as_well():
 
 
 def test_a_file_that_is_not_lpips_is_refused():
-    arrays = weights.clean({k: v for part in random_arrays("vgg16") for k, v in part.items()})
+    arrays = weights.clean({name: array for part in random_arrays("vgg16") for name, array in part.items()})
 
     def refused(changed, words):
         with pytest.raises(ValueError, match=words) as told:
@@ -118,10 +122,11 @@ def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):
 def test_a_run_without_its_weights_or_with_small_frames_says_so(tmp_path):
     config = get_config("tiny")
     config.metrics.lpips_weights = str(tmp_path / "lpips_alexnet.safetensors")
-    with pytest.raises(UsageError, match="no LPIPS weights at .*: download .*, then run python -m experiments.convert_") as e:
+    with pytest.raises(UsageError, match="no LPIPS weights at .*: download .*, then run python -m exp") as told:
         build.check_files(config)
-    assert "\n" not in str(e.value)
-    weights.save(config.metrics.lpips_weights, weights.clean({k: v for p in random_arrays("alexnet") for k, v in p.items()}))
+    assert "\n" not in str(told.value)
+    trunk, heads = random_arrays("alexnet")
+    weights.save(config.metrics.lpips_weights, weights.clean(trunk | heads))
     build.check_files(config)
     assert build.load_lpips(config)[0].name == "alexnet"
     config.env.frame_height = 16
