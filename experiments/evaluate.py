@@ -161,10 +161,10 @@ def evaluate(run):
         "regret_over_repeat_last_frame": _ratio(own["latent_regret"], own["repeat_last_frame"]),
         "regret_exchanged_actions_over_true": _ratio(exchanged["latent_regret"], own["latent_regret"]),
         "minutes": (sum(s["seconds"] for s in stages.values()) + time.monotonic() - start) / 60.0,
-        **{f"inverse_dynamics_{k}": v for k, v in judge.items() if k.startswith("held_out")},
         "peak_memory_gb": max([peak_memory_gb(), *(s["peak_memory_gb"] for s in stages.values())]),
         "kl_to_reference_last_cycle": last.get("kl_to_reference"),
         "camera_speed_over_reference": last.get("camera_speed_over_reference"),
+        **{f"inverse_dynamics_{k}": v for k, v in judge.items() if k.startswith("held_out")},
     }
     budget = {arm: stages[f"phase2/{arm}"] for arm in arms[1:]}
     keys = ("world_model_updates", "environment_steps", "seconds")

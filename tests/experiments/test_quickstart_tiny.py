@@ -77,11 +77,11 @@ def test_the_evaluation_opens_with_its_checks(done):
         "autoencoder_psnr_db",
         "regret_over_repeat_last_frame",
         "regret_exchanged_actions_over_true",
-        *(f"inverse_dynamics_held_out_{name}" for name in RECOVERED),
         "minutes",
         "peak_memory_gb",
         "kl_to_reference_last_cycle",
         "camera_speed_over_reference",
+        *(f"inverse_dynamics_held_out_{name}" for name in RECOVERED),
     ]
     assert all(np.isfinite(value) and value >= 0 for value in evaluation["checks"].values())
     seconds = sum(s["seconds"] for name, s in read_json(done[0] / "stages.json").items() if name != "report")
