@@ -28,13 +28,15 @@ from prowl_jax.pat.score import latent_regret
 from prowl_jax.train.curriculum import PATItem, flow_with
 
 METRICS = ("latent_regret", "afs_epe", "psnr", "ssim")
+BASELINES = ("phase1", "frozen_reference", "passive", "prowl")
+"""What other arms are compared with."""
 BATCH = 32
 
 
 def make_measure(world_model, context, flow=None):
     """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
 
-    ``items`` is a ``PATItem`` of clips; all latents after ``context`` are predicted. ``flow`` is the
+    ``frame_regret`` is ``[B, H]``, the regret of each predicted latent. ``items`` is a ``PATItem`` of clips; all latents after ``context`` are predicted. ``flow`` is the
     optical flow that the items' was made with, as in ``curriculum.make_predict``.
     """
 
@@ -48,6 +50,7 @@ def make_measure(world_model, context, flow=None):
         shown = jnp.concatenate([real_frames[:, context - 1 : context], frames], axis=1)
         values = {
             "latent_regret": latent_regret(dreamt, real),
+            "frame_regret": latent_regret(dreamt[:, :, None], real[:, :, None]),
             "afs_epe": afs_of_frames(shown, items.flow.astype(jnp.float32), flow_with(flow, params)),
             "psnr": jnp.mean(psnr(frames, real_frames[:, context:]), axis=1),
             "ssim": jnp.mean(ssim(frames, real_frames[:, context:]), axis=1),
@@ -157,7 +160,7 @@ def evaluate(run):
         "camera_speed_over_reference": last.get("camera_speed_over_reference"),
     }
     budget = {arm: stages[f"phase2/{arm}"] for arm in arms[1:]}
-    keys = ("world_model_updates", "environment_steps", "seconds")
+    keys = ("world_model_updates", "world_model_tokens", "environment_steps", "seconds")
     evaluation = {
         "checks": checks,
         "targets": config.evaluation.targets,
@@ -199,9 +202,15 @@ def _summary(config, arms, sets, values):
                         {"arm": arm, "against": against, "set": name, "metric": metric, "subset": subset}
                         | {k: result[k] for k in ("relative", "low", "high")}
                     )
-    return {"arms": tables, "comparisons": comparisons, "baselines": {"repeat_last_frame": baselines}}
+    curves = {arm: values[arm, "long_rollout"]["frame_regret"].mean(0).tolist() for arm in arms}
+    return {
+        "arms": tables,
+        "comparisons": comparisons,
+        "baselines": {"repeat_last_frame": baselines},
+        "long_rollout_regret_by_frame": curves,
+    }
 
 
 def _pairs(arms):
-    """Every arm against every one before it: (frozen, phase1), (prowl, phase1), (prowl, frozen)."""
-    return [(b, a) for i, b in enumerate(arms) for a in arms[:i]]
+    """Every arm against those before it that are a baseline: (frozen, phase1), (prowl, phase1), (prowl, frozen)."""
+    return [(b, a) for i, b in enumerate(arms) for a in arms[:i] if a in BASELINES]

@@ -61,7 +61,7 @@ def test_what_it_leaves_is_what_every_arm_leaves(run):
 
 
 def test_the_plan_is_the_chance_of_the_host_path(run, config):
-    plan = phase2_device.planner(run)(range(1, 3))
+    plan = phase2_device.planner(run, config)(range(1, 3))
     fetch = stages.passive_fetch(run, plan.passive_starts.shape[2], config.world_model.window)
     data = phase2_device.on_device(run)
     for i in range(config.phase2.updates):
