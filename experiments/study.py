@@ -43,6 +43,13 @@ RULES = (
         lambda c: c.env.name in ("vizdoom", "voxel"),
         "env.name={config.env.name}: a study needs an environment that can be reset from seeds, vizdoom or voxel",
     ),
+    (
+        lambda c: c.evaluation.horizon == c.phase2.horizon,
+        (
+            "evaluation.horizon={config.evaluation.horizon} is not phase2.horizon={config.phase2.horizon}: "
+            "critical trajectories are of both"
+        ),
+    ),
     *(
         (
             lambda c, key=key: c.study[key] >= 1,

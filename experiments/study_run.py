@@ -7,7 +7,14 @@ import pathlib
 import time
 from collections.abc import Callable
 
-from experiments import build, phase2, stages, study_measure, study_results, study_tables
+from experiments import (
+    build,
+    phase2,
+    stages,
+    study_measure,
+    study_results,
+    study_tables,
+)
 from experiments.memory import keep_freed_memory
 from experiments.run import Run
 from prowl_jax.train.compilation_cache import enable_compilation_cache
@@ -106,7 +113,7 @@ def plan(config, runs):
 
 
 def left(steps):
-    """``"5 of 14 steps left, about 12 min"``, from what steps of the same kind have taken; "..." until then."""
+    """``"5 of 14 steps left, about 12 min, 3 of them not timed yet"``, from what steps of the same kind have taken."""
     taken = {}
     for step in steps:
         if step.seconds() is not None:
@@ -115,11 +122,11 @@ def left(steps):
     if not open_:
         return "all done"
     seconds = sum(sum(taken[s.kind]) / len(taken[s.kind]) for s in open_ if s.kind in taken)
-    untimed = len({step.kind for step in open_} - set(taken))
+    untimed = sum(step.kind not in taken for step in open_)
     words = f"{len(open_)} of {len(steps)} steps left"
     if seconds:
         words += f", about {max(1, round(seconds / 60))} min"
-    return words + (f" and {untimed} kinds of step not timed yet" if untimed else "")
+    return words + (f", {untimed} of them not timed yet" if untimed else "")
 
 
 def write(config, runs, show=False):

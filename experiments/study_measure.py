@@ -1,0 +1,229 @@
+"""One seed of a study: every arm measured on every set, into ``values/SET/ARM.npz``, a number a clip.
+
+Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``GROUPED``), each a function
+``f(run, found, sets) -> (clips, group -> bool [clips])`` or None where there is nothing of the kind:
+
+  critical  what was wrong before anything was learned: the hardest decile of each held-out task by the regret
+            of theta_0 (group ``held_out``), and all trajectories of cycle 0 (``first_cycle``). In cycle 0 the
+            policy of every arm is still pi_ref and the environments start from the same seeds, so that these
+            are the same trajectories for all arms. Nothing of it depends on an arm: the set is fixed.
+  events    in the voxel world: trajectories in whose scored part something of ``EVENTS`` happened, found by
+            the last policies of all arms and by pi_ref, under seeds that no arm has learned from. A group
+            an event, each policy's finds in turn, at most ``study.event_clips`` of them.
+
+What is measured once is not measured again, so that a stopped evaluation goes on and another arm adds its own.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import shutil
+
+import jax
+import numpy as np
+
+from experiments import build, phase2, processes
+from experiments.arms import learns_from_found
+from experiments.evaluate import BATCH, make_measure, make_sets, measure_all, subsets
+from experiments.logging import Progress
+from experiments.run import write_json
+from prowl_jax.envs import voxel
+from prowl_jax.envs.device import keys
+from prowl_jax.train import adversary as adversary_training
+from prowl_jax.train import curriculum as loop
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What the arms of a seed left.
+
+    Attributes:
+      params: arm -> world model, ``phase1`` first. policies: arm -> parameters of its last policy.
+      buffers: arm -> PAT buffer, of those that learned from it. reference: pi_ref.
+      study: the study's settings.
+    """
+
+    params: dict
+    policies: dict
+    buffers: dict
+    reference: dict
+    study: dict
+
+
+def measure(run, arms, study):
+    """All values of this seed that are not there yet; returns nothing to note."""
+    found, counts = _load(run, arms, study)
+    write_json(run.workdir / "counts.json", counts)
+    if run.config.env.name == "voxel":
+        path = run.workdir / "demonstrated_events.json"
+        if not path.exists():
+            write_json(path, demonstrated_events(run, study.event_episodes))
+    context = build.make_curriculum(run.config).context
+    flow = build.make_flow(run.config)
+    measure_fn = make_measure(build.make_world_model(run.config), context, flow)
+    key = build.stage_key(run.config, "evaluation")
+    sets = make_sets(run, found.buffers)
+    with Progress("evaluation", len(found.params) * (len(sets) + len(GROUPED))) as progress:
+        done = itertools.count(1)
+
+        def on_every_arm(name, items, groups):
+            _begin(values_path(run, name, "phase1").parent, items, groups)
+            for arm, params in found.params.items():
+                path = values_path(run, name, arm)
+                if not path.exists():
+                    _save(path, measure_all(measure_fn, params, items, key))
+                progress.update(next(done))
+
+        for name, items in sets.items():
+            on_every_arm(name, items, {})
+        for name, make in GROUPED.items():
+            made = make(run, found, sets)
+            if made is not None:
+                on_every_arm(name, *made)
+    return {}
+
+
+def values_path(run, name, arm):
+    """Where the values of an arm on a set lie."""
+    return run.workdir / "values" / name.replace("/", ".") / f"{arm}.npz"
+
+
+def _begin(folder, items, groups):
+    """Make the folder of a set; values of other clips, from before an arm was added, go."""
+    clips = hashlib.sha256(np.ascontiguousarray(items.frames).data).hexdigest()
+    path = folder / "clips.txt"
+    if folder.exists() and not (path.exists() and path.read_text() == clips):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(folder / "groups.npz", groups)
+    path.write_text(clips)
+
+
+def _save(path, values):
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **values)
+    partial.replace(path)
+
+
+def _load(run, arms, study):
+    """(``Found``, arm -> what was really spent: updates of the world model and cycles)."""
+    found = Found({"phase1": phase2.load_arm(run, "phase1")[0]}, {}, {}, phase2.load_reference(run), study)
+    counts = {}
+    for arm in arms:
+        state, fixed = phase2.load_state(run, arm)
+        found.params[arm], found.policies[arm] = loop.predicting(state.theta, fixed), state.phi.params
+        counts[arm] = {"updates": int(state.theta.step), "cycles": int(state.cycle)}
+        if learns_from_found(run.config, arm):
+            found.buffers[arm] = jax.tree.map(np.asarray, state.buffer)
+    return found, counts
+
+
+def actor(run, reference):
+    """``act_out(policy_params, cycle) -> Trajectory`` of what a policy does in a cycle, only what is valid; and the environment.
+
+    With pi_ref and cycle 0, the very trajectories that every arm began with; a cycle of
+    ``phase2.cycles`` or more is one that no arm has learned from.
+    """
+    config, p = run.config, run.config.phase2
+    policy, to_env = build.make_policy(config), build.action_maps(config)[0]
+    act = adversary_training.make_act(policy)
+    env = build.make_env(config, config.env.task, p.trajectories)
+
+    def act_out(policy_params, cycle):
+        key = jax.random.split(jax.random.fold_in(build.stage_key(config, "phase2"), cycle))[0]
+        trajectory, _ = adversary_training.collect(
+            env, act, policy, policy_params, processes.own_key(key),
+            seeds=phase2.env_seeds(config, cycle), length=phase2.trajectory_length(config), warm_up=p.warm_up,
+            warm_up_params=reference, to_env=to_env,
+        )  # fmt: skip
+        return jax.tree.map(lambda x: x[trajectory.valid], trajectory)
+
+    return act_out, env
+
+
+def _observe(run, params, trajectory):
+    """``PATItem`` of numpy arrays, the rows taken ``BATCH`` at a time, as many as are asked for."""
+    observe = loop.make_observe(
+        build.make_world_model(run.config), build.make_curriculum(run.config),
+        build.action_maps(run.config)[0], build.make_flow(run.config),
+    )  # fmt: skip
+    rows, size = len(trajectory.actions), min(BATCH, len(trajectory.actions))
+    parts = []
+    for start in range(0, rows, size):
+        chosen = np.arange(start, start + size) % rows
+        items = observe(params, jax.tree.map(lambda x, i=chosen: x[i], trajectory))
+        parts.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], items))
+    return _concatenate(parts)
+
+
+def _concatenate(parts):
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def critical(run, found, sets):
+    """The fixed set of critical trajectories, see above."""
+    act_out, env = actor(run, found.reference)
+    with contextlib.closing(env):
+        first = _observe(run, found.params["phase1"], act_out(found.reference, 0))
+    parts = [first]
+    for name, items in sets.items():
+        if name.startswith("held_out/"):
+            regret = np.load(values_path(run, name, "phase1"))["latent_regret"]
+            hardest = subsets(regret)["hardest_decile"]
+            parts.append(jax.tree.map(lambda x, i=hardest: x[i], items))
+    items = _concatenate(parts)
+    is_first = np.arange(len(items.actions)) < len(first.actions)
+    return items, {"first_cycle": is_first, "held_out": ~is_first}
+
+
+def events(run, found, sets):
+    """Trajectories with a ground-truth event in their scored part, see above; None where no world knows any."""
+    config = run.config
+    if config.env.name != "voxel":
+        return None
+    context, study = build.make_curriculum(config).context, found.study
+    act_out, env = actor(run, found.reference)
+    cycles = range(config.phase2.cycles, config.phase2.cycles + study.event_rounds)
+    with contextlib.closing(env):
+        policies = (found.reference, *found.policies.values())
+        acted = [_concatenate([act_out(params, cycle) for cycle in cycles]) for params in policies]
+    chosen, groups = {}, {}
+    for name in acted[0].events:
+        happened = [np.flatnonzero(t.events[name][:, context - 1 :].any(1)) for t in acted]
+        in_turn = [
+            (who, int(rows[place]))
+            for place in range(max(map(len, happened), default=0))
+            for who, rows in enumerate(happened)
+            if place < len(rows)
+        ]
+        for one in in_turn[: study.event_clips]:
+            chosen.setdefault(one, len(chosen))
+            groups.setdefault(name.removeprefix("event_"), []).append(one)
+    if not chosen:
+        return None
+    parts = [jax.tree.map(lambda x, i=row: x[i : i + 1], acted[who]) for who, row in chosen]
+    items = _observe(run, found.params["phase1"], _concatenate(parts))
+    masks = {name: np.isin(np.arange(len(chosen)), [chosen[one] for one in rows]) for name, rows in groups.items()}
+    return items, masks
+
+
+GROUPED = {"critical": critical, "events": events}
+"""Sets whose clips belong to groups: each group is reported as a subset. Composite action modes are one more row."""
+
+
+def demonstrated_events(run, episodes):
+    """How often each event happens in 1,000 steps of the demonstrations: their first ``episodes``, recorded anew."""
+    config = run.config
+    env = build.make_device_env(config, config.env.task)
+    behaviour, n = voxel.TASKS[config.env.task].behaviour, config.env.num_envs
+    counts, steps = {}, 0
+    for round_ in range(-(-min(episodes, config.demonstrations.episodes) // n)):
+        seeds = np.random.SeedSequence([1000 * build.data_seed(config), round_]).generate_state(n)
+        info = voxel.demonstrate(env, behaviour, keys(seeds, n), steps=config.demonstrations.episode_frames)[3]
+        for name, happened in info.items():
+            if name.startswith("event_"):
+                counts[name] = counts.get(name, 0) + int(np.asarray(happened).sum())
+        steps += n * config.demonstrations.episode_frames
+    return {name: 1000.0 * count / steps for name, count in counts.items()}
