@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import json
 import shutil
 
 import jax
@@ -54,7 +55,8 @@ class Found:
 def measure(run, arms, study):
     """All values of this seed that are not there yet; returns nothing to note."""
     found, counts = _load(run, arms, study)
-    write_json(run.workdir / "counts.json", counts)
+    path = run.workdir / "counts.json"
+    write_json(path, {**(json.loads(path.read_text()) if path.exists() else {}), **counts})
     if run.config.env.name == "voxel":
         path = run.workdir / "demonstrated_events.json"
         if not path.exists():

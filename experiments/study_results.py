@@ -109,7 +109,9 @@ def _budget(config, runs, shared):
     planned, p = budget(config), config.phase2
     counted = {}
     for seed, run in runs.items():
-        for arm, count in json.loads((run.workdir / "counts.json").read_text()).items():
+        counts = json.loads((run.workdir / "counts.json").read_text())
+        for arm in config.arms:
+            count = counts[arm]
             spent = {
                 "world_model_updates": count["updates"],
                 "world_model_tokens": count["updates"] * planned["world_model_tokens"] // planned["world_model_updates"],

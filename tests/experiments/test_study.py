@@ -7,7 +7,15 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-from experiments import config_rules, study, study_plots, study_results, study_run, study_tables
+from experiments import (
+    build,
+    config_rules,
+    study,
+    study_plots,
+    study_results,
+    study_run,
+    study_tables,
+)
 from experiments.arms import ARMS
 from experiments.configs.study import get_config
 from experiments.evaluate import METRICS
@@ -37,7 +45,7 @@ def fill(config, run, seed):
     for name in names:
         base = rng.lognormal(size=(CLIPS, FRAMES))
         folder = values_path(run, name, "phase1").parent
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         half = np.arange(CLIPS) < CLIPS // 2
         groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": {"fell": half}}.get(name, {})
         np.savez(folder / "groups.npz", **groups)
@@ -56,6 +64,10 @@ def fill(config, run, seed):
                 stage="phase2", arm=arm, step=cycle + 1, event_fell=RISK[arm] * cycle, regret=1.0,
                 camera_speed_over_reference=RISK[arm], pat_mean_regret=1.0, **kl, **{"return": 0.0},
             )  # fmt: skip
+
+
+def note_times(run):
+    """What its stages took, by the run's own notes."""
     times = {"world_model": 60.0, **{f"phase2/{arm}": 30.0 for arm in ARM_NAMES}, "evaluation/" + "+".join(ARM_NAMES): 10.0}
     write_json(run.workdir / "stages.json", {k: {"seconds": v, "tokens": 7} for k, v in times.items()})
 
@@ -68,6 +80,7 @@ def done(tmp_path_factory):
     runs = study_run.open_runs(config, folder / "runs")
     for seed, run in runs[1].items():
         fill(config, run, seed)
+        note_times(run)
     study_run.write(config, runs)
     return config, runs, study_results.load(folder / "results" / "study_tiny.json")
 
@@ -110,13 +123,14 @@ def test_the_loop_the_events_and_the_budget(done):
     assert results["arms"]["frozen_reference"]["kl_cost"] is None
     p = config.phase2
     assert results["budget"]["each_arm"]["world_model_updates"] == p.cycles * p.updates
-    assert results["budget"]["arm_minutes"] == dict.fromkeys(ARM_NAMES, [0.5, 0.5])
+    assert results["budget"]["arm_minutes"] == {arm: [0.5, 0.5] for arm in ARM_NAMES}
 
 
 def test_arms_that_spent_differently_are_refused(tmp_path):
     config = study_config(tmp_path, seeds=(0,))
     runs = study_run.open_runs(config, tmp_path / "runs")
     fill(config, runs[1][0], 0)
+    note_times(runs[1][0])
     counts = json.loads((runs[1][0].workdir / "counts.json").read_text())
     counts["prowl"]["updates"] += 1
     write_json(runs[1][0].workdir / "counts.json", counts)
@@ -134,7 +148,7 @@ def test_the_file_is_small_and_reads_back(done, tmp_path):
 
 
 def test_the_tables_say_what_the_file_says(done, capsys):
-    config, _, results = done
+    config, _, _ = done
     file = pathlib.Path(config.study.results) / "study_tiny.json"
     assert study_tables.main([str(file)]) == 0
     text = capsys.readouterr().out
@@ -168,6 +182,71 @@ def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):
         xml.etree.ElementTree.parse(path)
         assert "prowl" in path.read_text()
     assert study_plots.draw(results) == {p.stem.rsplit("_")[-1]: p.read_text() for p in tmp_path.iterdir()}
+
+
+@pytest.fixture
+def noted(tmp_path, monkeypatch):
+    """(config, what was done as (directory, step)), the steps themselves replaced by notes."""
+    config, calls = study_config(tmp_path), []
+
+    def step(name):
+        def do(run, arm=None, **_):
+            calls.append((run.workdir.name, name if arm is None else arm))
+            if name == "evaluation":
+                fill(config, run, run.config.seed)
+            return {"tokens": 7}
+
+        return do
+
+    for name in ("demonstrations", "autoencoder", "world_model", "reference"):
+        monkeypatch.setattr(study_run.stages, name, step(name))
+    monkeypatch.setattr(study_run.phase2, "run_arm", step("arm"))
+    monkeypatch.setattr(study_run.study_measure, "measure", step("evaluation"))
+    return config, calls
+
+
+def test_a_study_goes_on_where_it_was_stopped(noted, tmp_path, monkeypatch):
+    config, calls = noted
+    run_arm = study_run.phase2.run_arm
+
+    def stopped(run, arm):
+        if (run.config.seed, arm) == (5, "prowl"):
+            raise KeyboardInterrupt
+        return run_arm(run, arm)
+
+    monkeypatch.setattr(study_run.phase2, "run_arm", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        study_run.run_study(config, tmp_path / "runs")
+    file = tmp_path / "results" / "study_tiny.json"
+    assert study_results.load(file)["seeds"] == [3], "the seed that is done has its results"
+    assert len(calls) == 2 + 6 + 3 and calls[:2] == [("shared", "demonstrations"), ("shared", "autoencoder")]
+    monkeypatch.setattr(study_run.phase2, "run_arm", run_arm)
+    assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
+    assert len(calls) == len(set(calls)) == 2 + 2 * 6
+    study_run.run_study(config, tmp_path / "runs")
+    assert len(calls) == 14, "nothing is done twice"
+
+
+def test_arms_and_seeds_can_be_added(noted, tmp_path):
+    config, calls = noted
+    config.study.seeds, config.arms = (3,), ("frozen_reference", "prowl")
+    study_run.run_study(config, tmp_path / "runs")
+    done = len(calls)
+    config.study.seeds, config.arms = (3, 5), ARM_NAMES
+    assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
+    assert calls[done:][:2] == [("seed3", "unanchored"), ("seed3", "evaluation")]
+    assert len(calls) == done + 2 + 6
+
+
+def test_seeds_share_the_demonstrations_and_nothing_else(noted, tmp_path):
+    config, _ = noted
+    shared, seeds = study_run.open_runs(config, tmp_path / "runs")
+    one, other = seeds.values()
+    assert one.data("wander") == other.data("wander") == shared.data("wander")
+    assert one.checkpoints("autoencoder") == shared.checkpoints("autoencoder")
+    assert one.checkpoints("world_model") != other.checkpoints("world_model")
+    assert (shared.config.seed, one.config.seed, other.config.seed) == (0, 3, 5)
+    assert {build.data_seed(run.config) for run in (shared, one, other)} == {0}
 
 
 def test_what_is_left_and_how_long():

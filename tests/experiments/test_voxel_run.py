@@ -1,15 +1,18 @@
 """configs/voxel.py at its smallest: phase 2 as programs on the device, interrupted, and what the log says."""
 
+import copy
 import json
+import types
 
 import numpy as np
 import pytest
 
-from experiments import phase2, phase2_device, stages
+from experiments import phase2, phase2_device, stages, study_measure
 from experiments.configs.voxel import get_config
 from experiments.logging import read_metrics
 from experiments.run import Run
 from prowl_jax.envs.voxel import EVENTS
+from prowl_jax.train import curriculum
 from prowl_jax.train.checkpoint import Checkpoints
 
 
@@ -58,6 +61,63 @@ def test_what_it_leaves_is_what_every_arm_leaves(run):
     params, buffer = phase2.load_arm(run, "prowl")
     assert int(buffer.filled.sum()) == 8 and "dit" in params
     np.testing.assert_array_equal(np.unique(np.asarray(buffer.inserted)[np.asarray(buffer.filled)]) < 3, True)
+
+
+def test_an_arm_with_an_ensemble_resumes_and_is_read_back_step_by_step(run, config):
+    """The host path of an arm that is paid for disagreement; the ensemble is part of its checkpoint."""
+    host = copy.deepcopy(config)
+    host.phase2.update(program="host", cycles=2)
+    host = types.SimpleNamespace(
+        config=host, workdir=run.workdir, data=run.data, checkpoints=run.checkpoints, log=run.log
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        write = type(run.log).write
+
+        def stop_at_2(self, **row):
+            if row["step"] == 2:
+                raise KeyboardInterrupt
+            write(self, **row)
+
+        patch.setattr(type(run.log), "write", stop_at_2)
+        with pytest.raises(KeyboardInterrupt):
+            phase2.run_arm(host, "disagreement")
+    figures = phase2.run_arm(host, "disagreement")
+    assert figures["disagreement"] > 0 and np.isfinite(figures["ensemble_loss"])
+    state, _ = phase2.load_state(host, "disagreement")
+    steps = config.adversary.ensemble.steps + 2 * config.phase2.updates  # on demonstrations, then in two cycles
+    assert int(state.ensemble.step) == steps
+
+
+def test_a_study_measures_what_the_arms_left(run, config):
+    """The fixed critical set, the clips with events, and that nothing is measured twice."""
+    study = types.SimpleNamespace(event_rounds=1, event_clips=2, event_episodes=2)
+    study_measure.measure(run, ("prowl",), study)
+    rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
+    critical = {arm: np.load(study_measure.values_path(run, "critical", arm)) for arm in ("phase1", "prowl")}
+    groups = np.load(run.workdir / "values" / "critical" / "groups.npz")
+    # No task is held out here, so the set is cycle 0 as it was: theta_0 is as wrong as it was then, but for the noise.
+    assert groups["first_cycle"].all() and len(groups["first_cycle"]) == config.phase2.trajectories
+    first = critical["phase1"]["latent_regret"].mean()
+    np.testing.assert_allclose(first, rows[0]["regret"], rtol=0.05)
+    assert (critical["prowl"]["latent_regret"] != critical["phase1"]["latent_regret"]).all()
+    np.testing.assert_allclose(
+        np.square(critical["prowl"]["frame_regret"]).mean(1), np.square(critical["prowl"]["latent_regret"]), rtol=1e-4
+    )
+
+    act_out, env = study_measure.actor(run, stages.load_reference(run))
+    recollected = act_out(stages.load_reference(run), 0)
+    env.close()
+    np.testing.assert_allclose(curriculum.event_rates(recollected)["event_jumped"], rows[0]["event_jumped"], rtol=1e-5)
+    events = dict(np.load(run.workdir / "values" / "events" / "groups.npz"))
+    assert set(events) <= set(EVENTS) and all(0 < mask.sum() <= 2 for mask in events.values())
+
+    rates = json.loads((run.workdir / "demonstrated_events.json").read_text())
+    assert rates.keys() == {f"event_{name}" for name in EVENTS} and max(rates.values()) > 0
+    before = {p: p.stat().st_mtime_ns for p in (run.workdir / "values").rglob("prowl.npz")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_measure, "measure_all", lambda *_: pytest.fail("measured again"))
+        study_measure.measure(run, ("prowl",), study)
+    assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
 
 
 def test_the_plan_is_the_chance_of_the_host_path(run, config):

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from prowl_jax.metrics.intervals import hierarchical_bootstrap, mean_interval, paired_bootstrap
+from prowl_jax.metrics.intervals import (
+    hierarchical_bootstrap,
+    mean_interval,
+    paired_bootstrap,
+)
 
 
 def clips(n, seed=0, effect=-0.05):
