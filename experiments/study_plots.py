@@ -99,18 +99,22 @@ def kl(figure, results):
 def camera(figure, results):
     """Camera speed over the reference's in the second half of the cycles, against c_kl."""
     axes = bare_axes(figure, "y")
-    for arm, described in results["arms"].items():
-        if described["kl_cost"] is None:
-            continue
+    costs = {arm: described["kl_cost"] for arm, described in results["arms"].items() if described["kl_cost"]}
+    for arm, cost in costs.items():
         seeds = results["cycles"][arm]["camera_speed_over_reference"]
         mean, low, high = _over_seeds([np.mean(seed[len(seed) // 2 :]) for seed in seeds])
+        alike = [other for other in costs if costs[other] == cost]  # beside one another
+        place = cost * 1.06 ** (alike.index(arm) - (len(alike) - 1) / 2)
         axes.errorbar(
-            described["kl_cost"], mean, [[max(mean - low, 0)], [max(high - mean, 0)]], fmt="o", capsize=3,
+            place, mean, [[max(mean - low, 0)], [max(high - mean, 0)]], fmt="o", capsize=3,
             color=colour(results, arm), label=words(arm),
         )  # fmt: skip
     axes.axhline(CAMERA_ALARM, color=_ALARM, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.axhline(1, color=_INK, linewidth=1)
     axes.set_xscale("log")
+    ticks = sorted(set(costs.values()))
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_xlabel("c_kl")
     axes.set_ylabel("camera speed over the reference's")
     _legend(figure)
@@ -136,11 +140,11 @@ def events(figure, results):
     names = list(results["events"][who[0]])
     for i, one in enumerate(who):
         place = np.arange(len(names)) + 0.7 * ((i + 0.5) / len(who) - 0.5)
-        tone = _INK if one == "demonstrations" else colour(results, one)
+        tone, shape = (_ALARM, "D") if one == "demonstrations" else (colour(results, one), "o")
         for row, name in zip(place, names, strict=True):
             label = words(one) if name == names[0] else None
-            _point(axes, _over_seeds(results["events"][one][name]), row, tone, label)
-    figure.set_figheight(1.2 + 0.45 * len(names))
+            _point(axes, _over_seeds(results["events"][one][name]), row, tone, label, shape)
+    figure.set_figheight(1.2 + 0.12 * len(names) * len(who))
     _name_rows(axes, [words(name) for name in names])
     axes.set_xscale("symlog", linthresh=1.0)
     axes.set_xlim(left=0)
@@ -148,10 +152,10 @@ def events(figure, results):
     _legend(figure)
 
 
-def _point(axes, values, place, tone, label=None):
+def _point(axes, values, place, tone, label=None, shape="o"):
     value, low, high = values
     error = [[max(value - low, 0)], [max(high - value, 0)]]
-    axes.errorbar(value, place, xerr=error, fmt="o", capsize=2, markersize=4, color=tone, label=label)
+    axes.errorbar(value, place, xerr=error, fmt=shape, capsize=2, markersize=4, color=tone, label=label)
 
 
 def _name_rows(axes, names):
