@@ -99,6 +99,9 @@ def test_every_arm_is_measured_on_every_set(done):
             for metric in ("latent_regret", "afs_epe", "psnr", "ssim"):
                 assert table[metric].keys() == {"all", "hardest_tertile", "hardest_decile"}
                 assert np.isfinite(list(table[metric].values())).all()
+    curves = evaluation["long_rollout_regret_by_frame"]
+    assert tuple(curves) == ARMS and {len(c) for c in curves.values()} == {config.evaluation.long_horizon}
+    assert np.isfinite(list(curves.values())).all()
     # The hardest clips are those on which phase 1 was most wrong.
     regret = evaluation["arms"]["phase1"]["in_distribution"]["latent_regret"]
     assert regret["hardest_decile"] >= regret["hardest_tertile"] >= regret["all"]
