@@ -62,12 +62,11 @@ def make_measure(world_model, context, flow=None):
 
 
 def measure_all(measure, params, items, key, on_batch=None):
-    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape per set)."""
+    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape for all sets of a length)."""
     rows = items.actions.shape[0]
-    size = min(BATCH, rows)
     out = []
-    for start in range(0, rows, size):
-        chosen = np.arange(start, start + size) % rows  # the last batch is filled up with the first clips
+    for start in range(0, rows, BATCH):
+        chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
         values, _ = measure(params, jax.tree.map(lambda x, i=chosen: x[i], items), jax.random.fold_in(key, start))
         out.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], values))
         if on_batch is not None:

@@ -1,7 +1,7 @@
 """One seed of a study: every arm measured on every set, into ``values/SET/ARM.npz``, a number a clip.
 
 Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``GROUPED``), each a function
-``f(run, found, sets) -> (clips, group -> bool [clips])`` or None where there is nothing of the kind:
+``f(found, sets, act_out, observe) -> (clips, group -> bool [clips])`` or None where there is nothing of the kind:
 
   critical  what was wrong before anything was learned: the hardest decile of each held-out task by the regret
             of theta_0 (group ``held_out``), and all trajectories of cycle 0 (``first_cycle``). In cycle 0 the
@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import json
 import shutil
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,7 +29,7 @@ from experiments import build, phase2, processes
 from experiments.arms import learns_from_found
 from experiments.evaluate import BATCH, make_measure, make_sets, measure_all, subsets
 from experiments.logging import Progress
-from experiments.run import write_json
+from experiments.run import Run, write_json
 from prowl_jax.envs import voxel
 from prowl_jax.envs.device import keys
 from prowl_jax.train import adversary as adversary_training
@@ -42,14 +43,15 @@ class Found:
     Attributes:
       params: arm -> world model, ``phase1`` first. policies: arm -> parameters of its last policy.
       buffers: arm -> PAT buffer, of those that learned from it. reference: pi_ref.
-      study: the study's settings.
+      run: the seed's. study: the study's settings.
     """
 
     params: dict
     policies: dict
     buffers: dict
     reference: dict
-    study: dict
+    run: Run
+    study: Any
 
 
 def measure(run, arms, study):
@@ -79,10 +81,13 @@ def measure(run, arms, study):
 
         for name, items in sets.items():
             on_every_arm(name, items, {})
-        for name, make in GROUPED.items():
-            made = make(run, found, sets)
-            if made is not None:
-                on_every_arm(name, *made)
+        act_out, env = actor(run, found.reference)
+        observe = observer(run, found.params["phase1"])
+        with contextlib.closing(env):
+            for name, make in GROUPED.items():
+                made = make(found, sets, act_out, observe)
+                if made is not None:
+                    on_every_arm(name, *made)
     return {}
 
 
@@ -111,7 +116,7 @@ def _save(path, values):
 
 def _load(run, arms, study):
     """(``Found``, arm -> what was really spent: updates of the world model and cycles)."""
-    found = Found({"phase1": phase2.load_arm(run, "phase1")[0]}, {}, {}, phase2.load_reference(run), study)
+    found = Found({"phase1": phase2.load_arm(run, "phase1")[0]}, {}, {}, phase2.load_reference(run), run, study)
     counts = {}
     for arm in arms:
         state, fixed = phase2.load_state(run, arm)
@@ -145,34 +150,35 @@ def actor(run, reference):
     return act_out, env
 
 
-def _observe(run, params, trajectory):
-    """``PATItem`` of numpy arrays, the rows taken ``BATCH`` at a time, as many as are asked for."""
+def observer(run, params):
+    """``observe(trajectory) -> PATItem`` of numpy arrays, ``BATCH`` rows at a time."""
     observe = loop.make_observe(
         build.make_world_model(run.config), build.make_curriculum(run.config),
         build.action_maps(run.config)[0], build.make_flow(run.config),
     )  # fmt: skip
-    rows, size = len(trajectory.actions), min(BATCH, len(trajectory.actions))
-    parts = []
-    for start in range(0, rows, size):
-        chosen = np.arange(start, start + size) % rows
-        items = observe(params, jax.tree.map(lambda x, i=chosen: x[i], trajectory))
-        parts.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], items))
-    return _concatenate(parts)
+
+    def observe_all(trajectory):
+        rows, parts = len(trajectory.actions), []
+        for start in range(0, rows, BATCH):
+            chosen = np.arange(start, start + BATCH) % rows  # one shape, one compilation
+            items = observe(params, jax.tree.map(lambda x, i=chosen: x[i], trajectory))
+            parts.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], items))
+        return _concatenate(parts)
+
+    return observe_all
 
 
 def _concatenate(parts):
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
-def critical(run, found, sets):
+def critical(found, sets, act_out, observe):
     """The fixed set of critical trajectories, see above."""
-    act_out, env = actor(run, found.reference)
-    with contextlib.closing(env):
-        first = _observe(run, found.params["phase1"], act_out(found.reference, 0))
+    first = observe(act_out(found.reference, 0))
     parts = [first]
     for name, items in sets.items():
         if name.startswith("held_out/"):
-            regret = np.load(values_path(run, name, "phase1"))["latent_regret"]
+            regret = np.load(values_path(found.run, name, "phase1"))["latent_regret"]
             hardest = subsets(regret)["hardest_decile"]
             parts.append(jax.tree.map(lambda x, i=hardest: x[i], items))
     items = _concatenate(parts)
@@ -180,17 +186,15 @@ def critical(run, found, sets):
     return items, {"first_cycle": is_first, "held_out": ~is_first}
 
 
-def events(run, found, sets):
+def events(found, sets, act_out, observe):
     """Trajectories with a ground-truth event in their scored part, see above; None where no world knows any."""
-    config = run.config
+    config, study = found.run.config, found.study
     if config.env.name != "voxel":
         return None
-    context, study = build.make_curriculum(config).context, found.study
-    act_out, env = actor(run, found.reference)
+    context = build.make_curriculum(config).context
     cycles = range(config.phase2.cycles, config.phase2.cycles + study.event_rounds)
-    with contextlib.closing(env):
-        policies = (found.reference, *found.policies.values())
-        acted = [_concatenate([act_out(params, cycle) for cycle in cycles]) for params in policies]
+    policies = (found.reference, *found.policies.values())
+    acted = [_concatenate([act_out(params, cycle) for cycle in cycles]) for params in policies]
     chosen, groups = {}, {}
     for name in acted[0].events:
         happened = [np.flatnonzero(t.events[name][:, context - 1 :].any(1)) for t in acted]
@@ -206,7 +210,7 @@ def events(run, found, sets):
     if not chosen:
         return None
     parts = [jax.tree.map(lambda x, i=row: x[i : i + 1], acted[who]) for who, row in chosen]
-    items = _observe(run, found.params["phase1"], _concatenate(parts))
+    items = observe(_concatenate(parts))
     masks = {name: np.isin(np.arange(len(chosen)), [chosen[one] for one in rows]) for name, rows in groups.items()}
     return items, masks
 

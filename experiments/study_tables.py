@@ -6,7 +6,7 @@ prints what stands in docs/results.md between its markers; a test holds the docu
 import pathlib
 import sys
 
-from experiments.report_tables import MISSING, number, percent, words
+from experiments.report_tables import MINUS, MISSING, number, words
 
 SETTINGS = (
     ("held-out tasks", "held_out", "all"),
@@ -68,8 +68,9 @@ def markdown(results):
             parts += [_differences(results, "phase1", "latent_regret", columns)]
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts.append(
-        "Per cent of the baseline, lower is better. In brackets: 95 % interval, bootstrap over seeds and clips; in "
-        "braces: over clips alone, for these very models."
+        "Differences in per cent of the baseline, lower is better. In brackets: 95 % interval, bootstrap over seeds and "
+        "clips, bold where it leaves out 0; in braces: over clips alone, for these very models. Other brackets: lowest "
+        "and highest seed."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -80,16 +81,14 @@ def _table(head, rows):
 
 
 def _interval(row):
-    """``-3.0 % (-5.1, -0.9) {-4.0, -2.0}``; the row may have only one interval."""
+    """``-3.01 (-5.12, -0.93) {-4.05, -2.00}``, bold where the first interval leaves out 0; there may be only that one."""
     if row is None or None in row:
         return MISSING
-    relative, *bounds = row
-    low, high = (percent(x).removesuffix(" %") for x in bounds[-2:])
-    text = f"{percent(relative)} ({low}, {high})"
+    relative, *bounds = (f"{100 * x:+.2f}".replace("-", MINUS) for x in row)
+    text = f"{relative} ({', '.join(bounds[-2:])})"
     if len(bounds) == 4:
-        low, high = (percent(x).removesuffix(" %") for x in bounds[:2])
-        text += f" {{{low}, {high}}}"
-    return text
+        text += f" {{{', '.join(bounds[:2])}}}"
+    return f"**{text}**" if row[-2] * row[-1] > 0 else text
 
 
 def _differences(results, against, metric, columns):

@@ -153,9 +153,12 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     assert study_tables.main([str(file)]) == 0
     text = capsys.readouterr().out
     assert text == file.with_suffix(".md").read_text()
-    row = next(line for line in text.splitlines() if line.startswith("| prowl | \N{MINUS SIGN}27"))
-    difference = "\N{MINUS SIGN}27.3 % (\N{MINUS SIGN}27.3, \N{MINUS SIGN}27.3) {\N{MINUS SIGN}27.3, \N{MINUS SIGN}27.3}"
-    assert row == "| prowl | " + " | ".join([difference] * 6) + " |"
+    row = next(line for line in text.splitlines() if line.startswith("| prowl | **\N{MINUS SIGN}27"))
+    off = "\N{MINUS SIGN}27.27"
+    assert row == "| prowl | " + " | ".join([f"**{off} ({off}, {off}) {{{off}, {off}}}**"] * 6) + " |"
+    assert study_tables._interval([-0.01, -0.02, 0.0, -0.03, 0.01]) == (
+        "-1.00 (-3.00, +1.00) {-2.00, +0.00}".replace("-", "\N{MINUS SIGN}")
+    )
     for title in ("critical trajectories", "Events in 1,000 steps", "clips with an event", "by predicted frame"):
         assert title in text
     assert "| unanchored | 9" in text

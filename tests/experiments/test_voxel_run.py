@@ -1,9 +1,9 @@
 """configs/voxel.py at its smallest: phase 2 as programs on the device, interrupted, and what the log says."""
 
-import copy
 import json
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -63,34 +63,25 @@ def test_what_it_leaves_is_what_every_arm_leaves(run):
     np.testing.assert_array_equal(np.unique(np.asarray(buffer.inserted)[np.asarray(buffer.filled)]) < 3, True)
 
 
-def test_an_arm_with_an_ensemble_resumes_and_is_read_back_step_by_step(run, config):
-    """The host path of an arm that is paid for disagreement; the ensemble is part of its checkpoint."""
-    host = copy.deepcopy(config)
-    host.phase2.update(program="host", cycles=2)
-    host = types.SimpleNamespace(
-        config=host, workdir=run.workdir, data=run.data, checkpoints=run.checkpoints, log=run.log
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        write = type(run.log).write
-
-        def stop_at_2(self, **row):
-            if row["step"] == 2:
-                raise KeyboardInterrupt
-            write(self, **row)
-
-        patch.setattr(type(run.log), "write", stop_at_2)
-        with pytest.raises(KeyboardInterrupt):
-            phase2.run_arm(host, "disagreement")
-    figures = phase2.run_arm(host, "disagreement")
-    assert figures["disagreement"] > 0 and np.isfinite(figures["ensemble_loss"])
-    state, _ = phase2.load_state(host, "disagreement")
-    steps = config.adversary.ensemble.steps + 2 * config.phase2.updates  # on demonstrations, then in two cycles
-    assert int(state.ensemble.step) == steps
+def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run, config):
+    trainable, _, reference = phase2.starting_point(run)
+    untaught = phase2.initial_state(config, trainable, reference, "disagreement")
+    before = jax.tree.map(np.array, untaught.ensemble)
+    state = phase2.teach_ensemble(run, config, untaught)
+    assert int(state.ensemble.step) == config.adversary.ensemble.steps
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before.params, state.ensemble.params)
+    assert min(jax.tree.leaves(moved)) > 0
+    with Checkpoints(run.checkpoints("phase2/disagreement")) as checkpoints:
+        checkpoints.save(1, state)
+    back, _ = phase2.load_state(run, "disagreement")
+    jax.tree.map(np.testing.assert_array_equal, back.ensemble, state.ensemble)
+    assert phase2.make_programs(config, "disagreement").disagreement is not None
+    assert phase2.initial_state(config, trainable, reference, "prowl").ensemble is None
 
 
 def test_a_study_measures_what_the_arms_left(run, config):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
-    study = types.SimpleNamespace(event_rounds=1, event_clips=2, event_episodes=2)
+    study = types.SimpleNamespace(event_rounds=3, event_clips=2, event_episodes=2)
     study_measure.measure(run, ("prowl",), study)
     rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
     critical = {arm: np.load(study_measure.values_path(run, "critical", arm)) for arm in ("phase1", "prowl")}
