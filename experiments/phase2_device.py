@@ -4,6 +4,8 @@ The same numbers as ``phase2`` gives with ``phase2.program=host``, to rounding; 
 and what is resumed are the same files.
 """
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,12 +54,20 @@ def run_arm(run, arm):
     return {**phase2.budget(config), **metrics}
 
 
+_PROGRAMS = {}
+
+
 def build_program(config, arm):
-    """The program of an arm's cycles, see ``one_program.make_program``."""
-    collect = make_collect(
-        build.make_policy(config), length=phase2.trajectory_length(config), warm_up=config.phase2.warm_up
-    )
-    return make_program(phase2.make_programs(config, arm), build.make_curriculum(config), collect)
+    """The program of an arm's cycles, see ``one_program.make_program``; one for all seeds, as it knows none."""
+    settings = json.loads(config.to_json())
+    del settings["seed"]
+    key = arm, json.dumps(settings)
+    if key not in _PROGRAMS:
+        collect = make_collect(
+            build.make_policy(config), length=phase2.trajectory_length(config), warm_up=config.phase2.warm_up
+        )
+        _PROGRAMS[key] = make_program(phase2.make_programs(config, arm), build.make_curriculum(config), collect)
+    return _PROGRAMS[key]
 
 
 def planner(run, config):

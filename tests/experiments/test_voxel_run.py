@@ -1,5 +1,6 @@
 """configs/voxel.py at its smallest: phase 2 as programs on the device, interrupted, and what the log says."""
 
+import copy
 import json
 import types
 
@@ -7,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import phase2, phase2_device, stages, study_measure
+from experiments import evaluate, phase2, phase2_device, stages, study_measure
 from experiments.configs.voxel import get_config
 from experiments.logging import read_metrics
 from experiments.run import Run
@@ -79,8 +80,10 @@ def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run,
     assert phase2.initial_state(config, trainable, reference, "prowl").ensemble is None
 
 
-def test_a_study_measures_what_the_arms_left(run, config):
+def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
+    for module in (evaluate, study_measure):
+        monkeypatch.setattr(module, "BATCH", 4)
     study = types.SimpleNamespace(event_rounds=3, event_clips=2, event_episodes=2)
     study_measure.measure(run, ("prowl",), study)
     rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
@@ -121,6 +124,15 @@ def test_the_plan_is_the_chance_of_the_host_path(run, config):
         np.testing.assert_array_equal(clips.latents, expected.latents)
         np.testing.assert_array_equal(clips.actions, expected.actions)
     assert plan.env_keys.shape == (2, config.phase2.trajectories)
+
+
+def test_a_program_serves_every_seed_and_no_other_arm_or_setting(config):
+    program = phase2_device.build_program(config, "prowl")
+    other_seed, other_rate = copy.deepcopy(config), copy.deepcopy(config)
+    other_seed.seed, other_rate.phase2.learning_rate = 7, 1e-5
+    assert phase2_device.build_program(other_seed, "prowl") is program
+    assert phase2_device.build_program(other_rate, "prowl") is not program
+    assert phase2_device.build_program(config, "passive") is not program
 
 
 def test_the_whole_configuration_stands(config):
