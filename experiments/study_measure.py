@@ -8,8 +8,8 @@ Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``G
             policy of every arm is still pi_ref and the environments start from the same seeds, so that these
             are the same trajectories for all arms. Nothing of it depends on an arm: the set is fixed.
   events    in the voxel world: trajectories in whose scored part something of ``EVENTS`` happened, found by
-            the last policies of all arms and by pi_ref, under seeds that no arm has learned from. A group
-            an event, each policy's finds in turn, at most ``study.event_clips`` of them.
+            pi_ref and by the last policies of all arms that train one, under seeds that no arm has learned
+            from. A group an event, each policy's finds in turn, at most ``study.event_clips`` of them.
 
 What is measured once is not measured again, so that a stopped evaluation goes on and another arm adds its own.
 """
@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 from experiments import build, phase2, processes
-from experiments.arms import learns_from_found
+from experiments.arms import ARMS, learns_from_found
 from experiments.evaluate import BATCH, make_measure, make_sets, measure_all, subsets
 from experiments.logging import Progress
 from experiments.run import Run, write_json
@@ -41,7 +41,7 @@ class Found:
     """What the arms of a seed left.
 
     Attributes:
-      params: arm -> world model, ``phase1`` first. policies: arm -> parameters of its last policy.
+      params: arm -> world model, ``phase1`` first. policies: arm -> its last policy, where it trains one.
       buffers: arm -> PAT buffer, of those that learned from it. reference: pi_ref.
       run: the seed's. study: the study's settings.
     """
@@ -120,7 +120,9 @@ def _load(run, arms, study):
     counts = {}
     for arm in arms:
         state, fixed = phase2.load_state(run, arm)
-        found.params[arm], found.policies[arm] = loop.predicting(state.theta, fixed), state.phi.params
+        found.params[arm] = loop.predicting(state.theta, fixed)
+        if ARMS[arm].reward is not None:
+            found.policies[arm] = state.phi.params
         counts[arm] = {"updates": int(state.theta.step), "cycles": int(state.cycle)}
         if learns_from_found(run.config, arm):
             found.buffers[arm] = jax.tree.map(np.asarray, state.buffer)

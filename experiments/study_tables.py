@@ -100,7 +100,13 @@ def _differences(results, against, metric, columns):
         if arm != against:
             cells = [_interval(there[name][metric][subset].get(arm)) for _, name, subset in columns]
             rows.append([words(arm), *cells])
-    return _table(["arm", *(title for title, _, _ in columns)], rows)
+    return _table(["arm", *(title + _clips(results, name, subset) for title, name, subset in columns)], rows)
+
+
+def _clips(results, name, subset):
+    """``", 384 clips"``, of all seeds together; nothing where every arm has its own set."""
+    there = results["sets"].get(name)
+    return f", {number(sum(there['clips'][subset]))} clips" if there else ""
 
 
 def _arms(results):
@@ -139,7 +145,7 @@ def _mean(values):
 def _range(values):
     """The mean of the seeds, and the lowest and highest in brackets."""
     known = [v for v in values if v is not None]
-    if len(known) < 2:
+    if len(set(known)) < 2:
         return number(_mean(known))
     return f"{number(_mean(known))} ({number(min(known))} to {number(max(known))})"
 

@@ -161,7 +161,9 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     )
     for title in ("critical trajectories", "Events in 1,000 steps", "clips with an event", "by predicted frame"):
         assert title in text
-    assert "| unanchored | 9" in text
+    assert "| unanchored | 9.000 |" in text
+    assert "| arm | all, 40 clips | first cycle, 20 clips | held out, 20 clips |" in text
+    assert "| hardest decile, 8 clips | others' buffers | in distribution, 40 clips |" in text
 
 
 def test_the_document_is_what_the_committed_files_give(capsys):
