@@ -13,9 +13,12 @@ from prowl_jax.envs import voxel
 from prowl_jax.envs.device import DeviceVectorEnv
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
-from prowl_jax.models import action_text, sea_raft_weights
+from prowl_jax.metrics.lpips import check_size
+from prowl_jax.metrics.modes import ModeRule
+from prowl_jax.models import action_text, lpips_weights, sea_raft_weights
 from prowl_jax.models.convert import load_policy
 from prowl_jax.models.dit import DiT
+from prowl_jax.models.inverse_dynamics import InverseDynamics, InverseDynamicsNetwork
 from prowl_jax.models.policy import Policy, PolicyNetwork
 from prowl_jax.models.vae import Autoencoder
 from prowl_jax.models.variants import dit_size
@@ -148,7 +151,8 @@ def shortest_episode(config):
     """Frames that an episode must have for every stage to find a clip in it."""
     w, e = config.world_model, config.evaluation
     context = w.window - w.chunk
-    return max(w.window, config.reference.clip, context + max(e.horizon, e.long_horizon))
+    asked = [w.window, config.reference.clip, context + max(e.horizon, e.long_horizon)]
+    return max(asked + [config.inverse_dynamics.clip] * (config.inverse_dynamics.steps > 0))
 
 
 def arms(config):
@@ -173,6 +177,8 @@ def check_files(config):
         _load_vpt(config.reference.weights)
     if config.metrics.flow == "sea_raft":
         _load_sea_raft(config.metrics.flow_weights)
+    if config.metrics.lpips_weights:
+        load_lpips(config)
     if config.world_model.action_text:
         _load_action_text(config.world_model.action_text, spec_of(config))
 
@@ -222,6 +228,31 @@ def _load_sea_raft(path):
         return sea_raft_weights.load(path)
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(str(error)) from None
+
+
+def load_lpips(config):
+    """``(trunk, params)`` of the LPIPS weights in ``metrics.lpips_weights``, as numpy arrays."""
+    try:
+        trunk, params = _load_lpips(config.metrics.lpips_weights)
+        check_size(trunk, *frame_shape(config)[:2])
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
+    return trunk, params
+
+
+_load_lpips = functools.cache(lpips_weights.load)
+
+
+def make_mode_rule(config):
+    """Where an action mode begins and ends; a window is no longer than what is scored of a trajectory."""
+    m = config.evaluation.modes
+    return ModeRule(min(m.window, config.phase2.horizon), m.share, m.degrees)
+
+
+def make_inverse_dynamics(config):
+    """The configured ``InverseDynamics``."""
+    i = config.inverse_dynamics
+    return InverseDynamics(InverseDynamicsNetwork(spec_of(config).sizes, i.window, i.width, i.features, i.hidden))
 
 
 def action_maps(config):
@@ -288,6 +319,8 @@ def check_mesh(config):
     if arms(config) and config.phase2.program == "device" and jax.process_count() > 1:
         raise UsageError("phase2.program=device runs in one process; set phase2.program=host")
     rows = {f"{name}.batch": config[name].batch for name in ("autoencoder", "world_model", "reference")}
+    if config.inverse_dynamics.steps:
+        rows["inverse_dynamics.batch"] = config.inverse_dynamics.batch
     if config.reference.weights:
         del rows["reference.batch"]
     if arms(config):

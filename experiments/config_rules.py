@@ -19,6 +19,7 @@ RESCORING_KINDS = ("all", "due")
 CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
 
 FLOWS = ("small", "sea_raft")
+FRECHET_NETWORKS = ("inverse_dynamics", "lpips_trunk")
 TRAINABLE = ("action_conditioning", "lora")
 
 VOXEL_TASKS = {"wander": False, "linger": True, "mine": True, "desert": True, "tundra": True, "caves": True}
@@ -44,7 +45,8 @@ _COUNTS = _keys(
     reference="features memory hidden steps batch clip",
     adversary="epochs minibatches ensemble.members ensemble.width ensemble.steps",
     phase2="cycles cycles_per_call trajectories horizon updates batch capacity lora_rank",
-    evaluation="clips horizon long_clips long_horizon resamples",
+    inverse_dynamics="batch width features hidden",
+    evaluation="clips horizon long_clips long_horizon resamples modes.window",
     mesh="fsdp",
 )
 _SHARES = _keys(
@@ -59,6 +61,7 @@ _POSITIVE = _keys(
     world_model="learning_rate shift sampler_shift rope_base",
     reference="learning_rate",
     adversary="learning_rate clip camera_alarm ensemble.learning_rate",
+    inverse_dynamics="learning_rate",
     phase2="learning_rate temperature",
 )
 _NOT_NEGATIVE = _keys(
@@ -66,6 +69,7 @@ _NOT_NEGATIVE = _keys(
     world_model="weight_decay",
     adversary="kl_cost kl_costs.weak kl_costs.middle kl_costs.strong value_cost entropy_cost",
     phase2="lambda_afs",
+    evaluation="modes.degrees",
 )
 _FINITE = _keys(adversary="final_kl_cost kl_bound", phase2="delta_scale")
 
@@ -155,6 +159,12 @@ def _where(environment, rule):
     return lambda c: c.env.name != environment or condition(c), words
 
 
+def _where_trained(group, rule):
+    """``rule``, asked only where ``group.steps`` is not 0."""
+    condition, words = rule
+    return lambda c: c[group].steps == 0 or condition(c), words
+
+
 def _tasks(environment):
     """What is trained on and what is held out are tasks of this environment, each at most once."""
     tasks = HELD_OUT[environment]
@@ -179,11 +189,13 @@ RULES = (
         [
             *("seed", "env.minerl.episode_steps", "env.voxel.episode_steps", "autoencoder.blocks"),
             *("world_model.warm_up", "phase2.warm_up", "evaluation.training_clips"),
-            *("phase2.rescore_age", "phase2.rescore_rows"),
+            *("phase2.rescore_age", "phase2.rescore_rows", "inverse_dynamics.steps"),
         ],
         0,
     ),
-    *_integers(["demonstrations.episodes"], 2),
+    *_integers(["demonstrations.episodes", "inverse_dynamics.clip"], 2),
+    *_each(["inverse_dynamics.window"], lambda v: v >= 2 and v % 2 == 0, "is not an even number of at least 2 frames"),
+    *_each(["evaluation.modes.share"], lambda v: 0 < v <= 1, "is not a share above 0 and at most 1"),
     *_each(["demonstrations.seed"], lambda v: -1 <= v <= LARGEST, "is neither -1 (the run's) nor 0 or more"),
     *_each(["mesh.data"], lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more"),
     *_each(_SHARES, lambda v: 0 <= v <= 1, "is not a share within 0..1"),
@@ -258,6 +270,19 @@ RULES = (
         lambda c: c.metrics.flow == "sea_raft" or not c.metrics.flow_weights,
         "metrics.flow_weights={config.metrics.flow_weights} is read for metrics.flow=sea_raft only",
     ),
+    *_each(
+        ["metrics.frechet"],
+        lambda v: v in ("", *FRECHET_NETWORKS),
+        f"is neither empty (no Frechet distance) nor one of {', '.join(FRECHET_NETWORKS)}",
+    ),
+    (
+        lambda c: c.metrics.frechet != "inverse_dynamics" or c.inverse_dynamics.steps != 0,
+        "metrics.frechet=inverse_dynamics needs that model; set inverse_dynamics.steps to more than 0",
+    ),
+    (
+        lambda c: c.metrics.frechet != "lpips_trunk" or c.metrics.lpips_weights,
+        "metrics.frechet=lpips_trunk needs metrics.lpips_weights (python -m experiments.convert_lpips)",
+    ),
     # Shapes
     *_frame_side("env.frame_height", 480),
     *_frame_side("env.frame_width", 640),
@@ -274,6 +299,7 @@ RULES = (
     ),
     _episode_holds("world_model.window", with_context=False),
     _episode_holds("reference.clip", with_context=False),
+    _where_trained("inverse_dynamics", _episode_holds("inverse_dynamics.clip", with_context=False)),
     _episode_holds("evaluation.horizon", with_context=True),
     _episode_holds("evaluation.long_horizon", with_context=True),
     (

@@ -16,7 +16,9 @@ import numpy as np
 
 from experiments import build, phase2
 from experiments.action_prior import action_tables
+from experiments.frame_metrics import make_frame_metrics
 from experiments.logging import Progress
+from experiments.novel_modes import add_novel_sets, mode_tables
 from experiments.run import peak_memory_gb, write_json
 from experiments.stages import open_store, split
 from prowl_jax.data.feeder import batch_starts
@@ -36,8 +38,9 @@ BATCH = 32
 def make_measure(world_model, context, flow=None):
     """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
 
-    ``frame_regret`` is ``[B, H]``, the regret of each predicted latent. ``items`` is a ``PATItem`` of clips; all latents after ``context`` are predicted. ``flow`` is the
-    optical flow that the items' was made with, as in ``curriculum.make_predict``.
+    ``frame_regret`` is ``[B, H]``, the regret of each predicted latent. ``items`` is a ``PATItem`` of clips;
+    all latents after ``context`` are predicted. ``flow`` is the optical flow that the items' was made with,
+    as in ``curriculum.make_predict``.
     """
 
     @jax.jit
@@ -61,13 +64,18 @@ def make_measure(world_model, context, flow=None):
     return measure
 
 
-def measure_all(measure, params, items, key, on_batch=None):
-    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape for all sets of a length)."""
+def measure_all(measure, params, items, key, on_batch=None, more=None):
+    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape for all sets of a length).
+
+    ``more`` are the ``FrameMetrics``; their rows stand beside the others.
+    """
     rows = items.actions.shape[0]
     out = []
     for start in range(0, rows, BATCH):
         chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
-        values, _ = measure(params, jax.tree.map(lambda x, i=chosen: x[i], items), jax.random.fold_in(key, start))
+        some = jax.tree.map(lambda x, i=chosen: x[i], items)
+        values, dreamt = measure(params, some, jax.random.fold_in(key, start))
+        values = {**values, **(more.rows(dreamt, some) if more else {})}
         out.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], values))
         if on_batch is not None:
             on_batch()
@@ -128,6 +136,7 @@ def evaluate(run):
     models = {arm: phase2.load_arm(run, arm) for arm in arms}
     sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
     measure, key = make_measure(world_model, context, build.make_flow(config)), build.stage_key(config, "evaluation")
+    more = make_frame_metrics(run)
 
     batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
     values, done = {}, 0
@@ -140,15 +149,16 @@ def evaluate(run):
 
         for arm, (params, _) in models.items():
             for name, items in sets.items():
-                values[arm, name] = measure_all(measure, params, items, key, on_batch)
+                values[arm, name] = measure_all(measure, params, items, key, on_batch, more)
     exchanged = measure_all(
         measure, models["phase1"][0], exchange_actions(sets["in_distribution"], context), key
     )
-    evaluation = _summary(config, arms, sets, values)
+    modes = add_novel_sets(run, sets, values)
+    evaluation = _summary(config, arms, sets, values, more)
     actions = action_tables(run)
     own = values["phase1", "in_distribution"]
     stages = run.stages()
-    last = stages.get("phase2/prowl", {})
+    last, judge = stages.get("phase2/prowl", {}), stages.get("inverse_dynamics", {})
     checks = {
         "autoencoder_psnr_db": stages["autoencoder"]["psnr_db"],
         "regret_over_repeat_last_frame": _ratio(own["latent_regret"], own["repeat_last_frame"]),
@@ -157,6 +167,7 @@ def evaluate(run):
         "peak_memory_gb": max([peak_memory_gb(), *(s["peak_memory_gb"] for s in stages.values())]),
         "kl_to_reference_last_cycle": last.get("kl_to_reference"),
         "camera_speed_over_reference": last.get("camera_speed_over_reference"),
+        **{f"inverse_dynamics_{k}": v for k, v in judge.items() if k.startswith("held_out")},
     }
     budget = {arm: stages[f"phase2/{arm}"] for arm in arms[1:]}
     keys = ("world_model_updates", "world_model_tokens", "environment_steps", "seconds")
@@ -167,6 +178,7 @@ def evaluate(run):
         "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
         "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},
         "actions": actions,
+        "modes": mode_tables(modes, values, (*METRICS, *more.per_clip)),
     }
     write_json(run.workdir / "evaluation.json", evaluation)
     return {k: v for k, v in checks.items() if k.startswith("regret")}
@@ -176,20 +188,23 @@ def _ratio(a, b):
     return float(np.mean(a) / np.mean(b))
 
 
-def _summary(config, arms, sets, values):
+def _summary(config, arms, sets, values, more):
     """The tables: means of every arm, set, metric and subset, and paired differences between arms."""
+    metrics, ceilings = (*METRICS, *more.per_clip), {}
     tables = {arm: {} for arm in arms}
     comparisons, baselines = [], {}
     for name, items in sets.items():
         rows = subsets(values["phase1", name]["latent_regret"])
         baselines[name] = float(values["phase1", name]["repeat_last_frame"].mean())
+        ceilings[name] = more.ceilings(items, BATCH)
         for arm in arms:
             tables[arm][name] = {"clips": len(items.actions)} | {
                 metric: {subset: float(values[arm, name][metric][chosen].mean()) for subset, chosen in rows.items()}
-                for metric in METRICS
+                for metric in metrics
             }
+            tables[arm][name] |= more.of_set(values[arm, name], items)
         for arm, against in _pairs(arms):
-            for metric in METRICS:
+            for metric in metrics:
                 for subset, chosen in rows.items():
                     result = paired_bootstrap(
                         values[arm, name][metric][chosen],
@@ -201,11 +216,12 @@ def _summary(config, arms, sets, values):
                         {"arm": arm, "against": against, "set": name, "metric": metric, "subset": subset}
                         | {k: result[k] for k in ("relative", "low", "high")}
                     )
+    beside = {"repeat_last_frame": baselines} | ({"real_frames": ceilings} if any(ceilings.values()) else {})
     curves = {arm: values[arm, "long_rollout"]["frame_regret"].mean(0).tolist() for arm in arms}
     return {
         "arms": tables,
         "comparisons": comparisons,
-        "baselines": {"repeat_last_frame": baselines},
+        "baselines": beside,
         "long_rollout_regret_by_frame": curves,
     }
 

@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from experiments import build, evaluate, phase2, processes, showcase, stages
+from experiments.inverse_dynamics import inverse_dynamics
 from experiments.memory import keep_freed_memory
 from experiments.report import text_table
 from experiments.run import Run
@@ -25,6 +26,8 @@ def run_all(config, workdir=None):
     run.run_stage("autoencoder", stages.autoencoder)
     run.run_stage("world_model", stages.world_model)
     run.run_stage("reference", stages.reference)
+    if config.inverse_dynamics.steps:
+        run.run_stage("inverse_dynamics", inverse_dynamics)
     for arm in build.arms(config):
         run.run_stage(f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm))
     run.run_stage("evaluation", processes.main_only(evaluate.evaluate))

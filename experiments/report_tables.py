@@ -34,8 +34,15 @@ METRICS = {
     "afs_epe": ("AFS-EPE, px", -1),
     "psnr": ("PSNR, dB", +1),
     "ssim": ("SSIM", +1),
-    "lpips": ("LPIPS", -1),
-    "frechet": ("Fréchet distance", -1),
+    "lpips_alexnet": ("LPIPS, AlexNet", -1),
+    "lpips_vgg16": ("LPIPS, VGG-16", -1),
+    "action_precision": ("actions recovered, precision", +1),
+    "action_recall": ("actions recovered, recall", +1),
+    "action_f1": ("actions recovered, F1", +1),
+    "camera_l1": ("camera recovered, bins off", -1),
+    "frechet_inverse_dynamics": ("Fréchet distance, inverse dynamics", -1),
+    "frechet_alexnet": ("Fréchet distance, AlexNet", -1),
+    "frechet_vgg16": ("Fréchet distance, VGG-16", -1),
 }
 SUBSETS = ("all", "hardest_tertile", "hardest_decile")
 # What the terminal shows: these arms first, in columns of five letters, and these subsets.
@@ -90,7 +97,8 @@ def set_tables(evaluation):
         figures = {arm: (arms[arm] or {}).get(name) or {} for arm in names}
         there = dict.fromkeys(m for f in figures.values() for m, v in f.items() if isinstance(v, dict))
         metrics = [m for m in METRICS if m in there] + [m for m in there if m not in METRICS]
-        beside = [b for b in baselines if finite((baselines[b] or {}).get(name))]
+        beside = {b: _baseline((baselines[b] or {}).get(name)) for b in baselines}
+        beside = {b: figures for b, figures in beside.items() if figures}
         rows = []
         for metric, subset in itertools.product(metrics, SUBSETS):
             values = [(figures[arm].get(metric) or {}).get(subset) for arm in names]
@@ -98,8 +106,8 @@ def set_tables(evaluation):
                 continue
             sign = METRICS.get(metric, ("", 0))[1]
             cells = _mark_best(values, sign)
-            is_baseline_row = (metric, subset) == ("latent_regret", "all")
-            cells += [(number(baselines[b][name]) if is_baseline_row else "", False) for b in beside]
+            shown = [figures.get(metric) if subset == "all" else None for figures in beside.values()]
+            cells += [("" if value is None else number(value), False) for value in shown]
             rows.append(
                 {
                     "metric": METRICS.get(metric, (words(metric),))[0],
@@ -119,6 +127,12 @@ def set_tables(evaluation):
             }
         )
     return tables
+
+
+def _baseline(figures):
+    """Metric -> figure of a baseline on one set; a bare number is its latent regret."""
+    figures = figures if isinstance(figures, dict) else {"latent_regret": figures}
+    return {metric: value for metric, value in figures.items() if finite(value)}
 
 
 def action_table(evaluation):

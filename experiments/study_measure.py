@@ -10,6 +10,8 @@ Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``G
   events    in the voxel world: trajectories in whose scored part something of ``EVENTS`` happened, found by
             pi_ref and by the last policies of all arms that train one, under seeds that no arm has learned
             from. A group an event, each policy's finds in turn, at most ``study.event_clips`` of them.
+  modes     trajectories of the buffers that hold a strictly novel composite action mode (``novel_modes``), a
+            group a mode. Each stands in the buffer of an arm that learned from it.
 
 What is measured once is not measured again, so that a stopped evaluation goes on and another arm adds its own.
 """
@@ -29,9 +31,11 @@ from experiments import build, phase2, processes
 from experiments.arms import ARMS, learns_from_found
 from experiments.evaluate import BATCH, make_measure, make_sets, measure_all, subsets
 from experiments.logging import Progress
+from experiments.novel_modes import add_novel_sets
 from experiments.run import Run, write_json
 from prowl_jax.envs import voxel
 from prowl_jax.envs.device import keys
+from prowl_jax.metrics import modes
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 
@@ -217,8 +221,19 @@ def events(found, sets, act_out, observe):
     return items, masks
 
 
-GROUPED = {"critical": critical, "events": events}
-"""Sets whose clips belong to groups: each group is reported as a subset. Composite action modes are one more row."""
+def strictly_novel_modes(found, sets, act_out, observe):
+    """Trajectories with a mode that neither demonstrations nor the frozen reference's buffer have; None without any."""
+    parts, held = [], []
+    for arm, (of_clips, novel) in add_novel_sets(found.run, dict(sets), {}).items():
+        rows = np.flatnonzero(modes.clips_with(of_clips, novel))
+        parts.append(jax.tree.map(lambda x, i=rows: x[i], sets[f"buffer/{arm}"]))
+        held += [set(novel) & set(of_clips[row].tolist()) for row in rows]
+    groups = {modes.names(mode): np.array([mode in of_clip for of_clip in held]) for mode in sorted(set().union(*held))}
+    return (_concatenate(parts), groups) if groups else None
+
+
+GROUPED = {"critical": critical, "events": events, "modes": strictly_novel_modes}
+"""Sets whose clips belong to groups: each group is reported as a subset."""
 
 
 def demonstrated_events(run, episodes):

@@ -66,6 +66,9 @@ def markdown(results):
             columns = [(words(g), "events", g) for g in ("all", *groups)]
             parts += ["### Regret on clips with an event against theta_0"]
             parts += [_differences(results, "phase1", "latent_regret", columns)]
+    if "modes" in results["sets"]:
+        parts += ["### Clips with a strictly novel action mode against the frozen reference"]
+        parts += [_differences(results, "frozen_reference", metric, [(t, "modes", "all")]) for t, metric in METRICS]
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts.append(
         "Differences in per cent of the baseline, lower is better. In brackets: 95 % interval, bootstrap over seeds and "

@@ -185,8 +185,8 @@ class Cycle:
         self.model, self.curriculum = build.make_world_model(config), build.make_curriculum(config)
         c, p = self.curriculum, config.phase2
         policy, frame, key = build.make_policy(config), build.frame_shape(config), jax.random.key(0)
-        world = _random(jax.eval_shape(lambda: self.model.init(key, frame, c.window)), rng)
-        self.reference = _random(jax.eval_shape(lambda: policy.init(key, frame)), rng)
+        world = timing.random_like(jax.eval_shape(lambda: self.model.init(key, frame, c.window)))
+        self.reference = timing.random_like(jax.eval_shape(lambda: policy.init(key, frame)))
         trainable, frozen = split_trainable(world["dit"])
         self.fixed = {**world, "dit": frozen}
         state = phase2.initial_state(config, trainable, self.reference)
@@ -233,6 +233,3 @@ class Cycle:
         """To be donated elsewhere."""
         return jax.tree.map(jnp.copy, self.state.buffer)
 
-
-def _random(shapes, rng):
-    return jax.tree.map(lambda x: jnp.asarray(0.02 * rng.normal(size=x.shape), x.dtype), shapes)

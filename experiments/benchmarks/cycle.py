@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import build, phase2, phase2_device
-from experiments.benchmarks.timing import Row, alternate, compile_row, compiled
+from experiments.benchmarks.timing import Row, alternate, compile_row, compiled, random_like
 from experiments.configs import voxel
 from prowl_jax.envs.device import keys
 from prowl_jax.train import adversary as adversary_training
@@ -14,13 +14,19 @@ from prowl_jax.train.one_program import Demonstrations, Plan
 from prowl_jax.train.world_model import split_trainable
 
 
+NAMES = ("one_program_speedup", "one_program_compile_s")
+
+
 def rows(settings):
     """``one_program_speedup``: seconds of a cycle, random weights, at the voxel configuration's sizes."""
-    config = make_config(settings.quick)
+    if settings.quick:
+        yield from (Row.not_run(name, "--quick: compiling two cycles takes a minute") for name in NAMES)
+        return
+    config = make_config()
     rivals, compile_seconds = make_rivals(config)
     seconds = alternate(rivals, settings.repeats)
     yield Row(
-        "one_program_speedup",
+        NAMES[0],
         seconds["one program"],
         "s a cycle",
         f"step by step around a host environment, {seconds['host']:.3f} s; {config.phase2.trajectories} trajectories, "
@@ -31,9 +37,9 @@ def rows(settings):
     yield compile_row("one_program", compile_seconds)
 
 
-def make_config(quick):
-    """The voxel configuration, with fewer worlds; ``quick``: its smallest variant."""
-    config = voxel.get_config("tiny" if quick else "full")
+def make_config(variant="full"):
+    """The voxel configuration (``tiny``: its smallest variant) with fewer worlds."""
+    config = voxel.get_config(variant)
     config.env.voxel.worlds = 2
     return config
 
@@ -79,9 +85,10 @@ def make_rivals(config):
 def random_start(config):
     """(trained part of a random world model, the rest of it, parameters of a random policy)."""
     key, shape = jax.random.key(1), build.frame_shape(config)
-    theta = build.make_world_model(config).init(key, shape, config.world_model.window)
+    model, policy, window = build.make_world_model(config), build.make_policy(config), config.world_model.window
+    theta = random_like(jax.eval_shape(lambda: model.init(key, shape, window)))
     trainable, frozen = split_trainable(theta["dit"])
-    return trainable, {**theta, "dit": frozen}, build.make_policy(config).init(key, shape)
+    return trainable, {**theta, "dit": frozen}, random_like(jax.eval_shape(lambda: policy.init(key, shape)))
 
 
 def random_demonstrations(config, frames=512):

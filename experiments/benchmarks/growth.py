@@ -72,8 +72,7 @@ class Model:
         self.rng = np.random.default_rng(0)
 
     def _params(self, latents):
-        shapes = jax.eval_shape(lambda: self.model.init(jax.random.key(0), self.frame, latents))["dit"]
-        return jax.tree.map(lambda x: jnp.asarray(0.02 * self.rng.normal(size=x.shape), x.dtype), shapes)
+        return timing.random_like(jax.eval_shape(lambda: self.model.init(jax.random.key(0), self.frame, latents)))["dit"]
 
     def _clips(self, batch, length):
         latents = self.rng.normal(size=(batch, length, *self.item.latents.shape[1:]))

@@ -9,11 +9,10 @@ import numpy as np
 
 from experiments import build
 from experiments.benchmarks.timing import Row
+from experiments.benchmarks.train_step import quick_start_step
 from experiments.configs import quickstart
 from prowl_jax.data.feeder import Feeder, batch_starts
 from prowl_jax.train.mesh import place_batch
-from prowl_jax.train.state import init_state, make_optimizer
-from prowl_jax.train.world_model import make_train_step
 from prowl_jax.types import Batch
 
 LIMIT = 0.05
@@ -42,11 +41,7 @@ def store(config, folder):
 
 def measure(config, data, steps):
     """(seconds waited for the input, seconds in all) of each step, the first left out."""
-    w, model, mesh = config.world_model, build.make_world_model(config), build.make_config_mesh(config)
-    optimizer = make_optimizer(w.learning_rate, w.steps, warm_up=w.warm_up)
-    params = model.init(jax.random.key(0), build.frame_shape(config), w.window)["dit"]
-    state, key = init_state(params, optimizer), jax.random.key(1)
-    step_fn = make_train_step(model, build.make_forcing(config), optimizer, ema_decay=w.ema_decay)
+    w, mesh, train = config.world_model, build.make_config_mesh(config), quick_start_step()
     first_frames = np.arange(FRAMES - w.window)
 
     def fetch(step):
@@ -59,8 +54,7 @@ def measure(config, data, steps):
             began = time.perf_counter()
             batch = jax.block_until_ready(place_batch(mesh, next(feeder)))
             waited = time.perf_counter() - began
-            state, metrics = step_fn(state, batch, key)
-            jax.block_until_ready(metrics)
+            jax.block_until_ready(train(batch))
             if step:
                 waits.append(waited)
                 seconds.append(time.perf_counter() - began)

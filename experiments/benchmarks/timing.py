@@ -5,6 +5,8 @@ import statistics
 import time
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,3 +85,9 @@ def compiled(function, *arguments):
 def compile_row(name, seconds):
     """The row ``NAME_compile_s``: compile time, apart from the times of the steps."""
     return Row(f"{name}_compile_s", seconds, "s", repeats=1)
+
+
+def random_like(shapes, seed=0):
+    """Small random numbers of the given shapes, made on the host: an initialisation takes long to compile."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(0.02 * rng.normal(size=x.shape), x.dtype), shapes)

@@ -55,15 +55,18 @@ class Step:
         self.batch, self.key = jax.device_put((Batch(z, actions), jax.random.key(1)))
         led_to = np.zeros((1, latents, dit.action_frames, len(dit.action_sizes)), np.int32)
         sigma = np.zeros((1, latents // dit.chunk), np.float32)
-        params = jax.jit(dit.init)(jax.random.key(0), z[:1], sigma, led_to)["params"]
+        shapes = jax.eval_shape(lambda: dit.init(jax.random.key(0), z[:1], sigma, led_to)["params"])
+        params = timing.random_like(shapes)
         self.state, self.parameters = init_state(params, optimizer), count(params)
         step = make_train_step(WorldModel(dit, None), forcing, optimizer, ema_decay=ema_decay)
         self._step, self.compile_s = timing.compiled(step, self.state, self.batch, self.key)
         self.flops = flops.TRAINING * flops.dit_forward(dit, batch, latents, *grid)
         self.memory = self._step.memory_analysis()
 
-    def __call__(self):
-        self.state, metrics = self._step(self.state, self.batch, self.key)
+    def __call__(self, batch=None):
+        """One step on its own clips, or on ``batch``; returns the loss."""
+        batch = self.batch if batch is None else batch
+        self.state, metrics = self._step(self.state, batch, self.key)
         return metrics["loss"]
 
 
@@ -103,13 +106,19 @@ def _mfu(name, step, seconds, rate, dtype, settings):
     return Row(name, share, "share", against, share, settings.repeats)
 
 
-def _quick_start(settings):
-    """Clips that phase 1 of the quick start trains on in a second."""
+@functools.cache
+def quick_start_step():
+    """The step of the quick start's phase 1."""
     config = quickstart.get_config()
     w, model = config.world_model, build.make_world_model(config)
     shape = (w.batch, w.window, config.env.frame_height // 8, config.env.frame_width // 8)
     optimizer = make_optimizer(w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay)
-    step = Step(model.dit, shape, build.make_forcing(config), optimizer, w.ema_decay)
+    return Step(model.dit, shape, build.make_forcing(config), optimizer, w.ema_decay)
+
+
+def _quick_start(settings):
+    """Clips that phase 1 of the quick start trains on in a second."""
+    w, step = quickstart.get_config().world_model, quick_start_step()
     seconds = timing.alternate({"step": step}, settings.repeats)["step"]
     against = f"phase 1 of the quick start, {1e3 * seconds:.1f} ms a step of {w.batch} clips"
     yield Row("clips_per_s", w.batch / seconds, "clips/s", against, None, settings.repeats)

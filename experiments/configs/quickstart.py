@@ -85,6 +85,16 @@ def get_config(arg="full"):
     c.reference.clip = 16
     c.reference.learning_rate = 1e-3
 
+    c.inverse_dynamics = ml_collections.ConfigDict()  # reads actions off dreams, for the evaluation
+    c.inverse_dynamics.steps = 0  # 0: not trained
+    c.inverse_dynamics.batch = 16
+    c.inverse_dynamics.clip = 16
+    c.inverse_dynamics.window = 4  # frames that it sees around a step
+    c.inverse_dynamics.width = 32
+    c.inverse_dynamics.features = 64
+    c.inverse_dynamics.hidden = 128
+    c.inverse_dynamics.learning_rate = 1e-3
+
     c.adversary = ml_collections.ConfigDict()
     c.adversary.learning_rate = 3e-4  # paper: 3e-5, for VPT's 248 M parameters
     c.adversary.kl_cost = 0.1
@@ -141,10 +151,16 @@ def get_config(arg="full"):
     c.evaluation.long_clips = 32
     c.evaluation.long_horizon = 32
     c.evaluation.resamples = 2000
+    c.evaluation.modes = ml_collections.ConfigDict()  # of composite actions, docs/metrics.md
+    c.evaluation.modes.window = 12  # steps, a chunk of the paper; at most phase2.horizon are taken
+    c.evaluation.modes.share = 0.25  # of the steps in which a movement belongs to the mode
+    c.evaluation.modes.degrees = 1.0  # a step, above which the camera rotates
 
     c.metrics = ml_collections.ConfigDict()
     c.metrics.flow = "small"  # of AFS-EPE; or sea_raft, as in the paper, which needs its weights
     c.metrics.flow_weights = ""  # what python -m experiments.convert_sea_raft wrote
+    c.metrics.lpips_weights = ""  # what python -m experiments.convert_lpips wrote; "": no LPIPS
+    c.metrics.frechet = ""  # inverse_dynamics or lpips_trunk: the network of a Frechet distance; "": none
 
     c.mesh = ml_collections.ConfigDict()
     c.mesh.data = -1  # all devices that fsdp leaves
@@ -164,8 +180,10 @@ def _shrink(c):
     c.env.num_envs = 4
     c.demonstrations.update(episodes=8, episode_frames=40, held_out_task_episodes=4, held_out_fraction=0.25)
     c.autoencoder.update(widths=(16, 32), blocks=1, steps=12, batch=8)
-    c.world_model.update(size="XS", steps=12, batch=4, warm_up=2, sampler_steps=2)
+    c.world_model.update(size="XXS", steps=12, batch=4, warm_up=2, sampler_steps=2)
     c.reference.update(features=32, hidden=32, steps=8, batch=4, clip=8)
+    c.inverse_dynamics.update(steps=4, batch=4, clip=8, width=8, features=16, hidden=16)
+    c.metrics.frechet = "inverse_dynamics"
     c.adversary.update(epochs=1, minibatches=2)
     c.adversary.ensemble.update(members=2, width=16, steps=4)
     c.phase2.update(cycles=2, trajectories=4, warm_up=2, updates=2, batch=4, capacity=8)

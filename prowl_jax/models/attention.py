@@ -4,7 +4,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from prowl_jax.diffusion.forcing import block_causal_mask
 from prowl_jax.models.dense import Dense
+
+LEAST_SPAN = 64
+"""Tokens that ``attend_causal`` takes at once, if they are whole chunks: smaller products do not pay."""
 
 ATTENTION_KINDS = ("einsum", "xla", "cudnn")
 """What ``attend`` takes as ``kind``; the configuration's rules are tested against it."""
@@ -25,6 +29,28 @@ def attend(query, key, value, mask=None, kind="einsum"):
     if kind != "einsum":
         return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=kind)
     return _softmax_attention(query, key, value, mask)
+
+
+def attend_causal(query, key, value, chunk, kind="einsum"):
+    """Block-causal attention: every token sees its own chunk and all before it; the rest is not computed.
+
+    Args:
+      query: ``[B, Q, heads, d]``, the last Q tokens of the keys'; key, value: ``[B, S, heads, d]``.
+      chunk: tokens of a chunk; Q and S are whole chunks.
+      kind: see ``attend``.
+
+    Returns:
+      ``[B, Q, heads, d]``, as ``attend`` gives under ``block_causal_mask(Q, S, chunk)``. Queries are taken
+      a span of chunks at a time, with the keys up to its end; a mask is left within spans of several chunks.
+    """
+    length, past = query.shape[1], key.shape[1] - query.shape[1]
+    span = chunk * max(1, LEAST_SPAN // chunk)
+    parts = []
+    for begin in range(0, length, span):
+        end = min(begin + span, length)
+        mask = block_causal_mask(end - begin, past + end, chunk) if end - begin > chunk else None
+        parts.append(attend(query[:, begin:end], key[:, : past + end], value[:, : past + end], mask, kind))
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
 
 
 @jax.custom_vjp
@@ -151,9 +177,12 @@ class QKVAttention(nn.Module):
         """``[B, S, D]`` -> normed keys and values, each ``[B, S, heads, d]``."""
         return self._heads(self.norm_k(self.to_k(x))), self._heads(self.to_v(x))
 
-    def combine(self, query, key, value, mask=None):
-        """Attend and project back: ``[B, Q, D]``."""
-        out = attend(query, key, value, mask, self.kind)
+    def combine(self, query, key, value, mask=None, causal=0):
+        """Attend and project back: ``[B, Q, D]``. ``causal``: tokens of a chunk, as for ``attend_causal``; 0: ``mask`` tells."""
+        if causal:
+            out = attend_causal(query, key, value, causal, self.kind)
+        else:
+            out = attend(query, key, value, mask, self.kind)
         return self.to_out(out.reshape(*out.shape[:2], self.width))
 
     def _heads(self, x):

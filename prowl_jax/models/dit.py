@@ -41,13 +41,14 @@ def modulate(x, shift, scale, latents):
 
 
 class Block(nn.Module):
-    """One transformer block; see the module's docstring."""
+    """One transformer block; see the module's docstring. ``causal``: tokens of a chunk, 0 where a mask tells what is seen."""
 
     width: int
     heads: int
     ffn: int
     attention: str = "einsum"
     dtype: jnp.dtype = jnp.float32
+    causal: int = 0
 
     @nn.compact
     def __call__(self, x, modulation, action_tokens, rope, mask, memory):
@@ -67,7 +68,7 @@ class Block(nn.Module):
         if memory is not None:
             key = jnp.concatenate([memory[0], key], axis=1)
             value = jnp.concatenate([memory[1], value], axis=1)
-        x = add_gated(x, attention.combine(query, key, value, mask), gate1)
+        x = add_gated(x, attention.combine(query, key, value, mask, self.causal), gate1)
 
         cross = QKVAttention(self.width, self.heads, "einsum", self.dtype, name="cross_attention")
         per_latent = _layer_norm(True, "cross_norm")(x).reshape(batch * latents, -1, self.width)
@@ -163,8 +164,9 @@ class DiT(nn.Module):
 
         start = past if start is None else start
         rope = rope_angles(latents, rows, columns, self.width // self.heads, start, self.rope_base)
+        causal = 0
         if mask is None and latents != self.chunk:  # one chunk sees all of its past and itself
-            mask = forcing.block_causal_mask(latents, past + latents, self.chunk)
+            causal = self.chunk * rows * columns
         if mask is not None:
             chex.assert_shape(mask, (latents, past + latents))
             mask = jnp.repeat(jnp.repeat(mask, rows * columns, 0), rows * columns, 1)
@@ -172,7 +174,7 @@ class DiT(nn.Module):
         make_block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):
             block = make_block(
-                self.width, self.heads, self.ffn, self.attention, self.dtype, name=f"block_{i}"
+                self.width, self.heads, self.ffn, self.attention, self.dtype, causal, name=f"block_{i}"
             )
             x, keys_values = block(x, modulation, tokens, rope, mask, memory[i] if memory is not None else None)
             own.append(keys_values)

@@ -1,6 +1,7 @@
 """Named sizes of the world model, as in "Ti" or "S"."""
 
 DIT_SIZES = {
+    "XXS": dict(width=48, depth=1, heads=2, ffn=192),  # for tests: compiles in seconds
     "XS": dict(width=96, depth=3, heads=2, ffn=384),
     "Ti": dict(width=128, depth=4, heads=4, ffn=512),
     "S": dict(width=192, depth=4, heads=4, ffn=768),

@@ -23,9 +23,12 @@ from prowl_jax.train.checkpoint import Checkpoints
 
 ARMS = ("phase1", "frozen_reference", "prowl")
 STAGES = (
-    "demonstrations", "autoencoder", "world_model", "reference", "phase2/frozen_reference",
-    "phase2/prowl", "evaluation", "report",
+    "demonstrations", "autoencoder", "world_model", "reference", "inverse_dynamics",
+    "phase2/frozen_reference", "phase2/prowl", "evaluation", "report",
 )  # fmt: skip
+
+
+RECOVERED = ("accuracy", "action_precision", "action_recall", "action_f1", "camera_l1", "commonest_f1")
 
 
 def run_all(workdir, config=None):
@@ -59,6 +62,7 @@ def test_the_run_directory_holds_everything(done):
         "autoencoder",
         "world_model",
         "behaviour",
+        "inverse_dynamics",
         "phase2",
     }
     page = (workdir / "report" / "index.html").read_text()
@@ -77,6 +81,7 @@ def test_the_evaluation_opens_with_its_checks(done):
         "peak_memory_gb",
         "kl_to_reference_last_cycle",
         "camera_speed_over_reference",
+        *(f"inverse_dynamics_held_out_{name}" for name in RECOVERED),
     ]
     assert all(np.isfinite(value) and value >= 0 for value in evaluation["checks"].values())
     seconds = sum(s["seconds"] for name, s in read_json(done[0] / "stages.json").items() if name != "report")
@@ -88,17 +93,22 @@ def test_every_arm_is_measured_on_every_set(done):
     held_out = [f"held_out/{task}" for task in config.env.held_out_tasks]
     buffers = [f"buffer/{arm}" for arm in config.arms]
     sets = {"in_distribution", *held_out, *buffers, "long_rollout"}
+    novel = evaluation["modes"]["prowl"]["strictly_novel"]
+    sets |= {"novel_modes/prowl"} if novel else set()
     assert tuple(evaluation["arms"]) == ARMS
     for arm in ARMS:
         assert evaluation["arms"][arm].keys() == sets == evaluation["baselines"]["repeat_last_frame"].keys()
         for name, table in evaluation["arms"][arm].items():
             clips = {"long_rollout": config.evaluation.long_clips}.get(name, config.evaluation.clips)
-            assert (
-                0 < table["clips"] <= config.phase2.capacity if name in buffers else table["clips"] == clips
-            )
+            of_buffer = name in buffers or name.startswith("novel_modes/")
+            assert 0 < table["clips"] <= config.phase2.capacity if of_buffer else table["clips"] == clips
             for metric in ("latent_regret", "afs_epe", "psnr", "ssim"):
                 assert table[metric].keys() == {"all", "hardest_tertile", "hardest_decile"}
                 assert np.isfinite(list(table[metric].values())).all()
+            assert 0 <= table["action_f1"]["all"] <= 1 and table["camera_l1"]["all"] >= 0
+            ceiling = evaluation["baselines"]["real_frames"][name]
+            assert ceiling.keys() == {"action_precision", "action_recall", "action_f1", "camera_l1"}
+        assert evaluation["arms"][arm]["in_distribution"]["frechet_inverse_dynamics"]["all"] > 0
     curves = evaluation["long_rollout_regret_by_frame"]
     assert tuple(curves) == ARMS and {len(c) for c in curves.values()} == {config.evaluation.long_horizon}
     assert np.isfinite(list(curves.values())).all()

@@ -45,7 +45,10 @@ EVALUATION = {
         }
         for metric, high in (("latent_regret", -0.01), ("psnr", -0.01), ("afs_epe", 0.02))
     ],
-    "baselines": {"repeat_last_frame": {"held_out/explore": 0.875}},
+    "baselines": {
+        "repeat_last_frame": {"held_out/explore": 0.875},
+        "real_frames": {"held_out/explore": {"psnr": 99.0}, "elsewhere": {}},
+    },
     "budget": {"cycles": 12, "seconds": {"collect": 1.5}},
 }
 METRICS = [
@@ -202,11 +205,12 @@ def test_comparisons_say_better_only_in_the_metrics_direction_and_off_zero():
 
 def test_the_best_arm_is_marked_by_direction_and_prowl_comes_first():
     (table,) = report_tables.set_tables(EVALUATION)
-    assert table["columns"] == ["prowl", "frozen reference", "repeat last frame"]
+    assert table["columns"] == ["prowl", "frozen reference", "repeat last frame", "real frames"]
     rows = {r["key"]: r["cells"] for r in table["rows"]}
-    assert rows["latent_regret", "all"] == [("0.7000", True), ("0.7500", False), ("0.8750", False)]
-    assert [best for _, best in rows["psnr", "all"]] == [False, True, False]
-    assert [best for _, best in rows["latent_regret", "hardest_tertile"]] == [False, False, False]
+    assert rows["latent_regret", "all"] == [("0.7000", True), ("0.7500", False), ("0.8750", False), ("", False)]
+    assert rows["psnr", "all"][2:] == [("", False), ("99.00", False)]
+    assert [best for _, best in rows["psnr", "all"]] == [False, True, False, False]
+    assert [best for _, best in rows["latent_regret", "hardest_tertile"]] == [False] * 4
     assert ("latent_regret", "hardest_decile") not in rows
 
 

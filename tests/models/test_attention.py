@@ -10,6 +10,7 @@ from prowl_jax.models.attention import (
     QKVAttention,
     apply_rope,
     attend,
+    attend_causal,
     rope_angles,
     rope_split,
 )
@@ -47,6 +48,24 @@ def test_attention_is_the_plain_softmax(kind, name):
     # jax.nn.dot_product_attention takes no numpy arrays.
     arrays = map(jnp.asarray, (query, key, value))
     np.testing.assert_allclose(attend(*arrays, MASKS[name][None, None], kind), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["einsum", "xla"])
+@pytest.mark.parametrize(("chunk", "chunks", "past"), [(3, 44, 0), (3, 22, 22), (40, 3, 1), (80, 2, 0), (4, 2, 0)])
+def test_causal_attention_computes_what_the_mask_lets_through(kind, chunk, chunks, past):
+    """Spans of several chunks, spans that do not come out even, chunks wider than a span, a past; and the gradients."""
+    length, keys = chunk * chunks, chunk * (chunks + past)
+    query, key, value = (jnp.asarray(normal(2, n, 2, 6)) for n in (length, keys, keys))
+    weight = jnp.asarray(normal(2, length, 2, 6))
+    mask = np.arange(keys)[None] // chunk <= (keys - length + np.arange(length))[:, None] // chunk
+
+    def both(function):
+        out, pull = jax.vjp(function, query, key, value)
+        return out, *pull(weight)
+
+    expected = both(lambda *arrays: attend(*arrays, jnp.asarray(mask)))
+    for ours, theirs in zip(both(lambda *arrays: attend_causal(*arrays, chunk, kind)), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", [None, *MASKS])

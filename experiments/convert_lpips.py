@@ -1,0 +1,54 @@
+"""The published weights of LPIPS as the safetensors file that a run reads, once:
+
+    python -m experiments.convert_lpips --trunk=alexnet-owt-7be5be79.pth --heads=alex.pth --output=DIR
+
+writes ``DIR/lpips_alexnet.safetensors``, which ``metrics.lpips_weights`` names. ``--trunk`` is torchvision's
+AlexNet or VGG-16, ``--heads`` the file of the same trunk in lpips/weights/v0.1 of richzhang/
+PerceptualSimilarity. Torch files need the extra ``convert`` and go through torch's loader of nothing but
+tensors; safetensors files of the same names will do as well.
+"""
+
+import pathlib
+import sys
+
+from experiments.command_line import Parser, fail
+from experiments.config_file import UsageError
+from experiments.converting import read_tensors
+
+
+def main(argv):
+    """Convert; returns the exit code."""
+    parser = Parser(prog="python -m experiments.convert_lpips", description=__doc__.splitlines()[0])
+    parser.add_argument("--trunk", required=True, metavar="FILE", help="torchvision's AlexNet or VGG-16")
+    parser.add_argument("--heads", required=True, metavar="FILE", help="alex.pth or vgg.pth of lpips/weights/v0.1")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where the safetensors file goes")
+    flags = parser.parse_args(argv)
+    try:
+        print(convert(flags.trunk, flags.heads, flags.output))
+    except (UsageError, ValueError, ImportError, OSError) as error:
+        fail(error)
+    return 0
+
+
+def convert(trunk, heads, output):
+    """Write ``output/lpips_<trunk>.safetensors``; returns a line that says what it holds.
+
+    Raises:
+      UsageError, ValueError, ImportError, OSError: one line that says what is wrong; nothing is written.
+    """
+    for flag, path in (("trunk", trunk), ("heads", heads)):
+        if not pathlib.Path(path).is_file():
+            raise UsageError(f"--{flag}={path}: no such file; docs/metrics.md says where it is published")
+    from prowl_jax.models import lpips_weights as library  # after the cheap mistakes, since it imports JAX
+
+    arrays = library.clean(read_tensors(trunk, "AlexNet's or VGG's") | read_tensors(heads, "LPIPS's"))
+    target = pathlib.Path(output) / f"lpips_{library.trunk_of(arrays)}.safetensors"
+    if target.exists():
+        raise UsageError(f"{target} exists already; name another --output or remove it")
+    library.save(target, arrays)
+    millions = sum(array.size for array in arrays.values()) / 1e6
+    return f"wrote {target}: {millions:.1f} M numbers"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
