@@ -194,7 +194,7 @@ RULES = (
         0,
     ),
     *_integers(["demonstrations.episodes", "inverse_dynamics.clip"], 2),
-    *_each(["inverse_dynamics.window"], lambda v: v >= 2 and v % 2 == 0, "is not an even number of at least 2 frames"),
+    *_each(["inverse_dynamics.window"], lambda v: 2 <= v <= LARGEST and v % 2 == 0, "is not an even number of at least 2 frames"),
     *_each(["evaluation.modes.share"], lambda v: 0 < v <= 1, "is not a share above 0 and at most 1"),
     *_each(["demonstrations.seed"], lambda v: -1 <= v <= LARGEST, "is neither -1 (the run's) nor 0 or more"),
     *_each(["mesh.data"], lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more"),

@@ -143,7 +143,7 @@ BROKEN = [
     ({"env.task": "gather", "env.held_out_tasks": ()}, "env.task=gather is not one of explore"),
     ({"env.held_out_tasks": ("moon",)}, "env.held_out_tasks=('moon',) holds something other than explore, look_a"),
     ({"env.held_out_tasks": ("explore",)}, "env.task=explore is trained on, so it cannot stand in env.held_out_"),
-    ({"world_model.size": "XXL"}, "world_model.size=XXL is not one of XS, Ti, S, B"),
+    ({"world_model.size": "XXL"}, "world_model.size=XXL is not one of XXS, XS, Ti, S, B"),
     ({"world_model.attention": "flash"}, "world_model.attention=flash is not one of einsum, xla, cudnn"),
     ({"world_model.attention": "cudnn"}, "world_model.attention=cudnn wants world_model.dtype=bfloat16"),
     ({"world_model.dtype": "float16"}, "world_model.dtype=float16 is not one of float32, bfloat16"),
