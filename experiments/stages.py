@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import shutil
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from experiments import build, processes
 from experiments.config_file import UsageError
 from experiments.logging import Progress
+from experiments.run import write_bytes
 from experiments.training_loop import restore_state, shapes, train
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.data.importer import import_recordings
@@ -167,7 +169,9 @@ def _cache_latents(run, params, train_episodes):
     raw = encode_store(store, {**params, **identity}, "latents")
     training_frames = store.starts(train_episodes, 1)
     mean, std = map(np.asarray, autoencoder_training.latent_statistics(raw[training_frames]))
-    np.savez(run.workdir / "data" / "latent_statistics.npz", mean=mean, std=std)
+    content = io.BytesIO()
+    np.savez(content, mean=mean, std=std)
+    write_bytes(run.workdir / "data" / "latent_statistics.npz", content.getvalue())
     if not store.has_array("latents"):
         store.add_array("latents", (raw - mean) / std)
     for task in config.env.held_out_tasks:
