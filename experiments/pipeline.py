@@ -23,6 +23,8 @@ def run_all(config, workdir=None):
     run = Run(workdir or pathlib.Path("runs") / config.name, config)
     print(f"run directory: {run.workdir}", flush=True)
     preflight.say(config)
+    if processes.is_main():
+        stages.verify_stores(run)
     run.run_stage("demonstrations", processes.main_only(stages.demonstrations))
     run.run_stage("autoencoder", stages.autoencoder)
     run.run_stage("world_model", stages.world_model)

@@ -41,6 +41,7 @@ def get_config(arg="full"):
     c.demonstrations.episodes = 192
     c.demonstrations.episode_frames = 256
     c.demonstrations.held_out_task_episodes = 16
+    c.demonstrations.verify = True  # hold the stores against their checksums at every start: reads all of them
     c.demonstrations.held_out_fraction = 0.1  # of the training task's episodes
 
     c.autoencoder = ml_collections.ConfigDict()

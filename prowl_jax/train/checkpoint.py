@@ -152,6 +152,18 @@ class Checkpoints:
         arrays, meta = self._read(step, abstract)
         return jax.tree.unflatten(jax.tree.structure(example), jax.tree.leaves(arrays)), meta
 
+    def read(self, step=None):
+        """({name: numpy array}, meta) of a step (the latest by default), whatever was saved there.
+
+        Raises:
+          FileNotFoundError: nothing is saved here. CheckpointError: it is of another version, or does not
+            read as it was saved.
+        """
+        step = self.latest() if step is None else step
+        if step is None:
+            raise FileNotFoundError(f"no checkpoint under {self._directory}")
+        return self._read(step, None)
+
     def close(self):
         """Wait until all is written and proven."""
         try:
