@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 
@@ -147,7 +146,24 @@ def configs(seed, count=100):
     return count, lost
 
 
-ATTACKS = {"kills": kills, "training": training, "files": files, "workers": workers, "configs": configs}
+GROWTH_MB = 60.0  # what the allocator may still take in hundreds of cycles
+
+
+def cycles(seed, count=500):
+    """A run of many cycles: after the first ones it compiles nothing and holds no more memory."""
+    with _folder() as folder:
+        said = _start("experiments.torture.cycles", str(folder / "run"), str(count)).communicate()[0]
+    try:
+        found = json.loads(said.splitlines()[-1])
+    except (ValueError, IndexError):
+        return 0, [f"it did not end: {said[-1000:]}"]
+    print(found, flush=True)
+    lost = [f"{found['compiled']} programs compiled late"] if found["compiled"] else []
+    lost += [f"{found['grown_mb']} MB more memory"] if found["grown_mb"] > GROWTH_MB else []
+    return found["cycles"], lost
+
+
+ATTACKS = {"kills": kills, "training": training, "files": files, "workers": workers, "configs": configs, "cycles": cycles}
 
 
 @contextlib.contextmanager

@@ -27,10 +27,10 @@ STEPS, ROWS, WIDTH = 40, 4, 256
 
 
 def config(**changes):
-    values = dict(
-        seed=3, log_every=2, checkpoint_every=5, checkpoint_keep=2, checkpoint_best=False, loss_limit=1e4,
-        on_nan="stop", rewinds=2,
-    )  # fmt: skip
+    values = {
+        "seed": 3, "log_every": 2, "checkpoint_every": 5, "checkpoint_keep": 2, "checkpoint_best": False,
+        "loss_limit": 1e4, "on_nan": "stop", "rewinds": 2,
+    }  # fmt: skip
     return ml_collections.ConfigDict(values | changes)
 
 

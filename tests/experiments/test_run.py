@@ -127,7 +127,7 @@ def test_the_seconds_of_a_killed_stage_count(tmp_path):
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "Run(sys.argv[1], ml_collections.ConfigDict({'seed': 0})).run_stage('phase2/prowl', stage)\n"
     )
-    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True)
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL
     figures = Run(tmp_path, ml_collections.ConfigDict({"seed": 0})).run_stage("phase2/prowl", lambda run: {})
     assert 0.4 <= figures["seconds"] < 60
@@ -156,7 +156,9 @@ def test_a_second_process_is_refused_until_the_first_has_gone(tmp_path):
         first.wait()
     one = Run(tmp_path, ml_collections.ConfigDict({"seed": 0}))
     again = Run(tmp_path, ml_collections.ConfigDict({"seed": 0}))  # in the same process
-    second = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    second = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert second.returncode == 1 and f"in use by process {os.getpid()} " in second.stderr
     del one, again
 
