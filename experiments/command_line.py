@@ -8,6 +8,7 @@ This module knows no JAX, so that a mistyped command is answered at once.
 """
 
 import argparse
+import copy
 import difflib
 import pathlib
 import re
@@ -127,13 +128,15 @@ def _override(config, rest):
         if match:
             try:
                 _check_key(config, match[2], keys, negated=bool(match[1]))
+                if match[1] and "=" in argument:
+                    raise UsageError(f"{argument.partition('=')[0]} takes no value; write --config.{match[2]}=false")
             except UsageError as mistake:
                 mistakes.append(mistake)
     raise_all(mistakes)
     if all("=" in argument or argument.startswith("--noconfig.") for argument in rest):
         for argument in rest:  # each by itself first, so that all mistakes are told
             try:
-                _apply(config.copy_and_resolve_references(), [argument], keys)
+                _apply(copy.deepcopy(config), [argument], keys)
             except UsageError as mistake:
                 mistakes.append(mistake)
         raise_all(mistakes)

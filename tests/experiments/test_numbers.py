@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import numbers
+from experiments import numbers, phase2
 from experiments.logging import read_metrics
 from experiments.run import Run
 from experiments.torture import toy_training as toy
@@ -94,3 +94,24 @@ def test_the_first_bad_array_is_found_among_all_kinds():
     assert numbers.first_bad(tree) == "['a']" and not numbers.all_finite(tree)
     assert numbers.first_bad({"b": tree["b"], "i": tree["i"]}) == "['b']"
     assert numbers.first_bad({"i": tree["i"]}) is None and numbers.all_finite({"i": tree["i"], "n": None})
+
+
+def cycle_of(loss=1.0, theta=1.0):
+    metrics = {"world_model_loss": loss, "pat_filled": 3.0}
+    return metrics, {"theta": jnp.full(2, theta), "filled": jnp.ones(3, bool)}
+
+
+@pytest.mark.parametrize(
+    "broken, words",
+    [
+        ({"loss": np.nan}, "world_model_loss is nan in cycle 6; .* index 7.*: none that is kept"),
+        ({"loss": 2e4}, "world_model_loss is 20000 in cycle 6"),
+        ({"theta": np.inf}, r"the state is not finite after the updates in cycle 6; .*: \['theta'\]"),
+    ],
+)
+def test_a_broken_cycle_is_refused_with_what_repeats_it(broken, words):
+    """Cycle 6 is the sixth; two indices before it were left out, so that it draws by the eighth."""
+    phase2.check_cycle(toy.config(), "phase2/prowl", 5, *cycle_of(), [0, 3])
+    with pytest.raises(numbers.BadNumbers, match=words) as caught:
+        phase2.check_cycle(toy.config(), "phase2/prowl", 5, *cycle_of(**broken), [0, 3])
+    assert caught.value.draw == 7 and caught.value.skipped == [0, 3]

@@ -5,7 +5,6 @@ import pytest
 from experiments.torture import __main__ as torture
 from experiments.torture import attacks
 from prowl_jax.data import store
-from prowl_jax.train import checkpoint
 
 
 @pytest.mark.parametrize("name, arguments", [("files", (1, 6)), ("workers", (1, 2)), ("configs", (1, 150)), ("training", (1,))])
@@ -14,10 +13,19 @@ def test_nothing_is_lost(name, arguments):
     assert count > 0 and lost == []
 
 
-def test_without_checksums_something_would_be(monkeypatch):
-    monkeypatch.setattr(checkpoint, "_checksums", lambda arrays: dict.fromkeys(arrays))
+def test_without_checksums_a_changed_frame_would_be(monkeypatch):
+    def change_a_frame(folder, rng):
+        path = folder / "frames.bin"
+        if path.exists():
+            content = bytearray(path.read_bytes())
+            content[5] ^= 1
+            path.write_bytes(content)
+        return "flip frames.bin"
+
+    monkeypatch.setattr(attacks, "_damage", change_a_frame)
+    assert attacks.files(2, 1)[1] == []
     monkeypatch.setattr(store, "_crc", lambda path: "same")
-    assert attacks.files(2, 15)[1]
+    assert attacks.files(2, 1)[1] == ["flip frames.bin: it reads otherwise than it was written"]
 
 
 def test_the_last_line_counts_and_the_code_tells(monkeypatch, capsys):
