@@ -29,9 +29,12 @@ class Lock:
             if isinstance(error, BlockingIOError):
                 raise UsageError(f"{path.parent} is in use by {owner}; wait for it, or choose another --workdir") from None
             raise UsageError(f"{path} cannot be locked ({error.strerror}); choose a --workdir that can") from None
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
+        self._file.seek(0)
+        owner = f"process {os.getpid()} on {socket.gethostname()}\n"
+        if self._file.read() != owner:
+            self._file.truncate(0)
+            self._file.write(owner)
+            self._file.flush()
 
     def __del__(self):
         self._file.close()
