@@ -69,7 +69,7 @@ def clip_starts(store, episodes, length, key):
 
 def split(run, store):
     """(training episodes, held-out episodes) of the training task."""
-    return store.split(run.config.demonstrations.held_out_fraction, run.config.seed)
+    return store.split(run.config.demonstrations.held_out_fraction, build.data_seed(run.config))
 
 
 def demonstrations(run):
@@ -88,7 +88,7 @@ def demonstrations(run):
             StoreWriter(run.data(task), build.spec_of(config), build.frame_shape(config)) as writer,
             Progress(f"demonstrations {task}", episodes * d.episode_frames) as progress,
         ):
-            for clip in _record(config, task, episodes, 1000 * config.seed + i, progress.update):
+            for clip in _record(config, task, episodes, 1000 * build.data_seed(config) + i, progress.update):
                 writer.add_episode(*clip)
         frames[task] = len(open_store(run, task))
     return {"frames": sum(frames.values())}
@@ -197,7 +197,7 @@ def _cache_latents(run, params, train_episodes):
     mean, std = map(np.asarray, autoencoder_training.latent_statistics(raw[training_frames]))
     content = io.BytesIO()
     np.savez(content, mean=mean, std=std)
-    write_bytes(run.workdir / "data" / "latent_statistics.npz", content.getvalue())
+    write_bytes(run.data("latent_statistics.npz"), content.getvalue())
     if not store.has_array("latents"):
         store.add_array("latents", (raw - mean) / std)
     for task in config.env.held_out_tasks:
@@ -213,7 +213,7 @@ def load_autoencoder(run):
     optimizer = make_optimizer(1.0, 1)
     example = shapes(lambda: init_state(_autoencoder_params(config), optimizer))
     params = restore_state(run, "autoencoder", example).ema
-    statistics = np.load(run.workdir / "data" / "latent_statistics.npz")
+    statistics = np.load(run.data("latent_statistics.npz"))
     mean, std = jnp.asarray(statistics["mean"]), jnp.asarray(statistics["std"])
     return {"autoencoder": params, "latent_mean": mean, "latent_std": std}
 
