@@ -2,13 +2,38 @@
 
 import errno
 import re
+import sys
 
+from experiments import interruption
+from experiments.command_line import UsageError, fail
 from experiments.numbers import BadNumbers
 from prowl_jax.envs.workers import EnvironmentFailure
 from prowl_jax.train.checkpoint import CheckpointError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 GO_ON = "the same command goes on from the last checkpoint"
+
+
+def guarded(work, config):
+    """Do ``work()``; returns the exit code, and says in one line what ended it before its time."""
+    interruption.listen()
+    try:
+        work()
+    except UsageError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except interruption.Terminated:
+        print("\nterminated: saved; the same command goes on from there", file=sys.stderr)
+        return interruption.EXIT_CODE
+    except Exception as error:
+        line = explain(error, config)
+        if line is None:
+            raise
+        print(line, file=sys.stderr)
+        return 1
+    return 0
 
 
 def explain(error, config):

@@ -17,27 +17,10 @@ def main(argv):
     from experiments import config_rules
 
     command_line.validate(config, config_rules.RULES)
-    from experiments import failures, interruption
+    from experiments.failures import guarded
     from experiments.pipeline import run_all
 
-    interruption.listen()
-    try:
-        run_all(config, workdir)
-    except command_line.UsageError as error:
-        command_line.fail(str(error))
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    except interruption.Terminated:
-        print("\nterminated: saved; the same command goes on from there", file=sys.stderr)
-        return interruption.EXIT_CODE
-    except Exception as error:
-        line = failures.explain(error, config)
-        if line is None:
-            raise
-        print(line, file=sys.stderr)
-        return 1
-    return 0
+    return guarded(lambda: run_all(config, workdir), config)
 
 
 if __name__ == "__main__":
