@@ -76,6 +76,7 @@ def make_env(config, task, num_envs=None):
         frame_size=frame_shape(config)[:2],
         frame_skip=env.frame_skip,
         max_turn_degrees=env.max_turn_degrees,
+        restarts=env.restarts,
     )
 
 

@@ -8,6 +8,7 @@ This module knows no JAX, so that a mistyped command is answered at once.
 """
 
 import argparse
+import copy
 import difflib
 import pathlib
 import re
@@ -17,7 +18,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import config_file
-from experiments.config_file import UsageError
+from experiments.config_file import UsageError, UsageErrors, raise_all
 
 _KINDS = {
     bool: "true or false",
@@ -73,10 +74,14 @@ def parse(argv, *, program):
       or None where no ``--workdir`` was given. Nothing has been written.
 
     Raises:
-      SystemExit: code 0 after ``--help``, code 2 after one line on stderr for a mistake.
+      SystemExit: code 0 after ``--help``, code 2 after one line on stderr for each mistake.
     """
     try:
         return _parse(list(argv), program)
+    except UsageErrors as error:
+        for line in error.lines:
+            _print_error(line)
+        raise SystemExit(2) from None
     except (UsageError, flags.Error) as error:
         missing = re.match(r"Missing value for flag (--\S+)", str(error))
         fail(f"{missing[1]} has no value; write {missing[1]}=VALUE" if missing else error)
@@ -117,11 +122,29 @@ def _known_flags(argv, program):
 
 def _override(config, rest):
     """Apply ``--config.a.b=value`` arguments to ``config``; anything else in ``rest`` is a mistake."""
-    keys = _keys(config)
+    keys, mistakes = _keys(config), []
     for argument in rest:
         match = re.match(r"--?(no)?config\.([^=]*)", argument)
         if match:
-            _check_key(config, match[2], keys, negated=bool(match[1]))
+            try:
+                _check_key(config, match[2], keys, negated=bool(match[1]))
+                if match[1] and "=" in argument:
+                    raise UsageError(f"{argument.partition('=')[0]} takes no value; write --config.{match[2]}=false")
+            except UsageError as mistake:
+                mistakes.append(mistake)
+    raise_all(mistakes)
+    if all("=" in argument or argument.startswith("--noconfig.") for argument in rest):
+        for argument in rest:  # each by itself first, so that all mistakes are told
+            try:
+                _apply(copy.deepcopy(config), [argument], keys)
+            except UsageError as mistake:
+                mistakes.append(mistake)
+        raise_all(mistakes)
+    return _apply(config, rest, keys)
+
+
+def _apply(config, rest, keys):
+    """``config`` with the overrides in it; UsageError where a value does not fit its key."""
     before = config.copy_and_resolve_references()
     values = flags.FlagValues()
     values.set_gnu_getopt(True)

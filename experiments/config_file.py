@@ -16,6 +16,22 @@ class UsageError(Exception):
     """A mistake of the user's; its message names the thing and the cure, in one line."""
 
 
+class UsageErrors(UsageError):
+    """Several mistakes at once: ``lines``, one each."""
+
+    def __init__(self, lines):
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
+def raise_all(mistakes):
+    """Raise the ``UsageError``s of a list, together where there are several; nothing where there are none."""
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        raise UsageErrors([str(mistake) for mistake in mistakes])
+
+
 def load(argument):
     """Run a config file.
 

@@ -184,10 +184,10 @@ def _file_name(name):
 
 
 RULES = (
-    *_integers([*_COUNTS, "log_every", "checkpoint_every"], 1),
+    *_integers([*_COUNTS, "log_every", "checkpoint_every", "checkpoint_keep"], 1),
     *_integers(
         [
-            *("seed", "env.minerl.episode_steps", "env.voxel.episode_steps", "autoencoder.blocks"),
+            *("seed", "rewinds", "env.restarts", "env.minerl.episode_steps", "env.voxel.episode_steps", "autoencoder.blocks"),
             *("world_model.warm_up", "phase2.warm_up", "evaluation.training_clips"),
             *("phase2.rescore_age", "phase2.rescore_rows", "inverse_dynamics.steps"),
         ],
@@ -199,7 +199,7 @@ RULES = (
     *_each(["demonstrations.seed"], lambda v: -1 <= v <= LARGEST, "is neither -1 (the run's) nor 0 or more"),
     *_each(["mesh.data"], lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more"),
     *_each(_SHARES, lambda v: 0 <= v <= 1, "is not a share within 0..1"),
-    *_each(_POSITIVE, lambda v: 0 < v < math.inf, "is not a number above 0"),
+    *_each([*_POSITIVE, "loss_limit"], lambda v: 0 < v < math.inf, "is not a number above 0"),
     *_each(_NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "is not a number of at least 0"),
     *_each(_FINITE, lambda v: -math.inf < v < math.inf, "is not a finite number"),
     *_each(["name"], _file_name, "cannot be the name of a folder"),
@@ -252,6 +252,7 @@ RULES = (
         lambda c: c.phase2.program != "device" or c.env.name == "voxel",
         "phase2.program=device needs an environment on the device, env.name=voxel, not {config.env.name}",
     ),
+    _one_of("on_nan", ("stop", "rewind")),
     _one_of("phase2.trainable", TRAINABLE),
     (
         lambda c: c.world_model.size not in DIT_SIZES or c.phase2.lora_rank <= DIT_SIZES[c.world_model.size]["width"],

@@ -1,15 +1,18 @@
 """Phase 2: PROWL and the arms it is compared with (``arms``), from the same theta_0 with the same budget."""
 
 import dataclasses
+import functools
+import io
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, processes
+from experiments import build, numbers, processes
 from experiments.arms import ARMS, configured, learns_from_found
 from experiments.logging import Progress
+from experiments.run import write_bytes
 from experiments.stages import (
     load_reference,
     load_world_model,
@@ -90,6 +93,10 @@ def run_arm(run, arm):
         from experiments import phase2_device
 
         return phase2_device.run_arm(run, arm)
+    return numbers.rewinding(run.config, functools.partial(_attempt, run, arm))
+
+
+def _attempt(run, arm, skipped):
     config = configured(run.config, arm)
     p = config.phase2
     stage, spec = f"phase2/{arm}", build.spec_of(config)
@@ -109,14 +116,15 @@ def run_arm(run, arm):
     metrics = {}
     env = build.make_env(config, config.env.task, mine.stop - mine.start)
 
-    def keys_of(cycle):
+    def keys_of(draw):
         """Two keys: the steps of an episode fold into one, the loop splits the other."""
-        collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, cycle))
+        collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, draw))
         return processes.own_key(collect_key), replicate(mesh, cycle_key)
 
     def collect(cycle, params, check):
+        draw = numbers.draw_of(cycle, skipped)
         trajectory, _ = adversary_training.collect(
-            env, act, policy, params, keys_of(cycle)[0], seeds=env_seeds(config, cycle)[mine],
+            env, act, policy, params, keys_of(draw)[0], seeds=env_seeds(config, draw)[mine],
             length=trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference, to_env=to_env,
             check=check,
         )  # fmt: skip
@@ -124,27 +132,26 @@ def run_arm(run, arm):
 
     try:
         with (
-            Checkpoints(run.checkpoints(stage), keep=1) as checkpoints,
+            open_checkpoints(run, arm) as checkpoints,
             Progress(stage, p.cycles) as progress,
             Ahead(collect, p.cycles, p.overlap) as collection,
         ):
-            first, notes = checkpoints.latest() or 0, {}
-            if first:
-                state, notes = checkpoints.restore(state)
-            else:
+            first, state, notes, skipped = resume(checkpoints, state, skipped)
+            if not first:
                 state = teach_ensemble(run, config, state)
             run.log.truncate(stage="phase2", arm=arm, step=first)
             for cycle in range(first, p.cycles):
-                batches = [passive_rows(cycle * p.updates + i) for i in range(p.updates)]
+                draw = numbers.draw_of(cycle, skipped)
+                batches = [passive_rows(draw * p.updates + i) for i in range(p.updates)]
                 passive = place_batch(mesh, jax.tree.map(lambda *rows: np.stack(rows), *batches), axis=1)
-                cycle_key = keys_of(cycle)[1]
+                cycle_key = keys_of(draw)[1]
                 trajectory = collection.take(cycle, local_copy(state.phi.params))
                 placed = place_batch(mesh, trajectory)
                 state, explored = loop.explore(programs, curriculum, state, fixed, anchor, placed, cycle_key)
                 collection.start(cycle + 1, local_copy(state.phi.params))
                 state, mended = loop.mend(programs, state, fixed, passive, cycle_key)
                 metrics = {name: float(value) for name, value in {**explored, **mended}.items()}
-                check_cycle(stage, cycle, metrics)
+                check_cycle(config, stage, cycle, metrics, state, skipped)
                 actions, broken = processes.all_rows((trajectory.actions, trajectory.broken))
                 actions = np.asarray(to_env(actions) if to_env else actions)
                 metrics.update(camera(config, spec, actions, notes))
@@ -152,13 +159,24 @@ def run_arm(run, arm):
                 metrics["collection_wait_s"] = collection.waited
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
                 progress.update(cycle + 1, **shown(metrics))
-                checkpoints.save(cycle + 1, state, {**notes, **metrics})
                 if processes.is_main():
                     save_actions(run, arm, actions[:, :-1])
-            metrics = metrics or checkpoints.restore(state)[1]
+                checkpoints.save(cycle + 1, state, {**notes, **metrics}, loss=metrics["world_model_loss"])
     finally:
         env.close()
-    return {**budget(config), **metrics}
+    return {**budget(config), **(metrics or notes)}
+
+
+def open_checkpoints(run, arm):
+    """The ``Checkpoints`` of an arm, to write."""
+    return Checkpoints(run.checkpoints(f"phase2/{arm}"), run.config.checkpoint_keep, run.config.checkpoint_best)
+
+
+def resume(checkpoints, state, skipped):
+    """(cycles done, state, notes, indices left out) of the last checkpoint, or of ``state`` where there is none."""
+    first, saved, notes = checkpoints.resume(state)
+    skipped = notes.get("skipped", []) if skipped is None else skipped
+    return first, saved if first else state, {**notes, "skipped": skipped} if skipped else notes, skipped
 
 
 def starting_point(run):
@@ -202,10 +220,15 @@ def shown(metrics):
 
 
 def save_actions(run, arm, actions):
-    """Keep what an arm's policy did in its last cycle, int32 ``[N, T, A]``, for its statistics."""
+    """Keep what an arm's policy did in its last cycle, int32 ``[N, T, A]``, for its statistics.
+
+    Before the checkpoint: a run that is killed in between does the cycle again, and this with it.
+    """
     path = actions_path(run, arm)
     path.parent.mkdir(exist_ok=True)
-    np.save(path, actions)
+    content = io.BytesIO()
+    np.save(content, actions)
+    write_bytes(path, content.getvalue())
 
 
 def actions_path(run, arm):
@@ -213,11 +236,25 @@ def actions_path(run, arm):
     return run.workdir / "actions" / f"{arm}.npy"
 
 
-def check_cycle(stage, cycle, metrics):
-    """Stop before a broken cycle is saved."""
+def check_cycle(config, stage, cycle, metrics, state, skipped):
+    """Stop before a broken cycle is saved.
+
+    Raises:
+      BadNumbers: a figure or the state is not finite, or the loss is beyond ``loss_limit``.
+    """
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if broken:
-        raise FloatingPointError(f"{stage}: {broken[0]} of cycle {cycle} is {metrics[broken[0]]}")
+    if not broken and numbers.wrong(metrics["world_model_loss"], config.loss_limit):
+        broken = ["world_model_loss"]
+    if broken or not numbers.all_finite(state):
+        what = f"{broken[0]} is {metrics[broken[0]]:g}" if broken else "the state is not finite after the updates"
+        draw = numbers.draw_of(cycle, skipped)
+        raise numbers.BadNumbers(
+            f"{stage}: {what} in cycle {cycle + 1}; it is drawn by (seed {config.seed}, index {draw}) and "
+            f"fold_in(stage_key(config, 'phase2'), {draw}); first array that is not finite: "
+            f"{numbers.first_bad(state) or 'none that is kept'}",
+            draw,
+            skipped,
+        )
     if not metrics["pat_filled"]:
         raise RuntimeError(f"{stage}: cycle {cycle} left the buffer empty: every episode ended inside its trajectory")
 
@@ -249,6 +286,6 @@ def load_arm(run, arm):
 def load_state(run, arm):
     """(``LoopState`` of an arm after its last cycle, the parameters that phase 2 holds fixed)."""
     trainable, fixed, reference = starting_point(run)
-    with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1, alone=True) as checkpoints:
+    with Checkpoints(run.checkpoints(f"phase2/{arm}"), alone=True) as checkpoints:
         state, _ = checkpoints.restore(initial_state(configured(run.config, arm), trainable, reference, arm))
     return state, fixed

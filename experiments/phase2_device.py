@@ -4,23 +4,27 @@ The same numbers as ``phase2`` gives with ``phase2.program=host``, to rounding; 
 and what is resumed are the same files.
 """
 
+import functools
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, phase2
+from experiments import build, numbers, phase2
 from experiments.arms import configured
 from experiments.logging import Progress
 from experiments.stages import open_store, passive_starts
 from prowl_jax.envs.device import keys
-from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.one_program import Demonstrations, Plan, make_collect, make_program
 
 
 def run_arm(run, arm):
     """All cycles of one arm; returns the figures of the last."""
+    return numbers.rewinding(run.config, functools.partial(_attempt, run, arm))
+
+
+def _attempt(run, arm, skipped):
     config = configured(run.config, arm)
     p = config.phase2
     stage, spec = f"phase2/{arm}", build.spec_of(config)
@@ -30,28 +34,26 @@ def run_arm(run, arm):
     key = build.stage_key(config, "phase2")  # the same for every arm
     state = phase2.initial_state(config, trainable, reference, arm)
     metrics = {}
-    with Checkpoints(run.checkpoints(stage), keep=1) as checkpoints, Progress(stage, p.cycles) as progress:
-        first, notes = checkpoints.latest() or 0, {}
-        if first:
-            state, notes = checkpoints.restore(state)
-        else:
+    with phase2.open_checkpoints(run, arm) as checkpoints, Progress(stage, p.cycles) as progress:
+        first, state, notes, skipped = phase2.resume(checkpoints, state, skipped)
+        if not first:
             state = phase2.teach_ensemble(run, config, state)
         run.log.truncate(stage="phase2", arm=arm, step=first)
         for begin in range(first, p.cycles, p.cycles_per_call):
             cycles = range(begin, min(begin + p.cycles_per_call, p.cycles))
-            state, done = program(env, demonstrations, state, fixed, reference, plan_of(cycles), key)
+            plan = plan_of([numbers.draw_of(cycle, skipped) for cycle in cycles])
+            state, done = program(env, demonstrations, state, fixed, reference, plan, key)
             done = jax.tree.map(np.asarray, done)
             for i, cycle in enumerate(cycles):
                 metrics = {name: float(values[i]) for name, values in done.metrics.items()}
-                phase2.check_cycle(stage, cycle, metrics)
+                phase2.check_cycle(config, stage, cycle, metrics, state, skipped)
                 metrics.update(phase2.camera(config, spec, done.actions[i], notes))
                 metrics["broken_trajectories"] = 0.0  # nothing on the device can die
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
             progress.update(cycles[-1] + 1, **phase2.shown(metrics))
-            checkpoints.save(cycles[-1] + 1, state, {**notes, **metrics})
             phase2.save_actions(run, arm, done.actions[-1][:, :-1])
-        metrics = metrics or checkpoints.restore(state)[1]
-    return {**phase2.budget(config), **metrics}
+            checkpoints.save(cycles[-1] + 1, state, {**notes, **metrics}, loss=metrics["world_model_loss"])
+    return {**phase2.budget(config), **(metrics or notes)}
 
 
 _PROGRAMS = {}

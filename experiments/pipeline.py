@@ -4,7 +4,7 @@ import functools
 import json
 import pathlib
 
-from experiments import build, evaluate, phase2, processes, showcase, stages
+from experiments import build, evaluate, phase2, preflight, processes, showcase, stages
 from experiments.inverse_dynamics import inverse_dynamics
 from experiments.memory import keep_freed_memory
 from experiments.report import text_table
@@ -22,6 +22,9 @@ def run_all(config, workdir=None):
     enable_compilation_cache()
     run = Run(workdir or pathlib.Path("runs") / config.name, config)
     print(f"run directory: {run.workdir}", flush=True)
+    preflight.say(config)
+    if processes.is_main():
+        stages.verify_stores(run)
     run.run_stage("demonstrations", processes.main_only(stages.demonstrations))
     run.run_stage("autoencoder", stages.autoencoder)
     run.run_stage("world_model", stages.world_model)

@@ -17,16 +17,10 @@ def main(argv):
     from experiments import config_rules
 
     command_line.validate(config, config_rules.RULES)
+    from experiments.failures import guarded
     from experiments.pipeline import run_all
 
-    try:
-        run_all(config, workdir)
-    except command_line.UsageError as error:
-        command_line.fail(str(error))
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
+    return guarded(lambda: run_all(config, workdir), config)
 
 
 if __name__ == "__main__":

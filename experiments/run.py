@@ -1,15 +1,16 @@
 """A run directory: its configuration, its finished stages, its files.
 
-    config.json  metrics.jsonl  stages.json  data/  checkpoints/  evaluation.json  report/
+    config.json  metrics.jsonl  stages.json  data/  checkpoints/  evaluation.json  report/  .lock
 """
 
 import functools
 import json
 import os
 import pathlib
+import threading
 import time
 
-from experiments import processes
+from experiments import lock, processes
 from experiments.command_line import UsageError
 from experiments.logging import MetricsLog
 from experiments.memory import MemoryWatch
@@ -19,11 +20,14 @@ class Run:
     """One run in ``workdir``; opening it writes the configuration or checks it against the one there.
 
     Of several processes the first one writes. The mesh may differ from the one before: a run goes on
-    with other devices than it began with.
+    with other devices than it began with; and so may what is done when something breaks.
 
     Raises:
-      UsageError: the directory belongs to a run of another configuration.
+      UsageError: the directory belongs to a run of another configuration, or another process is at work in it.
     """
+
+    NOTE_SECONDS = 2.0
+    """How much of a stage's time a kill may lose."""
 
     def __init__(self, workdir, config):
         self.workdir = pathlib.Path(workdir)
@@ -32,10 +36,12 @@ class Run:
         path = self.workdir / "config.json"
         if not processes.is_main():
             processes.meet("config")
+        else:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            self._lock = lock.take(self.workdir)
         if path.exists():
             _refuse_other(path, json.loads(path.read_text()), as_json)
         else:
-            self.workdir.mkdir(parents=True, exist_ok=True)
             write_json(path, as_json)
         if processes.is_main():
             processes.meet("config")
@@ -62,21 +68,14 @@ class Run:
         if name in done:
             print(f"{name}: done before ({done[name]['seconds']:.0f} s)", flush=True)
             return done[name]
-        start = time.monotonic()
-        # A stage that was interrupted has noted how long it had run; its minutes count too.
         spent_path = self.workdir / f".spent_{name.replace('/', '_')}"
-        spent = float(spent_path.read_text()) if spent_path.exists() else 0.0
-        try:
+        with _Stopwatch(spent_path, self.NOTE_SECONDS, writes=processes.is_main()) as stopwatch:
             figures = function(self) or {}
-        except BaseException:
-            if processes.is_main():
-                spent_path.write_text(str(spent + time.monotonic() - start))
-            raise
         if not processes.is_main():
             return figures
         figures = {
             **figures,
-            "seconds": round(spent + time.monotonic() - start, 2),
+            "seconds": round(stopwatch.seconds(), 2),
             "peak_memory_gb": round(peak_memory_gb(), 3),
         }
         write_json(self.workdir / "stages.json", {**self.stages(), name: figures})
@@ -86,10 +85,70 @@ class Run:
         return figures
 
 
+class _Stopwatch:
+    """Seconds of a stage, those before an interruption included.
+
+    They are noted in ``path`` every ``interval`` seconds and where the ``with`` block is left by an
+    exception, so that a kill loses no more than that of them.
+    """
+
+    def __init__(self, path, interval, writes=True):
+        self._path, self._interval, self._writes = path, interval, writes
+        self._before, self._start = _number_in(path), time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stage-seconds", daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self._ended.set()
+        self._thread.join()
+        if kind is not None:
+            self._note()
+
+    def seconds(self):
+        """So far, in this call and the ones before."""
+        return self._before + time.monotonic() - self._start
+
+    def _run(self):
+        while not self._ended.wait(self._interval):
+            self._note()
+
+    def _note(self):
+        if self._writes:
+            try:
+                write_text(self._path, str(self.seconds()))
+            except OSError:
+                pass  # a full disk is told by who has more to lose
+
+
+def _number_in(path):
+    """The number that a file holds; 0 where there is none."""
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
 def write_json(path, value):
     """Write all of it or nothing."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path, text):
+    """Write all of it or nothing."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, content):
+    """Write all of it or nothing."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
@@ -106,6 +165,10 @@ def peak_memory_gb():
     return _memory_watch().peak_gb()
 
 
+_FREE = ("on_nan", "rewinds", "checkpoint_keep", "checkpoint_best", "env.restarts", "demonstrations.verify")
+"""What may change from one call to the next: it changes no number of an undisturbed run."""
+
+
 def _refuse_other(path, there, asked):
     def flat(tree, prefix=""):
         for key, value in tree.items():
@@ -115,7 +178,8 @@ def _refuse_other(path, there, asked):
                 yield f"{prefix}{key}", value
 
     there, asked = dict(flat(there)), dict(flat(asked))
-    other = sorted(k for k in there.keys() | asked.keys() if there.get(k) != asked.get(k) and not k.startswith("mesh."))
+    differ = (k for k in there.keys() | asked.keys() if there.get(k) != asked.get(k))
+    other = sorted(k for k in differ if not k.startswith("mesh.") and k not in _FREE)
     if other:
         key = other[0]
         more = f" (and {len(other) - 1} more keys)" if len(other) > 1 else ""

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import shutil
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from experiments import build, processes
 from experiments.config_file import UsageError
 from experiments.logging import Progress
+from experiments.run import write_bytes
 from experiments.training_loop import restore_state, shapes, train
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.data.importer import import_recordings
@@ -35,8 +37,34 @@ def tasks(config):
 
 
 def open_store(run, task=None):
-    """The clip store of ``task``, checked against the configured actions."""
-    return ClipStore.open(run.data(task or run.config.env.task), build.spec_of(run.config))
+    """The clip store of ``task``, checked against the configured actions; UsageError where it is damaged."""
+    try:
+        return ClipStore.open(run.data(task or run.config.env.task), build.spec_of(run.config))
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{error}; {_BEGIN_ANEW}") from None
+
+
+_BEGIN_ANEW = "put it back as it was, or begin anew in another --workdir"
+
+
+def verify_stores(run):
+    """Read the clip stores that are there and hold them against their checksums; UsageError names what changed."""
+    for task in tasks(run.config):
+        if run.config.demonstrations.verify and run.data(task).exists():
+            try:
+                open_store(run, task).verify()
+            except ValueError as error:
+                raise UsageError(f"{error}; {_BEGIN_ANEW}") from None
+
+
+def clip_starts(store, episodes, length, key):
+    """``store.starts``; says how many episodes are too short, and UsageError names ``key`` where all are."""
+    short = int((store.lengths[episodes] < length).sum())
+    if short == len(episodes):
+        raise UsageError(f"all {short} training episodes of {store.path} are shorter than {key}={length}; lower it")
+    if short:
+        print(f"{store.path}: {short} of {len(episodes)} episodes are shorter than {key}={length}: no clips of them")
+    return store.starts(episodes, length)
 
 
 def split(run, store):
@@ -167,7 +195,9 @@ def _cache_latents(run, params, train_episodes):
     raw = encode_store(store, {**params, **identity}, "latents")
     training_frames = store.starts(train_episodes, 1)
     mean, std = map(np.asarray, autoencoder_training.latent_statistics(raw[training_frames]))
-    np.savez(run.data("latent_statistics.npz"), mean=mean, std=std)
+    content = io.BytesIO()
+    np.savez(content, mean=mean, std=std)
+    write_bytes(run.data("latent_statistics.npz"), content.getvalue())
     if not store.has_array("latents"):
         store.add_array("latents", (raw - mean) / std)
     for task in config.env.held_out_tasks:
@@ -191,7 +221,7 @@ def load_autoencoder(run):
 def passive_starts(run, rows, length):
     """``f(step) -> int64``: where this process's part of ``rows`` clips begins, a pure function of the step."""
     store = open_store(run)
-    starts = store.starts(split(run, store)[0], length)
+    starts = clip_starts(store, split(run, store)[0], length, "world_model.window")
     return lambda step: _own_starts(run.config, step, starts, rows)
 
 
@@ -270,7 +300,7 @@ def reference(run):
     config, r = run.config, run.config.reference
     store = open_store(run)
     train_episodes, _ = split(run, store)
-    starts = store.starts(train_episodes, r.clip)
+    starts = clip_starts(store, train_episodes, r.clip, "reference.clip")
     policy = build.make_policy(config)
     if r.weights:  # VPT was cloned from people already
         return _measure_reference(run, policy, load_reference(run), store) if processes.is_main() else {}

@@ -17,16 +17,10 @@ def main(argv):
     if "study" not in config:
         command_line.fail("--config has no group 'study'; name experiments/configs/study.py")
     command_line.validate(config, (*config_rules.RULES, *RULES))
+    from experiments.failures import guarded
     from experiments.study_run import run_study
 
-    try:
-        run_study(config, workdir)
-    except command_line.UsageError as error:
-        command_line.fail(str(error))
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from there", file=sys.stderr)
-        return 130
-    return 0
+    return guarded(lambda: run_study(config, workdir), config)
 
 
 RULES = (

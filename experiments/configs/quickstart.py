@@ -23,6 +23,7 @@ def get_config(arg="full"):
     c.env.held_out_tasks = ("look_around", "gather", "freedoom")
     c.env.num_envs = 16
     c.env.workers = 2
+    c.env.restarts = 3  # so often in a row all games may fail; fewer start again, what they played is dropped
     c.env.frame_height = 48
     c.env.frame_width = 64
     c.env.frame_skip = 3  # tics of 1/35 s a step
@@ -41,6 +42,7 @@ def get_config(arg="full"):
     c.demonstrations.episodes = 192
     c.demonstrations.episode_frames = 256
     c.demonstrations.held_out_task_episodes = 16
+    c.demonstrations.verify = True  # hold the stores against their checksums at every start: reads all of them
     c.demonstrations.held_out_fraction = 0.1  # of the training task's episodes
 
     c.autoencoder = ml_collections.ConfigDict()
@@ -169,6 +171,11 @@ def get_config(arg="full"):
 
     c.log_every = 50
     c.checkpoint_every = 400  # steps, in the long stages
+    c.checkpoint_keep = 2  # of the latest, in every stage
+    c.checkpoint_best = False  # keep the one with the lowest loss as well
+    c.loss_limit = 1e4  # a larger loss has exploded: nothing of it is saved
+    c.on_nan = "stop"  # or rewind: back to the last checkpoint and around the batch of the bad step
+    c.rewinds = 3  # at most so many in a stage
     if arg == "tiny":
         _shrink(c)
     return c

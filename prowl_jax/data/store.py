@@ -2,14 +2,15 @@
 
 A folder holds ``frames.bin`` (uint8 ``[F, H, W, 3]``), ``actions.bin`` (int32 ``[F, A]``),
 both little-endian in C order with the episodes end to end, ``index.json`` (version, action
-spec, shapes, episode lengths, byte counts), and ``<name>.npy`` for further arrays with one
-entry a frame, such as cached latents.
+spec, shapes, episode lengths, byte counts, CRC-32 checksums), and ``<name>.npy`` for further arrays with
+one entry a frame, such as cached latents, each with its checksum in ``<name>.npy.crc32``.
 """
 
 import json
 import os
 import pathlib
 import shutil
+import zlib
 
 import numpy as np
 
@@ -122,6 +123,7 @@ class StoreWriter:
             "lengths": self.lengths,
             "frames": {"dtype": "uint8", "bytes": (self.partial / "frames.bin").stat().st_size},
             "actions": {"dtype": "int32", "bytes": (self.partial / "actions.bin").stat().st_size},
+            "checksums": {name: _crc(self.partial / f"{name}.bin") for name in ("frames", "actions")},
         }
         (self.partial / "index.json").write_text(json.dumps(index))
         self.partial.rename(self.path)
@@ -190,6 +192,26 @@ class ClipStore:
         if spec is not None and spec != own:
             raise ValueError(f"{path} has the action factors {own.names}, not {spec.names} as wanted")
         return cls(path, own, frame_shape, lengths)
+
+    def verify(self):
+        """Read all of it and hold it against its checksums, and the actions against the spec.
+
+        Stores and arrays that were written without checksums are held against the spec alone.
+
+        Raises:
+          ValueError: one line that names the file that has changed, or the action factor that is off.
+        """
+        recorded = json.loads((self.path / "index.json").read_text()).get("checksums", {})
+        expected = {self.path / f"{name}.bin": value for name, value in recorded.items()}
+        for note in sorted(self.path.glob("*.npy.crc32")):
+            expected[note.with_suffix("")] = note.read_text().strip()
+        for file, value in expected.items():
+            if file.is_file() and _crc(file) != str(value):
+                raise ValueError(f"{file} has changed since it was written: its checksum is {_crc(file)}, not {value}")
+        try:
+            self.spec.check(self.actions)
+        except ValueError as error:
+            raise ValueError(f"{self.path}/actions.bin: {error}") from None
 
     def __len__(self):
         """Number of frames."""
@@ -263,7 +285,10 @@ class ClipStore:
         """An added array ``[F, ...]``, a read-only memory map; KeyError if there is none."""
         if not self.has_array(name):
             raise KeyError(f"no array {name!r} in {self.path}")
-        array = np.lib.format.open_memmap(self.path / f"{name}.npy", "r")
+        try:
+            array = np.lib.format.open_memmap(self.path / f"{name}.npy", "r")
+        except (ValueError, EOFError, OSError) as error:
+            raise ValueError(f"{self.path}/{name}.npy is damaged ({error}); delete it") from None
         if array.shape[:1] != (len(self),):
             raise ValueError(f"{self.path}/{name}.npy has {array.shape[:1]} entries, not {len(self)}")
         return array
@@ -289,4 +314,14 @@ def _save(path, array):
     out[:] = array
     out.flush()
     del out
+    path.with_name(path.name + ".crc32").write_text(_crc(partial))
     partial.rename(path)
+
+
+def _crc(path):
+    """CRC-32 of a file, as eight hexadecimal digits."""
+    value = 0
+    with open(path, "rb") as file:
+        while block := file.read(2**22):
+            value = zlib.crc32(block, value)
+    return f"{value:08x}"

@@ -9,6 +9,7 @@ so that a policy can be cloned from it.
 
 import collections
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -280,7 +281,8 @@ def record(env, task, frames_per_episode, episodes, seed, on_progress=None):
     """Let the demonstrator of ``task`` act in ``env`` and yield what happened.
 
     Args:
-      env: a ``HostEnv`` whose info has ``"pose"``; its N environments record side by side.
+      env: a ``HostEnv`` whose info has ``"pose"``; its N environments record side by side. An episode in
+        which it reports ``"broken"`` is dropped, and another one recorded for it.
       task: whose demonstrator.
       frames_per_episode: T; an episode that ends early is yielded shorter.
       episodes: how many to yield.
@@ -299,9 +301,11 @@ def record(env, task, frames_per_episode, episodes, seed, on_progress=None):
     actors = [make_demonstrator(task, env.spec, 0) for _ in range(n)]
     frames = np.empty((frames_per_episode, n, *env.frame_shape), np.uint8)
     actions = np.empty((frames_per_episode, n, len(env.spec.factors)), np.int32)
-    for round_ in range(-(-episodes // n)):
+    made = 0
+    for round_ in itertools.count():
         seeds = np.random.SeedSequence([seed, round_]).generate_state(2 * n)
         step, lengths = env.reset(seeds[:n]), np.full(n, frames_per_episode)
+        broken = np.zeros(n, bool) | step.info.get("broken", False)
         for actor, s in zip(actors, seeds[n:], strict=True):
             actor.reset(int(s))
         for t in range(frames_per_episode):
@@ -311,8 +315,12 @@ def record(env, task, frames_per_episode, episodes, seed, on_progress=None):
             step = env.step(actions[t])
             # What follows an end is another episode; it is not kept.
             lengths = np.where(step.done & (lengths > t), t + 1, lengths)
-        for i in range(min(n, episodes - round_ * n)):
+            broken |= step.info.get("broken", False)
+        for i in np.flatnonzero(~broken)[: episodes - made]:
+            made += 1
             total += int(lengths[i])
             if on_progress is not None:
                 on_progress(total)
             yield frames[: lengths[i], i].copy(), actions[: lengths[i], i].copy()
+        if made == episodes:
+            return

@@ -122,6 +122,7 @@ def make_vizdoom(
     frame_size=(48, 64),
     frame_skip: int = 4,
     max_turn_degrees: float = 10.0,
+    restarts: int = 0,
 ) -> ProcessVectorEnv:
     """N games of ``task`` in worker processes.
 
@@ -136,6 +137,7 @@ def make_vizdoom(
       frame_size: (H, W), at most (480, 640). The engine draws at 160x120 where that is enough.
       frame_skip: engine tics (1/35 s) a step.
       max_turn_degrees: largest turn in one step.
+      restarts: how often in a row all games may fail; see ``ProcessVectorEnv``.
 
     Raises:
       ValueError: an unknown task, or sizes out of range.
@@ -151,7 +153,7 @@ def make_vizdoom(
     scale = next(s for s in (1, 2, 4) if 120 * s >= height and 160 * s >= width)
     make_one = functools.partial(Game, TASKS[task], scale, frame_skip, spec)
     shrink = AreaAverage((120 * scale, 160 * scale), (height, width))
-    return ProcessVectorEnv(make_one, num_envs, workers, spec, (height, width, 3), finish=shrink)
+    return ProcessVectorEnv(make_one, num_envs, workers, spec, (height, width, 3), finish=shrink, restarts=restarts)
 
 
 class Game:

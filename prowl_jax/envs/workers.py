@@ -32,7 +32,13 @@ import numpy as np
 from prowl_jax.actions import ActionSpec
 from prowl_jax.envs.base import Step
 
+START_SECONDS = 60.0  # at least so long a worker may take to start, however short its answers shall be
+STDERR_BYTES = 2000  # of what a worker said last are told when it ends
 INFO_BYTES = 1024  # of shared memory for the info of one environment
+
+
+class EnvironmentFailure(RuntimeError):
+    """Environments do not work and are not started again; a note holds what they said."""
 
 
 class SingleEnv(Protocol):
@@ -77,10 +83,14 @@ class ProcessVectorEnv:
       groups: how many to deal the environments in, at most so many that every worker has its share of
         each. Frames do not depend on it.
       timeout: seconds that a worker may take for one answer.
+      restarts: a worker whose environment raises, that dies or does not answer, is ended, and started
+        again with the next ``reset``. Until then its environments rest: ``info["broken"]`` (bool ``[N]``) and
+        ``done`` are true for them and their frames mean nothing. 0 restarts none.
 
-    Raises (any method): RuntimeError of one line naming the environment, with the worker's
-    traceback as a note, when an environment raises, when a worker dies or does not answer;
-    all workers are then ended.
+    Raises (any method): EnvironmentFailure of one line naming the environment, with the worker's
+    traceback or the end of its stderr as a note, when an environment raises, when a worker dies or does
+    not answer; with ``restarts`` only when that has befallen all workers so often in a row. All workers are
+    then ended.
     """
 
     def __init__(
@@ -94,6 +104,7 @@ class ProcessVectorEnv:
         finish: Callable | None = None,
         groups: int = 2,
         timeout: float = 60.0,
+        restarts: int = 0,
     ):
         if num_envs < 1 or workers < 1 or groups < 1:
             raise ValueError(
@@ -101,6 +112,8 @@ class ProcessVectorEnv:
             )
         self.spec, self.num_envs, self.frame_shape = spec, num_envs, tuple(frame_shape)
         self._timeout, self._started = timeout, False
+        self._restarts, self._deaths = restarts, 0  # how often in a row no worker was left
+        self._broken = np.zeros(num_envs, bool)
         self._sent = collections.deque()  # groups whose answer has not been received
         self._workers = []
         self._finalizer = weakref.finalize(self, _shut_down, self._workers)
@@ -127,12 +140,17 @@ class ProcessVectorEnv:
         self._check_open()
         while self._sent:
             self._answers("step", self._sent[0])
-        for group in range(len(self.groups)):
-            self._ask("reset", group, seeds)
-        layout, *others = [said for group in range(len(self.groups)) for said in self._answers("reset", group)]
+        layouts = []
+        while not layouts:
+            self._revive()
+            for group in range(len(self.groups)):
+                self._ask("reset", group, seeds)
+            said = [self._answers("reset", group) for group in range(len(self.groups))]
+            layouts = [layout for answers in said for layout in answers]
+        layout, *others = layouts
         if any(other != layout for other in others):
             self.close()
-            raise RuntimeError(f"environments disagree about their infos: {[layout, *others]}")
+            raise RuntimeError(f"environments disagree about their infos: {layouts}")
         self._infos = self._memory.infos_as(layout)
         self._started = True
         return self._seen(slice(None))
@@ -208,7 +226,7 @@ class ProcessVectorEnv:
         """Tell every worker to do ``command`` in its share of a group."""
         self._sent.append(group)
         try:
-            for worker in self._workers:
+            for worker in self._alive():
                 arguments = [] if seeds is None else [seeds[worker.share[group]].tolist()]
                 # A dead worker breaks the pipe here; receiving then says so in one place.
                 with contextlib.suppress(OSError):
@@ -218,37 +236,82 @@ class ProcessVectorEnv:
             raise
 
     def _answers(self, command, group):
-        """What every worker says of its share of the group that was asked first."""
+        """What every worker that is left says of its share of the group that was asked first."""
+        answers = []
         try:
-            answers = [self._answer(worker, command) for worker in self._workers]
+            for worker in self._alive():
+                try:
+                    answers.append(self._answer(worker, command))
+                except EnvironmentFailure as failure:
+                    self._give_up(worker, failure)
             self._sent.popleft()
         except BaseException:  # Ctrl-C among them: answers still on their way would be mixed up
             self.close()
             raise
         return answers
 
+    def _alive(self):
+        return [worker for worker in self._workers if worker.failure is None]
+
+    def _give_up(self, worker, failure):
+        """End a worker that failed; its environments are broken until the next reset."""
+        if not self._restarts:
+            raise failure
+        worker.failure = failure
+        worker.kill()
+        for indices in worker.share:
+            self._broken[indices] = True
+        print(f"{failure}; {_runs(worker.share)} start again with the next trajectories", file=sys.stderr, flush=True)
+
+    def _revive(self):
+        """Start the workers again that failed; EnvironmentFailure where none was left too often in a row."""
+        if self._alive():
+            self._deaths = 0
+        else:
+            self._deaths += 1
+            if self._deaths >= self._restarts:
+                last = self._workers[0].failure
+                self.close()
+                error = EnvironmentFailure(f"all environments failed {self._deaths} times in a row, the last time: {last}")
+                for note in getattr(last, "__notes__", ()):
+                    error.add_note(note)
+                raise error
+        self._broken[:] = False
+        failed = [i for i, worker in enumerate(self._workers) if worker.failure is not None]
+        with _quiet_start():
+            for i in failed:
+                self._workers[i] = self._workers[i].again()
+        for i in failed:
+            try:
+                self._answer(self._workers[i], "start")
+            except EnvironmentFailure as failure:
+                self._give_up(self._workers[i], failure)
+
     def _seen(self, rows):
         info = {name: field[rows].copy() for name, field in self._infos.items()}
-        return Step(self._frames[rows].copy(), self._done[rows].copy(), info)
+        if self._restarts:
+            info["broken"] = self._broken[rows].copy()
+        return Step(self._frames[rows].copy(), self._done[rows] | self._broken[rows], info)
 
     def _answer(self, worker, command):
-        """The answer of one worker, or a RuntimeError that names it."""
-        note = None
+        """The answer of one worker, or an EnvironmentFailure that names it."""
+        note, patience = None, max(self._timeout, START_SECONDS) if command == "start" else self._timeout
         try:
-            if worker.wait(self._timeout):
+            if worker.wait(patience):
                 kind, *answer = _receive(worker.pipe)
                 if kind == "ok":
                     return answer[0]
                 env, reason, note = answer
                 message = f"environment {env} failed in {command}: {reason}"
             else:
-                message = f"{worker.name} did not answer {command} in {self._timeout:g} s"
+                message = f"{worker.name} did not answer {command} in {patience:g} s"
         except (EOFError, OSError):
             worker.process.join(1.0)
             message = f"{worker.name} died in {command} (exit code {worker.process.exitcode})"
-        error = RuntimeError(message)
-        if note:
-            error.add_note(note)
+        error = EnvironmentFailure(message)
+        for said in (note, worker.last_words()):
+            if said:
+                error.add_note(said)
         raise error
 
 
@@ -256,11 +319,14 @@ class _Worker:
     """The parent's side of one process: its pipe, its directory, and which envs it runs."""
 
     def __init__(self, context, core, make_one, share, memory, finish):
-        self.share = share
+        self._made_with = context, core, make_one, share, memory, finish
+        self.share, self.failure = share, None
         self.name = f"the worker of environments {_runs(share)}"
         self.directory = tempfile.mkdtemp(prefix="prowl-worker-")
+        # The worker unlinks it; here it is read.
+        self._stderr = tempfile.NamedTemporaryFile(prefix="prowl-stderr-", delete=False)  # noqa: SIM115
         self.pipe, theirs = context.Pipe()
-        arguments = theirs, self.directory, core, make_one, share, memory, finish
+        arguments = theirs, self.directory, self._stderr.name, core, make_one, share, memory, finish
         self.process = context.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()  # so that the pipe ends when the worker does
@@ -271,6 +337,34 @@ class _Worker:
     def wait(self, seconds):
         """Whether it answers, or dies, within ``seconds``."""
         return bool(self._news.poll(1000 * seconds))
+
+    def last_words(self):
+        """The end of what it and its engines wrote to stderr."""
+        self._stderr.seek(max(0, os.fstat(self._stderr.fileno()).st_size - STDERR_BYTES))
+        return self._stderr.read().decode(errors="replace").strip()
+
+    def again(self):
+        """A new worker in the place of this one, which was killed."""
+        return _Worker(*self._made_with)
+
+    def kill(self):
+        """End it and what it started, at once."""
+        self.process.kill()
+        self.process.join()
+        self.clean()
+
+    def clean(self):
+        """What is left to do once the process has ended. Safe to call twice."""
+        if self.pipe.closed:
+            return
+        if self.process.exitcode != 0:  # it could not end what it had started
+            with contextlib.suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.pipe.close()
+        self._stderr.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._stderr.name)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class _Memory:
@@ -360,11 +454,7 @@ def _shut_down(workers):
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-        if worker.process.exitcode != 0:  # it could not end what it had started
-            with contextlib.suppress(OSError):
-                os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.pipe.close()
-        shutil.rmtree(worker.directory, ignore_errors=True)
+        worker.clean()
     workers.clear()
 
 
@@ -394,8 +484,11 @@ def _quiet_start():
             signal.signal(signal.SIGINT, handler)
 
 
-def _work(pipe, directory, core, make_one, share, memory, finish):
+def _work(pipe, directory, stderr, core, make_one, share, memory, finish):
     """A worker's life: make the environments, answer until told to close or the parent is gone."""
+    with open(stderr, "ab") as file:  # its engines' as well; the parent tells the end of it if they fail
+        os.dup2(file.fileno(), 2)
+    os.unlink(stderr)
     # A process group of its own: Ctrl-C in the terminal does not reach the worker or what it
     # starts, and the parent can end the whole group if the worker is killed.
     os.setpgrp()
@@ -462,6 +555,8 @@ class _Seat:
         if info.keys() != self.fields.keys():
             raise ValueError(f"an info has {sorted(info)}, not {sorted(self.fields)}")
         for name, value in info.items():
+            if not np.isfinite(value).all():
+                raise ValueError(f"the info {name!r} is not finite: {value}")
             self.fields[name][self.index] = value
 
     def show(self):

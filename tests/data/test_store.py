@@ -189,7 +189,8 @@ def test_arrays_can_be_written_with_the_episodes(tmp_path):
     for name, (kind, _) in ARRAYS.items():
         assert store.array(name).dtype == kind
         np.testing.assert_array_equal(store.array(name), np.concatenate([more[name] for more in arrays]))
-    assert sorted(os.listdir(store.path)) == ["actions.bin", "camera.npy", "frames.bin", "index.json", "null.npy"]
+    arrays = [f"{name}.npy{end}" for name in ("camera", "null") for end in ("", ".crc32")]
+    assert sorted(os.listdir(store.path)) == sorted(["actions.bin", "frames.bin", "index.json", *arrays])
 
 
 @pytest.mark.parametrize(
@@ -282,3 +283,45 @@ def test_a_store_of_other_actions_or_no_store_is_refused(store, tmp_path):
         ClipStore.open(store.path, other)
     with pytest.raises(FileNotFoundError, match="no clip store"):
         ClipStore.open(tmp_path / "nowhere")
+
+
+def flip(name, place=10):
+    def damage(path):
+        content = bytearray((path / name).read_bytes())
+        content[place] ^= 1
+        (path / name).write_bytes(content)
+
+    return damage
+
+
+ALTERED = {
+    "a bit of a frame": (flip("frames.bin"), r"frames.bin has changed since it was written: its checksum is \w{8}, not"),
+    "an action": (flip("actions.bin"), "actions.bin has changed"),
+    "a latent": (flip("latents.npy", 200), "latents.npy has changed"),
+}
+
+
+@pytest.mark.parametrize("case", ALTERED)
+def test_what_has_changed_is_named(store, case):
+    store.add_array("latents", np.zeros((24, 2), np.float32))
+    ClipStore.open(store.path).verify()
+    damage, message = ALTERED[case]
+    damage(store.path)
+    with pytest.raises(ValueError, match=message) as caught:
+        ClipStore.open(store.path).verify()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_actions_out_of_range_are_named_also_without_checksums(store):
+    edit(checksums={})(store.path)
+    ClipStore.open(store.path).verify()
+    flip("actions.bin", 3)(store.path)  # the high byte of the first
+    with pytest.raises(ValueError, match="actions.bin: action factor 'move' must be in 0..2, got 0..1677721"):
+        ClipStore.open(store.path).verify()
+
+
+def test_an_array_cut_short_is_named(store):
+    store.add_array("latents", np.zeros((24, 200), np.float32))
+    truncate("latents.npy")(store.path)
+    with pytest.raises(ValueError, match="latents.npy is damaged"):
+        store.array("latents")

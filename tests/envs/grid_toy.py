@@ -60,6 +60,13 @@ class Faulty(Line):
             os._exit(7)
         if self.fault == "hang":
             time.sleep(60)
+        if self.fault == "mutter":
+            os.write(2, b"the engine says: no more monsters\n")
+            os._exit(9)
+        if self.fault == "shape":
+            return self._see()[0][:2], False, self._see()[1]
+        if self.fault == "nan":
+            return self._see()[0], False, {"pose": np.full(3, np.nan, np.float32)}
         return super().step(action)
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prowl_jax.envs.workers import ProcessVectorEnv, _cores, _deal, episode_seed
+from prowl_jax.envs.workers import EnvironmentFailure, ProcessVectorEnv, _cores, _deal, episode_seed
 
 
 def make(make_one, num_envs=3, workers=2, **kwargs):
@@ -192,6 +192,64 @@ def test_a_worker_that_dies_while_two_groups_are_under_way_is_reported():
             env.receive(group)
     with pytest.raises(RuntimeError, match="closed"):
         env.receive(1)
+
+
+@pytest.mark.parametrize("fault", ["raise", "die", "hang", "shape", "nan"])
+def test_a_worker_that_fails_starts_again_and_the_others_play_on(fault, capfd):
+    """Environment 1 fails, whose worker has environments 0 and 1; environment 2 never notices."""
+    forward = still(3)
+    forward[:, 0] = 1
+    alone = make(grid_toy.Line, 1, 1)
+    env = make(functools.partial(grid_toy.Faulty, fault), restarts=1, timeout=1.0)
+    try:
+        expected = [alone.reset([2]), alone.step(forward[:1]), alone.step(forward[:1])]
+        steps = [env.reset([1, 13, 2]), env.step(forward), env.step(forward)]
+        assert [s.info["broken"].tolist() for s in steps] == [[False] * 3] + [[True, True, False]] * 2
+        assert all(s.done[:2].all() for s in steps[1:])
+        for ours, theirs in zip(steps, expected, strict=True):
+            np.testing.assert_array_equal(ours.frames[2], theirs.frames[0])
+            np.testing.assert_array_equal(ours.info["pose"][2], theirs.info["pose"][0])
+        assert "; 0..1 start again with the next trajectories" in capfd.readouterr().err
+        whole = env.reset([2, 2, 2])
+        assert not whole.info["broken"].any()
+        np.testing.assert_array_equal(whole.frames, np.repeat(expected[0].frames, 3, 0))
+        np.testing.assert_array_equal(env.step(forward).frames, np.repeat(expected[1].frames, 3, 0))
+    finally:
+        env.close()
+        alone.close()
+
+
+def test_killed_between_two_steps_they_start_again_and_leave_nothing():
+    before = directories()
+    env = make(grid_toy.Line, restarts=2)
+    try:
+        env.reset([1, 2, 3])
+        os.kill(env._workers[0].process.pid, signal.SIGKILL)
+        assert env.step(still(3)).info["broken"].tolist() == [True, True, False]
+        assert not env.reset([1, 2, 3]).info["broken"].any()
+    finally:
+        env.close()
+    assert directories() == before and not glob.glob(os.path.join(tempfile.gettempdir(), "prowl-stderr-*"))
+
+
+def test_where_all_fail_again_and_again_it_ends_with_what_they_said():
+    env = make(functools.partial(grid_toy.Faulty, "mutter"), 2, 2, restarts=2)
+    for _ in range(2):
+        assert not env.reset([13, 13]).info["broken"].any()
+        assert env.step(still(2)).info["broken"].all()
+    with pytest.raises(EnvironmentFailure, match=r"all environments failed 2 times in a row, .*exit code 9") as caught:
+        env.reset([13, 13])
+    assert "no more monsters" in "".join(caught.value.__notes__) and "\n" not in str(caught.value)
+
+
+def test_one_round_that_some_survive_forgives_the_ones_before():
+    env = make(functools.partial(grid_toy.Faulty, "die"), 2, 2, restarts=2)
+    try:
+        for seeds in ([13, 13], [1, 13], [13, 13], [1, 1]):
+            env.reset(seeds)
+            assert env.step(still(2)).info["broken"].tolist() == [seed == 13 for seed in seeds]
+    finally:
+        env.close()
 
 
 @given(num_envs=st.integers(1, 40), workers=st.integers(1, 8), groups=st.integers(1, 5))

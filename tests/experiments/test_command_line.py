@@ -222,3 +222,25 @@ def test_in_a_process_of_its_own_without_jax(folder):
     assert result.returncode == 2
     assert result.stderr == "error: 'lr=3' is not a flag; did you mean --config.ppo.learning_rate=3?\n"
     assert [p.name for p in folder.iterdir()] == ["quick.py"]
+
+
+@pytest.mark.parametrize(
+    "argv, lines",
+    [
+        (
+            ("--config.sead=1", "--config.world_model.step=2", "--config.seed=x"),
+            ["no config key 'sead'; did you mean 'seed'", "no config key 'world_model.step'; did you mean"],
+        ),
+        (
+            ("--config.seed=x", "--config.ppo.learning_rate=fast", "--config.world_model.shape=('a',)"),
+            ["'seed' takes a whole number", "'ppo.learning_rate' takes a number", "'world_model.shape' takes a tuple"],
+        ),
+    ],
+)
+def test_all_mistakes_of_a_kind_are_told_at_once(folder, capsys, argv, lines):
+    with pytest.raises(SystemExit) as exit:
+        parse("--config=quick.py", *argv)
+    said = capsys.readouterr().err.splitlines()
+    assert exit.value.code == 2 and len(said) == len(lines)
+    for line, words in zip(said, lines, strict=True):
+        assert line.startswith("error: ") and words in line

@@ -4,6 +4,7 @@ It is also run in parts a second time, interrupted, and must come to the same bi
 """
 
 import contextlib
+import dataclasses
 import io
 import json
 import shutil
@@ -54,7 +55,7 @@ def read_json(path):
 def test_the_run_directory_holds_everything(done):
     workdir, out = done
     assert {p.name for p in workdir.iterdir()} == {
-        "config.json", "metrics.jsonl", "stages.json", "data", "checkpoints", "actions", "evaluation.json", "report",
+        "config.json", "metrics.jsonl", "stages.json", "data", "checkpoints", "actions", "evaluation.json", "report", ".lock",
     }  # fmt: skip
     assert read_json(workdir / "config.json") == json.loads(get_config("tiny").to_json())
     assert tuple(read_json(workdir / "stages.json")) == STAGES
@@ -227,6 +228,31 @@ def test_an_interrupted_loop_goes_on_to_the_same_state(done, tmp_path, monkeypat
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     jax.tree.map(np.testing.assert_array_equal, our_buffer, their_buffer)
     assert rows_of(run.workdir, "phase2", "prowl") == rows_of(whole.workdir, "phase2", "prowl")
+
+
+def test_a_cycle_with_bad_numbers_is_gone_around(done, tmp_path, monkeypatch):
+    """The demonstrations of the second draw are spoilt; the third takes its place."""
+    run = copy_without(done[0], tmp_path / "broken", "phase2/prowl")
+    run.config.on_nan = "rewind"
+    original, updates = phase2.passive_fetch, run.config.phase2.updates
+
+    def spoilt(*arguments):
+        fetch = original(*arguments)
+
+        def fetched(index):
+            batch = fetch(index)
+            bad = np.float32(np.nan if updates <= index < 2 * updates else 0.0)
+            return dataclasses.replace(batch, latents=batch.latents + bad)
+
+        return fetched
+
+    monkeypatch.setattr(phase2, "passive_fetch", spoilt)
+    figures = phase2.run_arm(run, "prowl")
+    assert np.isfinite(figures["world_model_loss"])
+    rows, whole = rows_of(run.workdir, "phase2", "prowl"), rows_of(done[0], "phase2", "prowl")
+    assert rows[0] == whole[0] and [row["step"] for row in rows] == [1, 2] and rows[1] != whole[1]
+    with Checkpoints(run.checkpoints("phase2/prowl")) as checkpoints:
+        assert checkpoints.read()[1]["skipped"] == [1]
 
 
 def test_numbers_of_sampler_steps_are_compared_on_a_finished_run(done, tmp_path, capsys):

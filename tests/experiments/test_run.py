@@ -1,6 +1,11 @@
 """A run directory: finished stages are skipped, an interrupted stage's time counts, one run one configuration."""
 
 import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
 
 import ml_collections
 import pytest
@@ -8,6 +13,8 @@ import pytest
 from experiments import run as run_module
 from experiments.command_line import UsageError
 from experiments.run import Run, write_json
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def config(**changes):
@@ -64,7 +71,7 @@ def test_the_seconds_of_an_interrupted_stage_count(tmp_path, clock):
     clock.now += 1000.0  # nobody was at work
     figures = Run(tmp_path, config()).run_stage("phase2/prowl", finished)
     assert figures["seconds"] == 16.0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "stages.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "config.json", "stages.json"]
 
 
 def test_a_stage_that_fails_says_so_and_is_not_done(tmp_path):
@@ -107,3 +114,55 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_the_seconds_of_a_killed_stage_count(tmp_path):
+    """No exception, no farewell: what was noted on the way is all that is left."""
+    code = (
+        "import os, signal, sys, time, ml_collections\n"
+        "from experiments.run import Run\n"
+        "Run.NOTE_SECONDS = 0.02\n"
+        "def stage(run):\n"
+        "    time.sleep(0.5)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Run(sys.argv[1], ml_collections.ConfigDict({'seed': 0})).run_stage('phase2/prowl', stage)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    figures = Run(tmp_path, ml_collections.ConfigDict({"seed": 0})).run_stage("phase2/prowl", lambda run: {})
+    assert 0.4 <= figures["seconds"] < 60
+
+
+def test_a_second_process_is_refused_until_the_first_has_gone(tmp_path):
+    code = (
+        "import sys, ml_collections\n"
+        "from experiments.command_line import UsageError\n"
+        "from experiments.run import Run\n"
+        "try:\n"
+        "    run = Run(sys.argv[1], ml_collections.ConfigDict({'seed': 0}))\n"
+        "except UsageError as error:\n"
+        "    sys.exit(str(error))\n"
+        "print('in', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    first = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout.readline() == "in\n"
+        with pytest.raises(UsageError, match=f"in use by process {first.pid} on .*; wait for it, or choose another"):
+            Run(tmp_path, ml_collections.ConfigDict({"seed": 0}))
+    finally:
+        first.kill()  # the lock dies with its owner
+        first.wait()
+    one = Run(tmp_path, ml_collections.ConfigDict({"seed": 0}))
+    again = Run(tmp_path, ml_collections.ConfigDict({"seed": 0}))  # in the same process
+    second = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 1 and f"in use by process {os.getpid()} " in second.stderr
+    del one, again
+
+
+def test_what_is_done_when_something_breaks_may_change(tmp_path):
+    Run(tmp_path, config(on_nan="stop", checkpoint_keep=2))
+    Run(tmp_path, config(on_nan="rewind", checkpoint_keep=5))

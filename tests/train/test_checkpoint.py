@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import resource
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ import optax
 import pytest
 
 from prowl_jax.pat import buffer as pat
-from prowl_jax.train.checkpoint import Checkpoints
+from prowl_jax.train import checkpoint as checkpoint_module
+from prowl_jax.train.checkpoint import CheckpointError, Checkpoints
 from prowl_jax.train.state import init_state
 
 
@@ -153,3 +155,102 @@ def test_an_interrupted_save_leaves_the_one_before(tmp_path, monkeypatch, moment
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest() == 2
         assert float(checkpoints.restore({"w": jnp.ones(2)})[0]["w"][0]) == 2.0
+
+
+def steps_in(directory):
+    with Checkpoints(directory) as checkpoints:
+        return checkpoints.steps()
+
+
+def test_the_best_is_kept_beside_the_last_whoever_opens_them(tmp_path):
+    for losses in ([3.0, 1.0, 2.0], [4.0, float("nan"), None]):
+        with Checkpoints(tmp_path, keep=2, best=True) as checkpoints:
+            first = checkpoints.latest() or 0
+            for step, loss in enumerate(losses, first + 1):
+                checkpoints.save(step, {"w": jnp.full(2, step)}, loss=loss)
+    assert steps_in(tmp_path) == [2, 5, 6]
+
+
+def largest_file(folder):
+    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+NOISE = {"w": jnp.asarray(np.random.default_rng(0).normal(size=4000), jnp.float32)}  # does not compress
+DAMAGE = {
+    "a bit": lambda step: flip(largest_file(step)),
+    "a half": lambda step: cut(largest_file(step)),
+    "the meta": lambda step: (step / "meta" / "metadata").write_text("{"),
+    "a file": lambda step: largest_file(step).unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(tmp_path, capsys, damage):
+    for step in (1, 2):
+        save(tmp_path, step, NOISE, {"step": step})
+    DAMAGE[damage](tmp_path / "2")
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(CheckpointError, match="step 2 is damaged") as caught:
+            checkpoints.restore(NOISE)
+        assert "\n" not in str(caught.value)
+        step, state, meta = checkpoints.resume(NOISE)
+        assert step == 1 and meta == {"step": 1}
+        np.testing.assert_array_equal(state["w"], NOISE["w"])
+        assert re.search("step 2 is damaged .*; going on from the one before", capsys.readouterr().err)
+        checkpoints.save(2, NOISE)
+    DAMAGE[damage](tmp_path / "1")
+    DAMAGE[damage](tmp_path / "2")
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="no older one is there: delete"):
+        checkpoints.resume(NOISE)
+
+
+def test_numbers_that_changed_on_the_way_to_the_disk_are_noticed_before_the_older_goes(tmp_path, monkeypatch):
+    save(tmp_path, 1, NOISE)
+    with pytest.raises(CheckpointError, match="step 2 is damaged .the checksum of .*w"), Checkpoints(tmp_path, 1) as c:
+        monkeypatch.setattr(checkpoint_module, "_checksums", lambda arrays: dict.fromkeys(arrays, 7))
+        c.save(2, NOISE)
+        monkeypatch.undo()
+    assert steps_in(tmp_path) == [1, 2]  # and not [2], as keep=1 would leave
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.resume(NOISE)[0] == 1
+
+
+def test_another_version_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "VERSION", 99)
+    save(tmp_path, 1, SAVED)
+    monkeypatch.undo()
+    with Checkpoints(tmp_path) as checkpoints:
+        for read in (checkpoints.restore, checkpoints.resume):
+            with pytest.raises(CheckpointError, match="step 1 is of version 99, this is version 1"):
+                read(SAVED)
+
+
+def test_a_full_disk_keeps_the_last_good_one(tmp_path):
+    """Files may grow to 64 KiB: the system refuses the rest, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = {"w": jnp.asarray(np.random.default_rng(0).normal(size=100_000), jnp.float32)}
+    save(tmp_path, 1, large)
+    try:
+        with pytest.raises(CheckpointError, match="step 2 cannot be written .*; the checkpoint of step 1 is kept") as e:
+            with Checkpoints(tmp_path, keep=1) as checkpoints:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+                checkpoints.save(2, large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(e.value)
+    with Checkpoints(tmp_path) as checkpoints:
+        step, state, _ = checkpoints.resume(large)
+        assert step == 1
+        np.testing.assert_array_equal(state["w"], large["w"])
+        checkpoints.save(2, large)  # there is room again
+    assert steps_in(tmp_path) == [1, 2]

@@ -1,11 +1,13 @@
 """Whole cycles of PROWL on the smallest real models, with recorded trajectories for an environment."""
 
 import dataclasses
+import gc
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import psutil
 import pytest
 
 from prowl_jax.metrics import action_follow
@@ -73,7 +75,8 @@ class Run:
     compiled: dict
 
 
-def two_cycles(tiny, random_params, programs, seed=0):
+def beginning(tiny, random_params):
+    """(state before the first cycle, fixed parameters, the reference's)."""
     trained, frozen = split_trainable(tiny.params["dit"])
     fixed = tiny.params | {"dit": frozen}
     reference = random_params(POLICY.init, (16, 16, 3))
@@ -85,6 +88,16 @@ def two_cycles(tiny, random_params, programs, seed=0):
     state = curriculum.init_loop(
         init_state(trained, TUNER), init_state(reference, PPO_OPTIMIZER), example, CAPACITY
     )
+    return state, fixed, reference
+
+
+def passive_batches(tiny, cycle):
+    latents, actions = tiny.batch(4, seed=cycle)
+    return Batch(latents.reshape(2, 2, *latents.shape[1:]), actions.reshape(2, 2, *actions.shape[1:]))
+
+
+def two_cycles(tiny, random_params, programs, seed=0):
+    state, fixed, reference = beginning(tiny, random_params)
     run = Run(reference, [], [jax.tree.map(np.array, state)], [], {})
     for cycle in range(2):
 
@@ -92,8 +105,7 @@ def two_cycles(tiny, random_params, programs, seed=0):
             run.asked.append(jax.tree.map(np.array, params))
             return trajectories(cycle)
 
-        latents, actions = tiny.batch(4, seed=cycle)
-        passive = Batch(latents.reshape(2, 2, *latents.shape[1:]), actions.reshape(2, 2, *actions.shape[1:]))
+        passive = passive_batches(tiny, cycle)
         key = jax.random.fold_in(jax.random.key(seed), cycle)
         state, metrics = curriculum.run_cycle(programs, LOOP, state, fixed, reference, collect, passive, key)
         run.states.append(jax.tree.map(np.array, state))
@@ -201,3 +213,27 @@ def test_every_program_is_compiled_once(prowl):
     assert prowl.compiled == {
         "observe": 1, "predict": 1, "ppo": 1, "insert": 1, "fine_tune": 1, "rescore": 1
     }  # fmt: skip
+
+
+def test_many_cycles_compile_nothing_new_and_keep_nothing(tiny, random_params, programs):
+    """After the first three: no program compiled, no array more on the device, no memory more in the process."""
+    state, fixed, reference = beginning(tiny, random_params)
+    compiled, process = [], psutil.Process()
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: compiled.append(name) if name.endswith("backend_compile_duration") else None
+    )
+    arrays, memory, counts = [], [], []
+    for cycle in range(25):
+        passive, key = passive_batches(tiny, cycle), jax.random.fold_in(jax.random.key(0), cycle)
+        state, metrics = curriculum.run_cycle(
+            programs, LOOP, state, fixed, reference, lambda _, cycle=cycle: trajectories(cycle), passive, key
+        )
+        assert np.isfinite([float(value) for value in metrics.values()]).all()
+        del metrics, passive, key
+        gc.collect()
+        arrays.append(sum(x.nbytes for x in jax.live_arrays()))
+        memory.append(process.memory_info().rss)
+        counts.append(len(compiled))
+    assert counts[2] == counts[-1], f"compiled in cycles {np.flatnonzero(np.diff(counts)) + 1}"
+    assert len(set(arrays[3:])) == 1
+    assert memory[-1] - memory[10] < 10e6, f"{(memory[-1] - memory[10]) / 1e6} MB more"

@@ -1,0 +1,51 @@
+"""SIGTERM, which schedulers send some time before SIGKILL: a step is finished and saved, and the process ends.
+
+Outside of a training loop there is nothing to save that is not on the disk: the signal ends the work at
+once, as Ctrl-C does. A second one always does.
+"""
+
+import contextlib
+import signal
+import threading
+
+EXIT_CODE = 128 + signal.SIGTERM
+
+
+class Terminated(BaseException):
+    """Raised where SIGTERM ends the work; no ``Exception``, so that nothing takes it for a failure."""
+
+
+class _Request:
+    asked = False
+    waits = False
+
+
+def listen():
+    """Hear SIGTERM from now on. Only the main thread can; elsewhere nothing happens."""
+    if threading.current_thread() is threading.main_thread():
+        _Request.asked = _Request.waits = False
+        signal.signal(signal.SIGTERM, _hear)
+
+
+def asked():
+    """Whether the process was told to end."""
+    return _Request.asked
+
+
+@contextlib.contextmanager
+def after_the_step():
+    """Within it the first SIGTERM only makes ``asked()`` true: the loop saves and raises ``Terminated``."""
+    _Request.waits = True
+    try:
+        yield
+    finally:
+        _Request.waits = False
+    if _Request.asked:  # too late for the loop to see
+        raise Terminated
+
+
+def _hear(*_):
+    at_once = _Request.asked or not _Request.waits
+    _Request.asked = True
+    if at_once:
+        raise Terminated

@@ -1,0 +1,95 @@
+"""How much memory a run will take, from shapes alone: said before it begins, and when it was too much.
+
+Estimates, to a factor of about two: what a compiler keeps beside the arrays that are named here is not
+known before it has compiled. ``python -m experiments.memory_per_device`` asks it.
+"""
+
+import dataclasses
+import math
+
+import jax
+import psutil
+
+from experiments import build
+from prowl_jax.models.variants import DIT_SIZES
+from prowl_jax.pat.buffer import nbytes
+from prowl_jax.train.state import count
+
+COPIES = 5  # of each trained parameter, float32: itself, its average, Adam's two moments, the gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One large thing: what it is, its bytes, and the keys that make it smaller."""
+
+    name: str
+    bytes: int
+    lower: str
+
+
+def parts(config):
+    """The large ``Part``s of a run, on one device if it does not split them, the largest first."""
+    w, p = config.world_model, config.phase2
+    height, width, _ = build.frame_shape(config)
+    shape = DIT_SIZES[w.size]
+    dit = jax.eval_shape(
+        lambda: build.make_world_model(config).init(jax.random.key(0), build.frame_shape(config), w.window)["dit"]
+    )
+    tokens = w.window * (height // 8 // w.patch) * (width // 8 // w.patch)
+    number = 2 if w.dtype == "bfloat16" else 4
+    # Of each token and block its gradient needs about 16 vectors of the width, the two of the feed-forward,
+    # and its row of every head's attention twice.
+    block = tokens * number * (16 * shape["width"] + 2 * shape["ffn"] + 2 * shape["heads"] * tokens)
+    blocks = 1 if w.remat else shape["depth"]
+    pixels = height * width
+    conv = 2 * 4 * (pixels // 4 * config.autoencoder.widths[0] + pixels // 16 * config.autoencoder.widths[1]) * (
+        4 + 4 * config.autoencoder.blocks
+    )
+    found = [
+        Part("the world model's parameters, average and optimiser", 4 * COPIES * count(dit), "world_model.size"),
+        Part(
+            "a step of the world model", w.batch * blocks * block,
+            "world_model.batch or world_model.window, or set world_model.remat=True",
+        ),
+        Part("a step of the autoencoder", config.autoencoder.batch * conv, "autoencoder.batch"),
+    ]  # fmt: skip
+    if build.arms(config):
+        from experiments import phase2
+
+        item = phase2.example_item(config)
+        trajectory = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(item))
+        found += [
+            Part("the PAT buffer", nbytes(item, p.capacity), "phase2.capacity or phase2.horizon"),
+            Part("the trajectories of a cycle", 2 * p.trajectories * trajectory, "phase2.trajectories"),
+            Part("a step of phase 2", p.batch * blocks * block, "phase2.batch, or set world_model.remat=True"),
+        ]
+        if p.program == "device":
+            frames = config.demonstrations.episodes * config.demonstrations.episode_frames
+            latents = frames * 4 * config.autoencoder.channels * (height // 8) * (width // 8)
+            found.append(Part("the demonstrations on the device", latents, "demonstrations.episodes"))
+    return sorted(found, key=lambda part: -part.bytes)
+
+
+def largest(config):
+    """(name, size in words, what to lower) of the largest part."""
+    part = parts(config)[0]
+    return part.name, f"about {part.bytes / 1e9:.2g} GB", part.lower
+
+
+def say(config):
+    """Print one line about the memory that the run is expected to take, and what there is of it."""
+    found = parts(config)
+    total = sum(part.bytes for part in found)
+    there, where = _available()
+    line = f"memory: about {total / 1e9:.2g} GB of arrays, most in {found[0].name}; {there / 1e9:.3g} GB {where}"
+    if total > there:
+        line += f": likely too little, lower {found[0].lower}"
+    print(line, flush=True)
+
+
+def _available():
+    """Bytes free for arrays, and where: on the devices together, or on the host where they are one."""
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in jax.local_devices()]
+    if jax.default_backend() != "cpu" and all(limits):
+        return sum(limits), f"on {len(limits)} device{'s' if len(limits) > 1 else ''}"
+    return psutil.virtual_memory().available, "free on the host"

@@ -1,0 +1,307 @@
+"""The attacks of ``python -m experiments.torture``: ``f(seed) -> (how many, what was lost as lines)``."""
+
+import contextlib
+import functools
+import io
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from experiments import command_line, config_rules
+from experiments.configs import quickstart
+from experiments.logging import read_metrics
+from experiments.run import Run
+from experiments.torture import toy_env, toy_training
+from prowl_jax.data.store import ClipStore, StoreWriter
+from prowl_jax.envs.workers import ProcessVectorEnv
+from prowl_jax.train.checkpoint import CheckpointError, Checkpoints
+
+CONFIG = "experiments/configs/quickstart.py:tiny"
+ROOT = pathlib.Path(__file__).parents[2]
+CALLS = 100  # so often a run may be interrupted before it must end
+
+
+def kills(seed):
+    """A whole run, interrupted until it is done; counts the interruptions."""
+    rng, whole = random.Random(seed), _unbroken()
+    with _folder() as folder:
+        for call in range(CALLS):
+            process = _start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={folder / 'run'}")
+            how = rng.choices((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), (3, 1, 1))[0]
+            code, said = _interrupt(process, how, rng.uniform(2, 30 + 5 * call))
+            if code == 0:
+                return call + 1, _differences(whole, folder / "run")
+            if code not in (-signal.SIGKILL, 128 + how):
+                return call + 1, [f"call {call + 1} ended with code {code}: {said[-300:]}"]
+    return CALLS, [f"not done after {CALLS} calls"]
+
+
+def training(seed):
+    """A training of a second, killed in a save, in a step, or at any time, until it is done."""
+    rng = random.Random(seed)
+    with _folder() as folder:
+        for call in range(CALLS):
+            fault = rng.choice(["", f"save:{rng.randint(1, 4)}", f"step:{rng.randrange(toy_training.STEPS)}"])
+            process = _start("experiments.torture.toy_training", str(folder / "run"), *([fault] if fault else []))
+            code, said = _interrupt(process, signal.SIGKILL, rng.uniform(2, 10 + call))
+            if code == 0:
+                return call + 1, _differences(_unbroken_training(), folder / "run")
+            if code != -signal.SIGKILL:
+                return call + 1, [f"call {call + 1} ended with code {code}: {said[-300:]}"]
+    return CALLS, [f"not done after {CALLS} calls"]
+
+
+def files(seed, count=20):
+    """Files of checkpoints and stores are damaged: they read as they were written, or it is told."""
+    rng, lost = random.Random(seed), []
+    state = {"w": np.random.default_rng(0).normal(size=3000).astype(np.float32), "n": np.int32(7)}
+    with _folder() as folder:
+        with Checkpoints(folder / "checkpoints") as checkpoints:
+            for step in (1, 2):
+                checkpoints.save(step, {"w": state["w"] * step, "n": state["n"]})
+        _write_store(folder / "store")
+        for _ in range(count):
+            for kind, check in (("checkpoints", functools.partial(_check_checkpoints, state=state)), ("store", _check_store)):
+                copy = folder / "damaged"
+                shutil.copytree(folder / kind, copy)
+                what = _damage(copy, rng)
+                try:
+                    with contextlib.redirect_stderr(io.StringIO()):
+                        lost += [f"{what}: {line}" for line in check(copy)]
+                except Exception as error:  # noqa: BLE001 - any other is a finding
+                    lost.append(f"{what}: {type(error).__name__}: {error}")
+                shutil.rmtree(copy)
+    return 2 * count, lost
+
+
+def workers(seed, rounds=4, num_envs=6, processes=3):
+    """Environments fail in all ways: who is not told to be broken saw what it would have seen alone."""
+    rng, lost, count = random.Random(seed), [], 0
+    env = ProcessVectorEnv(
+        toy_env.Toy, num_envs, processes, toy_env.SPEC, toy_env.FRAME_SHAPE, timeout=2.0, restarts=rounds + 1
+    )
+    with contextlib.closing(env), contextlib.redirect_stderr(io.StringIO()):
+        for _ in range(rounds):
+            seeds = [rng.randrange(200) for _ in range(num_envs)]
+            for i in rng.sample(range(num_envs), 2):
+                seeds[i] = toy_env.FAULTY + rng.randrange(len(toy_env.FAULTS))
+            killed, moves = rng.choice((None, *range(processes))), [[] for _ in seeds]
+            step = env.reset(seeds)
+            for t in range(6):
+                if t == 4 and killed is not None and env._workers[killed].failure is None:
+                    env._workers[killed].process.kill()
+                actions = np.asarray([[rng.randrange(3)] for _ in seeds])
+                step = env.step(actions)
+                for done, action in zip(moves, actions, strict=True):
+                    done.append(int(action[0]))
+            faulty = {w for w in range(processes) for run in env._workers[w].share for i in run if seeds[i] >= toy_env.FAULTY}
+            faulty |= {killed} - {None}
+            count += len(faulty)
+            for w in range(processes):
+                for i in (i for run in env._workers[w].share for i in run):
+                    if bool(step.info["broken"][i]) != (w in faulty):
+                        lost.append(f"environment {i}: broken is {step.info['broken'][i]}, seeds {seeds}, killed {killed}")
+                    elif w not in faulty and (step.frames[i] != toy_env.frame_of(seeds[i], moves[i])).any():
+                        lost.append(f"environment {i} saw another frame, seeds {seeds}, killed {killed}")
+    return count, lost
+
+
+VALUES = (
+    "0", "1", "-1", "3", "7", "1e5", "0.5", "-0.1", "nan", "inf", "-inf", "1e999", str(2**31), "9" * 400, "", " ",
+    "true", "False", "None", "()", "(1,", "(1, 2)", "('a',)", "[1]", "{}", "a", "ü", "'", '"', "a\nb", "../x", "/", "\0",
+)  # fmt: skip
+
+
+def configs(seed, count=100):
+    """Command lines of random keys and values: accepted, or one line each and code 2."""
+    rng, lost = random.Random(seed), []
+    keys = command_line._keys(quickstart.get_config())
+    for _ in range(count):
+        argv = [f"--config={CONFIG}"]
+        for key in rng.choices(keys, k=rng.randint(1, 4)):
+            if rng.random() < 0.15:
+                cut = rng.randrange(len(key))
+                key = key[:cut] + rng.choice("xyz._-=") + key[cut + 1 :]
+            argv.append(f"--{rng.choice(('', '', '', 'no'))}config.{key}={rng.choice(VALUES)}")
+        said, code = io.StringIO(), 0
+        try:
+            with contextlib.redirect_stderr(said):
+                config, _ = command_line.parse(argv, program="torture")
+                command_line.validate(config, config_rules.RULES)
+        except SystemExit as exit:
+            code = exit.code
+        except Exception as error:  # noqa: BLE001 - which is what must not happen
+            lost.append(f"{argv}: {type(error).__name__}: {error}")
+        lines = said.getvalue().splitlines()
+        if code not in (0, 2) or (code == 2) != bool(lines) or not all(line.startswith("error: ") for line in lines):
+            lost.append(f"{argv}: code {code}, {lines}")
+    return count, lost
+
+
+GROWTH_MB = 60.0  # what the allocator may still take in hundreds of cycles
+
+
+def cycles(seed, count=500):
+    """A run of many cycles: after the first ones it compiles nothing and holds no more memory."""
+    with _folder() as folder:
+        said = _start("experiments.torture.cycles", str(folder / "run"), str(count)).communicate()[0]
+    try:
+        found = json.loads(said.splitlines()[-1])
+    except (ValueError, IndexError):
+        return 0, [f"it did not end: {said[-1000:]}"]
+    print(found, flush=True)
+    lost = [f"{found['compiled']} programs compiled late"] if found["compiled"] else []
+    lost += [f"{found['grown_mb']} MB more memory"] if found["grown_mb"] > GROWTH_MB else []
+    return found["cycles"], lost
+
+
+ATTACKS = {"kills": kills, "training": training, "files": files, "workers": workers, "configs": configs, "cycles": cycles}
+
+
+@contextlib.contextmanager
+def _folder():
+    folder = tempfile.mkdtemp(prefix="prowl-torture-")
+    try:
+        yield pathlib.Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@functools.cache
+def _unbroken():
+    """A run that nothing disturbs, once for all."""
+    folder = tempfile.TemporaryDirectory(prefix="prowl-torture-unbroken-")
+    _kept.append(folder)
+    process = _start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={folder.name}/run")
+    said = process.communicate()[0]
+    if process.returncode:
+        raise RuntimeError(f"the undisturbed run ended with code {process.returncode}: {said[-1000:]}")
+    return pathlib.Path(folder.name) / "run"
+
+
+@functools.cache
+def _unbroken_training():
+    folder = tempfile.TemporaryDirectory(prefix="prowl-torture-unbroken-")
+    _kept.append(folder)
+    run = Run(pathlib.Path(folder.name) / "run", toy_training.config())
+    with contextlib.redirect_stderr(io.StringIO()):
+        toy_training.stage(run)
+    return run.workdir
+
+
+_kept = []  # folders that go with the process
+
+
+def _start(module, *arguments):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    )  # fmt: skip
+
+
+def _interrupt(process, how, seconds):
+    """(exit code, what it said) of a process that is sent ``how`` after ``seconds``, if it still runs."""
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(how)
+        try:
+            said, _ = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None, f"{how.name} did not end it: {process.communicate()[0]}"
+    return process.returncode, said
+
+
+def _differences(whole, other):
+    """Lines: what two finished run directories do not share, but for times and memory."""
+    lost = []
+    rows, others = (
+        [{k: v for k, v in row.items() if k != "collection_wait_s"} for row in read_metrics(d)] for d in (whole, other)
+    )
+    if rows != others:
+        lost.append(f"metrics.jsonl: {len(rows)} and {len(others)} rows, or other numbers in them")
+    for folder in sorted({p.parent for p in (whole / "checkpoints").rglob("_CHECKPOINT_METADATA") if p.parent.name.isdigit()}):
+        stage = folder.parent.relative_to(whole)
+        with Checkpoints(whole / stage) as a, Checkpoints(other / stage) as b:
+            if a.latest() != b.latest():
+                lost.append(f"{stage}: step {a.latest()} and {b.latest()}")
+                continue
+            ours, theirs = a.read()[0], b.read()[0]
+        different = [n for n in ours if n not in theirs or not np.array_equal(ours[n], theirs[n], equal_nan=False)]
+        if different or ours.keys() != theirs.keys():
+            lost.append(f"{stage}: {len(different)} arrays differ, {different[:1]}")
+    for path in sorted((whole / "actions").glob("*.npy")):
+        if path.read_bytes() != (other / "actions" / path.name).read_bytes():
+            lost.append(f"actions/{path.name} differs")
+    if (whole / "evaluation.json").exists():
+        ours, theirs = (json.loads((d / "evaluation.json").read_text())["arms"] for d in (whole, other))
+        if ours != theirs:
+            lost.append("evaluation.json: the arms differ")
+    return lost
+
+
+def _damage(folder, rng):
+    """Change, cut, empty, remove or lengthen one file; returns which and how."""
+    path = rng.choice(sorted(p for p in folder.rglob("*") if p.is_file()))
+    content, how = bytearray(path.read_bytes()), rng.choice(("flip", "cut", "empty", "remove", "lengthen"))
+    if how == "flip" and content:
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    elif how == "cut":
+        content = content[: rng.randrange(len(content) + 1)]
+    elif how == "empty":
+        content = b""
+    elif how == "lengthen":
+        content += bytes([rng.randrange(256)])
+    path.write_bytes(content)
+    if how == "remove":
+        path.unlink()
+    return f"{how} {path.relative_to(folder)}"
+
+
+def _check_checkpoints(folder, state):
+    """Lines where ``resume`` gives what was never saved."""
+    with Checkpoints(folder) as checkpoints:
+        try:
+            step, got, _ = checkpoints.resume(state)
+        except CheckpointError as error:
+            return [f"not one line: {error}"] if "\n" in str(error) else []
+    if step == 0:
+        return ["no checkpoint was found, and no word said"]
+    if not np.array_equal(got["w"], state["w"] * step) or got["n"] != state["n"]:
+        return [f"step {step} reads otherwise than it was saved"]
+    return []
+
+
+def _write_store(path):
+    rng = np.random.default_rng(0)
+    with StoreWriter(path, toy_env.SPEC, toy_env.FRAME_SHAPE) as writer:
+        for n in (5, 9):
+            frames = rng.integers(0, 256, (n, *toy_env.FRAME_SHAPE)).astype(np.uint8)
+            writer.add_episode(frames, rng.integers(0, 3, (n, 1)))
+    ClipStore.open(path).add_array("latents", rng.normal(size=(14, 2)).astype(np.float32))
+
+
+def _check_store(folder):
+    """Lines where a damaged store is taken for whole."""
+    try:
+        store = ClipStore.open(folder, toy_env.SPEC)
+        store.verify()
+        read = store.frames.tobytes(), store.actions.tobytes(), store.lengths.tolist()
+        read += (store.array("latents").tobytes(),) if store.has_array("latents") else ()
+    except (ValueError, FileNotFoundError) as error:
+        return [f"not one line: {error}"] if "\n" in str(error) else []
+    with _folder() as other:
+        _write_store(other / "store")
+        whole = ClipStore.open(other / "store")
+        wanted = (whole.frames.tobytes(), whole.actions.tobytes(), whole.lengths.tolist(), whole.array("latents").tobytes())
+    return [] if read == wanted[: len(read)] else ["it reads otherwise than it was written"]

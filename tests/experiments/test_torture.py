@@ -1,0 +1,39 @@
+"""The attacks of ``python -m experiments.torture``, a few of each, and that they can find something."""
+
+import pytest
+
+from experiments.torture import __main__ as torture
+from experiments.torture import attacks
+from prowl_jax.data import store
+
+
+@pytest.mark.parametrize("name, arguments", [("files", (1, 6)), ("workers", (1, 2)), ("configs", (1, 150)), ("training", (1,))])
+def test_nothing_is_lost(name, arguments):
+    count, lost = attacks.ATTACKS[name](*arguments)
+    assert count > 0 and lost == []
+
+
+def test_without_checksums_a_changed_frame_would_be(monkeypatch):
+    def change_a_frame(folder, rng):
+        path = folder / "frames.bin"
+        if path.exists():
+            content = bytearray(path.read_bytes())
+            content[5] ^= 1
+            path.write_bytes(content)
+        return "flip frames.bin"
+
+    monkeypatch.setattr(attacks, "_damage", change_a_frame)
+    assert attacks.files(2, 1)[1] == []
+    monkeypatch.setattr(store, "_crc", lambda path: "same")
+    assert attacks.files(2, 1)[1] == ["flip frames.bin: it reads otherwise than it was written"]
+
+
+def test_the_last_line_counts_and_the_code_tells(monkeypatch, capsys):
+    monkeypatch.setitem(attacks.ATTACKS, "files", lambda seed: (4, ["cut x: it reads otherwise"] if seed == 0 else []))
+    monkeypatch.setitem(attacks.ATTACKS, "workers", lambda seed: (3, []))
+    assert torture.main(["--minutes=0", "--attacks", "files", "workers"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert "LOST files, --seed=0: cut x: it reads otherwise" in out
+    assert out[-2:] == ["files 4  workers 3", "lost: 1"]
+    assert torture.main(["--minutes=0", "--attacks", "workers"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "lost: 0"
