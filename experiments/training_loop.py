@@ -8,10 +8,12 @@ from experiments.logging import Progress
 from prowl_jax.data.feeder import Feeder
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.mesh import place_batch, replicate
-from prowl_jax.train.sharding import REPLICATED, init_on_mesh, keep_placement
+from prowl_jax.train.sharding import REPLICATED, abstract, init_on_mesh, keep_placement
 
 
-def train(run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATED, on_log=None):
+def train(
+    run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATED, on_log=None, pretrained=None
+):
     """Do ``steps`` updates from wherever the last checkpoint of ``stage`` stands.
 
     Args:
@@ -20,6 +22,8 @@ def train(run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATE
       step_fn: ``(state, batch, key) -> (state, metrics)``, jitted, state donated.
       fetch: ``f(step) -> batch`` of numpy arrays, a pure function of the step: this process's rows.
       mesh: where batches are split. rules: how the state lies on it, see ``sharding``.
+      pretrained: ``f(shapes with their placement) -> TrainState``, called in the place of ``init`` where there is
+        no checkpoint yet.
       on_log: ``f(state) -> dict`` of more figures, asked for at every checkpoint and the end.
 
     Returns:
@@ -29,12 +33,15 @@ def train(run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATE
       FloatingPointError: the loss is no longer finite; nothing of it is saved.
     """
     config = run.config
-    state, key = init_on_mesh(mesh, init, rules), replicate(mesh, key)
+    state = abstract(mesh, init, rules) if pretrained else init_on_mesh(mesh, init, rules)
+    key = replicate(mesh, key)
     step_fn = keep_placement(step_fn, state)
     with Checkpoints(run.checkpoints(stage)) as checkpoints:
         first = checkpoints.latest() or 0
         if first:
             state, _ = checkpoints.restore(state)
+        elif pretrained:
+            state = pretrained(state)
         run.log.truncate(stage=stage, step=first)
         if first >= steps:
             return state

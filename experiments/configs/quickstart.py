@@ -15,6 +15,7 @@ def get_config(arg="full"):
     c = ml_collections.ConfigDict()
     c.name = "quickstart"
     c.seed = 0
+    c.dry_run = False  # compile every step for a mesh of pretended devices and say what it needs (docs/wan.md)
     c.arms = ("frozen_reference", "prowl")
 
     c.env = ml_collections.ConfigDict()
@@ -43,6 +44,8 @@ def get_config(arg="full"):
     c.demonstrations.held_out_fraction = 0.1  # of the training task's episodes
 
     c.autoencoder = ml_collections.ConfigDict()
+    c.autoencoder.kind = "small"  # or wan: Wan2.1's, a latent of four frames, never trained (docs/wan.md)
+    c.autoencoder.weights = ""  # of Wan's autoencoder; "random" shows only that everything fits together
     c.autoencoder.channels = 8
     c.autoencoder.widths = (32, 64)
     c.autoencoder.blocks = 1
@@ -53,6 +56,7 @@ def get_config(arg="full"):
 
     c.world_model = ml_collections.ConfigDict()
     c.world_model.size = "Ti"
+    c.world_model.weights = ""  # Wan's transformer, or what was exported, to start phase 1 from; "": from scratch
     c.world_model.patch = 2
     c.world_model.chunk = 1  # latents that share a noise level; here a latent is a frame (paper: 3, of 4 frames)
     c.world_model.window = 3  # latents of a training clip (paper: 21); a longer past tells the motion without the action
