@@ -294,6 +294,8 @@ def flow_params(config):
     """What the flow adds to the world model's parameters: ``{"flow": weights}``, or nothing."""
     if config.metrics.flow == "small":
         return {}
+    if config.dry_run:
+        return {"flow": sea_raft_weights.sea_raft("M").init(jax.random.key(0))}
     return {"flow": _load_sea_raft(config.metrics.flow_weights)[1]}
 
 

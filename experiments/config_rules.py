@@ -14,7 +14,7 @@ LARGEST = 2**31 - 1  # counters on the device are int32
 # These, and VOXEL_TASKS, live in modules that import JAX; a test holds them against their originals.
 ARMS = ("frozen_reference", "prowl")
 PRIORITY_KINDS = ("rank", "softmax", "power")
-ATTENTION_KINDS = ("einsum", "xla", "cudnn")
+ATTENTION_KINDS = ("einsum", "xla", "cudnn", "blocked")
 RESCORING_KINDS = ("all", "due")
 CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
 

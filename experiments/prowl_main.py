@@ -1,7 +1,8 @@
 """PROWL from demonstrations to report:  python -m experiments.prowl_main --config=FILE[:arg] [--workdir=DIR]
 
 Every stage is skipped when it is done; an interrupted stage goes on from its last checkpoint.
-Any value of the configuration can be changed: ``--config.phase2.cycles=20``.
+Any value of the configuration can be changed: ``--config.phase2.cycles=20``. ``--config.dry_run=True`` runs
+nothing: it says what every step would need on a mesh of devices (``dry_run``).
 """
 
 import sys
@@ -17,9 +18,14 @@ def main(argv):
     from experiments import config_rules
 
     command_line.validate(config, config_rules.RULES)
-    from experiments.pipeline import run_all
+    if config.dry_run:
+        from experiments import dry_run
+    else:
+        from experiments.pipeline import run_all
 
     try:
+        if config.dry_run:
+            return dry_run.main(config)
         run_all(config, workdir)
     except command_line.UsageError as error:
         command_line.fail(str(error))

@@ -241,7 +241,8 @@ def _init_dit(config):
     return build.make_world_model(config).init(key, build.frame_shape(config), config.world_model.window)["dit"]
 
 
-def _world_model_optimizer(config):
+def world_model_optimizer(config):
+    """The optimiser of phase 1."""
     w = config.world_model
     return make_optimizer(
         w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay
@@ -251,7 +252,7 @@ def _world_model_optimizer(config):
 def world_model(run):
     """Phase 1: diffusion forcing on the demonstrations."""
     config, w = run.config, run.config.world_model
-    optimizer = _world_model_optimizer(config)
+    optimizer = world_model_optimizer(config)
     step_fn = world_model_training.make_train_step(
         build.make_world_model(config), build.make_forcing(config), optimizer, ema_decay=w.ema_decay
     )
@@ -291,7 +292,7 @@ def tokens_per_clip(config):
 
 def load_world_model(run):
     """theta_0: the whole world model of phase 1 (averaged parameters), and the optical flow's weights."""
-    optimizer = _world_model_optimizer(run.config)
+    optimizer = world_model_optimizer(run.config)
     example = shapes(lambda: init_state(_init_dit(run.config), optimizer))
     dit = restore_state(run, "world_model", example).ema
     return {**load_autoencoder(run), **build.flow_params(run.config), "dit": dit}
