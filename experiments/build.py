@@ -16,7 +16,13 @@ from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
 from prowl_jax.metrics.lpips import check_size
 from prowl_jax.metrics.modes import ModeRule
-from prowl_jax.models import action_text, lpips_weights, sea_raft_weights, wan_dit_weights, wan_vae_weights
+from prowl_jax.models import (
+    action_text,
+    lpips_weights,
+    sea_raft_weights,
+    wan_dit_weights,
+    wan_vae_weights,
+)
 from prowl_jax.models.convert import load_policy
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.inverse_dynamics import InverseDynamics, InverseDynamicsNetwork

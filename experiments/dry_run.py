@@ -35,12 +35,13 @@ from prowl_jax.train.sharding import (
     abstract,
     keep_placement,
     on_mesh,
+    shardings,
 )
 from prowl_jax.train.state import count, init_state, merge
 from prowl_jax.train.world_model import make_train_step
 from prowl_jax.types import Batch, Trajectory
 
-WHOLE, DEPTHS = 4, (2, 4)
+WHOLE, DEPTHS = 2, (1, 2)
 MFU = 0.35
 ACCELERATORS = {
     "A100 80 GB": (312, 80, "NVIDIA, A100 datasheet"),
@@ -62,6 +63,7 @@ class Step:
       program: jitted, for the mesh. arguments: shapes with their placement.
       counted: what ``traced_flops`` counts, the same without rematerialisation.
       loops: how often a ``while`` loop in it runs.
+      layered: whether the DiT is in it.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Step:
     arguments: tuple
     counted: Callable
     loops: int = 1
+    layered: bool = True
 
 
 def main(config):
@@ -88,9 +91,9 @@ def main(config):
     print("| step | times | PFLOP | arguments, GB | temporary, GB | compiled in, s |")
     print("|---" * 6 + "|")
     figures = {}
-    for name in [step.name for step in steps(config, mesh, depths[0])]:
-        figures[name] = measure(config, mesh, name, depths, depth)
-        print(_row(name, figures[name]), flush=True)
+    for same in zip(*(steps(config, mesh, layers) for layers in depths), strict=True):
+        figures[same[0].name] = measure(same, depths, depth)
+        print(_row(same[0].name, figures[same[0].name]), flush=True)
     print("\n" + "\n".join(hours(figures, mesh.size)))
     return 0
 
@@ -125,21 +128,27 @@ def parameters(config):
     return whole, count(trainable)
 
 
-def measure(config, mesh, name, depths, depth):
-    """Figures of a step at ``depth``: times, flops, arguments and temporary in bytes a device, compile seconds."""
-    found, spent, times = [], 0.0, 0
-    for layers in depths:
-        step = next(step for step in steps(config, mesh, layers) if step.name == name)
-        flops = traced_flops(step.counted, *step.arguments, loops=step.loops)
-        start = time.monotonic()
+def measure(same, depths, depth):
+    """Figures of a step at ``depth`` from the ``Step`` at each of ``depths``.
+
+    Returns:
+      dict: ``times``; ``flops``; ``arguments`` and ``temporary``, bytes on a device; ``seconds`` of compiling.
+    """
+    found, start = [], time.monotonic()
+    same = same if same[0].layered else same[:1]
+    for step in same:
         # Machine code is not looked at.
         compiled = step.program.lower(*step.arguments).compile({"xla_backend_optimization_level": 0})
-        spent, times, memory = spent + time.monotonic() - start, step.times, compiled.memory_analysis()
-        found.append((flops, memory.argument_size_in_bytes, memory.temp_size_in_bytes))
-    few, many = found[0], found[-1]
-    share = (depth - depths[0]) / (depths[-1] - depths[0]) if len(depths) > 1 else 0.0
-    flops, arguments, temporary = (a + (b - a) * share for a, b in zip(few, many, strict=True))
-    return {"times": times, "flops": flops, "arguments": arguments, "temporary": temporary, "seconds": spent}
+        memory = compiled.memory_analysis()
+        found.append([memory.argument_size_in_bytes, memory.temp_size_in_bytes])
+    spent = time.monotonic() - start
+    for step, row in zip(same, found, strict=True):
+        row.append(traced_flops(step.counted, *step.arguments, loops=step.loops))
+    share = (depth - depths[0]) / (depths[1] - depths[0]) if len(same) > 1 else 0.0
+    arguments, temporary, flops = (a + (b - a) * share for a, b in zip(found[0], found[-1], strict=True))
+    return {
+        "times": same[0].times, "flops": flops, "arguments": arguments, "temporary": temporary, "seconds": spent,
+    }  # fmt: skip
 
 
 def _row(name, f):
@@ -194,12 +203,14 @@ def _phase2(config, mesh, model, counted):
         params = _params(config, model)
         trainable, frozen = build.split_phase2(config, params["dit"])
         fixed = {**params, **build.flow_params(config), "dit": frozen}
-        return phase2.initial_state(config, trainable, reference), fixed, reference
+        state = phase2.initial_state(config, trainable, reference)
+        return state, fixed, reference, loop.predicting(state.theta, fixed)
 
-    state = abstract(mesh, lambda: start()[0], LOOP_RULES)
-    fixed = abstract(mesh, lambda: start()[1], WORLD_MODEL_RULES)
-    reference = abstract(mesh, lambda: start()[2], REPLICATED)
-    params = abstract(mesh, lambda: _predicting(*start()[:2]), WORLD_MODEL_RULES)
+    rules = LOOP_RULES, WORLD_MODEL_RULES, REPLICATED, WORLD_MODEL_RULES
+    state, fixed, reference, params = (
+        jax.tree.map(lambda x, where: _on(where)(x), shapes, shardings(mesh, shapes, table))
+        for shapes, table in zip(jax.eval_shape(start), rules, strict=True)
+    )
     ppo = adversary_training.make_update(
         policy, adversary_training.make_optimizer(config.adversary.learning_rate), build.make_adversary(config)
     )
@@ -226,17 +237,13 @@ def _phase2(config, mesh, model, counted):
     words = {"observe": "encode and flow", "ppo": "PPO", "fine_tune": f"phase 2, {p.updates} steps"}
     return [
         Step(words.get(name, name), p.cycles, getattr(placed, name), arguments, getattr(plain, name),
-             rescored if name == "rescore" else 1)
+             rescored if name == "rescore" else 1, name not in ("observe", "ppo"))
         for name, arguments in rows.items()
     ]  # fmt: skip
 
 
 def _with(model, **changes):
     return dataclasses.replace(model, dit=model.dit.clone(**changes))
-
-
-def _predicting(state, fixed):
-    return loop.predicting(state.theta, fixed)
 
 
 def _params(config, model):

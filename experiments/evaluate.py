@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, phase2
+from experiments import build, latent_clips, phase2
 from experiments.action_prior import action_tables
 from experiments.frame_metrics import make_frame_metrics
 from experiments.logging import Progress
@@ -101,8 +101,7 @@ def clip_set(run, task, episodes, clips, length, context):
     if model.stride == 1:
         latents = store.gather_array("latents", starts, time)
     else:
-        encode, params = jax.jit(model.encode), load_autoencoder(run)
-        latents = np.concatenate([encode(params, frames.frames[i : i + 1]) for i in range(clips)])
+        latents = latent_clips.encode(model, load_autoencoder(run), frames.frames)
     return PATItem(latents, frames.actions, frames.frames, flows)
 
 

@@ -6,6 +6,8 @@ clip by clip, and what is trained on is a window of such a clip, as it is a wind
 some windows begin with a latent of one frame, as every context of a rollout does, others in the middle.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,6 @@ from prowl_jax.metrics.image import psnr
 from prowl_jax.train.autoencoder import latent_statistics
 from prowl_jax.types import Batch
 
-FRAMES_AT_ONCE = 128
 SAMPLE = 64
 """Clips from which statistics are taken where nobody has published them, and PSNR is measured."""
 
@@ -37,6 +38,16 @@ def add_latents(config, store, params, title):
         store.add_tiles("latents", length, _encoded(config, store, params, starts, length, progress.update))
 
 
+@functools.cache  # one program for all that is encoded clip by clip
+def _encoder(model):
+    return jax.jit(model.encode)
+
+
+def encode(model, params, frames):
+    """Latents of clips of frames uint8 ``[B, T, H, W, 3]``, one clip at a time: numpy ``[B, L, h, w, C]``."""
+    return np.concatenate([_encoder(model)(params, frames[i : i + 1]) for i in range(len(frames))])
+
+
 def statistics(config, store, params, episodes):
     """(mean, deviation), by channel: the published ones of Wan's autoencoder, else measured on ``episodes``."""
     model = build.make_autoencoder(config)
@@ -45,37 +56,34 @@ def statistics(config, store, params, episodes):
     length = build.make_world_model(config).frames_of(clip_latents(config))
     identity = {"latent_mean": jnp.zeros(model.channels), "latent_std": jnp.ones(model.channels)}
     sample = _sample(store.tiles(episodes, length))
-    raw = np.concatenate(list(_encoded(config, store, {**params, **identity}, sample, length)))
+    raw = encode(build.make_world_model(config), {**params, **identity}, store.gather(sample, length).frames)
     return tuple(map(np.asarray, latent_statistics(raw)))
 
 
 def reconstruction_psnr(config, store, params, episodes):
-    """PSNR in dB of frames of ``episodes`` after encoding and decoding."""
+    """PSNR in dB of frames of ``episodes`` after encoding and decoding; the latents have been added."""
     model = build.make_world_model(config)
     length = model.frames_of(clip_latents(config))
+    latents, every = store.tile_array("latents", length), store.tiles(range(len(store.lengths)), length)
 
     @jax.jit
-    def measure(params, frames):
-        decoded = model.decode(params, model.encode(params, frames))
-        return jnp.mean(psnr(decoded, frames.astype(jnp.float32) / 255.0))
+    def measure(params, latents, frames):
+        return jnp.mean(psnr(model.decode(params, latents), frames.astype(jnp.float32) / 255.0))
 
-    starts = _sample(store.tiles(episodes, length))
-    return float(np.mean([measure(params, store.gather(starts[i : i + 1], length).frames) for i in range(len(starts))]))
+    own = np.searchsorted(every, _sample(store.tiles(episodes, length)))
+    return float(np.mean([measure(params, latents[i], store.clip(every[i], length).frames) for i in own]))
 
 
 def _sample(starts):
     return starts[:: max(1, len(starts) // SAMPLE)][:SAMPLE]
 
 
-def _encoded(config, store, params, starts, length, on_progress=lambda done: None):
-    """Yield the normalised latents of the clips at ``starts``, in order, some at a time."""
-    encode = jax.jit(build.make_world_model(config).encode)
-    size = max(1, FRAMES_AT_ONCE // length)
-    for i in range(0, len(starts), size):
-        rows = np.arange(i, i + size).clip(max=len(starts) - 1)  # one shape, one compilation
-        latents = np.asarray(encode(params, store.gather(starts[rows], length).frames))
-        yield latents[: len(starts) - i]
-        on_progress(min(i + size, len(starts)))
+def _encoded(config, store, params, starts, length, on_progress):
+    """Yield the normalised latents of the clips at ``starts``, in order."""
+    model = build.make_world_model(config)
+    for i, start in enumerate(starts):
+        yield encode(model, params, store.clip(start, length).frames[None])
+        on_progress(i + 1)
 
 
 class Windows:

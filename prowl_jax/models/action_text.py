@@ -16,7 +16,6 @@ import numpy as np
 
 from prowl_jax.models import published
 
-
 UMT5_WIDTH = 4096
 """Width of the embeddings of UMT5-XXL, Wan's text encoder."""
 

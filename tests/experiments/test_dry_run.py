@@ -27,9 +27,13 @@ def mesh():
     return make_mesh(devices=jax.devices()[:1])
 
 
+def phase_1(config, mesh, depths, depth):
+    return dry_run.measure([dry_run.steps(config, mesh, layers)[0] for layers in depths], depths, depth)
+
+
 def test_phase_1_holds_its_state_and_its_batch(config, mesh):
     """Parameters, average and two moments in float32, beside a batch of 4 windows of 6 latents and 21 actions."""
-    figures = dry_run.measure(config, mesh, "phase 1 step", (1,), 1)
+    figures = phase_1(config, mesh, (1,), 1)
     shapes = jax.eval_shape(
         lambda: DiT(
             channels=4, width=48, depth=1, heads=2, ffn=192, action_sizes=build.spec_of(config).sizes,
@@ -46,8 +50,8 @@ def test_phase_1_holds_its_state_and_its_batch(config, mesh):
 
 def test_what_two_depths_say_of_a_third_is_so(config, mesh):
     """FLOPs and state exactly; temporary memory, which the compiler arranges, nearly."""
-    continued = dry_run.measure(config, mesh, "phase 1 step", (1, 2), 4)
-    whole = dry_run.measure(config, mesh, "phase 1 step", (4,), 4)
+    continued = phase_1(config, mesh, (1, 2), 4)
+    whole = phase_1(config, mesh, (4,), 4)
     assert continued["flops"] == whole["flops"]
     assert continued["arguments"] == pytest.approx(whole["arguments"], rel=1e-4)
     assert continued["temporary"] == pytest.approx(whole["temporary"], rel=0.1)

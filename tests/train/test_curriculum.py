@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toy_world_model import FrameByFrame
 
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.metrics import action_follow
@@ -28,7 +29,7 @@ def cheap_flow(monkeypatch):
 
 
 @dataclasses.dataclass(frozen=True)
-class Walk:
+class Walk(FrameByFrame):
     """A world that can be predicted: a latent is the one before plus the action that led to it.
 
     ``params`` is an error that is added to every dreamt latent. A frame shows its latent's mean.
