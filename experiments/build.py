@@ -38,6 +38,7 @@ from prowl_jax.pat.rescoring import Rescoring
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.curriculum import Curriculum
+from prowl_jax.train.disagreement import Ensemble
 from prowl_jax.train.lora import split_low_rank
 from prowl_jax.train.mesh import make_mesh
 from prowl_jax.train.world_model import split_trainable
@@ -55,6 +56,12 @@ def spec_of(config):
 def frame_shape(config):
     """(H, W, 3)."""
     return (config.env.frame_height, config.env.frame_width, 3)
+
+
+def data_seed(config):
+    """The seed of the demonstrations, of what is held out of them, and of the voxel worlds."""
+    own = config.demonstrations.seed
+    return config.seed if own < 0 else own
 
 
 def make_env(config, task, num_envs=None):
@@ -98,7 +105,7 @@ def record_voxel(config, task, episodes, seed, on_progress):
 def _voxel_settings(config):
     v = config.env.voxel
     return {
-        "worlds": v.worlds, "seed": config.seed, "frame_size": frame_shape(config)[:2], "episode_steps": v.episode_steps,
+        "worlds": v.worlds, "seed": data_seed(config), "frame_size": frame_shape(config)[:2], "episode_steps": v.episode_steps,
     }  # fmt: skip
 
 
@@ -379,6 +386,14 @@ def make_adversary(config):
         cycles=config.phase2.cycles,
         kl_bound=None if a.kl_bound < 0 else a.kl_bound,
     )
+
+
+def make_ensemble(config):
+    """The ensemble whose disagreement rewards the arm of that name."""
+    e = config.adversary.ensemble
+    sizes, channels = spec_of(config).sizes, config.autoencoder.channels
+    height, width = (side // 8 for side in frame_shape(config)[:2])
+    return Ensemble((height, width, channels), sizes, e.members, e.width, e.learning_rate)
 
 
 def make_config_mesh(config):

@@ -7,13 +7,13 @@ by itself: that has a line of its own.
 
 import math
 
+from experiments.arms import ARMS
 from prowl_jax.envs.vizdoom import TASKS
 from prowl_jax.models.variants import DIT_SIZES
 
 LARGEST = 2**31 - 1  # counters on the device are int32
 # These, and VOXEL_TASKS, live in modules that import JAX; a test holds them against their originals.
-ARMS = ("frozen_reference", "prowl")
-PRIORITY_KINDS = ("rank", "softmax", "power")
+PRIORITY_KINDS = ("rank", "softmax", "power", "uniform")
 ATTENTION_KINDS = ("einsum", "xla", "cudnn", "blocked")
 RESCORING_KINDS = ("all", "due")
 CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
@@ -45,7 +45,7 @@ _COUNTS = _keys(
     autoencoder="channels steps batch",
     world_model="patch chunk window steps batch sampler_steps",
     reference="features memory hidden steps batch clip",
-    adversary="epochs minibatches",
+    adversary="epochs minibatches ensemble.members ensemble.width ensemble.steps",
     phase2="cycles cycles_per_call trajectories horizon updates batch capacity lora_rank",
     inverse_dynamics="batch width features hidden",
     evaluation="clips horizon long_clips long_horizon resamples modes.window",
@@ -62,14 +62,14 @@ _POSITIVE = _keys(
     autoencoder="learning_rate",
     world_model="learning_rate shift sampler_shift rope_base",
     reference="learning_rate",
-    adversary="learning_rate clip camera_alarm",
+    adversary="learning_rate clip camera_alarm ensemble.learning_rate",
     inverse_dynamics="learning_rate",
     phase2="learning_rate temperature",
 )
 _NOT_NEGATIVE = _keys(
     autoencoder="kl_weight",
     world_model="weight_decay",
-    adversary="kl_cost value_cost entropy_cost",
+    adversary="kl_cost kl_costs.weak kl_costs.middle kl_costs.strong value_cost entropy_cost",
     phase2="lambda_afs",
     evaluation="modes.degrees",
 )
@@ -213,8 +213,9 @@ RULES = (
         0,
     ),
     *_integers(["demonstrations.episodes", "inverse_dynamics.clip"], 2),
-    *_each(["inverse_dynamics.window"], lambda v: v >= 2 and v % 2 == 0, "is not an even number of at least 2 frames"),
+    *_each(["inverse_dynamics.window"], lambda v: 2 <= v <= LARGEST and v % 2 == 0, "is not an even number of at least 2 frames"),
     *_each(["evaluation.modes.share"], lambda v: 0 < v <= 1, "is not a share above 0 and at most 1"),
+    *_each(["demonstrations.seed"], lambda v: -1 <= v <= LARGEST, "is neither -1 (the run's) nor 0 or more"),
     *_each(["mesh.data"], lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more"),
     *_each(_SHARES, lambda v: 0 <= v <= 1, "is not a share within 0..1"),
     *_each(_POSITIVE, lambda v: 0 < v < math.inf, "is not a number above 0"),
@@ -248,6 +249,10 @@ RULES = (
         "autoencoder.weights={config.autoencoder.weights} is read for autoencoder.kind=wan only",
     ),
     _where_wan(_integers(["autoencoder.blocks"], 1)[0]),
+    (
+        lambda c: c.autoencoder.kind != "wan" or "disagreement" not in c.arms,
+        "arms={config.arms}: the ensemble of disagreement takes a latent a frame, which autoencoder.kind=wan has not",
+    ),
     *_tasks("vizdoom"),
     *_tasks("voxel"),
     *_each(["env.task"], _file_name, "cannot be the name of a folder"),

@@ -30,14 +30,17 @@ from prowl_jax.pat.score import latent_regret
 from prowl_jax.train.curriculum import PATItem, flow_with
 
 METRICS = ("latent_regret", "afs_epe", "psnr", "ssim")
+BASELINES = ("phase1", "frozen_reference", "passive", "prowl")
+"""What other arms are compared with."""
 BATCH = 32
 
 
 def make_measure(world_model, context, flow=None):
     """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
 
-    ``items`` is a ``PATItem`` of clips; all latents after the first ``context`` are predicted. ``flow`` is the
-    optical flow that the items' was made with, as in ``curriculum.make_predict``.
+    ``frame_regret`` is ``[B, H]``, the regret of each predicted latent. ``items`` is a ``PATItem`` of clips;
+    all latents after the first ``context`` are predicted. ``flow`` is the optical flow that the items' was made with,
+    as in ``curriculum.make_predict``.
     """
 
     seen = world_model.frames_of(context)
@@ -52,6 +55,7 @@ def make_measure(world_model, context, flow=None):
         shown = jnp.concatenate([real_frames[:, seen - 1 : seen], frames], axis=1)
         values = {
             "latent_regret": latent_regret(dreamt, real),
+            "frame_regret": latent_regret(dreamt[:, :, None], real[:, :, None]),
             "afs_epe": afs_of_frames(shown, items.flow.astype(jnp.float32), flow_with(flow, params)),
             "psnr": jnp.mean(psnr(frames, real_frames[:, seen:]), axis=1),
             "ssim": jnp.mean(ssim(frames, real_frames[:, seen:]), axis=1),
@@ -63,15 +67,14 @@ def make_measure(world_model, context, flow=None):
 
 
 def measure_all(measure, params, items, key, on_batch=None, more=None):
-    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape per set).
+    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape for all sets of a length).
 
     ``more`` are the ``FrameMetrics``; their rows stand beside the others.
     """
     rows = items.actions.shape[0]
-    size = min(BATCH, rows)
     out = []
-    for start in range(0, rows, size):
-        chosen = np.arange(start, start + size) % rows  # the last batch is filled up with the first clips
+    for start in range(0, rows, BATCH):
+        chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
         some = jax.tree.map(lambda x, i=chosen: x[i], items)
         values, dreamt = measure(params, some, jax.random.fold_in(key, start))
         values = {**values, **(more.rows(dreamt, some) if more else {})}
@@ -175,7 +178,7 @@ def evaluate(run):
         **{f"inverse_dynamics_{k}": v for k, v in judge.items() if k.startswith("held_out")},
     }
     budget = {arm: stages[f"phase2/{arm}"] for arm in arms[1:]}
-    keys = ("world_model_updates", "environment_steps", "seconds")
+    keys = ("world_model_updates", "world_model_tokens", "environment_steps", "seconds")
     evaluation = {
         "checks": checks,
         "targets": config.evaluation.targets,
@@ -222,9 +225,15 @@ def _summary(config, arms, sets, values, more):
                         | {k: result[k] for k in ("relative", "low", "high")}
                     )
     beside = {"repeat_last_frame": baselines} | ({"real_frames": ceilings} if any(ceilings.values()) else {})
-    return {"arms": tables, "comparisons": comparisons, "baselines": beside}
+    curves = {arm: values[arm, "long_rollout"]["frame_regret"].mean(0).tolist() for arm in arms}
+    return {
+        "arms": tables,
+        "comparisons": comparisons,
+        "baselines": beside,
+        "long_rollout_regret_by_frame": curves,
+    }
 
 
 def _pairs(arms):
-    """Every arm against every one before it: (frozen, phase1), (prowl, phase1), (prowl, frozen)."""
-    return [(b, a) for i, b in enumerate(arms) for a in arms[:i]]
+    """Every arm against those before it that are a baseline: (frozen, phase1), (prowl, phase1), (prowl, frozen)."""
+    return [(b, a) for i, b in enumerate(arms) for a in arms[:i] if a in BASELINES]

@@ -1,5 +1,6 @@
-"""Phase 2: PROWL and its matched-compute control, from the same theta_0 with the same budget."""
+"""Phase 2: PROWL and the arms it is compared with (``arms``), from the same theta_0 with the same budget."""
 
+import dataclasses
 import math
 
 import jax
@@ -7,18 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import build, processes
+from experiments.arms import ARMS, configured, learns_from_found
 from experiments.logging import Progress
-from experiments.stages import load_reference, load_world_model, passive_fetch
+from experiments.stages import (
+    load_reference,
+    load_world_model,
+    open_store,
+    passive_fetch,
+    split,
+    tokens_per_clip,
+)
+from prowl_jax.data.feeder import batch_starts
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 from prowl_jax.train.ahead import Ahead
 from prowl_jax.train.checkpoint import Checkpoints
+from prowl_jax.train.disagreement import make_fit
 from prowl_jax.train.mesh import local_copy, place_batch, replicate
 from prowl_jax.train.sharding import LOOP_RULES, WORLD_MODEL_RULES, on_mesh, shard_state
 from prowl_jax.train.state import init_state, make_optimizer
-
-ARMS = ("frozen_reference", "prowl")
-"""``frozen_reference`` is the paper's "VPT-frozen": the same loop, the policy never updated."""
+from prowl_jax.types import Batch
 
 
 def trajectory_length(config):
@@ -33,12 +42,33 @@ def tuner(config):
     return make_optimizer(p.learning_rate, p.updates * p.cycles, warm_up=p.updates // 2, final=0.1)
 
 
-def initial_state(config, trainable, reference):
-    """The state before cycle 0: theta_0, phi = pi_ref with a fresh value head, an empty buffer."""
+def initial_state(config, trainable, reference, arm="prowl"):
+    """The state before cycle 0: theta_0, phi = pi_ref with a fresh value head, an empty buffer.
+
+    An arm that is paid for disagreement has an ensemble that has learned nothing yet.
+    """
     policy_params = build.make_policy(config).with_fresh_value(reference)
     theta = init_state(trainable, tuner(config))
     phi = init_state(policy_params, adversary_training.make_optimizer(config.adversary.learning_rate))
-    return loop.init_loop(theta, phi, example_item(config), config.phase2.capacity)
+    ensemble = None
+    if ARMS[arm].reward == "disagreement":
+        ensemble = build.make_ensemble(config).init(build.stage_key(config, "ensemble init"))
+    return loop.init_loop(theta, phi, example_item(config), config.phase2.capacity, ensemble)
+
+
+def teach_ensemble(run, config, state):
+    """The state with an ensemble that knows the demonstrations, where it has one: what is common is not new."""
+    if state.ensemble is None:
+        return state
+    window, store = config.world_model.window, open_store(run)
+    starts = store.starts(split(run, store)[0], window)
+    rows = range(config.adversary.ensemble.steps)
+    frames = np.stack([batch_starts(config.seed, i, starts, config.phase2.batch) for i in rows])[..., None]
+    frames = frames + np.arange(window)
+    demonstrations = Batch(store.array("latents")[frames], store.actions[frames])
+    fit = make_fit(build.make_ensemble(config))
+    ensemble, _ = fit(state.ensemble, demonstrations, build.stage_key(config, "ensemble"))
+    return dataclasses.replace(state, ensemble=ensemble)
 
 
 def example_item(config):
@@ -62,7 +92,7 @@ def run_arm(run, arm):
         from experiments import phase2_device
 
         return phase2_device.run_arm(run, arm)
-    config = run.config
+    config = configured(run.config, arm)
     p = config.phase2
     stage, spec = f"phase2/{arm}", build.spec_of(config)
     mesh = build.make_config_mesh(config)
@@ -74,7 +104,7 @@ def run_arm(run, arm):
     act = adversary_training.make_act(policy)
     passive_rows = passive_fetch(run, curriculum.passive_rows, curriculum.window)
     key = build.stage_key(config, "phase2")  # the same for every arm
-    state = shard_state(mesh, initial_state(config, trainable, reference), LOOP_RULES)
+    state = shard_state(mesh, initial_state(config, trainable, reference, arm), LOOP_RULES)
     programs = on_mesh(mesh, programs, state)
     anchor = replicate(mesh, reference)
     mine = processes.own_rows(p.trajectories)
@@ -103,6 +133,8 @@ def run_arm(run, arm):
             first, notes = checkpoints.latest() or 0, {}
             if first:
                 state, notes = checkpoints.restore(state)
+            else:
+                state = teach_ensemble(run, config, state)
             run.log.truncate(stage="phase2", arm=arm, step=first)
             for cycle in range(first, p.cycles):
                 batches = [passive_rows(cycle * p.updates + i) for i in range(p.updates)]
@@ -139,14 +171,15 @@ def starting_point(run):
 
 
 def make_programs(config, arm):
-    """The compiled parts of a cycle of ``arm``."""
+    """The compiled parts of a cycle of ``arm``; ``config`` as ``arms.configured`` made it."""
     ppo = None
-    if arm == "prowl":
+    if ARMS[arm].reward is not None:
         optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
         ppo = adversary_training.make_update(build.make_policy(config), optimizer, build.make_adversary(config))
     return loop.make_programs(
         build.make_world_model(config), build.make_forcing(config), tuner(config),
         build.make_curriculum(config), ppo, build.action_maps(config)[0], build.make_flow(config),
+        build.make_ensemble(config) if ARMS[arm].reward == "disagreement" else None,
     )  # fmt: skip
 
 
@@ -156,10 +189,11 @@ def env_seeds(config, cycle):
 
 
 def budget(config):
-    """What every arm spends: world-model updates and environment steps."""
+    """What every arm spends: world-model updates, the tokens they are on, and environment steps."""
     p = config.phase2
     return {
         "world_model_updates": p.cycles * p.updates,
+        "world_model_tokens": p.cycles * p.updates * p.batch * tokens_per_clip(config),
         "environment_steps": p.cycles * p.trajectories * (p.warm_up + trajectory_length(config) - 1),
     }
 
@@ -207,16 +241,16 @@ def camera(config, spec, actions, notes):
 
 
 def load_arm(run, arm):
-    """(world-model parameters, PAT buffer or None) of an arm after its last cycle."""
+    """(world-model parameters, PAT buffer) of an arm after its last cycle; None for a buffer it does not learn from."""
     if arm == "phase1":
         return load_world_model(run), None
     state, fixed = load_state(run, arm)
-    return loop.predicting(state.theta, fixed), state.buffer
+    return loop.predicting(state.theta, fixed), state.buffer if learns_from_found(run.config, arm) else None
 
 
 def load_state(run, arm):
     """(``LoopState`` of an arm after its last cycle, the parameters that phase 2 holds fixed)."""
     trainable, fixed, reference = starting_point(run)
     with Checkpoints(run.checkpoints(f"phase2/{arm}"), keep=1, alone=True) as checkpoints:
-        state, _ = checkpoints.restore(initial_state(run.config, trainable, reference))
+        state, _ = checkpoints.restore(initial_state(configured(run.config, arm), trainable, reference, arm))
     return state, fixed

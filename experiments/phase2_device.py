@@ -4,11 +4,14 @@ The same numbers as ``phase2`` gives with ``phase2.program=host``, to rounding; 
 and what is resumed are the same files.
 """
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments import build, phase2
+from experiments.arms import configured
 from experiments.logging import Progress
 from experiments.stages import open_store, passive_starts
 from prowl_jax.envs.device import keys
@@ -18,18 +21,21 @@ from prowl_jax.train.one_program import Demonstrations, Plan, make_collect, make
 
 def run_arm(run, arm):
     """All cycles of one arm; returns the figures of the last."""
-    config, p = run.config, run.config.phase2
+    config = configured(run.config, arm)
+    p = config.phase2
     stage, spec = f"phase2/{arm}", build.spec_of(config)
     trainable, fixed, reference = phase2.starting_point(run)
-    program, plan_of = build_program(config, arm), planner(run)
+    program, plan_of = build_program(config, arm), planner(run, config)
     env, demonstrations = build.make_device_env(config, config.env.task), on_device(run)
     key = build.stage_key(config, "phase2")  # the same for every arm
-    state = phase2.initial_state(config, trainable, reference)
+    state = phase2.initial_state(config, trainable, reference, arm)
     metrics = {}
     with Checkpoints(run.checkpoints(stage), keep=1) as checkpoints, Progress(stage, p.cycles) as progress:
         first, notes = checkpoints.latest() or 0, {}
         if first:
             state, notes = checkpoints.restore(state)
+        else:
+            state = phase2.teach_ensemble(run, config, state)
         run.log.truncate(stage="phase2", arm=arm, step=first)
         for begin in range(first, p.cycles, p.cycles_per_call):
             cycles = range(begin, min(begin + p.cycles_per_call, p.cycles))
@@ -48,17 +54,25 @@ def run_arm(run, arm):
     return {**phase2.budget(config), **metrics}
 
 
+_PROGRAMS = {}
+
+
 def build_program(config, arm):
-    """The program of an arm's cycles, see ``one_program.make_program``."""
-    collect = make_collect(
-        build.make_policy(config), length=phase2.trajectory_length(config), warm_up=config.phase2.warm_up
-    )
-    return make_program(phase2.make_programs(config, arm), build.make_curriculum(config), collect)
+    """The program of an arm's cycles, see ``one_program.make_program``; one for all seeds, as it knows none."""
+    settings = json.loads(config.to_json())
+    del settings["seed"]
+    key = arm, json.dumps(settings)
+    if key not in _PROGRAMS:
+        collect = make_collect(
+            build.make_policy(config), length=phase2.trajectory_length(config), warm_up=config.phase2.warm_up
+        )
+        _PROGRAMS[key] = make_program(phase2.make_programs(config, arm), build.make_curriculum(config), collect)
+    return _PROGRAMS[key]
 
 
-def planner(run):
-    """``f(cycles) -> Plan``: the chance that the host path draws for these cycles."""
-    config, p = run.config, run.config.phase2
+def planner(run, config):
+    """``f(cycles) -> Plan``: the chance that the host path draws for these cycles; ``config`` is the arm's."""
+    p = config.phase2
     curriculum = build.make_curriculum(config)
     starts = passive_starts(run, curriculum.passive_rows, curriculum.window)
 

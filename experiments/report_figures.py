@@ -29,7 +29,7 @@ _STAND_INS = {
     "#000014": "var(--series-5)",
 }
 _INK, _LINE, _ALARM, *_SERIES = _STAND_INS
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "prowl_jax",
     "font.size": 9,
@@ -117,12 +117,9 @@ def series_of(arm, arms):
 
 
 def _svg(curve, lines):
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.4, 2.3), layout="constrained")
-        axes = figure.add_subplot()
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", linewidth=0.6)
-        axes.set_axisbelow(True)
+        axes = bare_axes(figure, "y")
         axes.locator_params(nbins=6)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("cycle" if curve.stage == "phase2" else "step")
@@ -132,9 +129,24 @@ def _svg(curve, lines):
             axes.plot(steps, values, color=_SERIES[series - 1], linewidth=1.8, **few)
         if curve.line is not None:
             axes.axhline(curve.line, color=_ALARM, linewidth=1.2, linestyle=(0, (4, 3)))
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _for_page(text.getvalue(), curve.title)
+        text = svg_text(figure)
+    return _for_page(text, curve.title)
+
+
+def bare_axes(figure, grid):
+    """Axes without a frame at the top and right, with a grid along ``grid`` ("x" or "y")."""
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def svg_text(figure):
+    """A figure as SVG: the same figure, the same text."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return text.getvalue()
 
 
 def _averaged(points):

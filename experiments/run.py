@@ -42,9 +42,9 @@ class Run:
         self.log = MetricsLog(self.workdir, writes=processes.is_main())
         peak_memory_gb()  # starts the watch
 
-    def data(self, task):
-        """Where the clip store of ``task`` is."""
-        return self.workdir / "data" / task
+    def data(self, name):
+        """Where the clip store of a task is, or another file made of the demonstrations."""
+        return self.workdir / "data" / name
 
     def checkpoints(self, stage):
         """Where ``stage`` keeps its checkpoints."""

@@ -90,7 +90,7 @@ def _reels(measure, seen, spec, key, items, shown, rows, more=None):
     further figures of each row. Rows are filled up to the evaluation's batch, so that its
     compiled program serves here too.
     """
-    filled = np.resize(rows, min(BATCH, len(items.actions)))
+    filled = np.resize(rows, BATCH)
     dreams = {
         name: measure(params, jax.tree.map(lambda x: x[filled], clips), key) for name, (params, clips) in shown.items()
     }

@@ -42,7 +42,7 @@ def open_store(run, task=None):
 
 def split(run, store):
     """(training episodes, held-out episodes) of the training task."""
-    return store.split(run.config.demonstrations.held_out_fraction, run.config.seed)
+    return store.split(run.config.demonstrations.held_out_fraction, build.data_seed(run.config))
 
 
 def demonstrations(run):
@@ -61,7 +61,7 @@ def demonstrations(run):
             StoreWriter(run.data(task), build.spec_of(config), build.frame_shape(config)) as writer,
             Progress(f"demonstrations {task}", episodes * d.episode_frames) as progress,
         ):
-            for clip in _record(config, task, episodes, 1000 * config.seed + i, progress.update):
+            for clip in _record(config, task, episodes, 1000 * build.data_seed(config) + i, progress.update):
                 writer.add_episode(*clip)
         frames[task] = len(open_store(run, task))
     return {"frames": sum(frames.values())}
@@ -148,7 +148,7 @@ def _wan_autoencoder(run):
     train_episodes, held_out = split(run, store)
     params = {"autoencoder": build.wan_autoencoder_params(config)}
     mean, std = latent_clips.statistics(config, store, params, train_episodes)
-    np.savez(run.workdir / "data" / "latent_statistics.npz", mean=mean, std=std)
+    np.savez(run.data("latent_statistics.npz"), mean=mean, std=std)
     params |= {"latent_mean": mean, "latent_std": std}
     for task in tasks(config):
         latent_clips.add_latents(config, open_store(run, task), params, f"latents {task}")
@@ -184,7 +184,7 @@ def _cache_latents(run, params, train_episodes):
     raw = encode_store(store, {**params, **identity}, "latents")
     training_frames = store.starts(train_episodes, 1)
     mean, std = map(np.asarray, autoencoder_training.latent_statistics(raw[training_frames]))
-    np.savez(run.workdir / "data" / "latent_statistics.npz", mean=mean, std=std)
+    np.savez(run.data("latent_statistics.npz"), mean=mean, std=std)
     if not store.has_array("latents"):
         store.add_array("latents", (raw - mean) / std)
     for task in config.env.held_out_tasks:
@@ -203,7 +203,7 @@ def load_autoencoder(run):
         optimizer = make_optimizer(1.0, 1)
         example = shapes(lambda: init_state(_autoencoder_params(config), optimizer))
         params = restore_state(run, "autoencoder", example).ema
-    statistics = np.load(run.workdir / "data" / "latent_statistics.npz")
+    statistics = np.load(run.data("latent_statistics.npz"))
     mean, std = jnp.asarray(statistics["mean"]), jnp.asarray(statistics["std"])
     return {"autoencoder": params, "latent_mean": mean, "latent_std": std}
 

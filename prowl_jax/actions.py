@@ -129,13 +129,14 @@ class ActionSpec:
             raise ValueError(
                 f"actions must be ints [..., {len(self.factors)}], got {actions.dtype} {actions.shape}"
             )
-        for i, factor in enumerate(self.factors):
-            column = actions[..., i]
-            if column.size and (column.min() < 0 or column.max() >= factor.size):
-                raise ValueError(
-                    f"action factor {factor.name!r} must be in 0..{factor.size - 1}, "
-                    f"got {column.min()}..{column.max()}"
-                )
+        off = (actions < 0) | (actions >= np.array(self.sizes))
+        if off.any():
+            i = int(off.reshape(-1, len(self.factors)).any(axis=0).argmax())
+            factor, column = self.factors[i], actions[..., i]
+            raise ValueError(
+                f"action factor {factor.name!r} must be in 0..{factor.size - 1}, "
+                f"got {column.min()}..{column.max()}"
+            )
         return actions.astype(np.int32)
 
     def camera_speed(self, actions):

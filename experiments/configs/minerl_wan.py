@@ -25,6 +25,7 @@ def get_config(arg="broad"):
     c.autoencoder.kind = "wan"  # paper
     c.world_model.update(action_modulation=False, rope_base=10000.0)  # as Wan's transformer
     c.world_model.update(chunk=3, shift=5.0, sampler_shift=5.0)  # paper: 3 latents, 0.6 s
+    c.adversary.kl_costs.update(weak=0.5, middle=1.0, strong=1.5)  # paper; the regimes as arms of one run
     c.adversary.kl_cost, c.phase2.lambda_afs = REGIMES.get(arg, REGIMES["broad"])
     c.evaluation.targets = False  # they are the quick start's
     if arg == "reduced":

@@ -16,7 +16,7 @@ def get_config(arg="full"):
     c.name = "quickstart"
     c.seed = 0
     c.dry_run = False  # compile every step for a mesh of pretended devices and say what it needs (docs/wan.md)
-    c.arms = ("frozen_reference", "prowl")
+    c.arms = ("frozen_reference", "prowl")  # rows of experiments/arms.py
 
     c.env = ml_collections.ConfigDict()
     c.env.name = "vizdoom"  # or voxel (configs/voxel.py), minerl (docs/minerl.md), recordings: no phase 2
@@ -38,6 +38,7 @@ def get_config(arg="full"):
 
     c.demonstrations = ml_collections.ConfigDict()
     c.demonstrations.source = ""  # recordings of people, for Minecraft; "": scripts
+    c.demonstrations.seed = -1  # of episodes, voxel worlds and what is held out; -1: the run's
     c.demonstrations.episodes = 192
     c.demonstrations.episode_frames = 256
     c.demonstrations.held_out_task_episodes = 16
@@ -110,6 +111,15 @@ def get_config(arg="full"):
     c.adversary.epochs = 3
     c.adversary.minibatches = 2
     c.adversary.camera_alarm = 3.0  # times the reference's camera speed
+    c.adversary.kl_costs = ml_collections.ConfigDict()  # of the arms unanchored, broad and focused (paper: 0.5, 1.0, 1.5)
+    c.adversary.kl_costs.weak = 0.02
+    c.adversary.kl_costs.middle = 0.1
+    c.adversary.kl_costs.strong = 0.3
+    c.adversary.ensemble = ml_collections.ConfigDict()  # of the arm disagreement
+    c.adversary.ensemble.members = 5
+    c.adversary.ensemble.width = 128
+    c.adversary.ensemble.steps = 500  # on the demonstrations, before the first cycle
+    c.adversary.ensemble.learning_rate = 1e-3
 
     c.phase2 = ml_collections.ConfigDict()
     c.phase2.program = "host"  # or device: whole cycles under one jit, where the environment is on the device
@@ -129,7 +139,7 @@ def get_config(arg="full"):
     c.phase2.lora_rank = 16
     c.phase2.lambda_afs = 0.10
     c.phase2.delta_scale = 1.0
-    c.phase2.priority = "rank"  # or softmax, power
+    c.phase2.priority = "rank"  # or softmax, power, uniform
     c.phase2.temperature = 1.0
     c.phase2.staleness = 0.3
     c.phase2.rescore = "all"  # paper; "due": what was sampled since its score, or is scored long ago
@@ -179,6 +189,7 @@ def _shrink(c):
     c.inverse_dynamics.update(steps=4, batch=4, clip=8, width=8, features=16, hidden=16)
     c.metrics.frechet = "inverse_dynamics"
     c.adversary.update(epochs=1, minibatches=2)
+    c.adversary.ensemble.update(members=2, width=16, steps=4)
     c.phase2.update(cycles=2, trajectories=4, warm_up=2, updates=2, batch=4, capacity=8)
     c.evaluation.update(clips=8, long_clips=4, long_horizon=12, resamples=100)
     c.log_every = 4

@@ -4,7 +4,8 @@
 
 In phase 2 whole cycles, environment included, run as one program (``phase2.program=device``), and the
 log says how often each ground-truth event happened (``event_fell``, ..., in 1,000 steps): whether the
-adversary finds what demonstrators avoid can be counted. ``:tiny`` is the smallest run, for tests.
+adversary finds what demonstrators avoid can be counted. About 25 minutes on 2 cores, 5.6 GB; expect a
+regret of 0.65 of repeating the last frame (docs/voxel.md). ``:tiny`` is the smallest run, for tests.
 """
 
 from experiments.configs import quickstart

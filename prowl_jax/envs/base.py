@@ -1,6 +1,7 @@
-"""The two protocols of environments; tests/envs/test_contract.py holds them.
+"""The protocols of environments; tests/envs/test_contract.py holds them.
 
-A ``HostEnv`` is N environments stepped together in NumPy. A ``DeviceEnv`` is one environment as pure
+A ``HostEnv`` is N environments stepped together in NumPy; a ``GroupedEnv`` can step some of them while
+the caller thinks about the others. A ``DeviceEnv`` is one environment as pure
 functions, made many by ``vmap`` and fast by ``jit``; ``device.DeviceVectorEnv`` makes a ``HostEnv`` of it.
 This module knows no JAX, so that environment workers start without it.
 """
@@ -53,6 +54,47 @@ class HostEnv(Protocol):
 
     def close(self) -> None:
         """End all worker processes. Safe to call twice."""
+
+
+@runtime_checkable
+class GroupedEnv(HostEnv, Protocol):
+    """A ``HostEnv`` dealt in groups: while the caller looks at one, the others go on stepping.
+
+    ``step`` is ``send`` to every group, then ``receive`` from every group. Groups are received in the
+    order in which they were sent to. ``reset`` drops what was sent and not received.
+
+    Attributes:
+      groups: a slice of the N environments for each group, one behind the other.
+    """
+
+    groups: tuple
+
+    def send(self, actions, group) -> None:
+        """Begin to do ``actions`` (int32 ``[n, A]``) in the n environments of ``groups[group]``."""
+
+    def receive(self, group) -> Step:
+        """Wait for the step of ``groups[group]`` that ``send`` began; its arrays have n rows."""
+
+
+def grouped(env: HostEnv) -> GroupedEnv:
+    """``env`` itself where it has groups; else seen as one group, which steps when it is received."""
+    return env if isinstance(env, GroupedEnv) else _OneGroup(env)
+
+
+class _OneGroup:
+    """A ``HostEnv`` as a ``GroupedEnv`` of one group."""
+
+    def __init__(self, env):
+        self._env, self.groups = env, (slice(0, env.num_envs),)
+
+    def __getattr__(self, name):
+        return getattr(self._env, name)
+
+    def send(self, actions, group):
+        self._actions = actions
+
+    def receive(self, group):
+        return self._env.step(self._actions)
 
 
 class DeviceStep(NamedTuple):

@@ -1,8 +1,12 @@
 """How sure a difference is: bootstrap intervals over clips (numpy; Efron and Tibshirani 1993).
 
 Two models are compared on the same clips, and clips differ far more than models do. So
-clips are drawn, with replacement, in pairs; what clips share cancels.
+clips are drawn, with replacement, in pairs; what clips share cancels. Where both were trained from
+several seeds, the seeds are drawn first and then clips within each (``hierarchical_bootstrap``; Davison
+and Hinkley 1997, section 3.8): the interval then also covers what another seed would have changed.
 """
+
+import functools
 
 import numpy as np
 
@@ -41,6 +45,57 @@ def paired_bootstrap(a, b, *, seed=0, resamples=2000, level=0.95):
         "low": float(low),
         "high": float(high),
     }
+
+
+def hierarchical_bootstrap(a, b, *, over_seeds=True, seed=0, resamples=2000, level=0.95):
+    """Percentile interval of the relative difference of two models that were trained from several seeds.
+
+    A mean is the mean over seeds of the mean over a seed's clips: seeds weigh alike, however many
+    clips they have. A resample draws as many seeds as there are and, for each time one is drawn, as many
+    of its clips as it has, both with replacement; a and b share every draw.
+
+    Args:
+      a: one sequence of floats ``[n_s]`` a seed, a metric on this seed's clips. b: of the baseline, in pairs.
+      over_seeds: False keeps the seeds as they are and draws clips alone: how sure the difference is for
+        these very models. With one seed both are the same.
+      seed, resamples, level: as in ``paired_bootstrap``.
+
+    Returns:
+      As ``paired_bootstrap``.
+
+    Raises:
+      ValueError: as there, and where a and b have no seed or another number of them.
+    """
+    a, b = ([_checked(x, name) for x in group] for group, name in ((a, "a"), (b, "b")))
+    sizes = tuple(x.size for x in a)
+    if not a or sizes != tuple(x.size for x in b):
+        raise ValueError(f"a and b must be pairs, got {list(sizes)} and {[x.size for x in b]} clips of each seed")
+    mean_a, mean_b = (float(np.mean([x.mean() for x in group])) for group in (a, b))
+    result = {"mean_a": mean_a, "mean_b": mean_b}
+    if mean_b == 0:
+        return {**result, "relative": np.nan, "low": np.nan, "high": np.nan}
+    weights = _nested_weights(sizes, over_seeds, seed, resamples)
+    resampled_a, resampled_b = weights @ np.concatenate(a), weights @ np.concatenate(b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = _percentiles((resampled_a - resampled_b) / resampled_b, level)
+    return {**result, "relative": mean_a / mean_b - 1.0, "low": float(low), "high": float(high)}
+
+
+@functools.lru_cache(maxsize=8)  # a study asks for the same draws for every arm and metric
+def _nested_weights(sizes, over_seeds, seed, resamples):
+    """The weight of every clip of every seed in every resample, float ``[resamples, sum(sizes)]``; rows sum to 1."""
+    rng, seeds = np.random.default_rng(seed), len(sizes)
+    offsets, total = np.cumsum([0, *sizes[:-1]]), sum(sizes)
+    weights = np.zeros((resamples, total))
+    for place in range(seeds):
+        chosen = rng.integers(0, seeds, resamples) if over_seeds else np.full(resamples, place)
+        for s, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
+            rows = np.flatnonzero(chosen == s)
+            drawn = rng.integers(0, size, (len(rows), size)) + size * np.arange(len(rows))[:, None]
+            counts = np.bincount(drawn.ravel(), minlength=len(rows) * size).reshape(len(rows), size)
+            weights[rows, offset : offset + size] += counts / (size * seeds)
+    weights.setflags(write=False)
+    return weights
 
 
 def mean_interval(a, *, seed=0, resamples=2000, level=0.95):

@@ -14,7 +14,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-KINDS = ("rank", "softmax", "power")
+KINDS = ("rank", "softmax", "power", "uniform")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Priority:
     Attributes:
       kind: the shape of P_score. ``"rank"``: (1 / rank)^(1/T), rank 1 for the highest score,
         blind to the scale of the scores; equal scores share the better rank. ``"softmax"``: exp(score / T). ``"power"``:
-        (score - lowest score)^(1/T).
+        (score - lowest score)^(1/T). ``"uniform"``: the same for all, the control that knows no score.
       temperature: T (PLR's beta), above 0; smaller is greedier.
       staleness: rho in 0..1, the share of P_stale.
     """
@@ -63,6 +63,8 @@ def score_weights(scores, filled, priority):
         log_weights = -jnp.log(1.0 + _higher(jnp.where(known, scores, -jnp.inf), filled))
     elif priority.kind == "softmax":
         log_weights = scores
+    elif priority.kind == "uniform":
+        log_weights = jnp.zeros_like(scores)
     else:
         log_weights = jnp.log(scores - jnp.min(jnp.where(filled, scores, jnp.inf)) + 1e-6)
     log_weights = jnp.where(filled, log_weights / priority.temperature, -jnp.inf)

@@ -5,12 +5,14 @@ composite score as terminal reward.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from prowl_jax.envs.base import grouped
 from prowl_jax.rl import categorical
 from prowl_jax.rl.gae import gae
 from prowl_jax.rl.ppo import PPOConfig, annealed, ppo_loss
@@ -44,18 +46,24 @@ class Adversary:
 
 
 def make_act(policy):
-    """``act(params, state, frames [N,H,W,3], previous [N,A], first [N], key)``, jitted.
+    """``act(params, state, frames [n,H,W,3], previous [n,A], first [n], key, start=0, total=None)``, jitted.
 
-    Returns (actions ``[N, A]``, log_prob ``[N]``, value ``[N]``, state).
+    The n rows are ``start..start+n-1`` of ``total`` (None: of n), and draw what they would draw if all were
+    there: chance does not depend on how rows are grouped. Compiled once for each n.
+
+    Returns (actions ``[n, A]``, log_prob ``[n]``, value ``[n]``, state).
     """
 
-    @jax.jit
-    def act(params, state, frames, previous, first, key):
+    @functools.partial(jax.jit, static_argnames="total")
+    def act(params, state, frames, previous, first, key, start=0, total=None):
         logits, value, state = policy.apply(
             params, state, frames[:, None], previous[:, None], first[:, None]
         )
         logits = logits[:, 0]
-        actions = categorical.sample(key, logits, policy.sizes)
+        whole = jnp.zeros((total or len(logits), logits.shape[1]), logits.dtype)
+        whole = jax.lax.dynamic_update_slice_in_dim(whole, logits, start, axis=0)
+        actions = categorical.sample(key, whole, policy.sizes)
+        actions = jax.lax.dynamic_slice_in_dim(actions, start, len(logits))
         return actions, categorical.log_prob(logits, actions, policy.sizes), value[:, 0], state
 
     return act
@@ -74,42 +82,78 @@ def collect(
     (VPT's joint indices); the trajectory holds the policy's. ``check()`` is called before every step;
     what it raises ends the collection.
 
+    Where the environments come in groups (``envs.base.GroupedEnv``), the others step while the policy acts
+    in one. The trajectories are the same, but for the rounding of another batch size.
+
     Returns:
       (``Trajectory`` of ``length`` frames as numpy arrays ``[N, T, ...]``,
        warm-up actions int32 ``[N, warm_up, A]``).
     """
-    step = env.reset(seeds)
-    n = env.num_envs
-    rows, events, warm_up_actions = [], [], []
-    state = policy.initial_state(n)
-    previous = np.full((n, len(policy.sizes)), -1, np.int32)
-    first, valid, broken = np.ones(n, bool), np.ones(n, bool), np.zeros(n, bool)
-    for t in range(warm_up + length):
+    env = grouped(env)
+    start = env.reset(seeds)
+    players = [_Player(act, policy, rows, env.num_envs, start.frames[rows]) for rows in env.groups]
+    steps = warm_up + length
+    for t in range(steps):
         if check is not None:
             check()
         kept = t >= warm_up
-        if t == warm_up:
-            state, first = policy.initial_state(n), np.ones(n, bool)
-            previous = np.full_like(previous, -1)
-        actions, log_prob, value, state = act(
-            params if kept else warm_up_params, state, step.frames, previous, first, jax.random.fold_in(key, t)
+        for group, player in enumerate(players):
+            if t > 0:
+                player.see(env.receive(group), t > warm_up)
+            if t == warm_up:
+                player.forget()
+            actions = player.act(params if kept else warm_up_params, jax.random.fold_in(key, t), kept)
+            if t < steps - 1:
+                env.send(actions if to_env is None else to_env(actions), group)
+    trajectories = [player.trajectory() for player in players]
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *trajectories)
+
+
+class _Player:
+    """The policy in one group of environments: what it remembers, and what it has seen and done."""
+
+    def __init__(self, act, policy, rows, total, frames):
+        self._act, self._policy, self._start, self._total = act, policy, rows.start, total
+        self._n, self._frames = rows.stop - rows.start, frames
+        self._columns, self._events, self._warm_up_actions = [], [], []
+        self._valid, self._broken = np.ones(self._n, bool), np.zeros(self._n, bool)
+        self.forget()
+
+    def forget(self):
+        """Clear the memory, as at the beginning of an episode."""
+        self._state, self._first = self._policy.initial_state(self._n), np.ones(self._n, bool)
+        self._previous = np.full((self._n, len(self._policy.sizes)), -1, np.int32)
+
+    def see(self, step, kept):
+        """What the last action led to; ``kept`` where that belongs to the trajectory."""
+        self._frames, self._first = step.frames, step.done
+        self._broken |= step.info.get("broken", False)
+        if kept:
+            self._valid &= ~step.done
+            self._events.append({name: what for name, what in step.info.items() if name.startswith("event_")})
+
+    def act(self, params, key, kept):
+        """The next actions, int32 ``[n, A]``."""
+        actions, log_prob, value, self._state = self._act(
+            params, self._state, self._frames, self._previous, self._first, key, self._start, total=self._total
         )
         actions = np.asarray(actions)
         if kept:
-            rows.append((step.frames, actions, first, np.asarray(log_prob), np.asarray(value)))
+            row = self._frames, actions, self._first, np.asarray(log_prob), np.asarray(value)
+            self._columns.append(row)
         else:
-            warm_up_actions.append(actions)
-        if t == warm_up + length - 1:
-            break
-        step = env.step(actions if to_env is None else to_env(actions))
-        previous, first = actions, step.done
-        broken |= step.info.get("broken", False)
-        if kept:
-            valid &= ~step.done
-            events.append({name: happened for name, happened in step.info.items() if name.startswith("event_")})
-    frames, actions, firsts, log_probs, values = (np.stack(column, axis=1) for column in zip(*rows, strict=True))
-    warm = np.stack(warm_up_actions, axis=1) if warm_up_actions else actions[:, :0]
-    return Trajectory(frames, actions, firsts, log_probs, values, valid & ~broken, broken, _by_name(events)), warm
+            self._warm_up_actions.append(actions)
+        self._previous = actions
+        return actions
+
+    def trajectory(self):
+        """(``Trajectory`` of the group, warm-up actions)."""
+        columns = (np.stack(column, axis=1) for column in zip(*self._columns, strict=True))
+        frames, actions, firsts, log_probs, values = columns
+        warm = np.stack(self._warm_up_actions, axis=1) if self._warm_up_actions else actions[:, :0]
+        valid = self._valid & ~self._broken
+        events = _by_name(self._events)
+        return Trajectory(frames, actions, firsts, log_probs, values, valid, self._broken, events), warm
 
 
 def _by_name(events):

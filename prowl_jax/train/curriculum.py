@@ -10,7 +10,8 @@
     buffer  <- rescore(buffer, theta)
 
 ``run_cycle`` is ``collect``, ``explore`` (up to PPO) and ``mend`` (the rest). The matched-compute
-control ("VPT-frozen" in the paper) is the same loop without the PPO line.
+control ("VPT-frozen" in the paper) is the same loop without the PPO line; another has its reward from
+the disagreement of an ensemble (``disagreement``) and is the same in all else.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring, queue
 from prowl_jax.pat.score import composite_score, latent_regret
+from prowl_jax.train import disagreement
 from prowl_jax.train.state import TrainState, merge
 from prowl_jax.train.world_model import make_update
 from prowl_jax.types import Batch, pytree
@@ -93,6 +95,7 @@ class LoopState:
       theta: the world model's trained part. phi: the adversary.
       safe_phi: the last policy within the KL bound. buffer: PAT.
       cycle: int32 scalar, cycles done.
+      ensemble: where its disagreement is the reward; else None.
     """
 
     theta: TrainState
@@ -100,6 +103,7 @@ class LoopState:
     safe_phi: Any
     buffer: pat.PATBuffer
     cycle: jax.Array
+    ensemble: TrainState | None = None
 
 
 def make_observe(world_model, curriculum, to_env=None, flow=None):
@@ -247,13 +251,18 @@ class Programs:
     insert: Any
     fine_tune: Any
     rescore: Any
+    disagreement: Any = None
+    fit_ensemble: Any = None
 
 
-def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_update, to_env=None, flow=None):
+def make_programs(
+    world_model, forcing: Forcing, optimizer, curriculum, ppo_update, to_env=None, flow=None, ensemble=None
+):
     """Compile-once programs of a cycle; ``ppo_update=None`` is the matched-compute control.
 
     ``to_env`` turns the policy's actions into the world model's: traced, None where they are the same.
     ``flow`` is the optical flow of AFS-EPE, with weights in the world model's parameters; None: the small one.
+    ``ensemble``, a ``disagreement.Ensemble``, pays the policy in the score's place; the state then holds its state.
     """
     scoring = curriculum.scoring
     return Programs(
@@ -268,13 +277,15 @@ def make_programs(world_model, forcing: Forcing, optimizer, curriculum, ppo_upda
         ),
         fine_tune=make_fine_tune(world_model, optimizer, forcing, curriculum),
         rescore=make_rescore(world_model, curriculum, flow),
+        disagreement=ensemble and disagreement.make_reward(ensemble, curriculum),
+        fit_ensemble=ensemble and disagreement.make_fit_cycle(ensemble),
     )
 
 
-def init_loop(theta, phi, example_item, capacity):
+def init_loop(theta, phi, example_item, capacity, ensemble=None):
     """The state before the first cycle; ``example_item`` is one ``PATItem`` without batch axis."""
     safe = jax.tree.map(jnp.copy, phi.params)
-    return LoopState(theta, phi, safe, pat.init(example_item, capacity), jnp.zeros((), jnp.int32))
+    return LoopState(theta, phi, safe, pat.init(example_item, capacity), jnp.zeros((), jnp.int32), ensemble)
 
 
 def run_cycle(programs, curriculum, state, fixed, reference, collect, passive, key):
@@ -325,13 +336,17 @@ def explore(programs, curriculum, state, fixed, reference, trajectory, key):
 
     # reward <- composite score(raw; buffer statistics), Delta = 0 for what is new
     reward, scored = _reward(buffer, regret, afs, trajectory.valid, curriculum.scoring)
+    if programs.disagreement is not None:  # Plan2Explore's reward in its place
+        reward, disagreed = programs.disagreement(state.ensemble, items, trajectory.valid)
+        scored = {**scored, **disagreed}
 
     # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
     metrics = {}
     if programs.ppo is not None:
         phi, safe_phi, metrics = programs.ppo(phi, safe_phi, reference, trajectory, reward, ppo_key, cycle)
 
-    return LoopState(theta, phi, safe_phi, buffer, cycle), {**metrics, **scored, **event_rates(trajectory)}
+    state = LoopState(theta, phi, safe_phi, buffer, cycle, state.ensemble)
+    return state, {**metrics, **scored, **event_rates(trajectory)}
 
 
 @functools.partial(jax.jit, static_argnames="scoring")
@@ -375,9 +390,13 @@ def mend(programs, state, fixed, passive, key):
     # buffer <- rescore(buffer, theta): new regret, Delta = now - before
     buffer = programs.rescore(predicting(theta, fixed), buffer, state.cycle)
 
+    ensemble, fitted = state.ensemble, {}
+    if programs.fit_ensemble is not None:
+        ensemble, fitted = programs.fit_ensemble(ensemble, buffer, passive, jax.random.fold_in(tune_key, 1))
+
     cycle, remembered = _after_cycle(state.cycle, buffer)
-    metrics = {**remembered, "world_model_loss": tuning["loss"]}
-    return LoopState(theta, state.phi, state.safe_phi, buffer, cycle), metrics
+    metrics = {**remembered, **fitted, "world_model_loss": tuning["loss"]}
+    return LoopState(theta, state.phi, state.safe_phi, buffer, cycle, ensemble), metrics
 
 
 @jax.jit

@@ -141,6 +141,8 @@ def on_mesh(mesh, programs, state):
         insert=compiled(programs.insert, where.buffer, (0,)),
         fine_tune=compiled(programs.fine_tune, (where.theta, where.buffer, whole), (0, 2)),
         rescore=compiled(programs.rescore, where.buffer, (1,)),
+        disagreement=compiled(programs.disagreement, whole),
+        fit_ensemble=compiled(programs.fit_ensemble, (where.ensemble, whole), (0,)),
     )
 
 

@@ -63,6 +63,19 @@ class Faulty(Line):
         return super().step(action)
 
 
+class Talkative(Line):
+    """Its info holds more than a pose; with the seed 13 it forgets to say ``event_home``, or says too much."""
+
+    def _see(self):
+        frame, info = super()._see()
+        info |= {"event_home": np.bool_(self.x == 8), "ways": np.arange(6, dtype=np.int64).reshape(2, 3) + self.x}
+        if self.seed == 13:
+            del info["event_home"]
+        if self.seed == 14:
+            info["ways"] = np.zeros(200)
+        return frame, info
+
+
 class Introspective(Line):
     """Its pose tells about the process: is JAX or pytest imported, is it in the directory given."""
 

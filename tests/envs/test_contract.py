@@ -1,5 +1,6 @@
 """Every host environment keeps the protocol of ``envs/base.py``. Minecraft's is held to it over a stub."""
 
+import dataclasses
 import os
 import pathlib
 import sys
@@ -8,7 +9,7 @@ import grid_toy
 import numpy as np
 import pytest
 
-from prowl_jax.envs.base import HostEnv, Step
+from prowl_jax.envs.base import GroupedEnv, HostEnv, Step, grouped
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import TASKS, make_vizdoom
 from prowl_jax.envs.voxel import make_voxel
@@ -84,6 +85,39 @@ def test_new_processes_and_another_number_of_workers_give_the_same_frames(env, m
     other = maker(3, 1)
     try:
         for a, b in zip(roll(env, [4, 5, 6], actions), roll(other, [4, 5, 6], actions), strict=True):
+            np.testing.assert_array_equal(a, b)
+    finally:
+        other.close()
+
+
+def roll_in_groups(env, seeds, actions):
+    """What ``roll`` gives, each group stepped while the others are under way."""
+    env = grouped(env)
+    start = env.reset(seeds)
+    parts = [[dataclasses.replace(start, frames=start.frames[r], done=start.done[r])] for r in env.groups]
+    for t, a in enumerate(actions):
+        for group, rows in enumerate(env.groups):
+            if t:
+                parts[group].append(env.receive(group))
+            env.send(a[rows], group)
+    for group, steps in enumerate(parts):
+        steps.append(env.receive(group))
+    frames = np.concatenate([np.stack([s.frames for s in steps]) for steps in parts], axis=1)
+    done = np.concatenate([np.stack([s.done for s in steps]) for steps in parts], axis=1)
+    poses = np.concatenate([np.stack([s.info["pose"] for s in steps[1:]]) for steps in parts], axis=1)
+    return frames, done, np.concatenate([start.info["pose"][None], poses])
+
+
+def test_groups_give_what_stepping_together_gives(env, maker):
+    """Two groups where workers have several environments, else one; unlike ``env``, which has one."""
+    actions = some_actions(env.spec, 25, 3)
+    other = maker(3, 1)
+    try:
+        groups = grouped(other).groups
+        assert len(groups) == (2 if isinstance(other, GroupedEnv) else 1)
+        assert [i for rows in groups for i in range(3)[rows]] == [0, 1, 2]
+        expected = roll(env, [4, 5, 6], actions)
+        for a, b in zip(expected, roll_in_groups(other, [4, 5, 6], actions), strict=True):
             np.testing.assert_array_equal(a, b)
     finally:
         other.close()

@@ -12,8 +12,10 @@ import time
 import grid_toy
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from prowl_jax.envs.workers import ProcessVectorEnv, episode_seed
+from prowl_jax.envs.workers import ProcessVectorEnv, _cores, _deal, episode_seed
 
 
 def make(make_one, num_envs=3, workers=2, **kwargs):
@@ -94,6 +96,119 @@ def test_workers_import_neither_jax_nor_main_and_clean_their_directory():
     assert not directories() - before
 
 
+@pytest.fixture
+def five():
+    """Five environments in two groups, of which each of two workers has a share."""
+    env = make(grid_toy.Line, 5, 2)
+    yield env
+    env.close()
+
+
+def test_infos_of_any_shape_and_type_arrive_and_belong_to_the_caller():
+    env = make(grid_toy.Talkative, 4, 2)
+    try:
+        info = env.reset([1, 2, 3, 4]).info
+        x = info["pose"][:, 0].astype(int)
+        forward = still(4)
+        forward[:, 0] = 1
+        after = env.step(forward).info
+        np.testing.assert_array_equal(info["ways"], np.arange(6).reshape(2, 3) + x[:, None, None])
+        np.testing.assert_array_equal(after["ways"], info["ways"] + 1)
+        np.testing.assert_array_equal(after["event_home"], x + 1 == 8)
+        assert {name: value.dtype.name for name, value in after.items()} == {
+            "pose": "float32", "event_home": "bool", "ways": "int64"
+        }  # fmt: skip
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize(
+    "seeds, message",
+    [
+        (([1, 13],), "environments disagree about their infos"),
+        (([1, 2], [1, 13]), "environment 1 failed in reset: ValueError: an info has"),
+        (([14, 14],), "environment 0 failed in reset: ValueError: .*itemsize"),
+    ],
+)
+def test_infos_that_differ_or_are_too_large_are_refused(seeds, message):
+    env = make(grid_toy.Talkative, 2, 2)
+    try:
+        with pytest.raises(RuntimeError, match=message):
+            for some in seeds:
+                env.reset(some)
+    finally:
+        env.close()
+
+
+def test_workers_keep_to_a_core_where_every_core_gets_as_many(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5, 2}, raising=False)
+    assert [_cores(n) for n in (1, 2, 3, 4)] == [[None], [2, 5], [None] * 3, [2, 5, 2, 5]]
+
+
+def still(n):
+    return np.tile(grid_toy.SPEC.null, (n, 1))
+
+
+def test_groups_may_be_received_in_the_order_they_were_sent_to_alone(five):
+    with pytest.raises(RuntimeError, match="reset"):
+        five.send(still(3), 0)
+    five.reset([1, 2, 3, 4, 5])
+    with pytest.raises(RuntimeError, match="group 0 was sent no actions"):
+        five.receive(0)
+    five.send(still(2), 1)
+    with pytest.raises(RuntimeError, match="group 1 has been sent actions already"):
+        five.send(still(2), 1)
+    with pytest.raises(RuntimeError, match="group 1 has been sent actions already"):
+        five.step(still(5))
+    five.send(still(3), 0)
+    with pytest.raises(RuntimeError, match="group 1 was sent actions before group 0"):
+        five.receive(0)
+    assert five.receive(1).frames.shape[0] == 2 and five.receive(0).frames.shape[0] == 3
+    with pytest.raises(ValueError, match=r"actions must be \[3, A\]"):
+        five.send(still(2), 0)
+    for method in (five.receive, lambda group: five.send(still(2), group)):
+        with pytest.raises(ValueError, match="no group 2 in 2"):
+            method(2)
+    five.step(still(5))  # none of these mistakes did anything
+
+
+def test_a_reset_drops_what_is_under_way(five):
+    poses = five.reset([1, 2, 3, 4, 5]).info["pose"]
+    forward = still(5)
+    forward[:, 0] = 1
+    for group, rows in enumerate(five.groups):
+        five.send(forward[rows], group)
+    np.testing.assert_array_equal(five.reset([1, 2, 3, 4, 5]).info["pose"], poses)
+    np.testing.assert_array_equal(five.step(forward).info["pose"][:, 0], poses[:, 0] + 1)
+
+
+def test_a_worker_that_dies_while_two_groups_are_under_way_is_reported():
+    env = make(functools.partial(grid_toy.Faulty, "die"), 6, 2)
+    env.reset([1, 2, 3, 4, 5, 13])
+    env.send(still(3), 0)
+    env.send(still(3), 1)
+    with pytest.raises(RuntimeError, match=r"environments 2..2 and 4..5 died in step \(exit code 7\)"):
+        for group in range(2):
+            env.receive(group)
+    with pytest.raises(RuntimeError, match="closed"):
+        env.receive(1)
+
+
+@given(num_envs=st.integers(1, 40), workers=st.integers(1, 8), groups=st.integers(1, 5))
+def test_dealing(num_envs, workers, groups):
+    """Every environment once; every worker in every group; nobody has two more than another."""
+    workers = min(workers, num_envs)
+    slices, shares = _deal(num_envs, workers, groups)
+    assert [i for rows in slices for i in range(num_envs)[rows]] == list(range(num_envs))
+    assert len(slices) == min(groups, num_envs // workers) and len(shares) == workers
+    for group, rows in enumerate(slices):
+        assert [i for share in shares for i in share[group]] == list(range(num_envs)[rows])
+        assert all(share[group] for share in shares)
+    if len(slices) <= 2:
+        counts = [sum(map(len, share)) for share in shares]
+        assert max(counts) - min(counts) <= 1
+
+
 SCRIPT = """
 import os, sys
 import numpy as np
@@ -140,7 +255,7 @@ def test_episode_seeds_are_distinct_and_start_with_the_given_one():
     assert episode_seed(7, 0) == 7
 
 
-@pytest.mark.parametrize("counts", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("counts", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
 def test_counts_are_checked(counts):
     with pytest.raises(ValueError, match="must be positive"):
-        make(grid_toy.Line, *counts)
+        make(grid_toy.Line, *counts[:2], groups=counts[2])

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from experiments import novel_modes
+from experiments import novel_modes, study_measure
 from experiments.configs.quickstart import get_config
 from prowl_jax.envs.vizdoom import action_spec
 from prowl_jax.train.curriculum import PATItem
@@ -90,3 +90,15 @@ def test_nothing_is_novel_without_a_reference_or_without_a_find(run):
     found = novel_modes.add_novel_sets(run, there, values := measured(sets))
     assert there.keys() == sets.keys()
     assert novel_modes.mode_tables(found, values, ["latent_regret"])["prowl"]["strictly_novel"] == {}
+
+
+def test_a_study_has_the_clips_with_novel_modes_as_a_set_of_groups(run):
+    found = types.SimpleNamespace(run=run)
+    items, groups = study_measure.strictly_novel_modes(found, SETS, None, None)
+    np.testing.assert_array_equal(items.latents, [1, 4])
+    (mask,) = groups.values()
+    assert mask.tolist() == [True, True]
+    other = {**SETS, "buffer/broad": clips([FORWARD], [FORWARD, LEFT, USE], [BACK, LEFT])}
+    items, groups = study_measure.strictly_novel_modes(found, other, None, None)
+    assert len(items.actions) == 4 and sorted(m.sum() for m in groups.values()) == [1, 3]
+    assert study_measure.strictly_novel_modes(found, {k: v for k, v in SETS.items() if "prowl" not in k}, None, None) is None

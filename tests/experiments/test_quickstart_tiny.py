@@ -109,6 +109,9 @@ def test_every_arm_is_measured_on_every_set(done):
             ceiling = evaluation["baselines"]["real_frames"][name]
             assert ceiling.keys() == {"action_precision", "action_recall", "action_f1", "camera_l1"}
         assert evaluation["arms"][arm]["in_distribution"]["frechet_inverse_dynamics"]["all"] > 0
+    curves = evaluation["long_rollout_regret_by_frame"]
+    assert tuple(curves) == ARMS and {len(c) for c in curves.values()} == {config.evaluation.long_horizon}
+    assert np.isfinite(list(curves.values())).all()
     # The hardest clips are those on which phase 1 was most wrong.
     regret = evaluation["arms"]["phase1"]["in_distribution"]["latent_regret"]
     assert regret["hardest_decile"] >= regret["hardest_tertile"] >= regret["all"]

@@ -1,15 +1,19 @@
 """configs/voxel.py at its smallest: phase 2 as programs on the device, interrupted, and what the log says."""
 
+import copy
 import json
+import types
 
+import jax
 import numpy as np
 import pytest
 
-from experiments import phase2, phase2_device, stages
+from experiments import evaluate, phase2, phase2_device, stages, study_measure
 from experiments.configs.voxel import get_config
 from experiments.logging import read_metrics
 from experiments.run import Run
 from prowl_jax.envs.voxel import EVENTS
+from prowl_jax.train import curriculum
 from prowl_jax.train.checkpoint import Checkpoints
 
 
@@ -60,8 +64,58 @@ def test_what_it_leaves_is_what_every_arm_leaves(run):
     np.testing.assert_array_equal(np.unique(np.asarray(buffer.inserted)[np.asarray(buffer.filled)]) < 3, True)
 
 
+def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run, config):
+    trainable, _, reference = phase2.starting_point(run)
+    untaught = phase2.initial_state(config, trainable, reference, "disagreement")
+    before = jax.tree.map(np.array, untaught.ensemble)
+    state = phase2.teach_ensemble(run, config, untaught)
+    assert int(state.ensemble.step) == config.adversary.ensemble.steps
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before.params, state.ensemble.params)
+    assert min(jax.tree.leaves(moved)) > 0
+    with Checkpoints(run.checkpoints("phase2/disagreement")) as checkpoints:
+        checkpoints.save(1, state)
+    back, _ = phase2.load_state(run, "disagreement")
+    jax.tree.map(np.testing.assert_array_equal, back.ensemble, state.ensemble)
+    assert phase2.make_programs(config, "disagreement").disagreement is not None
+    assert phase2.initial_state(config, trainable, reference, "prowl").ensemble is None
+
+
+def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
+    """The fixed critical set, the clips with events, and that nothing is measured twice."""
+    for module in (evaluate, study_measure):
+        monkeypatch.setattr(module, "BATCH", 4)
+    study = types.SimpleNamespace(event_rounds=3, event_clips=2, event_episodes=2)
+    study_measure.measure(run, ("prowl",), study)
+    rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
+    critical = {arm: np.load(study_measure.values_path(run, "critical", arm)) for arm in ("phase1", "prowl")}
+    groups = np.load(run.workdir / "values" / "critical" / "groups.npz")
+    # No task is held out here, so the set is cycle 0 as it was: theta_0 is as wrong as it was then, but for the noise.
+    assert groups["first_cycle"].all() and len(groups["first_cycle"]) == config.phase2.trajectories
+    first = critical["phase1"]["latent_regret"].mean()
+    np.testing.assert_allclose(first, rows[0]["regret"], rtol=0.05)
+    assert (critical["prowl"]["latent_regret"] != critical["phase1"]["latent_regret"]).all()
+    np.testing.assert_allclose(
+        np.square(critical["prowl"]["frame_regret"]).mean(1), np.square(critical["prowl"]["latent_regret"]), rtol=1e-4
+    )
+
+    act_out, env = study_measure.actor(run, stages.load_reference(run))
+    recollected = act_out(stages.load_reference(run), 0)
+    env.close()
+    np.testing.assert_allclose(curriculum.event_rates(recollected)["event_jumped"], rows[0]["event_jumped"], rtol=1e-5)
+    events = dict(np.load(run.workdir / "values" / "events" / "groups.npz"))
+    assert set(events) <= set(EVENTS) and all(0 < mask.sum() <= 2 for mask in events.values())
+
+    rates = json.loads((run.workdir / "demonstrated_events.json").read_text())
+    assert rates.keys() == {f"event_{name}" for name in EVENTS} and max(rates.values()) > 0
+    before = {p: p.stat().st_mtime_ns for p in (run.workdir / "values").rglob("prowl.npz")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_measure, "measure_all", lambda *_: pytest.fail("measured again"))
+        study_measure.measure(run, ("prowl",), study)
+    assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
+
+
 def test_the_plan_is_the_chance_of_the_host_path(run, config):
-    plan = phase2_device.planner(run)(range(1, 3))
+    plan = phase2_device.planner(run, config)(range(1, 3))
     fetch = stages.passive_fetch(run, plan.passive_starts.shape[2], config.world_model.window)
     data = phase2_device.on_device(run)
     for i in range(config.phase2.updates):
@@ -70,6 +124,15 @@ def test_the_plan_is_the_chance_of_the_host_path(run, config):
         np.testing.assert_array_equal(clips.latents, expected.latents)
         np.testing.assert_array_equal(clips.actions, expected.actions)
     assert plan.env_keys.shape == (2, config.phase2.trajectories)
+
+
+def test_a_program_serves_every_seed_and_no_other_arm_or_setting(config):
+    program = phase2_device.build_program(config, "prowl")
+    other_seed, other_rate = copy.deepcopy(config), copy.deepcopy(config)
+    other_seed.seed, other_rate.phase2.learning_rate = 7, 1e-5
+    assert phase2_device.build_program(other_seed, "prowl") is program
+    assert phase2_device.build_program(other_rate, "prowl") is not program
+    assert phase2_device.build_program(config, "passive") is not program
 
 
 def test_the_whole_configuration_stands(config):

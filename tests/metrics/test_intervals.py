@@ -1,10 +1,16 @@
 """Bootstrap intervals against scipy, and their coverage."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
 
-from prowl_jax.metrics.intervals import mean_interval, paired_bootstrap
+from prowl_jax.metrics.intervals import (
+    hierarchical_bootstrap,
+    mean_interval,
+    paired_bootstrap,
+)
 
 
 def clips(n, seed=0, effect=-0.05):
@@ -85,3 +91,57 @@ def test_a_baseline_of_zero_has_no_relative_difference():
 def test_what_cannot_be_compared_is_refused(a, b, words):
     with pytest.raises(ValueError, match=words):
         paired_bootstrap(a, b)
+
+
+def test_seeds_and_clips_agree_with_every_possible_resample():
+    """Two seeds of two and three clips: all 4 draws of seeds times all draws of clips, by their chances."""
+    a, b = [[1.0, 2.0], [4.0, 7.0, 9.0]], [[2.0, 3.0], [5.0, 5.0, 11.0]]
+
+    def draws(s):
+        """(mean of a, mean of b) of every resample of seed s's clips."""
+        rows = itertools.product(range(len(a[s])), repeat=len(a[s]))
+        return [(np.mean([a[s][i] for i in r]), np.mean([b[s][i] for i in r])) for r in rows]
+
+    values, chances = [], []
+    for s, t in itertools.product(range(2), repeat=2):
+        first, second = draws(s), draws(t)
+        for (a_s, b_s), (a_t, b_t) in itertools.product(first, second):
+            values.append((a_s + a_t) / (b_s + b_t) - 1)
+            chances.append(1 / (4 * len(first) * len(second)))
+    order = np.argsort(values)
+    values, reached = np.array(values)[order], np.cumsum(np.array(chances)[order])
+    result = hierarchical_bootstrap(a, b, resamples=40000, level=0.8)
+    assert result["relative"] == pytest.approx((1.5 + 20 / 3) / (2.5 + 7) - 1)
+    for bound, share in (("low", 0.1), ("high", 0.9)):
+        near = values[np.searchsorted(reached, share - 0.01) : np.searchsorted(reached, share + 0.01) + 1]
+        assert near.min() - 1e-9 <= result[bound] <= near.max() + 1e-9
+
+
+def test_the_width_is_the_closed_form_of_two_levels():
+    """Var = (variance of the seeds' means + mean of the clips' variance / n) / S; the baseline is 1 throughout."""
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(rng.normal(1.0, 0.2), 0.5, n) for n in rng.integers(30, 50, 40)]
+    ones = [np.ones(len(g)) for g in groups]
+    between, within = np.var([g.mean() for g in groups]), np.mean([g.var() / len(g) for g in groups])
+    for over_seeds, variance in ((True, between + within), (False, within)):
+        result = hierarchical_bootstrap(groups, ones, over_seeds=over_seeds, resamples=20000)
+        expected = 2 * 1.96 * np.sqrt(variance / len(groups))
+        assert result["high"] - result["low"] == pytest.approx(expected, rel=0.04)
+
+
+def test_one_seed_is_the_plain_bootstrap():
+    a, b = clips(80)
+    nested, plain = hierarchical_bootstrap([a], [b], resamples=8000), paired_bootstrap(a, b, resamples=8000)
+    assert nested["relative"] == pytest.approx(plain["relative"])
+    width = plain["high"] - plain["low"]
+    assert abs(nested["low"] - plain["low"]) < 0.06 * width and abs(nested["high"] - plain["high"]) < 0.06 * width
+
+
+def test_seeds_weigh_alike_and_must_be_pairs():
+    result = hierarchical_bootstrap([[1.0], [3.0, 3.0, 3.0]], [[1.0], [1.0, 1.0, 1.0]], resamples=100)
+    assert result["mean_a"] == 2.0 and result["relative"] == 1.0
+    assert (result["low"], result["high"]) == pytest.approx((0.0, 2.0))
+    assert np.isnan(hierarchical_bootstrap([[1.0]], [[0.0]])["low"])
+    for a, b in (([], []), ([[1.0]], [[1.0], [1.0]]), ([[1.0, 2.0]], [[1.0]])):
+        with pytest.raises(ValueError, match="pairs"):
+            hierarchical_bootstrap(a, b)

@@ -66,6 +66,11 @@ def test_softmax_and_power():
     )
 
 
+def test_uniform_knows_no_score():
+    filled = np.array([True, False, True, True])
+    np.testing.assert_allclose(weights([5.0, 9.0, np.nan, -3.0], filled, kind="uniform"), filled / 3, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_not_finite_is_the_lowest(kind, bad):

@@ -69,7 +69,7 @@ class Scripted:
     def initial_state(self, batch):
         return np.zeros(batch, int)
 
-    def act(self, params, state, frames, previous, first, key):
+    def act(self, params, state, frames, previous, first, key, start=0, total=None):
         state = np.where(first, 0, state)
         self.calls.append((params, frames.copy(), previous.copy(), np.array(first)))
         t = len(self.calls) - 1
@@ -203,6 +203,54 @@ def test_acting_step_by_step_has_the_likelihoods_that_learning_computes(params):
         a, b = trajectory.actions[n, t]
         np.testing.assert_allclose(trajectory.log_prob[n, t], move[n, t, a] + jump[n, t, b], atol=1e-4)
     np.testing.assert_allclose(trajectory.value, value, atol=1e-4)
+
+
+class InGroups(Fragile):
+    """A diary in two groups, of two environments and of one, which notes what is under way."""
+
+    groups = slice(0, 2), slice(2, 3)
+
+    def reset(self, seeds):
+        self.under_way, self.most, self.diaries = {}, 0, []
+        for rows in self.groups:
+            self.diaries.append(Fragile(self.at))
+            self.diaries[-1].reset(seeds)
+        return super().reset(seeds)
+
+    def send(self, actions, group):
+        assert group not in self.under_way
+        whole = np.zeros((3, 2), np.int32)
+        whole[self.groups[group]] = actions
+        step, rows = self.diaries[group].step(whole), self.groups[group]
+        self.under_way[group] = Step(step.frames[rows], step.done[rows], {"broken": step.info["broken"][rows]})
+        self.most = max(self.most, len(self.under_way))
+
+    def receive(self, group):
+        assert next(iter(self.under_way)) == group, "not in the order of sending"
+        return self.under_way.pop(group)
+
+
+@pytest.mark.parametrize("seeds, at", [((50, 60, 70), 0), ((3, 4, 70), 0), ((50, 60, 5), 4)])
+def test_collecting_in_groups_gives_the_same_trajectories(params, seeds, at):
+    """Also where an episode ends, in either group, and where an environment breaks."""
+
+    def collected(env, act):
+        return collect(
+            env, act, POLICY, params, jax.random.key(5), seeds=list(seeds), length=6, warm_up=2,
+            warm_up_params=jax.tree.map(lambda x: -x, params),
+        )  # fmt: skip
+
+    act, env = make_act(POLICY), InGroups(at)
+    (ours, our_warm_up), (whole, warm_up) = collected(env, act), collected(Fragile(at), ACT)
+    assert env.most == 2 and not env.under_way
+    assert act._cache_size() == 2, "once for two environments and once for one"
+    np.testing.assert_array_equal(our_warm_up, warm_up)
+    for name in ("frames", "actions", "first", "valid", "broken"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(whole, name), err_msg=name)
+    for name in ("log_prob", "value"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(whole, name), atol=1e-6)
+    assert whole.valid.all() == (max(seeds[:2]) > 40 and seeds[2] > 40 and not at)
+    assert len(np.unique(whole.actions.reshape(-1, 2), axis=0)) > 3
 
 
 def test_a_trajectory_is_repeatable_and_depends_on_its_key(params):

@@ -1,5 +1,6 @@
 """The loop as one program against the same loop step by step around a host environment."""
 
+import dataclasses
 import importlib.util
 import pathlib
 import types
@@ -14,7 +15,7 @@ from prowl_jax.envs.device import DeviceVectorEnv, keys
 from prowl_jax.metrics import action_follow
 from prowl_jax.models.policy import Policy, PolicyNetwork
 from prowl_jax.rl.ppo import PPOConfig
-from prowl_jax.train import adversary, curriculum
+from prowl_jax.train import adversary, curriculum, disagreement
 from prowl_jax.train.curriculum import Curriculum, PATItem
 from prowl_jax.train.one_program import Demonstrations, Plan, make_collect, make_program
 from prowl_jax.train.state import init_state
@@ -175,6 +176,35 @@ def test_one_program_gives_the_numbers_of_the_loop_around_a_host_environment(ben
     np.testing.assert_array_equal(state.buffer.last_sampled, host_state.buffer.last_sampled)
     np.testing.assert_allclose(state.buffer.regret, host_state.buffer.regret, rtol=1e-4, atol=1e-5)
     assert int(state.cycle) == CYCLES and 0 < metrics["event_home"] < 1000
+
+
+def test_an_ensemble_pays_the_policy_in_the_scores_place_on_either_path(bench, in_one_call):
+    ensemble = disagreement.Ensemble((2, 2, 3), Ring.spec.sizes, members=3, width=8)
+
+    def start(seed=0):
+        state, *rest = bench.start(seed)
+        return dataclasses.replace(state, ensemble=ensemble.init(jax.random.key(1))), *rest
+
+    programs = dataclasses.replace(
+        bench.programs,
+        disagreement=disagreement.make_reward(ensemble, LOOP),
+        fit_ensemble=disagreement.make_fit_cycle(ensemble),
+    )
+    paid = types.SimpleNamespace(programs=programs, start=start, data=bench.data, plan=bench.plan)
+    host_state, host_metrics, _ = host_loop(paid, ring(9), range(CYCLES))
+    state, fixed, reference = start()
+    before = jax.tree.map(np.array, state.ensemble)
+    program = make_program(programs, LOOP, COLLECT)
+    state, cycles = program(ring(9), bench.data, state, fixed, reference, bench.plan(range(CYCLES)), jax.random.key(9))
+    for name in ("disagreement", "ensemble_loss", "kl_to_reference", "regret"):
+        np.testing.assert_allclose(cycles.metrics[name], [m[name] for m in host_metrics], rtol=1e-3, atol=1e-5)
+    assert_close(host_state.phi.params, state.phi.params, rtol=1e-3, atol=1e-4)
+    assert_close(host_state.ensemble.params, state.ensemble.params, rtol=1e-3, atol=1e-4)
+    assert int(state.ensemble.step) - int(before.step) == CYCLES * LOOP.updates
+    # In cycle 0 all is as without it but what the policy learned from.
+    np.testing.assert_allclose(cycles.metrics["regret"][0], in_one_call[1].metrics["regret"][0], rtol=1e-5)
+    other, own = (jax.tree.leaves(s.phi.params) for s in (in_one_call[0], state))
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(other, own, strict=True))
 
 
 def test_cycles_are_the_same_in_one_call_or_in_several(bench, program, in_one_call):

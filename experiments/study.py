@@ -1,0 +1,63 @@
+"""The study of the paper's claims:  python -m experiments.study --config=experiments/configs/study.py[:arg] [--workdir=DIR]
+
+Every arm of ``arms`` from the same theta_0 and pi_ref, one pair a seed of ``study.seeds``, with the same updates,
+tokens and environment steps; the demonstrations and the autoencoder are the same for all seeds. Stopped at any
+point, the same command goes on. As each seed is done, RESULTS/NAME.json and the tables in NAME.md are written.
+"""
+
+import sys
+
+
+def main(argv):
+    """Run what is left of the study; returns the exit code."""
+    # JAX is imported after the command line has been checked: a mistake is answered at once.
+    from experiments import command_line, config_rules
+
+    config, workdir = command_line.parse(argv, program="python -m experiments.study")
+    if "study" not in config:
+        command_line.fail("--config has no group 'study'; name experiments/configs/study.py")
+    command_line.validate(config, (*config_rules.RULES, *RULES))
+    from experiments.study_run import run_study
+
+    try:
+        run_study(config, workdir)
+    except command_line.UsageError as error:
+        command_line.fail(str(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+RULES = (
+    (
+        lambda c: c.study.seeds and len(set(c.study.seeds)) == len(c.study.seeds) and min(c.study.seeds) >= 0,
+        "study.seeds={config.study.seeds} is not one or more different whole numbers of at least 0",
+    ),
+    (lambda c: c.arms, "arms is empty; name rows of experiments/arms.py"),
+    (
+        lambda c: c.demonstrations.seed >= 0,
+        "demonstrations.seed={config.demonstrations.seed}: all seeds of a study share the demonstrations; give them a seed",
+    ),
+    (
+        lambda c: c.env.name in ("vizdoom", "voxel"),
+        "env.name={config.env.name}: a study needs an environment that can be reset from seeds, vizdoom or voxel",
+    ),
+    (
+        lambda c: c.evaluation.horizon == c.phase2.horizon,
+        (
+            "evaluation.horizon={config.evaluation.horizon} is not phase2.horizon={config.phase2.horizon}: "
+            "critical trajectories are of both"
+        ),
+    ),
+    *(
+        (
+            lambda c, key=key: c.study[key] >= 1,
+            f"study.{key}={{config.study.{key}}} is not at least 1",
+        )
+        for key in ("event_rounds", "event_clips", "event_episodes")
+    ),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

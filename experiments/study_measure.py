@@ -1,0 +1,252 @@
+"""One seed of a study: every arm measured on every set, into ``values/SET/ARM.npz``, a number a clip.
+
+Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``GROUPED``), each a function
+``f(found, sets, act_out, observe) -> (clips, group -> bool [clips])`` or None where there is nothing of the kind:
+
+  critical  what was wrong before anything was learned: the hardest decile of each held-out task by the regret
+            of theta_0 (group ``held_out``), and all trajectories of cycle 0 (``first_cycle``). In cycle 0 the
+            policy of every arm is still pi_ref and the environments start from the same seeds, so that these
+            are the same trajectories for all arms. Nothing of it depends on an arm: the set is fixed.
+  events    in the voxel world: trajectories in whose scored part something of ``EVENTS`` happened, found by
+            pi_ref and by the last policies of all arms that train one, under seeds that no arm has learned
+            from. A group an event, each policy's finds in turn, at most ``study.event_clips`` of them.
+  modes     trajectories of the buffers that hold a strictly novel composite action mode (``novel_modes``), a
+            group a mode. Each stands in the buffer of an arm that learned from it.
+
+What is measured once is not measured again, so that a stopped evaluation goes on and another arm adds its own.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import build, phase2, processes
+from experiments.arms import ARMS, learns_from_found
+from experiments.evaluate import BATCH, make_measure, make_sets, measure_all, subsets
+from experiments.logging import Progress
+from experiments.novel_modes import add_novel_sets
+from experiments.run import Run, write_json
+from prowl_jax.envs import voxel
+from prowl_jax.envs.device import keys
+from prowl_jax.metrics import modes
+from prowl_jax.train import adversary as adversary_training
+from prowl_jax.train import curriculum as loop
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What the arms of a seed left.
+
+    Attributes:
+      params: arm -> world model, ``phase1`` first. policies: arm -> its last policy, where it trains one.
+      buffers: arm -> PAT buffer, of those that learned from it. reference: pi_ref.
+      run: the seed's. study: the study's settings.
+    """
+
+    params: dict
+    policies: dict
+    buffers: dict
+    reference: dict
+    run: Run
+    study: Any
+
+
+def measure(run, arms, study):
+    """All values of this seed that are not there yet; returns nothing to note."""
+    found, counts = _load(run, arms, study)
+    path = run.workdir / "counts.json"
+    write_json(path, {**(json.loads(path.read_text()) if path.exists() else {}), **counts})
+    if run.config.env.name == "voxel":
+        path = run.workdir / "demonstrated_events.json"
+        if not path.exists():
+            write_json(path, demonstrated_events(run, study.event_episodes))
+    context = build.make_curriculum(run.config).context
+    flow = build.make_flow(run.config)
+    measure_fn = make_measure(build.make_world_model(run.config), context, flow)
+    key = build.stage_key(run.config, "evaluation")
+    sets = make_sets(run, found.buffers)
+    with Progress("evaluation", len(found.params) * (len(sets) + len(GROUPED))) as progress:
+        done = itertools.count(1)
+
+        def on_every_arm(name, items, groups):
+            _begin(values_path(run, name, "phase1").parent, items, groups)
+            for arm, params in found.params.items():
+                path = values_path(run, name, arm)
+                if not path.exists():
+                    _save(path, measure_all(measure_fn, params, items, key))
+                progress.update(next(done))
+
+        for name, items in sets.items():
+            on_every_arm(name, items, {})
+        act_out, env = actor(run, found.reference)
+        observe = observer(run, found.params["phase1"])
+        with contextlib.closing(env):
+            for name, make in GROUPED.items():
+                made = make(found, sets, act_out, observe)
+                if made is not None:
+                    on_every_arm(name, *made)
+    return {}
+
+
+def values_path(run, name, arm):
+    """Where the values of an arm on a set lie."""
+    return run.workdir / "values" / name.replace("/", ".") / f"{arm}.npz"
+
+
+def _begin(folder, items, groups):
+    """Make the folder of a set; values of other clips, from before an arm was added, go."""
+    clips = hashlib.sha256(np.ascontiguousarray(items.frames).data).hexdigest()
+    path = folder / "clips.txt"
+    if folder.exists() and not (path.exists() and path.read_text() == clips):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(folder / "groups.npz", groups)
+    path.write_text(clips)
+
+
+def _save(path, values):
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **values)
+    partial.replace(path)
+
+
+def _load(run, arms, study):
+    """(``Found``, arm -> what was really spent: updates of the world model and cycles)."""
+    found = Found({"phase1": phase2.load_arm(run, "phase1")[0]}, {}, {}, phase2.load_reference(run), run, study)
+    counts = {}
+    for arm in arms:
+        state, fixed = phase2.load_state(run, arm)
+        found.params[arm] = loop.predicting(state.theta, fixed)
+        if ARMS[arm].reward is not None:
+            found.policies[arm] = state.phi.params
+        counts[arm] = {"updates": int(state.theta.step), "cycles": int(state.cycle)}
+        if learns_from_found(run.config, arm):
+            found.buffers[arm] = jax.tree.map(np.asarray, state.buffer)
+    return found, counts
+
+
+def actor(run, reference):
+    """``act_out(policy_params, cycle) -> Trajectory`` of what a policy does in a cycle, only what is valid; and the environment.
+
+    With pi_ref and cycle 0, the very trajectories that every arm began with; a cycle of
+    ``phase2.cycles`` or more is one that no arm has learned from.
+    """
+    config, p = run.config, run.config.phase2
+    policy, to_env = build.make_policy(config), build.action_maps(config)[0]
+    act = adversary_training.make_act(policy)
+    env = build.make_env(config, config.env.task, p.trajectories)
+
+    def act_out(policy_params, cycle):
+        key = jax.random.split(jax.random.fold_in(build.stage_key(config, "phase2"), cycle))[0]
+        trajectory, _ = adversary_training.collect(
+            env, act, policy, policy_params, processes.own_key(key),
+            seeds=phase2.env_seeds(config, cycle), length=phase2.trajectory_length(config), warm_up=p.warm_up,
+            warm_up_params=reference, to_env=to_env,
+        )  # fmt: skip
+        return jax.tree.map(lambda x: x[trajectory.valid], trajectory)
+
+    return act_out, env
+
+
+def observer(run, params):
+    """``observe(trajectory) -> PATItem`` of numpy arrays, ``BATCH`` rows at a time."""
+    observe = loop.make_observe(
+        build.make_world_model(run.config), build.make_curriculum(run.config),
+        build.action_maps(run.config)[0], build.make_flow(run.config),
+    )  # fmt: skip
+
+    def observe_all(trajectory):
+        rows, parts = len(trajectory.actions), []
+        for start in range(0, rows, BATCH):
+            chosen = np.arange(start, start + BATCH) % rows  # one shape, one compilation
+            items = observe(params, jax.tree.map(lambda x, i=chosen: x[i], trajectory))
+            parts.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], items))
+        return _concatenate(parts)
+
+    return observe_all
+
+
+def _concatenate(parts):
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def critical(found, sets, act_out, observe):
+    """The fixed set of critical trajectories, see above."""
+    first = observe(act_out(found.reference, 0))
+    parts = [first]
+    for name, items in sets.items():
+        if name.startswith("held_out/"):
+            regret = np.load(values_path(found.run, name, "phase1"))["latent_regret"]
+            hardest = subsets(regret)["hardest_decile"]
+            parts.append(jax.tree.map(lambda x, i=hardest: x[i], items))
+    items = _concatenate(parts)
+    is_first = np.arange(len(items.actions)) < len(first.actions)
+    return items, {"first_cycle": is_first, "held_out": ~is_first}
+
+
+def events(found, sets, act_out, observe):
+    """Trajectories with a ground-truth event in their scored part, see above; None where no world knows any."""
+    config, study = found.run.config, found.study
+    if config.env.name != "voxel":
+        return None
+    seen = build.make_world_model(config).frames_of(build.make_curriculum(config).context)
+    cycles = range(config.phase2.cycles, config.phase2.cycles + study.event_rounds)
+    policies = (found.reference, *found.policies.values())
+    acted = [_concatenate([act_out(params, cycle) for cycle in cycles]) for params in policies]
+    chosen, groups = {}, {}
+    for name in acted[0].events:
+        happened = [np.flatnonzero(t.events[name][:, seen - 1 :].any(1)) for t in acted]
+        in_turn = [
+            (who, int(rows[place]))
+            for place in range(max(map(len, happened), default=0))
+            for who, rows in enumerate(happened)
+            if place < len(rows)
+        ]
+        for one in in_turn[: study.event_clips]:
+            chosen.setdefault(one, len(chosen))
+            groups.setdefault(name.removeprefix("event_"), []).append(one)
+    if not chosen:
+        return None
+    parts = [jax.tree.map(lambda x, i=row: x[i : i + 1], acted[who]) for who, row in chosen]
+    items = observe(_concatenate(parts))
+    masks = {name: np.isin(np.arange(len(chosen)), [chosen[one] for one in rows]) for name, rows in groups.items()}
+    return items, masks
+
+
+def strictly_novel_modes(found, sets, act_out, observe):
+    """Trajectories with a mode that neither demonstrations nor the frozen reference's buffer have; None without any."""
+    parts, held = [], []
+    for arm, (of_clips, novel) in add_novel_sets(found.run, dict(sets), {}).items():
+        rows = np.flatnonzero(modes.clips_with(of_clips, novel))
+        parts.append(jax.tree.map(lambda x, i=rows: x[i], sets[f"buffer/{arm}"]))
+        held += [set(novel) & set(of_clips[row].tolist()) for row in rows]
+    groups = {modes.names(mode): np.array([mode in of_clip for of_clip in held]) for mode in sorted(set().union(*held))}
+    return (_concatenate(parts), groups) if groups else None
+
+
+GROUPED = {"critical": critical, "events": events, "modes": strictly_novel_modes}
+"""Sets whose clips belong to groups: each group is reported as a subset."""
+
+
+def demonstrated_events(run, episodes):
+    """How often each event happens in 1,000 steps of the demonstrations: their first ``episodes``, recorded anew."""
+    config = run.config
+    env = build.make_device_env(config, config.env.task)
+    behaviour, n = voxel.TASKS[config.env.task].behaviour, config.env.num_envs
+    counts, steps = {}, 0
+    for round_ in range(-(-min(episodes, config.demonstrations.episodes) // n)):
+        seeds = np.random.SeedSequence([1000 * build.data_seed(config), round_]).generate_state(n)
+        info = voxel.demonstrate(env, behaviour, keys(seeds, n), steps=config.demonstrations.episode_frames)[3]
+        for name, happened in info.items():
+            if name.startswith("event_"):
+                counts[name] = counts.get(name, 0) + int(np.asarray(happened).sum())
+        steps += n * config.demonstrations.episode_frames
+    return {name: 1000.0 * count / steps for name, count in counts.items()}

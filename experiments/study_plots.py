@@ -1,0 +1,185 @@
+"""The plots of studies:  python -m experiments.study_plots results/*.json [--folder=docs/figures]
+
+writes NAME_critical.svg (regret on the fixed critical trajectories against theta_0), NAME_kl.svg (KL to the reference,
+cycle by cycle), NAME_camera.svg (camera speed against c_kl), NAME_long.svg (regret by predicted frame against theta_0)
+and, where the world knows events, NAME_events.svg. Intervals are 95 % bootstraps: of regret over seeds and clips, of all
+else over seeds.
+"""
+
+import pathlib
+import sys
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from experiments.report_figures import CAMERA_ALARM, STYLE, bare_axes, svg_text
+from experiments.report_tables import words
+from prowl_jax.metrics.intervals import mean_interval
+
+# Legible on white and on black, since a page may be either.
+_INK, _LINE, _ALARM = "#7d838c", "#b0b5bd", "#d1495b"
+_COLOURS = (
+    "#8a8f98", "#e4572e", "#2e86ab", "#76b041", "#b07aa1", "#d9a404", "#c2255c", "#17a398", "#6c63d6", "#a0703c",
+)  # fmt: skip
+_PLAIN = {
+    **STYLE,
+    **{key: _LINE for key in ("axes.edgecolor", "xtick.color", "ytick.color", "grid.color")},
+    **{key: _INK for key in ("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor", "text.color")},
+    "legend.labelcolor": _INK,
+}
+
+
+def main(argv):
+    """Draw; returns the exit code."""
+    from experiments.command_line import Parser, fail
+    from experiments.study_results import load
+
+    parser = Parser("python -m experiments.study_plots", __doc__)
+    parser.add_argument("files", nargs="+", type=pathlib.Path, help="results of studies")
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("docs/figures"))
+    options = parser.parse_args(argv)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for file in options.files:
+        try:
+            results = load(file)
+        except ValueError as error:
+            fail(error)
+        for name, svg in draw(results).items():
+            path = options.folder / f"{results['study']}_{name}.svg"
+            path.write_text(svg)
+            print(f"written: {path}")
+    return 0
+
+
+def draw(results):
+    """Name -> SVG of all plots that the results have figures for."""
+    plots = {"critical": critical, "kl": kl, "camera": camera, "long": long}
+    if results["events"]:
+        plots["events"] = events
+    return {name: _drawn(plot, results) for name, plot in plots.items()}
+
+
+def _drawn(plot, results):
+    with matplotlib.rc_context(_PLAIN):
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        plot(figure, results)
+        return svg_text(figure)
+
+
+def colour(results, arm):
+    """The colour of an arm, the same in every plot of a study."""
+    return _COLOURS[list(results["arms"]).index(arm) % len(_COLOURS)]
+
+
+def critical(figure, results):
+    """One point an arm: relative difference of the regret, per cent."""
+    rows = results["differences"]["phase1"]["critical"]["latent_regret"]["all"]
+    axes, arms = bare_axes(figure, "x"), list(rows)
+    for place, arm in enumerate(arms):
+        relative, *_, low, high = rows[arm]
+        _point(axes, 100 * np.array([relative, low, high]), place, colour(results, arm))
+    axes.axvline(0, color=_INK, linewidth=1)
+    _name_rows(axes, [words(arm) for arm in arms])
+    axes.set_xlabel("regret on critical trajectories, % of theta_0's")
+
+
+def kl(figure, results):
+    """KL to the reference by cycle: mean of the seeds and its interval."""
+    axes = bare_axes(figure, "y")
+    for arm in results["arms"]:
+        _band(axes, results["cycles"][arm]["kl_to_reference"], colour(results, arm), words(arm))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_xlabel("cycle")
+    axes.set_ylabel("KL to the reference, nats a step")
+    _legend(figure)
+
+
+def camera(figure, results):
+    """Camera speed over the reference's in the second half of the cycles, against c_kl."""
+    axes = bare_axes(figure, "y")
+    costs = {arm: described["kl_cost"] for arm, described in results["arms"].items() if described["kl_cost"]}
+    for arm, cost in costs.items():
+        seeds = results["cycles"][arm]["camera_speed_over_reference"]
+        mean, low, high = _over_seeds([np.mean(seed[len(seed) // 2 :]) for seed in seeds])
+        alike = [other for other in costs if costs[other] == cost]  # beside one another
+        place = cost * 1.06 ** (alike.index(arm) - (len(alike) - 1) / 2)
+        axes.errorbar(
+            place, mean, [[max(mean - low, 0)], [max(high - mean, 0)]], fmt="o", capsize=3,
+            color=colour(results, arm), label=words(arm),
+        )  # fmt: skip
+    axes.axhline(CAMERA_ALARM, color=_ALARM, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.axhline(1, color=_INK, linewidth=1)
+    axes.set_xscale("log")
+    ticks = sorted(set(costs.values()))
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("c_kl")
+    axes.set_ylabel("camera speed over the reference's")
+    _legend(figure)
+
+
+def long(figure, results):
+    """Regret of each predicted frame, relative to theta_0's, per cent."""
+    axes = bare_axes(figure, "y")
+    for arm, curve in results["long_rollout"]["differences"].items():
+        relative, low, high = 100 * np.array(curve, float).T
+        frames = np.arange(1, len(relative) + 1)
+        axes.plot(frames, relative, color=colour(results, arm), linewidth=1.6, label=words(arm))
+        axes.fill_between(frames, low, high, color=colour(results, arm), alpha=0.12, linewidth=0)
+    axes.axhline(0, color=_INK, linewidth=1)
+    axes.set_xlabel("predicted frame")
+    axes.set_ylabel("regret, % of theta_0's")
+    _legend(figure)
+
+
+def events(figure, results):
+    """How often each event happens, everybody beside one another."""
+    axes, who = bare_axes(figure, "x"), list(results["events"])
+    names = list(results["events"][who[0]])
+    for i, one in enumerate(who):
+        place = np.arange(len(names)) + 0.7 * ((i + 0.5) / len(who) - 0.5)
+        tone, shape = (_ALARM, "D") if one == "demonstrations" else (colour(results, one), "o")
+        for row, name in zip(place, names, strict=True):
+            label = words(one) if name == names[0] else None
+            _point(axes, _over_seeds(results["events"][one][name]), row, tone, label, shape)
+    figure.set_figheight(1.2 + 0.12 * len(names) * len(who))
+    _name_rows(axes, [words(name) for name in names])
+    axes.set_xscale("symlog", linthresh=1.0)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("times in 1,000 steps")
+    _legend(figure)
+
+
+def _point(axes, values, place, tone, label=None, shape="o"):
+    value, low, high = values
+    error = [[max(value - low, 0)], [max(high - value, 0)]]
+    axes.errorbar(value, place, xerr=error, fmt=shape, capsize=2, markersize=4, color=tone, label=label)
+
+
+def _name_rows(axes, names):
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+
+
+def _band(axes, seeds, tone, label):
+    """Mean and interval over the seeds of ``[seed][cycle]``."""
+    mean, low, high = np.array([_over_seeds(values) for values in zip(*seeds, strict=True)]).T
+    cycles = np.arange(1, len(mean) + 1)
+    axes.plot(cycles, mean, color=tone, linewidth=1.6, label=label)
+    axes.fill_between(cycles, low, high, color=tone, alpha=0.15, linewidth=0)
+
+
+def _over_seeds(values):
+    """(mean, low, high); not numbers where no seed has a value."""
+    known = [value for value in values if value is not None]
+    return tuple(mean_interval(known).values()) if known else (np.nan,) * 3
+
+
+def _legend(figure):
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,304 @@
+"""The figures of a study, from the files its seeds left: compact, for each seed and arm, and with intervals.
+
+``collect`` gives, and ``save`` writes:
+
+  study, seeds, arms       arm -> what it is, its c_kl and lambda_AFS
+  machine, settings        where it ran and what it was set to
+  budget                   what each arm spent on each seed, counted in what it left; ``minutes`` of each seed
+  sets                     set -> ``clips`` of each subset and seed; ``means``: arm -> metric -> subset -> one a seed
+                           (``held_out`` is all its tasks together)
+  differences              baseline -> set -> metric -> subset -> arm -> [relative, low, high, low, high]: the first
+                           two bounds are of clips alone, the others of seeds and clips; ``cross_buffer`` is all
+                           buffers but the arm's own and the baseline's
+  cycles                   arm -> metric of the loop -> a list of cycles for each seed
+  long_rollout             ``means``: arm -> regret of each predicted frame for each seed; ``differences``: arm -> for
+                           each frame [relative, low, high] against theta_0, over seeds and clips
+  events                   who (an arm, or demonstrations) -> event -> times in 1,000 steps, one a seed
+
+None stands for what a seed has not.
+"""
+
+import json
+import os
+import platform
+
+import jax
+import numpy as np
+
+from experiments import phase2
+from experiments.arms import ARMS, configured
+from experiments.evaluate import METRICS, subsets
+from experiments.logging import read_metrics
+from experiments.study_measure import values_path
+from prowl_jax.metrics.intervals import hierarchical_bootstrap
+
+AGAINST = ("phase1", "frozen_reference", "passive")
+"""Baselines of the differences."""
+CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pat_mean_regret", "return")
+DIGITS = 5
+
+
+def budget(config):
+    """What each arm is to spend on a seed."""
+    return phase2.budget(config)
+
+
+def collect(config, runs, shared):
+    """The results of the seeds that are done.
+
+    Args:
+      config: the study's. runs: seed -> ``SeedRun`` of those that were measured. shared: the run of the rest.
+
+    Raises:
+      RuntimeError: arms that did not spend the same.
+    """
+    arms = {arm: _describe(config, arm) for arm in config.arms}
+    names = ("phase1", *arms)
+    sets = _read_sets(runs, names)
+    logs = [read_metrics(run.workdir) for run in runs.values()]
+    return {
+        "study": config.name,
+        "seeds": list(runs),
+        "arms": arms,
+        "machine": machine(),
+        "settings": _settings(config),
+        "budget": _budget(config, runs, shared),
+        "sets": {name: _means(one) for name, one in sets.items()},
+        "differences": {against: _all_differences(config, sets, against) for against in AGAINST if against in names},
+        "cycles": {arm: _cycles(logs, arm) for arm in arms},
+        "long_rollout": _long(config, sets["long_rollout"]),
+        "events": _events(runs, logs, arms),
+    }
+
+
+def machine():
+    """The class of machine, in words: devices, cores, Python and JAX."""
+    device = jax.devices()[0]
+    return (
+        f"{jax.device_count()} {device.platform} ({device.device_kind}), {os.cpu_count()} {platform.machine()} cores, "
+        f"Python {platform.python_version()}, JAX {jax.__version__}"
+    )
+
+
+def _describe(config, arm):
+    own = configured(config, arm)
+    rests = ARMS[arm].reward is None
+    return {
+        "says": ARMS[arm].says,
+        "kl_cost": None if rests else own.adversary.kl_cost,
+        "lambda_afs": own.phase2.lambda_afs,
+    }
+
+
+def _settings(config):
+    p, e = config.phase2, config.evaluation
+    keys = ("cycles", "trajectories", "updates", "batch", "capacity", "horizon", "learning_rate")
+    return {
+        "environment": config.env.name,
+        "task": config.env.task,
+        "world_model": config.world_model.size,
+        "phase1_steps": config.world_model.steps,
+        **{key: p[key] for key in keys},
+        "clips": e.clips,
+        "resamples": e.resamples,
+    }
+
+
+def _budget(config, runs, shared):
+    """Counted: updates by the world model's own count, steps by the cycles that its state has seen."""
+    planned, p = budget(config), config.phase2
+    counted = {}
+    for seed, run in runs.items():
+        counts = json.loads((run.workdir / "counts.json").read_text())
+        for arm in config.arms:
+            count = counts[arm]
+            spent = {
+                "world_model_updates": count["updates"],
+                "world_model_tokens": count["updates"] * planned["world_model_tokens"] // planned["world_model_updates"],
+                "environment_steps": count["cycles"] * planned["environment_steps"] // p.cycles,
+            }
+            if spent != planned:
+                raise RuntimeError(f"seed {seed}, arm {arm} spent {spent}, the others {planned}")
+            counted.setdefault(arm, []).append(round(run.stages()[f"phase2/{arm}"]["seconds"] / 60, 2))
+    phase1 = [run.stages()["world_model"] for run in runs.values()]
+    every = [*(run.stages() for run in runs.values()), shared.stages()]
+    return {
+        "each_arm": planned,
+        "phase1_tokens": phase1[0]["tokens"] if phase1 else None,
+        "arm_minutes": counted,
+        "total_minutes": round(sum(s["seconds"] for stages in every for s in stages.values()) / 60, 1),
+    }
+
+
+def _read_sets(runs, arms):
+    """Set -> for each seed (subset -> rows, arm -> values), None where it has not the set; ``held_out`` is all its tasks."""
+    folders = sorted({folder.name for run in runs.values() for folder in (run.workdir / "values").iterdir()})
+    names = [folder.replace(".", "/") for folder in folders]
+    sets = {name: [_read_set(run, name, arms) for run in runs.values()] for name in names}
+    sets = {name: seeds for name, seeds in sets.items() if any(seeds)}
+    tasks = [seeds for name, seeds in sets.items() if name.startswith("held_out/")]
+    if tasks:
+        sets["held_out"] = [_pooled(parts) for parts in zip(*tasks, strict=True)]
+    return sets
+
+
+def _read_set(run, name, arms):
+    paths = {arm: values_path(run, name, arm) for arm in arms}
+    if not all(path.exists() for path in paths.values()):
+        return None  # of an arm that is no longer asked for
+    values = {arm: dict(np.load(path)) for arm, path in paths.items()}
+    groups = {g: np.flatnonzero(mask) for g, mask in np.load(paths["phase1"].with_name("groups.npz")).items()}
+    regret = values["phase1"]["latent_regret"]
+    return {"all": np.arange(len(regret)), **groups} if groups else subsets(regret), values
+
+
+def _pooled(parts):
+    """Several sets of a seed as one, its hardest clips chosen anew."""
+    arms = parts[0][1]
+    values = {
+        arm: {m: np.concatenate([values[arm][m] for _, values in parts]) for m in METRICS} for arm in arms
+    }
+    return subsets(values["phase1"]["latent_regret"]), values
+
+
+def _subsets_of(one):
+    return list(dict.fromkeys(subset for seed in one if seed for subset in seed[0]))
+
+
+def _has(seed, subset):
+    return seed is not None and subset in seed[0]
+
+
+def _means(one):
+    named = _subsets_of(one)
+    clips = {subset: [len(seed[0][subset]) if _has(seed, subset) else 0 for seed in one] for subset in named}
+    arms = next(seed for seed in one if seed)[1]
+
+    def mean(arm, metric, subset):
+        return [
+            _short(seed[1][arm][metric][seed[0][subset]].mean()) if _has(seed, subset) else None for seed in one
+        ]
+
+    means = {arm: {m: {subset: mean(arm, m, subset) for subset in named} for m in METRICS} for arm in arms}
+    return {"clips": clips, "means": means}
+
+
+def _all_differences(config, sets, against):
+    """Set -> metric -> subset -> arm -> [relative, low, high over clips, low, high over seeds and clips].
+
+    ``cross_buffer`` is, for each arm, all buffers but its own and the baseline's.
+    """
+    arms = [arm for arm in next(seed for seed in sets["in_distribution"] if seed)[1] if arm != against]
+    out = {name: _differences(config, one, {arm: one for arm in arms}, against) for name, one in sets.items()}
+    cross = {}
+    for arm in arms:
+        own = {f"buffer/{arm}", f"buffer/{against}"}
+        others = [one for name, one in sets.items() if name.startswith("buffer/") and name not in own]
+        if others:
+            cross[arm] = [_pooled(parts) for parts in zip(*others, strict=True)]
+    if cross:
+        out["cross_buffer"] = _differences(config, next(iter(cross.values())), cross, against)
+    return out
+
+
+def _differences(config, example, sets, against):
+    settings = {"seed": config.seed, "resamples": config.evaluation.resamples}
+    out = {metric: {} for metric in METRICS}
+    for subset in _subsets_of(example):
+        for metric in METRICS:
+            rows = out[metric][subset] = {}
+            for arm, one in sets.items():
+                seeds = [(values, chosen[subset]) for chosen, values in (s for s in one if _has(s, subset))]
+                a, b = ([values[name][metric][chosen] for values, chosen in seeds] for name in (arm, against))
+                clips, both = (hierarchical_bootstrap(a, b, over_seeds=o, **settings) for o in (False, True))
+                row = [both["relative"], clips["low"], clips["high"], both["low"], both["high"]]
+                rows[arm] = [_short(x) for x in row]
+    return out
+
+
+def _cycles(logs, arm):
+    """Metric -> for each seed its value in every cycle. A policy that rests has a KL of 0."""
+    out = {}
+    for metric in CYCLE_METRICS:
+        seeds = []
+        for log in logs:
+            rows = sorted((r for r in log if r["stage"] == "phase2" and r["arm"] == arm), key=lambda r: r["step"])
+            rests = metric == "kl_to_reference" and ARMS[arm].reward is None
+            seeds.append([0.0 if rests else _short(row.get(metric)) for row in rows])
+        out[metric] = seeds
+    return out
+
+
+def _long(config, one):
+    arms = next(seed for seed in one if seed)[1]
+    curves = {arm: [seed[1][arm]["frame_regret"] for seed in one] for arm in arms}
+    settings = {"seed": config.seed, "resamples": config.evaluation.resamples}
+
+    def over_phase1(arm, frame):
+        a, b = ([clips[:, frame] for clips in curves[name]] for name in (arm, "phase1"))
+        result = hierarchical_bootstrap(a, b, **settings)
+        return [_short(result[k]) for k in ("relative", "low", "high")]
+
+    frames = range(curves["phase1"][0].shape[1])
+    return {
+        "means": {arm: [[_short(x) for x in clips.mean(0)] for clips in seeds] for arm, seeds in curves.items()},
+        "differences": {arm: [over_phase1(arm, t) for t in frames] for arm in arms if arm != "phase1"},
+    }
+
+
+def _events(runs, logs, arms):
+    """Arms: the mean over the second half of the cycles. Empty where the environment knows no events."""
+    out = {}
+    for log, run in zip(logs, runs.values(), strict=True):
+        path = run.workdir / "demonstrated_events.json"
+        if not path.exists():
+            return {}
+        rates = {"demonstrations": json.loads(path.read_text())}
+        for arm in arms:
+            rows = sorted((r for r in log if r["stage"] == "phase2" and r["arm"] == arm), key=lambda r: r["step"])
+            late = rows[len(rows) // 2 :]
+            rates[arm] = {
+                name: float(np.mean([r[name] for r in late])) for name in late[0] if name.startswith("event_")
+            }
+        for who, events in rates.items():
+            for name, rate in events.items():
+                out.setdefault(who, {}).setdefault(name.removeprefix("event_"), []).append(_short(rate))
+    return out
+
+
+def _short(x):
+    """A number in ``DIGITS`` digits; None for what is missing or not finite."""
+    return float(f"{x:.{DIGITS}g}") if x is not None and np.isfinite(x) else None
+
+
+def save(path, results):
+    """Write all of it or nothing, as JSON: one line for what lies three levels deep, so that a change can be read."""
+    lines = []
+
+    def write(value, indent, name, last):
+        comma, prefix = "" if last else ",", " " * indent + (f"{json.dumps(name)}: " if name is not None else "")
+        if isinstance(value, dict) and value and indent < 3:
+            lines.append(prefix + "{")
+            items = list(value.items())
+            for i, (key, inner) in enumerate(items):
+                write(inner, indent + 1, str(key), i == len(items) - 1)
+            lines.append(" " * indent + "}" + comma)
+        else:
+            lines.append(prefix + json.dumps(value) + comma)
+
+    write(results, 0, None, True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text("\n".join(lines) + "\n")
+    temporary.replace(path)
+
+
+def load(path):
+    """The results in a file; ValueError of one line where it is none."""
+    try:
+        results = json.loads(path.read_text())
+        missing = {"study", "seeds", "arms", "sets", "differences", "cycles"} - set(results)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if missing:
+        raise ValueError(f"{path} is no file of results: it has no {min(missing)!r}")
+    return results

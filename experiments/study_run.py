@@ -1,0 +1,147 @@
+"""Doing a study: what there is to do, in which order, what is left and how long it will take."""
+
+import copy
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+
+from experiments import (
+    build,
+    phase2,
+    stages,
+    study_measure,
+    study_results,
+    study_tables,
+)
+from experiments.memory import keep_freed_memory
+from experiments.run import Run
+from prowl_jax.train.compilation_cache import enable_compilation_cache
+
+
+class SeedRun(Run):
+    """One seed's run directory; demonstrations and autoencoder are those of ``shared``, a run of its own."""
+
+    def __init__(self, workdir, config, shared):
+        self.shared = shared
+        super().__init__(workdir, config)
+
+    def data(self, name):
+        """Where the clip store of a task is, or another file made of the demonstrations."""
+        return self.shared.data(name)
+
+    def checkpoints(self, stage):
+        """Where ``stage`` keeps its checkpoints."""
+        return self.shared.checkpoints(stage) if stage == "autoencoder" else super().checkpoints(stage)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One stage of one run.
+
+    Attributes:
+      run: whose. stage: its name, of which what stands before "/" is its kind. do: ``f(run) -> figures``.
+    """
+
+    run: Run
+    stage: str
+    do: Callable
+
+    @property
+    def kind(self):
+        """Steps of a kind take about as long."""
+        return self.stage.split("/")[0]
+
+    def seconds(self):
+        """How long it took, None where it is not done."""
+        return self.run.stages().get(self.stage, {}).get("seconds")
+
+
+def run_study(config, workdir=None):
+    """Do what is left; returns the results, of all seeds."""
+    build.check_files(config)
+    build.check_device(config)
+    build.check_mesh(config)
+    keep_freed_memory()
+    enable_compilation_cache()
+    runs = open_runs(config, pathlib.Path(workdir or pathlib.Path("runs") / config.name))
+    steps = plan(config, runs)
+    spent = study_results.budget(config)
+    print("each arm, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)
+    began = time.monotonic()
+    for step in steps:
+        if step.seconds() is not None:
+            continue
+        print(f"[{left(steps)}] {step.run.workdir.name}: {step.stage}", flush=True)
+        step.run.run_stage(step.stage, step.do)
+        if step.kind == "evaluation":
+            write(config, runs)
+    print(f"[{left(steps)}] this call took {(time.monotonic() - began) / 60:.0f} min", flush=True)
+    return write(config, runs, show=True)
+
+
+def open_runs(config, workdir):
+    """(the shared ``Run``, seed -> ``SeedRun``) under ``workdir``.
+
+    What a directory is held against knows neither the arms nor the other seeds, so that either can be added.
+    """
+    shared = Run(workdir / "shared", _config_of(config, config.demonstrations.seed))
+    seeds = {seed: SeedRun(workdir / f"seed{seed}", _config_of(config, seed), shared) for seed in config.study.seeds}
+    return shared, seeds
+
+
+def _config_of(config, seed):
+    config = copy.deepcopy(config)
+    with config.unlocked():
+        del config.study
+        config.seed, config.arms = seed, ()
+    return config
+
+
+def plan(config, runs):
+    """All steps in their order: what is shared, then seed after seed."""
+    shared, seeds = runs
+    steps = [Step(shared, "demonstrations", stages.demonstrations), Step(shared, "autoencoder", stages.autoencoder)]
+    for run in seeds.values():
+        steps += [Step(run, "world_model", stages.world_model), Step(run, "reference", stages.reference)]
+        steps += [Step(run, f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm)) for arm in config.arms]
+        measure = functools.partial(study_measure.measure, arms=config.arms, study=config.study)
+        # Named by its arms: with another arm there is more to measure.
+        steps.append(Step(run, f"evaluation/{'+'.join(config.arms)}", measure))
+    return steps
+
+
+def left(steps):
+    """``"5 of 14 steps left, about 12 min, 3 of them not timed yet"``, from what steps of the same kind have taken."""
+    taken = {}
+    for step in steps:
+        if step.seconds() is not None:
+            taken.setdefault(step.kind, []).append(step.seconds())
+    open_ = [step for step in steps if step.seconds() is None]
+    if not open_:
+        return "all done"
+    seconds = sum(sum(taken[s.kind]) / len(taken[s.kind]) for s in open_ if s.kind in taken)
+    untimed = sum(step.kind not in taken for step in open_)
+    words = f"{len(open_)} of {len(steps)} steps left"
+    if seconds:
+        words += f", about {max(1, round(seconds / 60))} min"
+    return words + (f", {untimed} of them not timed yet" if untimed else "")
+
+
+def write(config, runs, show=False):
+    """Results of the seeds that are done, as a file and as tables."""
+    _, seeds = runs
+    measured = f"evaluation/{'+'.join(config.arms)}"
+    done = {seed: run for seed, run in seeds.items() if measured in run.stages()}
+    results = study_results.collect(config, done, runs[0])
+    folder = pathlib.Path(config.study.results)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{config.name}.json"
+    study_results.save(path, results)
+    text = study_tables.markdown(study_results.load(path))
+    (folder / f"{config.name}.md").write_text(text)
+    if show:
+        print(text)
+        print(f"written: {path} and {path.with_suffix('.md')}")
+    return results

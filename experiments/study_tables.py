@@ -1,0 +1,157 @@
+"""The tables of studies as Markdown:  python -m experiments.study_tables results/*.json
+
+prints what stands in docs/results.md between its markers; a test holds the document to the files.
+"""
+
+import pathlib
+import sys
+
+from experiments.report_tables import MINUS, MISSING, number, words
+
+SETTINGS = (
+    ("held-out tasks", "held_out", "all"),
+    ("hardest tertile", "held_out", "hardest_tertile"),
+    ("hardest decile", "held_out", "hardest_decile"),
+    ("others' buffers", "cross_buffer", "all"),
+    ("in distribution", "in_distribution", "all"),
+    ("long rollout", "long_rollout", "all"),
+)
+"""The settings of the paper's table: words, set, subset."""
+CRITICAL = (("all", "critical", "all"), ("first cycle", "critical", "first_cycle"), ("held out", "critical", "held_out"))
+METRICS = (("latent regret", "latent_regret"), ("AFS-EPE", "afs_epe"))
+NOTHING = "No study has been run yet.\n"
+
+
+def main(argv):
+    """Print the tables of the files; returns the exit code."""
+    from experiments.command_line import Parser, fail
+    from experiments.study_results import load
+
+    parser = Parser("python -m experiments.study_tables", __doc__)
+    parser.add_argument("files", nargs="*", type=pathlib.Path, help="results of studies")
+    try:
+        print(document([load(path) for path in parser.parse_args(argv).files]), end="")
+    except ValueError as error:
+        fail(error)
+    return 0
+
+
+def document(results):
+    """The tables of all studies."""
+    return "\n".join(markdown(one) for one in results) or NOTHING
+
+
+def markdown(results):
+    """The tables of one study."""
+    seeds, settings, budget = results["seeds"], results["settings"], results["budget"]
+    spent = ", ".join(f"{number(v)} {words(k)}" for k, v in budget["each_arm"].items())
+    opening = (
+        f"{settings['environment']}, task `{settings['task']}`, seeds {', '.join(map(str, seeds))}, world model "
+        f"{settings['world_model']}; {results['machine']}; {number(budget['total_minutes'])} minutes in all. Phase 1 "
+        f"saw {number(budget['phase1_tokens'])} tokens; then each arm of each seed spent {spent}."
+    )
+    parts = [f"## {words(results['study'])}", opening, _arms(results)]
+    for against in ("frozen_reference", "phase1"):
+        if against in results["differences"]:
+            name = "theta_0" if against == "phase1" else f"the {words(against)}"
+            for title, metric in METRICS:
+                parts.append(f"### {title.capitalize() if title.islower() else title} against {name}")
+                parts.append(_differences(results, against, metric, SETTINGS))
+    parts.append("### Regret on the critical trajectories against theta_0")
+    parts.append(_differences(results, "phase1", "latent_regret", CRITICAL))
+    if results["events"]:
+        parts += ["### Events in 1,000 steps", _event_rates(results)]
+        groups = [g for g in results["sets"].get("events", {"clips": {}})["clips"] if g != "all"]
+        if groups:
+            columns = [(words(g), "events", g) for g in ("all", *groups)]
+            parts += ["### Regret on clips with an event against theta_0"]
+            parts += [_differences(results, "phase1", "latent_regret", columns)]
+    if "modes" in results["sets"]:
+        parts += ["### Clips with a strictly novel action mode against the frozen reference"]
+        parts += [_differences(results, "frozen_reference", metric, [(t, "modes", "all")]) for t, metric in METRICS]
+    parts += ["### Regret by predicted frame against theta_0", _long(results)]
+    parts.append(
+        "Differences in per cent of the baseline, lower is better. In brackets: 95 % interval, bootstrap over seeds and "
+        "clips, bold where it leaves out 0; in braces: over clips alone, for these very models. Other brackets: lowest "
+        "and highest seed."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _interval(row):
+    """``-3.01 (-5.12, -0.93) {-4.05, -2.00}``, bold where the first interval leaves out 0; there may be only that one."""
+    if row is None or None in row:
+        return MISSING
+    relative, *bounds = (f"{100 * x:+.2f}".replace("-", MINUS) for x in row)
+    text = f"{relative} ({', '.join(bounds[-2:])})"
+    if len(bounds) == 4:
+        text += f" {{{', '.join(bounds[:2])}}}"
+    return f"**{text}**" if row[-2] * row[-1] > 0 else text
+
+
+def _differences(results, against, metric, columns):
+    """Rows of arms, columns of (words, set, subset)."""
+    there = results["differences"][against]
+    columns = [c for c in columns if c[1] in there and c[2] in there[c[1]][metric]]
+    rows = []
+    for arm in results["arms"]:
+        if arm != against:
+            cells = [_interval(there[name][metric][subset].get(arm)) for _, name, subset in columns]
+            rows.append([words(arm), *cells])
+    return _table(["arm", *(title + _clips(results, name, subset) for title, name, subset in columns)], rows)
+
+
+def _clips(results, name, subset):
+    """``", 384 clips"``, of all seeds together; nothing where every arm has its own set."""
+    there = results["sets"].get(name)
+    return f", {number(sum(there['clips'][subset]))} clips" if there else ""
+
+
+def _arms(results):
+    """What each arm is, its anchor, and what became of its policy."""
+    rows = []
+    for arm, described in results["arms"].items():
+        cycles, minutes = results["cycles"][arm], results["budget"]["arm_minutes"][arm]
+        kl = [seed[-1] for seed in cycles["kl_to_reference"]]
+        camera = [_mean(seed[len(seed) // 2 :]) for seed in cycles["camera_speed_over_reference"]]
+        cost = number(described["kl_cost"])
+        rows.append([words(arm), described["says"], cost, _range(kl), _range(camera), number(_mean(minutes))])
+    head = ["arm", "what", "c_kl", "KL to the reference, last cycle", "camera over the reference's", "minutes a seed"]
+    return _table(head, rows)
+
+
+def _event_rates(results):
+    events = results["events"]
+    names = list(next(iter(events.values())))
+    rows = [[words(who), *(_range(rates[name]) for name in names)] for who, rates in events.items()]
+    return _table(["who", *map(words, names)], rows)
+
+
+def _long(results):
+    curves = results["long_rollout"]["differences"]
+    length = len(next(iter(curves.values())))
+    frames = sorted({1, length // 4, length // 2, 3 * length // 4, length} - {0})
+    rows = [[words(arm), *(_interval(curve[t - 1]) for t in frames)] for arm, curve in curves.items()]
+    return _table(["arm", *(f"frame {t}" for t in frames)], rows)
+
+
+def _mean(values):
+    values = [v for v in values if v is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _range(values):
+    """The mean of the seeds, and the lowest and highest in brackets."""
+    known = [v for v in values if v is not None]
+    if len(set(known)) < 2:
+        return number(_mean(known))
+    return f"{number(_mean(known))} ({number(min(known))} to {number(max(known))})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,295 @@
+"""The study's figures from files made by hand, its tables, its plots, and the document that holds them."""
+
+import json
+import pathlib
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+
+from experiments import (
+    build,
+    config_rules,
+    study,
+    study_plots,
+    study_results,
+    study_run,
+    study_tables,
+)
+from experiments.arms import ARMS
+from experiments.configs.study import get_config
+from experiments.evaluate import METRICS
+from experiments.run import write_json
+from experiments.study_measure import values_path
+
+ROOT = pathlib.Path(__file__).parents[2]
+ARM_NAMES = ("frozen_reference", "prowl", "unanchored")
+CLIPS, FRAMES = 20, 8
+# By how much an arm's regret is off theta_0's, the same on every clip: then every interval is a point.
+OFF = {"phase1": 0.0, "frozen_reference": 0.1, "prowl": -0.2, "unanchored": 0.05}
+RISK = {"phase1": 1.0, "frozen_reference": 1.0, "prowl": 4.0, "unanchored": 9.0}
+
+
+def study_config(folder, seeds=(3, 5)):
+    config = get_config("tiny")
+    config.arms, config.study.seeds, config.study.results = ARM_NAMES, seeds, str(folder / "results")
+    config.evaluation.resamples = 200
+    return config
+
+
+def fill(config, run, seed):
+    """What a measured seed leaves, with values that are known."""
+    rng = np.random.default_rng(seed)
+    names = ["in_distribution", "held_out/linger", "held_out/mine", "long_rollout", "critical", "events"]
+    names += [f"buffer/{arm}" for arm in ARM_NAMES]
+    for name in names:
+        base = rng.lognormal(size=(CLIPS, FRAMES))
+        folder = values_path(run, name, "phase1").parent
+        folder.mkdir(parents=True, exist_ok=True)
+        half = np.arange(CLIPS) < CLIPS // 2
+        groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": {"fell": half}}.get(name, {})
+        np.savez(folder / "groups.npz", **groups)
+        for arm, off in OFF.items():
+            by_frame = base * (1 + off)
+            values = {metric: by_frame.mean(1) for metric in METRICS}
+            np.savez(values_path(run, name, arm), **values, frame_regret=by_frame)
+    p = config.phase2
+    counts = {arm: {"updates": p.cycles * p.updates, "cycles": p.cycles} for arm in ARM_NAMES}
+    write_json(run.workdir / "counts.json", counts)
+    write_json(run.workdir / "demonstrated_events.json", {"event_fell": 0.5})
+    for arm in ARM_NAMES:
+        for cycle in range(p.cycles):
+            kl = {} if ARMS[arm].reward is None else {"kl_to_reference": 0.1 * cycle + seed}
+            run.log.write(
+                stage="phase2", arm=arm, step=cycle + 1, event_fell=RISK[arm] * cycle, regret=1.0,
+                camera_speed_over_reference=RISK[arm], pat_mean_regret=1.0, **kl, **{"return": 0.0},
+            )  # fmt: skip
+
+
+def note_times(run):
+    """What its stages took, by the run's own notes."""
+    times = {"world_model": 60.0, **{f"phase2/{arm}": 30.0 for arm in ARM_NAMES}, "evaluation/" + "+".join(ARM_NAMES): 10.0}
+    write_json(run.workdir / "stages.json", {k: {"seconds": v, "tokens": 7} for k, v in times.items()})
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """(config, runs, results as read from their file) of two seeds with known values."""
+    folder = tmp_path_factory.mktemp("study")
+    config = study_config(folder)
+    runs = study_run.open_runs(config, folder / "runs")
+    for seed, run in runs[1].items():
+        fill(config, run, seed)
+        note_times(run)
+    study_run.write(config, runs)
+    return config, runs, study_results.load(folder / "results" / "study_tiny.json")
+
+
+def test_a_constant_factor_is_found_with_an_interval_of_a_point(done):
+    there = done[2]["differences"]
+    for against, arm in (("phase1", "prowl"), ("frozen_reference", "prowl"), ("frozen_reference", "phase1")):
+        expected = (1 + OFF[arm]) / (1 + OFF[against]) - 1
+        for name in ("held_out", "held_out/mine", "in_distribution", "critical", "cross_buffer", "long_rollout"):
+            for subset, rows in there[against][name]["latent_regret"].items():
+                np.testing.assert_allclose(rows[arm], [expected] * 5, atol=1e-4, err_msg=f"{name} {subset}")
+    assert "passive" not in there
+
+
+def test_the_means_are_those_of_the_values(done):
+    _, runs, results = done
+    for i, run in enumerate(runs[1].values()):
+        values = np.load(values_path(run, "held_out/mine", "prowl"))
+        regret = np.load(values_path(run, "held_out/mine", "phase1"))["latent_regret"]
+        means = results["sets"]["held_out/mine"]["means"]["prowl"]["afs_epe"]
+        assert means["all"][i] == pytest.approx(values["afs_epe"].mean(), rel=1e-4)
+        hardest = np.argsort(-regret)[:2]
+        assert means["hardest_decile"][i] == pytest.approx(values["afs_epe"][hardest].mean(), rel=1e-4)
+        curve = results["long_rollout"]["means"]["prowl"][i]
+        np.testing.assert_allclose(
+            curve, np.load(values_path(run, "long_rollout", "prowl"))["frame_regret"].mean(0), rtol=1e-4
+        )
+    assert results["sets"]["critical"]["clips"] == {"all": [20, 20], "first_cycle": [10, 10], "held_out": [10, 10]}
+    assert results["sets"]["held_out"]["clips"]["hardest_decile"] == [4, 4]
+
+
+def test_the_loop_the_events_and_the_budget(done):
+    config, _, results = done
+    assert results["seeds"] == [3, 5]
+    assert results["cycles"]["frozen_reference"]["kl_to_reference"] == [[0.0, 0.0]] * 2
+    assert results["cycles"]["prowl"]["kl_to_reference"] == [[3.0, 3.1], [5.0, 5.1]]
+    assert results["events"]["demonstrations"] == {"fell": [0.5, 0.5]}
+    assert results["events"]["unanchored"] == {"fell": [9.0, 9.0]}  # the second half of two cycles is the last
+    assert results["arms"]["unanchored"]["kl_cost"] == config.adversary.kl_costs.weak
+    assert results["arms"]["frozen_reference"]["kl_cost"] is None
+    p = config.phase2
+    assert results["budget"]["each_arm"]["world_model_updates"] == p.cycles * p.updates
+    assert results["budget"]["arm_minutes"] == {arm: [0.5, 0.5] for arm in ARM_NAMES}
+
+
+def test_arms_that_spent_differently_are_refused(tmp_path):
+    config = study_config(tmp_path, seeds=(0,))
+    runs = study_run.open_runs(config, tmp_path / "runs")
+    fill(config, runs[1][0], 0)
+    note_times(runs[1][0])
+    counts = json.loads((runs[1][0].workdir / "counts.json").read_text())
+    counts["prowl"]["updates"] += 1
+    write_json(runs[1][0].workdir / "counts.json", counts)
+    with pytest.raises(RuntimeError, match="arm prowl spent"):
+        study_run.write(config, runs)
+
+
+def test_the_file_is_small_and_reads_back(done, tmp_path):
+    results = done[2]
+    study_results.save(tmp_path / "again.json", results)
+    assert json.loads((tmp_path / "again.json").read_text()) == results
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(ValueError, match="no file of results"):
+        study_results.load(tmp_path / "other.json")
+
+
+def test_the_tables_say_what_the_file_says(done, capsys):
+    config, _, _ = done
+    file = pathlib.Path(config.study.results) / "study_tiny.json"
+    assert study_tables.main([str(file)]) == 0
+    text = capsys.readouterr().out
+    assert text == file.with_suffix(".md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| prowl | **\N{MINUS SIGN}27"))
+    off = "\N{MINUS SIGN}27.27"
+    assert row == "| prowl | " + " | ".join([f"**{off} ({off}, {off}) {{{off}, {off}}}**"] * 6) + " |"
+    assert study_tables._interval([-0.01, -0.02, 0.0, -0.03, 0.01]) == (
+        "-1.00 (-3.00, +1.00) {-2.00, +0.00}".replace("-", "\N{MINUS SIGN}")
+    )
+    for title in ("critical trajectories", "Events in 1,000 steps", "clips with an event", "by predicted frame"):
+        assert title in text
+    assert "| unanchored | 9.000 |" in text
+    assert "| arm | all, 40 clips | first cycle, 20 clips | held out, 20 clips |" in text
+    assert "| hardest decile, 8 clips | others' buffers | in distribution, 40 clips |" in text
+
+
+def test_the_document_is_what_the_committed_files_give(capsys):
+    """docs/results.md between its markers, whether a study has been committed or not."""
+    files = sorted((ROOT / "results").glob("*.json"))
+    study_tables.main([str(file) for file in files])
+    document = (ROOT / "docs" / "results.md").read_text()
+    assert document.split("<!-- results -->\n")[1].split("<!-- /results -->")[0] == capsys.readouterr().out
+    for file in files:
+        assert file.stat().st_size < 2**20
+        assert file.with_suffix(".md").read_text() == study_tables.markdown(study_results.load(file))
+
+
+def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):
+    config, _, results = done
+    file = pathlib.Path(config.study.results) / "study_tiny.json"
+    assert study_plots.main([str(file), f"--folder={tmp_path}"]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"study_tiny_{plot}.svg" for plot in ("critical", "kl", "camera", "long", "events")}
+    for path in tmp_path.iterdir():
+        xml.etree.ElementTree.parse(path)
+        assert "prowl" in path.read_text()
+    assert study_plots.draw(results) == {p.stem.rsplit("_")[-1]: p.read_text() for p in tmp_path.iterdir()}
+
+
+@pytest.fixture
+def noted(tmp_path, monkeypatch):
+    """(config, what was done as (directory, step)), the steps themselves replaced by notes."""
+    config, calls = study_config(tmp_path), []
+
+    def step(name):
+        def do(run, arm=None, **_):
+            calls.append((run.workdir.name, name if arm is None else arm))
+            if name == "evaluation":
+                fill(config, run, run.config.seed)
+            return {"tokens": 7}
+
+        return do
+
+    for name in ("demonstrations", "autoencoder", "world_model", "reference"):
+        monkeypatch.setattr(study_run.stages, name, step(name))
+    monkeypatch.setattr(study_run.phase2, "run_arm", step("arm"))
+    monkeypatch.setattr(study_run.study_measure, "measure", step("evaluation"))
+    return config, calls
+
+
+def test_a_study_goes_on_where_it_was_stopped(noted, tmp_path, monkeypatch):
+    config, calls = noted
+    run_arm = study_run.phase2.run_arm
+
+    def stopped(run, arm):
+        if (run.config.seed, arm) == (5, "prowl"):
+            raise KeyboardInterrupt
+        return run_arm(run, arm)
+
+    monkeypatch.setattr(study_run.phase2, "run_arm", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        study_run.run_study(config, tmp_path / "runs")
+    file = tmp_path / "results" / "study_tiny.json"
+    assert study_results.load(file)["seeds"] == [3], "the seed that is done has its results"
+    assert len(calls) == 2 + 6 + 3 and calls[:2] == [("shared", "demonstrations"), ("shared", "autoencoder")]
+    monkeypatch.setattr(study_run.phase2, "run_arm", run_arm)
+    assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
+    assert len(calls) == len(set(calls)) == 2 + 2 * 6
+    study_run.run_study(config, tmp_path / "runs")
+    assert len(calls) == 14, "nothing is done twice"
+
+
+def test_arms_and_seeds_can_be_added(noted, tmp_path):
+    config, calls = noted
+    config.study.seeds, config.arms = (3,), ("frozen_reference", "prowl")
+    study_run.run_study(config, tmp_path / "runs")
+    done = len(calls)
+    config.study.seeds, config.arms = (3, 5), ARM_NAMES
+    assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
+    assert calls[done:][:2] == [("seed3", "unanchored"), ("seed3", "evaluation")]
+    assert len(calls) == done + 2 + 6
+
+
+def test_seeds_share_the_demonstrations_and_nothing_else(noted, tmp_path):
+    config, _ = noted
+    shared, seeds = study_run.open_runs(config, tmp_path / "runs")
+    one, other = seeds.values()
+    assert one.data("wander") == other.data("wander") == shared.data("wander")
+    assert one.checkpoints("autoencoder") == shared.checkpoints("autoencoder")
+    assert one.checkpoints("world_model") != other.checkpoints("world_model")
+    assert (shared.config.seed, one.config.seed, other.config.seed) == (0, 3, 5)
+    assert {build.data_seed(run.config) for run in (shared, one, other)} == {0}
+
+
+def test_what_is_left_and_how_long():
+    class Fake:
+        def __init__(self, stages):
+            self._stages = stages
+
+        def stages(self):
+            return {name: {"seconds": s} for name, s in self._stages.items()}
+
+    one, other = Fake({"world_model": 100.0, "phase2/prowl": 60.0, "phase2/passive": 120.0}), Fake({})
+    steps = [study_run.Step(run, stage, None) for run in (one, other) for stage in (*one._stages, "evaluation/x")]
+    assert study_run.left(steps) == "5 of 8 steps left, about 5 min, 2 of them not timed yet"
+    assert study_run.left(steps[:3]) == "all done"
+    assert study_run.left(steps[3:4]) == "1 of 1 steps left, 1 of them not timed yet"
+
+
+@pytest.mark.parametrize("arg", ["vizdoom", "voxel", "tiny"])
+def test_the_shipped_studies_keep_to_the_rules(arg):
+    config = get_config(arg)
+    assert [words for condition, words in (*config_rules.RULES, *study.RULES) if not condition(config)] == []
+    assert set(config.arms) <= set(ARMS) and {"frozen_reference", "prowl"} <= set(config.arms)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--config=experiments/configs/quickstart.py"], "no group 'study'"),
+        (["--config=experiments/configs/study.py:tiny", "--config.study.seeds=(1,1)"], "study.seeds=(1, 1)"),
+        (["--config=experiments/configs/study.py:tiny", "--config.arms=('nobody',)"], "arms=('nobody',) holds"),
+        (["--config=experiments/configs/study.py:tiny", "--config.demonstrations.seed=-1"], "share the demonstrations"),
+        (["--config=experiments/configs/study.py:tiny", "--config.study.event_clips=0"], "study.event_clips=0"),
+        (["--config=experiments/configs/study.py:tiny", "--config.evaluation.horizon=5"], "phase2.horizon=4"),
+    ],
+)
+def test_mistakes_are_answered_in_a_line(arguments, said, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        study.main(arguments)
+    lines = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and len(lines) == 1 and said in lines[0], lines
