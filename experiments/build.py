@@ -120,7 +120,7 @@ def make_autoencoder(config):
 def wan_autoencoder_params(config):
     """Parameters of Wan's autoencoder: those of ``autoencoder.weights``, or random ones."""
     if config.autoencoder.weights == "random":
-        return make_autoencoder(config).init_params(stage_key(config, "autoencoder init"))
+        return jax.jit(make_autoencoder(config).init_params)(stage_key(config, "autoencoder init"))
     return _wan_autoencoder(config)[1]
 
 

@@ -8,9 +8,12 @@ same. The devices are those of ``mesh.data`` and ``mesh.fsdp``; ``mesh.data=-1``
 
 FLOPs are those of the products in the traced step, of all devices together and without what
 rematerialisation adds. Hours are these over the peak rates of ``ACCELERATORS`` times ``MFU``; neither the
-environment, nor what the evaluation takes, nor the encoding of the demonstrations is in them. Memory is the
-CPU compiler's, which computes bfloat16 products in float32: ``arguments`` are right for every device,
-``temporary`` is a guide.
+environment, nor what the evaluation takes, nor the encoding of the demonstrations is in them.
+
+Memory is that of one device. ``arguments`` are what the step is given, and right on every device.
+``kept`` is what the forward pass of a training step keeps for the gradient, read off the traced step.
+``temporary`` is all that the CPU's compiler wants beside the arguments, a guide: it computes bfloat16
+products in float32, and it undoes rematerialisation, where it is left out.
 """
 
 import dataclasses
@@ -38,7 +41,7 @@ from prowl_jax.train.sharding import (
     shardings,
 )
 from prowl_jax.train.state import count, init_state, merge
-from prowl_jax.train.world_model import make_train_step
+from prowl_jax.train.world_model import loss_of, make_train_step
 from prowl_jax.types import Batch, Trajectory
 
 WHOLE, DEPTHS = 2, (1, 2)
@@ -64,6 +67,7 @@ class Step:
       counted: what ``traced_flops`` counts, the same without rematerialisation.
       loops: how often a ``while`` loop in it runs.
       layered: whether the DiT is in it.
+      kept: bytes that one device keeps for the gradient; None where there is none.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Step:
     counted: Callable
     loops: int = 1
     layered: bool = True
+    kept: int | None = None
 
 
 def main(config):
@@ -88,11 +93,13 @@ def main(config):
     print(f"{config.name}: {mesh.shape['data']} x {mesh.shape['fsdp']} devices (data x fsdp), " + _how(config, depths))
     everything, trained = parameters(config)
     print(f"parameters of the DiT: {everything / 1e6:,.1f} M; phase 2 trains {trained / 1e6:,.1f} M\n")
-    print("| step | times | PFLOP | arguments, GB | temporary, GB | compiled in, s |")
-    print("|---" * 6 + "|")
+    print("| step | times | PFLOP | arguments, GB | kept, GB | temporary, GB | compiled in, s |")
+    print("|---" * 7 + "|")
     figures = {}
     for same in zip(*(steps(config, mesh, layers) for layers in depths), strict=True):
         figures[same[0].name] = measure(same, depths, depth)
+        if config.world_model.remat and same[0].kept is not None:
+            figures[same[0].name]["temporary"] = None
         print(_row(same[0].name, figures[same[0].name]), flush=True)
     print("\n" + "\n".join(hours(figures, mesh.size)))
     return 0
@@ -132,7 +139,8 @@ def measure(same, depths, depth):
     """Figures of a step at ``depth`` from the ``Step`` at each of ``depths``.
 
     Returns:
-      dict: ``times``; ``flops``; ``arguments`` and ``temporary``, bytes on a device; ``seconds`` of compiling.
+      dict: ``times``; ``flops``; ``arguments``, ``kept`` (None without a gradient) and ``temporary``, bytes on a
+      device; ``seconds`` of compiling.
     """
     found, start = [], time.monotonic()
     same = same if same[0].layered else same[:1]
@@ -143,16 +151,18 @@ def measure(same, depths, depth):
         found.append([memory.argument_size_in_bytes, memory.temp_size_in_bytes])
     spent = time.monotonic() - start
     for step, row in zip(same, found, strict=True):
-        row.append(traced_flops(step.counted, *step.arguments, loops=step.loops))
+        row += [traced_flops(step.counted, *step.arguments, loops=step.loops), step.kept or 0]
     share = (depth - depths[0]) / (depths[1] - depths[0]) if len(same) > 1 else 0.0
-    arguments, temporary, flops = (a + (b - a) * share for a, b in zip(found[0], found[-1], strict=True))
+    arguments, temporary, flops, kept = (a + (b - a) * share for a, b in zip(found[0], found[-1], strict=True))
     return {
         "times": same[0].times, "flops": flops, "arguments": arguments, "temporary": temporary, "seconds": spent,
+        "kept": None if same[0].kept is None else kept,
     }  # fmt: skip
 
 
 def _row(name, f):
-    memory = " | ".join(f"{f[kind] / 1e9:,.2f}" for kind in ("arguments", "temporary"))
+    columns = (f[kind] for kind in ("arguments", "kept", "temporary"))
+    memory = " | ".join("" if size is None else f"{size / 1e9:,.2f}" for size in columns)
     return f"| {name} | {f['times']:,} | {f['flops'] / 1e15:,.4g} | {memory} | {f['seconds']:.0f} |"
 
 
@@ -160,12 +170,13 @@ def hours(figures, devices):
     """Lines of the table of accelerators."""
     phase1 = sum(f["times"] * f["flops"] for name, f in figures.items() if name == "phase 1 step")
     whole = sum(f["times"] * f["flops"] for f in figures.values())
-    needed = max(f["arguments"] + f["temporary"] for f in figures.values())
-    yield f"| {devices} of | peak, TFLOP/s | phase 1, h | phase 2, h | memory, GB | enough for {needed / 1e9:,.1f}? | source |"
+    needed = max(f["arguments"] + (f["kept"] or f["temporary"]) for f in figures.values())
+    asked = f"at least {needed / 1e9:,.0f} are needed"
+    yield f"| {devices} of | peak, TFLOP/s | phase 1, h | phase 2, h | memory, GB | {asked} | source |"
     yield "|---" * 7 + "|"
     for name, (peak, memory, source) in ACCELERATORS.items():
         rate = devices * peak * 1e12 * MFU * 3600
-        fits = "yes" if needed < memory * 1e9 else "no"
+        fits = "there" if needed < memory * 1e9 else "too little"
         times = f"{phase1 / rate:,.1f} | {(whole - phase1) / rate:,.1f}"
         yield f"| {name} | {peak} | {times} | {memory} | {fits} | {source} |"
     yield f"\nHours at an assumed {MFU:.0%} of the peak rate of bfloat16 (MFU); without the environment."
@@ -190,7 +201,8 @@ def _phase1(config, mesh, model, counted):
     step_of = functools.partial(make_train_step, forcing=forcing, optimizer=optimizer, ema_decay=w.ema_decay)
     batch = _clips(mesh, config, model, (w.batch,), split_leading(mesh))
     program = keep_placement(step_of(model), state)
-    return Step("phase 1 step", w.steps, program, (state, batch, _key(mesh)), step_of(counted))
+    kept = _kept(mesh, model, forcing, state.params, {}, batch)
+    return Step("phase 1 step", w.steps, program, (state, batch, _key(mesh)), step_of(counted), kept=kept)
 
 
 def _phase2(config, mesh, model, counted):
@@ -234,12 +246,26 @@ def _phase2(config, mesh, model, counted):
         "fine_tune": (state.theta, fixed["dit"], state.buffer, passive, _key(mesh), cycle),
         "rescore": (params, state.buffer, cycle),
     }
+    mixed = jax.tree.map(lambda x: _shape(split_leading(mesh), p.batch, *x.shape[2:], dtype=x.dtype), passive)
+    kept = _kept(mesh, model, build.make_forcing(config), state.theta.params, fixed["dit"], mixed)
     words = {"observe": "encode and flow", "ppo": "PPO", "fine_tune": f"phase 2, {p.updates} steps"}
     return [
         Step(words.get(name, name), p.cycles, getattr(placed, name), arguments, getattr(plain, name),
-             rescored if name == "rescore" else 1, name not in ("observe", "ppo"))
+             rescored if name == "rescore" else 1, name not in ("observe", "ppo"), kept if name == "fine_tune" else None)
         for name, arguments in rows.items()
     ]  # fmt: skip
+
+
+def _kept(mesh, model, forcing, trained, frozen, batch):
+    """Bytes that a device keeps from the forward pass for the gradient, without weights; rows are split."""
+    loss = functools.partial(loss_of, model, forcing)
+
+    def backward(trained, frozen, batch, key):
+        return jax.vjp(lambda params: loss(params, frozen, batch, key)[0], trained)[1]
+
+    weights = {leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(merge, trained, frozen))}
+    kept = jax.tree.leaves(jax.eval_shape(backward, trained, frozen, batch, _key(mesh)))
+    return sum(x.size * x.dtype.itemsize for x in kept if x.shape not in weights) // mesh.size
 
 
 def _with(model, **changes):

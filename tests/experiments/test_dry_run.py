@@ -80,12 +80,12 @@ def test_the_steps_of_phase_2_are_those_of_the_loop(config, mesh):
 
 def test_hours_are_flops_over_rate():
     figures = {
-        "phase 1 step": {"times": 10, "flops": 989e12 * 0.35 * 360, "arguments": 1e9, "temporary": 2e9},
-        "predict": {"times": 5, "flops": 989e12 * 0.35 * 720, "arguments": 60e9, "temporary": 30e9},
+        "phase 1 step": {"times": 10, "flops": 989e12 * 0.35 * 360, "arguments": 1e9, "kept": 2e9, "temporary": None},
+        "predict": {"times": 5, "flops": 989e12 * 0.35 * 720, "arguments": 60e9, "kept": None, "temporary": 30e9},
     }
     rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in
             dry_run.hours(figures, 2) if line.startswith("| ")}  # fmt: skip
-    assert rows["H100 SXM"][:5] == ["989", "0.5", "0.5", "80", "no"] and rows["H200 SXM"][4] == "yes"
+    assert rows["H100 SXM"][:5] == ["989", "0.5", "0.5", "80", "too little"] and rows["H200 SXM"][4] == "there"
 
 
 def test_too_few_devices_are_one_line(config):
@@ -102,3 +102,16 @@ def test_the_command_prints_its_tables_for_eight_devices(tmp_path):
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and "8 devices" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_with_remat_a_layer_more_keeps_its_input_more(config, mesh):
+    """Read off the traced step: 4 windows of 6 latents of 2 x 3 tokens, 48 wide, in float32."""
+    other = config.copy_and_resolve_references()
+    other.arms = ()
+    kept = {}
+    for remat in (True, False):
+        other.world_model.remat = remat
+        two, three = (dry_run.steps(other, mesh, layers)[0].kept for layers in (2, 3))
+        kept[remat] = three - two
+    assert kept[True] == pytest.approx(4 * 6 * 6 * 48 * 4, rel=0.02)
+    assert kept[False] > 10 * kept[True]

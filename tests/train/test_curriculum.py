@@ -127,7 +127,7 @@ def test_a_constant_error_is_its_own_regret_and_moves_once():
     np.testing.assert_allclose(afs, np.sqrt(2) * 0.2 / HORIZON, rtol=1e-2)
 
 
-class Ledger:
+class Ledger(FrameByFrame):
     """A world model that writes down what it is trained on, with one parameter."""
 
     def __init__(self):
