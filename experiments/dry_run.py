@@ -251,7 +251,8 @@ def _phase2(config, mesh, model, counted):
     words = {"observe": "encode and flow", "ppo": "PPO", "fine_tune": f"phase 2, {p.updates} steps"}
     return [
         Step(words.get(name, name), p.cycles, getattr(placed, name), arguments, getattr(plain, name),
-             rescored if name == "rescore" else 1, name not in ("observe", "ppo"), kept if name == "fine_tune" else None)
+             rescored if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
+             kept=kept if name == "fine_tune" else None)
         for name, arguments in rows.items()
     ]  # fmt: skip
 

@@ -216,7 +216,7 @@ def passive_starts(run, rows, length):
 
 
 def passive_fetch(run, rows, length):
-    """``f(step) -> Batch`` of this process's part of ``rows`` clips of ``length`` latents, a pure function of the step."""
+    """``f(step) -> Batch`` of this process's part of ``rows`` clips of ``length`` latents, a function of the step."""
     if build.make_autoencoder(run.config).frames_per_latent > 1:
         windows = latent_clips.Windows(run.config, open_store(run), split(run, open_store(run))[0], length)
         return lambda step: windows.fetch(own_starts(run.config, step, windows.choices, rows))

@@ -1,4 +1,4 @@
-"""configs/minerl_wan.py reduced: phase 1 from Wan's weights, a cycle of phase 2 and a measurement, four frames a latent.
+"""configs/minerl_wan.py reduced, four frames a latent: phase 1 from Wan's weights, a cycle of phase 2, a measurement.
 
 Weights are random ones under Wan's names; the environment shows noise, so that nothing is compiled for it.
 """
