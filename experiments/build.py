@@ -5,6 +5,7 @@ import os
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.config_file import UsageError
 from prowl_jax import minecraft
@@ -15,13 +16,21 @@ from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
 from prowl_jax.metrics.lpips import check_size
 from prowl_jax.metrics.modes import ModeRule
-from prowl_jax.models import action_text, lpips_weights, sea_raft_weights
+from prowl_jax.models import (
+    action_text,
+    lpips_weights,
+    sea_raft_weights,
+    wan_dit_weights,
+    wan_vae_weights,
+)
 from prowl_jax.models.convert import load_policy
 from prowl_jax.models.dit import DiT
 from prowl_jax.models.inverse_dynamics import InverseDynamics, InverseDynamicsNetwork
 from prowl_jax.models.policy import Policy, PolicyNetwork
 from prowl_jax.models.vae import Autoencoder
 from prowl_jax.models.variants import dit_size
+from prowl_jax.models.vpt_policy import VPTNetwork, VPTPolicy, named_size, vpt_size
+from prowl_jax.models.wan_vae import WanVAE, WanVAENetwork
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.pat.buffer import Scoring
 from prowl_jax.pat.priority import Priority
@@ -102,17 +111,58 @@ def _voxel_settings(config):
 
 
 def make_autoencoder(config):
-    """The configured ``Autoencoder``."""
+    """The configured autoencoder: an ``Autoencoder``, or the ``WanVAE`` whose weights are given."""
     a = config.autoencoder
+    if a.kind == "wan":
+        return _wan_network(config) if config.dry_run or a.weights == "random" else _wan_autoencoder(config)[0]
     return Autoencoder(channels=a.channels, widths=tuple(a.widths), blocks=a.blocks)
+
+
+def wan_autoencoder_params(config):
+    """Parameters of Wan's autoencoder: those of ``autoencoder.weights``, or random ones."""
+    if config.autoencoder.weights == "random":
+        return jax.jit(make_autoencoder(config).init_params)(stage_key(config, "autoencoder init"))
+    return _wan_autoencoder(config)[1]
+
+
+def _wan_network(config):
+    """The ``WanVAE`` of the configured sizes. Random weights have no published statistics."""
+    a = config.autoencoder
+    multiples = tuple(width // a.widths[0] for width in a.widths)
+    network = WanVAENetwork(a.channels, a.widths[0], multiples, a.blocks)
+    if network == WanVAENetwork() and a.weights != "random":
+        return WanVAE(network)
+    return WanVAE(network, (0.0,) * a.channels, (1.0,) * a.channels)
+
+
+def _wan_autoencoder(config):
+    """(``WanVAE``, params) of ``autoencoder.weights``; UsageError where their sizes are not the configured ones."""
+    a = config.autoencoder
+    try:
+        model, params = _load_wan_autoencoder(a.weights)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
+    theirs = model.network
+    if theirs != _wan_network(config).network:
+        widths = tuple(theirs.base * multiple for multiple in theirs.multiples)
+        raise UsageError(
+            f"autoencoder.weights={a.weights} has autoencoder.channels={theirs.channels}, "
+            f"autoencoder.widths={widths} and autoencoder.blocks={theirs.blocks}; set these, "
+            f"not {a.channels}, {tuple(a.widths)} and {a.blocks}"
+        )
+    return model, params
+
+
+_load_wan_autoencoder = functools.cache(wan_vae_weights.load)
 
 
 def make_world_model(config):
     """The configured ``WorldModel``."""
     w = config.world_model
-    text = _load_action_text(w.action_text, spec_of(config)) if w.action_text else None
+    text, autoencoder = _action_text(config), make_autoencoder(config)
     dit = DiT(
-        channels=config.autoencoder.channels,
+        channels=autoencoder.channels,
+        action_frames=autoencoder.frames_per_latent,
         action_sizes=spec_of(config).sizes,
         patch=w.patch,
         chunk=w.chunk,
@@ -124,7 +174,25 @@ def make_world_model(config):
         text_width=text.width if text else 0,
         **dit_size(w.size),
     )
-    return WorldModel(dit, make_autoencoder(config), w.sampler_steps, w.sampler_shift, w.cache, action_text=text)
+    return WorldModel(dit, autoencoder, w.sampler_steps, w.sampler_shift, w.cache, action_text=text)
+
+
+def load_dit(config, key, place):
+    """Parameters of the DiT in ``world_model.weights``, each array as ``place(path, array)`` made it."""
+    return wan_dit_weights.load(config.world_model.weights, make_world_model(config).dit, key, place)
+
+
+def _action_text(config):
+    path, spec = config.world_model.action_text, spec_of(config)
+    if not path:
+        return None
+    return _blank_action_text(spec) if config.dry_run else _load_action_text(path, spec)
+
+
+@functools.cache
+def _blank_action_text(spec):
+    """A table as wide as UMT5's, for a dry run."""
+    return action_text.ActionText(spec.sizes, np.zeros((sum(spec.sizes), action_text.UMT5_WIDTH), np.float32))
 
 
 @functools.cache  # the same table for every model, so that what is compiled for one serves the next
@@ -150,9 +218,12 @@ def make_forcing(config):
 
 def shortest_episode(config):
     """Frames that an episode must have for every stage to find a clip in it."""
-    w, e = config.world_model, config.evaluation
+    w, e, model = config.world_model, config.evaluation, make_world_model(config)
     context = w.window - w.chunk
-    asked = [w.window, config.reference.clip, context + max(e.horizon, e.long_horizon)]
+    latents = [w.window, context + max(e.horizon, e.long_horizon)]
+    if model.stride > 1:
+        latents.append(context + config.phase2.horizon)  # demonstrations are encoded in clips as long as a trajectory
+    asked = [model.frames_of(max(latents)), config.reference.clip]
     return max(asked + [config.inverse_dynamics.clip] * (config.inverse_dynamics.steps > 0))
 
 
@@ -176,6 +247,10 @@ def check_files(config):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
     if config.reference.weights:
         _load_vpt(config.reference.weights)
+    if config.autoencoder.kind == "wan":
+        make_autoencoder(config)
+    if config.world_model.weights:
+        _check_dit_weights(config)
     if config.metrics.flow == "sea_raft":
         _load_sea_raft(config.metrics.flow_weights)
     if config.metrics.lpips_weights:
@@ -184,9 +259,22 @@ def check_files(config):
         _load_action_text(config.world_model.action_text, spec_of(config))
 
 
+def _check_dit_weights(config):
+    w = config.world_model
+    try:
+        wan_dit_weights.check(w.weights, make_world_model(config).dit)
+    except FileNotFoundError as error:
+        raise UsageError(f"world_model.weights: {error}") from None
+    except (OSError, ValueError, ImportError) as error:
+        sizes = f"world_model.size={w.size}, world_model.patch={w.patch}, {config.autoencoder.channels} channels"
+        raise UsageError(f"world_model.weights do not fit {sizes}: {error}") from None
+
+
 def make_policy(config):
     """The configured policy: a small ``Policy``, or the ``VPTPolicy`` whose weights are given."""
     r = config.reference
+    if r.weights and config.dry_run:
+        return VPTPolicy(VPTNetwork(**vpt_size(named_size(r.weights))))
     if r.weights:
         return _load_vpt(r.weights)[0]
     return Policy(PolicyNetwork(spec_of(config).sizes, r.features, r.memory, r.hidden))
@@ -212,7 +300,7 @@ def make_flow(config):
     """
     if config.metrics.flow == "small":
         return None
-    sea_raft = _load_sea_raft(config.metrics.flow_weights)[0]
+    sea_raft = sea_raft_weights.sea_raft("M") if config.dry_run else _load_sea_raft(config.metrics.flow_weights)[0]
     return lambda params, first, second: sea_raft.flow(params["flow"], first, second)
 
 
@@ -220,6 +308,8 @@ def flow_params(config):
     """What the flow adds to the world model's parameters: ``{"flow": weights}``, or nothing."""
     if config.metrics.flow == "small":
         return {}
+    if config.dry_run:
+        return {"flow": sea_raft_weights.sea_raft("M").init(jax.random.key(0))}
     return {"flow": _load_sea_raft(config.metrics.flow_weights)[1]}
 
 
@@ -247,7 +337,8 @@ _load_lpips = functools.cache(lpips_weights.load)
 def make_mode_rule(config):
     """Where an action mode begins and ends; a window is no longer than what is scored of a trajectory."""
     m = config.evaluation.modes
-    return ModeRule(min(m.window, config.phase2.horizon), m.share, m.degrees)
+    scored = config.phase2.horizon * make_autoencoder(config).frames_per_latent
+    return ModeRule(min(m.window, scored), m.share, m.degrees)
 
 
 def make_inverse_dynamics(config):

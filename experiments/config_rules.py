@@ -14,10 +14,12 @@ from prowl_jax.models.variants import DIT_SIZES
 LARGEST = 2**31 - 1  # counters on the device are int32
 # These, and VOXEL_TASKS, live in modules that import JAX; a test holds them against their originals.
 PRIORITY_KINDS = ("rank", "softmax", "power", "uniform")
-ATTENTION_KINDS = ("einsum", "xla", "cudnn")
+ATTENTION_KINDS = ("einsum", "xla", "cudnn", "blocked")
 RESCORING_KINDS = ("all", "due")
 CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
 
+FRAMES_PER_LATENT = {"small": 1, "wan": 4}
+"""Kind of autoencoder -> frames of a latent."""
 FLOWS = ("small", "sea_raft")
 FRECHET_NETWORKS = ("inverse_dynamics", "lpips_trunk")
 TRAINABLE = ("action_conditioning", "lora")
@@ -118,12 +120,13 @@ def _frame_side(key, largest):
     ]
 
 
-def _episode_holds(key, with_context):
+def _episode_holds(key, with_context, in_latents=True):
     """An episode is long enough for what ``key`` asks, after the context where ``with_context``."""
 
     def condition(c):
         context = c.world_model.window - c.world_model.chunk if with_context else 0
-        return c.demonstrations.episode_frames >= max(context, 0) + _get(c, key)
+        stride = FRAMES_PER_LATENT.get(c.autoencoder.kind, 1) if in_latents else 1
+        return c.demonstrations.episode_frames >= 1 + stride * (max(context, 0) + _get(c, key) - 1)
 
     keys = ["demonstrations.episode_frames", "world_model.window", "world_model.chunk", key]
     before = "the context (world_model.window - world_model.chunk) and " if with_context else ""
@@ -165,6 +168,22 @@ def _where_trained(group, rule):
     return lambda c: c[group].steps == 0 or condition(c), words
 
 
+def _where_wan(rule):
+    """``rule``, asked only with Wan's autoencoder."""
+    condition, words = rule
+    return lambda c: c.autoencoder.kind != "wan" or condition(c), words
+
+
+def _stages(c):
+    """Widths of an autoencoder's stages: two of the small one, four of Wan's, multiples of the first."""
+    widths = c.autoencoder.widths
+    if not all(1 <= width <= LARGEST for width in widths):
+        return False
+    if c.autoencoder.kind == "wan":
+        return len(widths) == 4 and all(width % widths[0] == 0 for width in widths)
+    return len(widths) == 2
+
+
 def _tasks(environment):
     """What is trained on and what is held out are tasks of this environment, each at most once."""
     tasks = HELD_OUT[environment]
@@ -203,10 +222,12 @@ RULES = (
     *_each(_NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "is not a number of at least 0"),
     *_each(_FINITE, lambda v: -math.inf < v < math.inf, "is not a finite number"),
     *_each(["name"], _file_name, "cannot be the name of a folder"),
-    *_each(
-        ["autoencoder.widths"],
-        lambda v: len(v) == 2 and all(1 <= width <= LARGEST for width in v),
-        "is not two whole numbers of at least 1",
+    (
+        _stages,
+        (
+            "autoencoder.widths={config.autoencoder.widths} is not two whole numbers of at least 1, or, with "
+            "autoencoder.kind=wan, four, multiples of the first"
+        ),
     ),
     # Names
     *_each(
@@ -215,6 +236,23 @@ RULES = (
         f"holds something other than {', '.join(ARMS)}, each at most once",
     ),
     _one_of("env.name", ENVIRONMENTS),
+    _one_of("autoencoder.kind", tuple(FRAMES_PER_LATENT)),
+    (
+        lambda c: c.autoencoder.kind != "wan" or c.autoencoder.weights,
+        (
+            "autoencoder.weights is empty; name Wan's vae/diffusion_pytorch_model.safetensors, or set it to random "
+            "for a run whose pictures mean nothing"
+        ),
+    ),
+    (
+        lambda c: c.autoencoder.kind == "wan" or not c.autoencoder.weights,
+        "autoencoder.weights={config.autoencoder.weights} is read for autoencoder.kind=wan only",
+    ),
+    _where_wan(_integers(["autoencoder.blocks"], 1)[0]),
+    (
+        lambda c: c.autoencoder.kind != "wan" or "disagreement" not in c.arms,
+        "arms={config.arms}: the ensemble of disagreement takes a latent a frame, which autoencoder.kind=wan has not",
+    ),
     *_tasks("vizdoom"),
     *_tasks("voxel"),
     *_each(["env.task"], _file_name, "cannot be the name of a folder"),
@@ -253,6 +291,10 @@ RULES = (
         "phase2.program=device needs an environment on the device, env.name=voxel, not {config.env.name}",
     ),
     _one_of("on_nan", ("stop", "rewind")),
+    (
+        lambda c: c.phase2.program != "device" or c.autoencoder.kind != "wan",
+        "phase2.program=device keeps a latent a frame on the device; with autoencoder.kind=wan set phase2.program=host",
+    ),
     _one_of("phase2.trainable", TRAINABLE),
     (
         lambda c: c.world_model.size not in DIT_SIZES or c.phase2.lora_rank <= DIT_SIZES[c.world_model.size]["width"],
@@ -299,8 +341,9 @@ RULES = (
         ),
     ),
     _episode_holds("world_model.window", with_context=False),
-    _episode_holds("reference.clip", with_context=False),
-    _where_trained("inverse_dynamics", _episode_holds("inverse_dynamics.clip", with_context=False)),
+    _where_wan(_episode_holds("phase2.horizon", with_context=True)),
+    _episode_holds("reference.clip", with_context=False, in_latents=False),
+    _where_trained("inverse_dynamics", _episode_holds("inverse_dynamics.clip", with_context=False, in_latents=False)),
     _episode_holds("evaluation.horizon", with_context=True),
     _episode_holds("evaluation.long_horizon", with_context=True),
     (

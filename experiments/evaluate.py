@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, phase2
+from experiments import build, latent_clips, phase2
 from experiments.action_prior import action_tables
 from experiments.frame_metrics import make_frame_metrics
 from experiments.logging import Progress
 from experiments.novel_modes import add_novel_sets, mode_tables
 from experiments.run import peak_memory_gb, write_json
-from experiments.stages import open_store, split
+from experiments.stages import load_autoencoder, open_store, split
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.metrics.action_follow import afs_of_frames, flow_of_frames
 from prowl_jax.metrics.image import psnr, ssim
@@ -39,24 +39,26 @@ def make_measure(world_model, context, flow=None):
     """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
 
     ``frame_regret`` is ``[B, H]``, the regret of each predicted latent. ``items`` is a ``PATItem`` of clips;
-    all latents after ``context`` are predicted. ``flow`` is the optical flow that the items' was made with,
+    all latents after the first ``context`` are predicted. ``flow`` is the optical flow that the items' was made with,
     as in ``curriculum.make_predict``.
     """
+
+    seen = world_model.frames_of(context)
 
     @jax.jit
     def measure(params, items, key):
         horizon = items.latents.shape[1] - context
         past, real = items.latents[:, :context], items.latents[:, context:]
         dreamt = world_model.rollout(params, key, past, items.actions, horizon // world_model.chunk)
-        frames = world_model.decode(params, dreamt)
+        frames = world_model.decode_after(params, past, dreamt)
         real_frames = items.frames.astype(jnp.float32) / 255.0
-        shown = jnp.concatenate([real_frames[:, context - 1 : context], frames], axis=1)
+        shown = jnp.concatenate([real_frames[:, seen - 1 : seen], frames], axis=1)
         values = {
             "latent_regret": latent_regret(dreamt, real),
             "frame_regret": latent_regret(dreamt[:, :, None], real[:, :, None]),
             "afs_epe": afs_of_frames(shown, items.flow.astype(jnp.float32), flow_with(flow, params)),
-            "psnr": jnp.mean(psnr(frames, real_frames[:, context:]), axis=1),
-            "ssim": jnp.mean(ssim(frames, real_frames[:, context:]), axis=1),
+            "psnr": jnp.mean(psnr(frames, real_frames[:, seen:]), axis=1),
+            "ssim": jnp.mean(ssim(frames, real_frames[:, seen:]), axis=1),
             "repeat_last_frame": latent_regret(jnp.repeat(past[:, -1:], horizon, axis=1), real),
         }
         return values, jnp.round(frames * 255.0).astype(jnp.uint8)
@@ -82,23 +84,28 @@ def measure_all(measure, params, items, key, on_batch=None, more=None):
     return {name: np.concatenate([values[name] for values in out]) for name in out[0]}
 
 
-def exchange_actions(items, context):
-    """The clips with the predicted frames' actions of the next clip: what a model that follows actions gets wrong."""
+def exchange_actions(items, seen):
+    """The clips with the next clip's actions after ``seen`` frames: what a model that follows actions gets wrong."""
     other = np.roll(items.actions, 1, axis=0)
-    actions = np.concatenate([items.actions[:, : context - 1], other[:, context - 1 :]], axis=1)
+    actions = np.concatenate([items.actions[:, : seen - 1], other[:, seen - 1 :]], axis=1)
     return PATItem(items.latents, actions, items.frames, items.flow)
 
 
 def clip_set(run, task, episodes, clips, length, context):
-    """``clips`` clips drawn from ``episodes`` of a task's store, as a ``PATItem`` of numpy arrays."""
-    store = open_store(run, task)
-    starts = batch_starts(run.config.seed + 7, 0, store.starts(episodes, length), clips)
-    frames = store.gather(starts, length)
+    """``clips`` clips of ``length`` latents from ``episodes`` of a task's store, as a ``PATItem`` of numpy arrays."""
+    store, model = open_store(run, task), build.make_world_model(run.config)
+    time, seen = model.frames_of(length), model.frames_of(context)
+    starts = batch_starts(run.config.seed + 7, 0, store.starts(episodes, time), clips)
+    frames = store.gather(starts, time)
     flow, params = build.make_flow(run.config), build.flow_params(run.config)
     flow_of = jax.jit(lambda params, frames: flow_of_frames(frames, flow_with(flow, params)))
-    scored = frames.frames[:, context - 1 :].astype(np.float32) / 255.0
+    scored = frames.frames[:, seen - 1 :].astype(np.float32) / 255.0
     flows = np.concatenate([flow_of(params, scored[i : i + 1]) for i in range(clips)]).astype(np.float16)
-    return PATItem(store.gather_array("latents", starts, length), frames.actions, frames.frames, flows)
+    if model.stride == 1:
+        latents = store.gather_array("latents", starts, time)
+    else:
+        latents = latent_clips.encode(model, load_autoencoder(run), frames.frames)
+    return PATItem(latents, frames.actions, frames.frames, flows)
 
 
 def make_sets(run, buffers):
@@ -132,6 +139,7 @@ def evaluate(run):
     start = time.monotonic()
     config = run.config
     world_model, context = build.make_world_model(config), build.make_curriculum(config).context
+    seen = world_model.frames_of(context)
     arms = ("phase1", *build.arms(config))
     models = {arm: phase2.load_arm(run, arm) for arm in arms}
     sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
@@ -151,7 +159,7 @@ def evaluate(run):
             for name, items in sets.items():
                 values[arm, name] = measure_all(measure, params, items, key, on_batch, more)
     exchanged = measure_all(
-        measure, models["phase1"][0], exchange_actions(sets["in_distribution"], context), key
+        measure, models["phase1"][0], exchange_actions(sets["in_distribution"], seen), key
     )
     modes = add_novel_sets(run, sets, values)
     evaluation = _summary(config, arms, sets, values, more)

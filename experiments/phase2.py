@@ -36,7 +36,7 @@ from prowl_jax.types import Batch
 def trajectory_length(config):
     """Frames of a trajectory: the context and the scored horizon."""
     curriculum = build.make_curriculum(config)
-    return curriculum.context + curriculum.horizon
+    return build.make_world_model(config).frames_of(curriculum.context + curriculum.horizon)
 
 
 def tuner(config):
@@ -77,13 +77,15 @@ def teach_ensemble(run, config, state):
 def example_item(config):
     """Shapes of what the buffer keeps of a trajectory."""
     height, width, _ = build.frame_shape(config)
+    curriculum, stride = build.make_curriculum(config), build.make_world_model(config).stride
     time, channels = trajectory_length(config), config.autoencoder.channels
+    latents = curriculum.context + curriculum.horizon
     shape = jax.ShapeDtypeStruct
     return loop.PATItem(
-        latents=shape((time, height // 8, width // 8, channels), jnp.float32),
+        latents=shape((latents, height // 8, width // 8, channels), jnp.float32),
         actions=shape((time, len(build.spec_of(config).sizes)), jnp.int32),
         frames=shape((time, height, width, 3), jnp.uint8),
-        flow=shape((config.phase2.horizon, height, width, 2), jnp.float16),
+        flow=shape((curriculum.horizon * stride, height, width, 2), jnp.float16),
     )
 
 

@@ -1,7 +1,8 @@
 """PROWL from demonstrations to report:  python -m experiments.prowl_main --config=FILE[:arg] [--workdir=DIR]
 
 Every stage is skipped when it is done; an interrupted stage goes on from its last checkpoint.
-Any value of the configuration can be changed: ``--config.phase2.cycles=20``.
+Any value of the configuration can be changed: ``--config.phase2.cycles=20``. ``--config.dry_run=True`` runs
+nothing: it says what every step would need on a mesh of devices (``dry_run``).
 """
 
 import sys
@@ -18,6 +19,11 @@ def main(argv):
 
     command_line.validate(config, config_rules.RULES)
     from experiments.failures import guarded
+
+    if config.dry_run:
+        from experiments import dry_run
+
+        return guarded(lambda: dry_run.main(config), config)
     from experiments.pipeline import run_all
 
     return guarded(lambda: run_all(config, workdir), config)

@@ -129,9 +129,9 @@ def measure(run, task, horizon, clips, steps, caches, limit=None):
             )
             progress.update(i + 1)
         seconds = alternate({name: calls[name] for name in asked}, 5)
-    real = energy(items.frames[:, context:] / np.float32(255)).mean()
-    decode = jax.jit(lambda z: energy(model.decode(params, z)))
-    decoded = np.mean([decode(z[context:]) for z in items.latents])
+    real = energy(items.frames[:, model.frames_of(context) :] / np.float32(255)).mean()
+    decode = jax.jit(lambda z: energy(model.decode_after(params, z[:context], z[context:])))
+    decoded = np.mean([decode(z) for z in items.latents])
     return {
         "set": {"task": task, "horizon": horizon, "clips": clips},
         "configured": dict(zip(("cache", "steps"), configured, strict=True)),

@@ -19,12 +19,13 @@ REELS, LONG_REELS = 6, 3
 def report(run):
     """Write ``report/index.html``, and ``report/dream.webp``: two clips, real beside dreamt."""
     config = run.config
-    context = build.make_curriculum(config).context
+    context, model = build.make_curriculum(config).context, build.make_world_model(config)
+    seen = model.frames_of(context)
     models = {arm: phase2.load_arm(run, arm) for arm in ("phase1", *build.arms(config))}
     sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
     params = {arm: params for arm, (params, _) in models.items()}
     reels = functools.partial(
-        _reels, make_measure(build.make_world_model(config), context, build.make_flow(config)), context,
+        _reels, make_measure(model, context, build.make_flow(config)), seen,
         build.spec_of(config), build.stage_key(config, "evaluation"),
     )  # fmt: skip
 
@@ -42,7 +43,7 @@ def report(run):
             )
         )
     clips, long = sets["in_distribution"], sets["long_rollout"]
-    swapped = exchange_actions(clips, context)
+    swapped = exchange_actions(clips, seen)
     shown = {"dream": (params["phase1"], clips), "exchanged actions": (params["phase1"], swapped)}
     follow = len(galleries)
     galleries.append(
@@ -82,10 +83,10 @@ def report(run):
     return {}
 
 
-def _reels(measure, context, spec, key, items, shown, rows, more=None):
+def _reels(measure, seen, spec, key, items, shown, rows, more=None):
     """A ``Reel`` for each of ``rows``: reality, and every dream of ``shown``.
 
-    ``shown`` is name -> (parameters, clips whose context and actions are dreamt); ``more`` holds
+    ``seen`` is the frames of the context. ``shown`` is name -> (parameters, clips whose context and actions are dreamt); ``more`` holds
     further figures of each row. Rows are filled up to the evaluation's batch, so that its
     compiled program serves here too.
     """
@@ -95,14 +96,14 @@ def _reels(measure, context, spec, key, items, shown, rows, more=None):
     }
     reels = []
     for i, row in enumerate(rows):
-        given, actions = items.frames[row, :context], items.actions[row]
+        given, actions = items.frames[row, :seen], items.actions[row]
         figures = dict(more[i]) if more else {}
         for name, (values, _) in dreams.items():
             figures[f"regret {name}"] = float(values["latent_regret"][i])
         for name, (values, _) in dreams.items():
             figures[f"AFS-EPE {name}"] = float(values["afs_epe"][i])
         predicted = {name: np.concatenate([given, frames[i]]) for name, (_, frames) in dreams.items()}
-        reels.append(Reel(items.frames[row], predicted, context, [spec.describe(a) for a in actions], figures))
+        reels.append(Reel(items.frames[row], predicted, seen, [spec.describe(a) for a in actions], figures))
     return reels
 
 

@@ -8,8 +8,9 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
-from experiments import build, processes
+from experiments import build, latent_clips, processes
 from experiments.config_file import UsageError
 from experiments.logging import Progress
 from experiments.run import write_bytes
@@ -23,7 +24,7 @@ from prowl_jax.metrics.image import psnr
 from prowl_jax.train import autoencoder as autoencoder_training
 from prowl_jax.train import behaviour
 from prowl_jax.train import world_model as world_model_training
-from prowl_jax.train.mesh import local_copy
+from prowl_jax.train.mesh import local_copy, put
 from prowl_jax.train.sharding import DIT_RULES
 from prowl_jax.train.state import count, init_state, make_optimizer
 from prowl_jax.types import Batch
@@ -135,8 +136,10 @@ def _import(run, task):
 
 
 def autoencoder(run):
-    """Train the autoencoder, measure its PSNR on held-out frames, cache all latents."""
+    """Train the autoencoder, or take Wan's as it is; measure its PSNR on held-out frames, cache all latents."""
     config, a = run.config, run.config.autoencoder
+    if a.kind == "wan":
+        return _wan_autoencoder(run) if processes.is_main() else {}
     store = open_store(run)
     train_episodes, held_out = split(run, store)
     starts = store.starts(train_episodes, 1)
@@ -148,7 +151,7 @@ def autoencoder(run):
         "autoencoder",
         lambda: init_state(_autoencoder_params(config), optimizer),
         autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=0.99),
-        lambda step: store.frames[_own_starts(config, step, starts, a.batch, in_order=True)],
+        lambda step: store.frames[own_starts(config, step, starts, a.batch, in_order=True)],
         key,
         steps=a.steps,
         mesh=build.make_config_mesh(config),
@@ -165,6 +168,20 @@ def autoencoder(run):
     decoded = jax.jit(world_model.decode)(params, latents)
     value = jnp.mean(psnr(decoded, frames.astype(np.float32) / 255.0))
     return {"psnr_db": float(value), "parameters": count(state.params)}
+
+
+def _wan_autoencoder(run):
+    """Nothing to train: normalise by the published statistics, encode the demonstrations of every task."""
+    config, store = run.config, open_store(run)
+    train_episodes, held_out = split(run, store)
+    params = {"autoencoder": build.wan_autoencoder_params(config)}
+    mean, std = latent_clips.statistics(config, store, params, train_episodes)
+    np.savez(run.data("latent_statistics.npz"), mean=mean, std=std)
+    params |= {"latent_mean": mean, "latent_std": std}
+    for task in tasks(config):
+        latent_clips.add_latents(config, open_store(run, task), params, f"latents {task}")
+    psnr_db = latent_clips.reconstruction_psnr(config, store, params, held_out)
+    return {"psnr_db": psnr_db, "parameters": count(params["autoencoder"])}
 
 
 def _autoencoder_params(config):
@@ -210,9 +227,12 @@ def _cache_latents(run, params, train_episodes):
 def load_autoencoder(run):
     """``{"autoencoder", "latent_mean", "latent_std"}`` of the finished stage."""
     config = run.config
-    optimizer = make_optimizer(1.0, 1)
-    example = shapes(lambda: init_state(_autoencoder_params(config), optimizer))
-    params = restore_state(run, "autoencoder", example).ema
+    if config.autoencoder.kind == "wan":
+        params = build.wan_autoencoder_params(config)
+    else:
+        optimizer = make_optimizer(1.0, 1)
+        example = shapes(lambda: init_state(_autoencoder_params(config), optimizer))
+        params = restore_state(run, "autoencoder", example).ema
     statistics = np.load(run.data("latent_statistics.npz"))
     mean, std = jnp.asarray(statistics["mean"]), jnp.asarray(statistics["std"])
     return {"autoencoder": params, "latent_mean": mean, "latent_std": std}
@@ -222,11 +242,14 @@ def passive_starts(run, rows, length):
     """``f(step) -> int64``: where this process's part of ``rows`` clips begins, a pure function of the step."""
     store = open_store(run)
     starts = clip_starts(store, split(run, store)[0], length, "world_model.window")
-    return lambda step: _own_starts(run.config, step, starts, rows)
+    return lambda step: own_starts(run.config, step, starts, rows)
 
 
 def passive_fetch(run, rows, length):
-    """``f(step) -> Batch`` of this process's part of ``[rows, length, ...]``, a pure function of the step."""
+    """``f(step) -> Batch`` of this process's part of ``rows`` clips of ``length`` latents, a function of the step."""
+    if build.make_autoencoder(run.config).frames_per_latent > 1:
+        windows = latent_clips.Windows(run.config, open_store(run), split(run, open_store(run))[0], length)
+        return lambda step: windows.fetch(own_starts(run.config, step, windows.choices, rows))
     store, starts = open_store(run), passive_starts(run, rows, length)
     latents = store.array("latents")
 
@@ -237,7 +260,7 @@ def passive_fetch(run, rows, length):
     return fetch
 
 
-def _own_starts(config, step, starts, rows, in_order=False):
+def own_starts(config, step, starts, rows, in_order=False):
     """Where this process's clips of a step begin; ``in_order`` for a faster read of single frames."""
     all_starts = batch_starts(config.seed, step, starts, rows)
     return (np.sort(all_starts) if in_order else all_starts)[processes.own_rows(rows)]
@@ -248,7 +271,8 @@ def _init_dit(config):
     return build.make_world_model(config).init(key, build.frame_shape(config), config.world_model.window)["dit"]
 
 
-def _world_model_optimizer(config):
+def world_model_optimizer(config):
+    """The optimiser of phase 1."""
     w = config.world_model
     return make_optimizer(
         w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay
@@ -258,7 +282,7 @@ def _world_model_optimizer(config):
 def world_model(run):
     """Phase 1: diffusion forcing on the demonstrations."""
     config, w = run.config, run.config.world_model
-    optimizer = _world_model_optimizer(config)
+    optimizer = world_model_optimizer(config)
     step_fn = world_model_training.make_train_step(
         build.make_world_model(config), build.make_forcing(config), optimizer, ema_decay=w.ema_decay
     )
@@ -272,8 +296,22 @@ def world_model(run):
         steps=w.steps,
         mesh=build.make_config_mesh(config),
         rules=DIT_RULES,
+        pretrained=_pretrained(config, optimizer) if w.weights else None,
     )
     return {"parameters": count(state.params), "tokens": w.steps * w.batch * tokens_per_clip(config)}
+
+
+def _pretrained(config, optimizer):
+    """``f(placed) -> TrainState`` from ``world_model.weights``, laid as the shapes in ``placed`` say."""
+
+    def load(placed):
+        where = traverse_util.flatten_dict(jax.tree.map(lambda x: x.sharding, placed.params))
+        key = build.stage_key(config, "world model init")
+        params = build.load_dit(config, key, lambda path, array: put(array, where[path]))
+        state = jax.jit(init_state, static_argnums=1, out_shardings=jax.tree.map(lambda x: x.sharding, placed))
+        return state(params, optimizer)
+
+    return load
 
 
 def tokens_per_clip(config):
@@ -284,7 +322,7 @@ def tokens_per_clip(config):
 
 def load_world_model(run):
     """theta_0: the whole world model of phase 1 (averaged parameters), and the optical flow's weights."""
-    optimizer = _world_model_optimizer(run.config)
+    optimizer = world_model_optimizer(run.config)
     example = shapes(lambda: init_state(_init_dit(run.config), optimizer))
     dit = restore_state(run, "world_model", example).ema
     return {**load_autoencoder(run), **build.flow_params(run.config), "dit": dit}
@@ -310,7 +348,7 @@ def reference(run):
         "behaviour",
         lambda: init_state(_init_policy(config), optimizer),
         behaviour.make_train_step(policy, optimizer, ema_decay=0.99),
-        lambda step: store.gather(_own_starts(config, step, starts, r.batch), r.clip),
+        lambda step: store.gather(own_starts(config, step, starts, r.batch), r.clip),
         build.stage_key(config, "behaviour"),
         steps=r.steps,
         mesh=build.make_config_mesh(config),

@@ -197,13 +197,13 @@ def events(found, sets, act_out, observe):
     config, study = found.run.config, found.study
     if config.env.name != "voxel":
         return None
-    context = build.make_curriculum(config).context
+    seen = build.make_world_model(config).frames_of(build.make_curriculum(config).context)
     cycles = range(config.phase2.cycles, config.phase2.cycles + study.event_rounds)
     policies = (found.reference, *found.policies.values())
     acted = [_concatenate([act_out(params, cycle) for cycle in cycles]) for params in policies]
     chosen, groups = {}, {}
     for name in acted[0].events:
-        happened = [np.flatnonzero(t.events[name][:, context - 1 :].any(1)) for t in acted]
+        happened = [np.flatnonzero(t.events[name][:, seen - 1 :].any(1)) for t in acted]
         in_turn = [
             (who, int(rows[place]))
             for place in range(max(map(len, happened), default=0))

@@ -9,10 +9,12 @@ from experiments.logging import Progress
 from prowl_jax.data.feeder import Feeder
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.mesh import place_batch, replicate
-from prowl_jax.train.sharding import REPLICATED, init_on_mesh, keep_placement
+from prowl_jax.train.sharding import REPLICATED, abstract, init_on_mesh, keep_placement
 
 
-def train(run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATED, on_log=None):
+def train(
+    run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATED, on_log=None, pretrained=None
+):
     """Do ``steps`` updates from wherever the last checkpoint of ``stage`` stands.
 
     Args:
@@ -22,6 +24,8 @@ def train(run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATE
       fetch: ``f(index) -> batch`` of numpy arrays, a pure function of the index: this process's rows.
         Step s takes index s - 1, unless some were left out (``numbers``).
       mesh: where batches are split. rules: how the state lies on it, see ``sharding``.
+      pretrained: ``f(shapes with their placement) -> TrainState``, called in the place of ``init`` where there is
+        no checkpoint yet.
       on_log: ``f(state) -> dict`` of more figures, asked for at every checkpoint and the end.
 
     Returns:
@@ -34,18 +38,22 @@ def train(run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATE
     """
     replicated_key = replicate(mesh, key)
     attempt = functools.partial(
-        _attempt, run, stage, init, step_fn, fetch, replicated_key, steps=steps, mesh=mesh, rules=rules, on_log=on_log
-    )
+        _attempt, run, stage, init, step_fn, fetch, replicated_key, steps=steps, mesh=mesh, rules=rules, on_log=on_log,
+        pretrained=pretrained,
+    )  # fmt: skip
     return numbers.rewinding(run.config, attempt)
 
 
-def _attempt(run, stage, init, step_fn, fetch, key, skipped, *, steps, mesh, rules, on_log):
+def _attempt(run, stage, init, step_fn, fetch, key, skipped, *, steps, mesh, rules, on_log, pretrained):
     config = run.config
-    state = init_on_mesh(mesh, init, rules)
+    state = abstract(mesh, init, rules) if pretrained else init_on_mesh(mesh, init, rules)
     step_fn = keep_placement(step_fn, state)
     with Checkpoints(run.checkpoints(stage), config.checkpoint_keep, config.checkpoint_best) as checkpoints:
         first, saved, notes = checkpoints.resume(state)
-        state = saved if first else state
+        if first:
+            state = saved
+        elif pretrained:
+            state = pretrained(state)
         skipped = notes.get("skipped", []) if skipped is None else skipped
         notes = {"skipped": skipped} if skipped else {}
         run.log.truncate(stage=stage, step=first)

@@ -15,6 +15,7 @@ def get_config(arg="full"):
     c = ml_collections.ConfigDict()
     c.name = "quickstart"
     c.seed = 0
+    c.dry_run = False  # compile every step for a mesh of pretended devices and say what it needs (docs/wan.md)
     c.arms = ("frozen_reference", "prowl")  # rows of experiments/arms.py
 
     c.env = ml_collections.ConfigDict()
@@ -46,6 +47,8 @@ def get_config(arg="full"):
     c.demonstrations.held_out_fraction = 0.1  # of the training task's episodes
 
     c.autoencoder = ml_collections.ConfigDict()
+    c.autoencoder.kind = "small"  # or wan: Wan2.1's, a latent of four frames, never trained (docs/wan.md)
+    c.autoencoder.weights = ""  # of Wan's autoencoder; "random" shows only that everything fits together
     c.autoencoder.channels = 8
     c.autoencoder.widths = (32, 64)
     c.autoencoder.blocks = 1
@@ -56,10 +59,11 @@ def get_config(arg="full"):
 
     c.world_model = ml_collections.ConfigDict()
     c.world_model.size = "Ti"
+    c.world_model.weights = ""  # Wan's transformer, or what was exported, to start phase 1 from; "": from scratch
     c.world_model.patch = 2
     c.world_model.chunk = 1  # latents that share a noise level; here a latent is a frame (paper: 3, of 4 frames)
     c.world_model.window = 3  # latents of a training clip (paper: 21); a longer past tells the motion without the action
-    c.world_model.attention = "einsum"  # or xla; on a GPU cudnn, which wants bfloat16
+    c.world_model.attention = "einsum"  # or xla; on a GPU cudnn, which wants bfloat16; blocked, where the weights do not fit
     c.world_model.dtype = "float32"  # of the products; parameters are float32 always. bfloat16 on a GPU
     c.world_model.remat = False  # compute blocks twice instead of keeping them for the gradient: large models
     c.world_model.action_modulation = True

@@ -3,7 +3,8 @@
 A folder holds ``frames.bin`` (uint8 ``[F, H, W, 3]``), ``actions.bin`` (int32 ``[F, A]``),
 both little-endian in C order with the episodes end to end, ``index.json`` (version, action
 spec, shapes, episode lengths, byte counts, CRC-32 checksums), and ``<name>.npy`` for further arrays with
-one entry a frame, such as cached latents, each with its checksum in ``<name>.npy.crc32``.
+one entry a frame, such as cached latents, or one a clip (``ClipStore.tiles``), each with its checksum in
+``<name>.npy.crc32``.
 """
 
 import json
@@ -267,6 +268,19 @@ class ClipStore:
         """The same clips of an added array: ``[B, length, ...]``, copied."""
         return self.array(name)[self._rows(starts, length)]
 
+    def tiles(self, episodes, length: int):
+        """Starts of the clips of ``length`` frames that cover the episodes: int64, sorted with sorted episodes.
+
+        One after the other; the last of an episode ends with it and may begin in the one before. An
+        episode shorter than a clip has none.
+        """
+        runs = []
+        for e in np.asarray(episodes, np.int64):
+            last = self.lengths[e] - length
+            starts = np.unique(np.append(np.arange(0, last, length), last)) if last >= 0 else np.zeros(0)
+            runs.append(self.offsets[e] + starts.astype(np.int64))
+        return np.concatenate([np.zeros(0, np.int64), *runs])
+
     def add_array(self, name: str, array):
         """Keep ``array`` (``[F, ...]``, one entry a frame) beside the frames as ``name``.
 
@@ -277,20 +291,47 @@ class ClipStore:
             raise ValueError(f"array {name!r} needs {len(self)} entries, got shape {array.shape}")
         _save(self.path / f"{name}.npy", array)
 
+    def add_tiles(self, name: str, length: int, parts):
+        """Keep an array with one entry for each of the ``tiles`` of all episodes as ``name``.
+
+        ``parts`` yields its pieces ``[n, ...]`` in order, so that no more than one is in memory. Written
+        whole or not at all.
+        """
+        count, done, out = len(self.tiles(range(len(self.lengths)), length)), 0, None
+        partial = self.path / f"{name}.npy.partial"
+        for part in map(np.asarray, parts):
+            if out is None:
+                _check_array(name, part.dtype)
+                out = np.lib.format.open_memmap(partial, "w+", part.dtype, (count, *part.shape[1:]))
+            out[done : done + len(part)] = part
+            done += len(part)
+        if out is None or done != count:
+            raise ValueError(f"array {name!r} needs {count} entries, one a clip of {length} frames, got {done}")
+        out.flush()
+        del out
+        _keep(partial, self.path / f"{name}.npy")
+
+    def tile_array(self, name: str, length: int):
+        """What ``add_tiles`` has kept, ``[tiles, ...]``, a read-only memory map; KeyError if there is none."""
+        return self._open(name, len(self.tiles(range(len(self.lengths)), length)))
+
     def has_array(self, name: str) -> bool:
         """Whether ``add_array`` has kept an array of that name."""
         return (self.path / f"{name}.npy").is_file()
 
     def array(self, name: str):
         """An added array ``[F, ...]``, a read-only memory map; KeyError if there is none."""
+        return self._open(name, len(self))
+
+    def _open(self, name, entries):
         if not self.has_array(name):
             raise KeyError(f"no array {name!r} in {self.path}")
         try:
             array = np.lib.format.open_memmap(self.path / f"{name}.npy", "r")
         except (ValueError, EOFError, OSError) as error:
             raise ValueError(f"{self.path}/{name}.npy is damaged ({error}); delete it") from None
-        if array.shape[:1] != (len(self),):
-            raise ValueError(f"{self.path}/{name}.npy has {array.shape[:1]} entries, not {len(self)}")
+        if array.shape[:1] != (entries,):
+            raise ValueError(f"{self.path}/{name}.npy has {array.shape[:1]} entries, not {entries}")
         return array
 
     def _rows(self, starts, length):
@@ -314,6 +355,11 @@ def _save(path, array):
     out[:] = array
     out.flush()
     del out
+    _keep(partial, path)
+
+
+def _keep(partial, path):
+    """What is written whole gets its name, and its checksum beside it."""
     path.with_name(path.name + ".crc32").write_text(_crc(partial))
     partial.rename(path)
 

@@ -16,6 +16,9 @@ import numpy as np
 
 from prowl_jax.models import published
 
+UMT5_WIDTH = 4096
+"""Width of the embeddings of UMT5-XXL, Wan's text encoder."""
+
 
 def phrases(spec):
     """A phrase for each value of each factor of an ``ActionSpec``, factor after factor: ``sum(sizes)`` texts."""

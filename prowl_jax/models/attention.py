@@ -10,7 +10,10 @@ from prowl_jax.models.dense import Dense
 LEAST_SPAN = 64
 """Tokens that ``attend_causal`` takes at once, if they are whole chunks: smaller products do not pay."""
 
-ATTENTION_KINDS = ("einsum", "xla", "cudnn")
+QUERIES_AT_ONCE = 512
+"""Of ``attend`` with ``blocked``, at most."""
+
+ATTENTION_KINDS = ("einsum", "xla", "cudnn", "blocked")
 """What ``attend`` takes as ``kind``; the configuration's rules are tested against it."""
 
 
@@ -21,11 +24,15 @@ def attend(query, key, value, mask=None, kind="einsum"):
       query: ``[B, Q, heads, d]``; key, value: ``[B, S, heads, d]``.
       mask: bool, broadcastable to ``[B, heads, Q, S]``, True where attention is allowed. Always
         explicit: ``is_causal`` would align a short query with the START of the keys.
-      kind: "einsum", or ``jax.nn.dot_product_attention``'s "xla" or "cudnn" (GPU, bfloat16).
+      kind: "einsum", or ``jax.nn.dot_product_attention``'s "xla" or "cudnn" (GPU, bfloat16), or "blocked":
+        some queries at a time, whose weights are computed again for the gradient (arXiv 2112.05682). With
+        "blocked" and "cudnn" the weights of all queries never stand in memory.
 
     Returns:
       ``[B, Q, heads, d]``. All kinds agree; which is fastest depends on shape and device.
     """
+    if kind == "blocked":
+        return _blocked_attention(query, key, value, mask)
     if kind != "einsum":
         return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=kind)
     return _softmax_attention(query, key, value, mask)
@@ -51,6 +58,22 @@ def attend_causal(query, key, value, chunk, kind="einsum"):
         mask = block_causal_mask(end - begin, past + end, chunk) if end - begin > chunk else None
         parts.append(attend(query[:, begin:end], key[:, : past + end], value[:, : past + end], mask, kind))
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+
+
+def _blocked_attention(query, key, value, mask):
+    batch, length, *head = query.shape
+    size = max(n for n in range(1, min(QUERIES_AT_ONCE, length) + 1) if length % n == 0)
+
+    @jax.checkpoint
+    def one_block(query, mask):
+        return _softmax_attention(query, key, value, mask)
+
+    blocks = jnp.moveaxis(query.reshape(batch, -1, size, *head), 1, 0)
+    if mask is not None:
+        mask = jnp.broadcast_to(mask, (*(1,) * (4 - mask.ndim), *mask.shape[:-2], length, mask.shape[-1]))
+        mask = jnp.moveaxis(mask.reshape(*mask.shape[:2], -1, size, mask.shape[-1]), 2, 0)
+    out = jax.lax.map(lambda block: one_block(*block), (blocks, mask))
+    return jnp.moveaxis(out, 0, 1).reshape(query.shape)
 
 
 @jax.custom_vjp

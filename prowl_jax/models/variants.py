@@ -2,6 +2,7 @@
 
 DIT_SIZES = {
     "XXS": dict(width=48, depth=1, heads=2, ffn=192),  # for tests: compiles in seconds
+    "XXS2": dict(width=48, depth=2, heads=2, ffn=192),
     "XS": dict(width=96, depth=3, heads=2, ffn=384),
     "Ti": dict(width=128, depth=4, heads=4, ffn=512),
     "S": dict(width=192, depth=4, heads=4, ffn=768),

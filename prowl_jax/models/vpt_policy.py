@@ -12,6 +12,7 @@ Facts: the public code, openai/Video-Pre-Training (MIT), ``lib/policy.py``.
 """
 
 import dataclasses
+import pathlib
 
 import chex
 import flax.linen as nn
@@ -126,6 +127,11 @@ class VPTPolicy:
     def with_fresh_value(self, params):
         """Parameters whose value is 0 everywhere, its statistics included; see ``models/policy.py``."""
         return {**params, "value_head": jax.tree.map(jnp.zeros_like, params["value_head"])}
+
+
+def named_size(path):
+    """The width in a file's name, as in ``foundation-model-2x.safetensors``; "2x" where it has none."""
+    return next((name for name in VPT_SIZES if name in pathlib.PurePath(path).name), "2x")
 
 
 def vpt_size(name):

@@ -105,6 +105,19 @@ def from_published(dit, arrays, key, place=lambda path, array: array):
     Raises:
       ValueError: arrays are missing, have another shape, or have no place; they are named.
     """
+    named, own = _matched(dit, arrays)
+    fresh = {name: array for name, array in _fresh_adapter(dit, key).items() if name in own} if own else {}
+
+    def read(path):
+        name = published.published_name(path, _renames(dit))
+        array = fresh[name] if name in fresh else _from_layout(dit, name, arrays[named[name]])
+        return place(path, published.from_layout(path, array).astype(np.float32))
+
+    return traverse_util.unflatten_dict({path: read(path) for path in traverse_util.flatten_dict(_shapes(dit))})
+
+
+def _matched(dit, arrays):
+    """(diffusers' name -> name in ``arrays``, names of the adapter's that are not there); ValueError as above."""
     shapes = dict(getattr(arrays, "shapes", None) or {name: array.shape for name, array in arrays.items()})
     expected, named = published_shapes(dit), {name: name for name in shapes}
     if "head.modulation" in shapes:
@@ -114,15 +127,8 @@ def from_published(dit, arrays, key, place=lambda path, array: array):
     if not dit.text_width:
         shapes = {name: shape for name, shape in shapes.items() if not name.startswith(_TEXT)}
     own = {name for name in expected if name.startswith(_ADAPTER)} - shapes.keys()
-    fresh = {name: array for name, array in _fresh_adapter(dit, key).items() if name in own} if own else {}
-    published.check_shapes(expected, shapes | {name: array.shape for name, array in fresh.items()})
-
-    def read(path):
-        name = published.published_name(path, _renames(dit))
-        array = fresh[name] if name in fresh else _from_layout(dit, name, arrays[named[name]])
-        return place(path, published.from_layout(path, array).astype(np.float32))
-
-    return traverse_util.unflatten_dict({path: read(path) for path in traverse_util.flatten_dict(_shapes(dit))})
+    published.check_shapes(expected, shapes | {name: expected[name] for name in own})
+    return named, own
 
 
 def load(path, dit, key, place=lambda path, array: array):
@@ -135,14 +141,26 @@ def load(path, dit, key, place=lambda path, array: array):
       FileNotFoundError: it is not there; the message says where to get it. ValueError: it holds
       something else. ImportError: safetensors is not installed.
     """
+    try:
+        return from_published(dit, _open(path), key, place)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def check(path, dit):
+    """What ``load`` would raise, from the files' headers: no array is read."""
+    try:
+        _matched(dit, _open(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _open(path):
     if not pathlib.Path(path).exists():
         raise FileNotFoundError(
             f"no weights of Wan2.1's transformer at {path}: download the folder transformer of {SOURCE}"
         )
-    try:
-        return from_published(dit, published.Shards(path), key, place)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    return published.Shards(path)
 
 
 def export(folder, dit, params):

@@ -57,6 +57,20 @@ class WorldModel:
     def __post_init__(self):
         if self.cache not in CACHES:
             raise ValueError(f"no cache {self.cache!r}; there are {', '.join(CACHES)}")
+        if self.autoencoder is not None and self.autoencoder.frames_per_latent != self.stride:
+            raise ValueError(
+                f"a latent of the autoencoder is {self.autoencoder.frames_per_latent} frames; the DiT's "
+                f"action_frames={self.stride} must be the same"
+            )
+
+    @property
+    def stride(self):
+        """M, frames of a latent; the first of a clip shows one frame whatever M is."""
+        return self.dit.action_frames
+
+    def frames_of(self, latents):
+        """T, the frames of a clip of L latents: ``1 + M (L - 1)``."""
+        return 1 + self.stride * (latents - 1)
 
     @property
     def chunk(self):
@@ -73,7 +87,7 @@ class WorldModel:
             dit_key,
             jnp.zeros((1, latents, h, w, channels)),
             jnp.zeros((1, latents // self.chunk)),
-            self._conditions(jnp.zeros((1, latents, self.dit.action_frames, len(self.dit.action_sizes)), jnp.int32)),
+            self._conditions(jnp.zeros((1, latents, self.stride, len(self.dit.action_sizes)), jnp.int32)),
         )["params"]
         statistics = {name: jnp.array(getattr(self.autoencoder, name)) for name in ("latent_mean", "latent_std")}
         return {"dit": dit, "autoencoder": autoencoder, **statistics}

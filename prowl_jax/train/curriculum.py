@@ -77,7 +77,7 @@ class PATItem:
     """What the buffer keeps of a trajectory.
 
     Attributes:
-      latents: float ``[T, h, w, C]``. actions: int32 ``[T, A]``. frames: uint8 ``[T, H, W, 3]``.
+      latents: float ``[L, h, w, C]``. actions: int32 ``[T, A]``. frames: uint8 ``[T, H, W, 3]``.
       flow: float16 ``[H_raw, H, W, 2]``, real optical flow of the scored frames, in pixels.
     """
 
@@ -116,7 +116,7 @@ def make_observe(world_model, curriculum, to_env=None, flow=None):
 
     @jax.jit
     def observe(params, trajectory):
-        scored = trajectory.frames[:, curriculum.context - 1 :].astype(jnp.float32) / 255.0
+        scored = trajectory.frames[:, world_model.frames_of(curriculum.context) - 1 :].astype(jnp.float32) / 255.0
         return PATItem(
             latents=world_model.encode(params, trajectory.frames),
             actions=trajectory.actions if to_env is None else to_env(trajectory.actions),
@@ -181,15 +181,15 @@ def make_rescore(world_model, curriculum, flow=None):
 
 def _make_score(world_model, curriculum, flow):
     """``score(params, items) -> (latents, regret, afs)`` of one batch."""
-    chunks = curriculum.horizon // world_model.chunk
+    chunks, seen = curriculum.horizon // world_model.chunk, world_model.frames_of(curriculum.context)
 
     def score(params, items):
         context = items.latents[:, : curriculum.context]
         noise_key = jax.random.key(0)
         dreamt = world_model.rollout(params, noise_key, context, items.actions, chunks, common_noise=True)
         real = items.latents[:, curriculum.context : curriculum.context + curriculum.horizon]
-        frames = world_model.decode(params, dreamt)
-        last_seen = items.frames[:, curriculum.context - 1, None].astype(jnp.float32) / 255.0
+        frames = world_model.decode_after(params, context, dreamt)
+        last_seen = items.frames[:, seen - 1, None].astype(jnp.float32) / 255.0
         shown = jnp.concatenate([last_seen, frames], 1)
         afs = afs_of_frames(shown, items.flow.astype(jnp.float32), flow_with(flow, params))
         return dreamt, latent_regret(dreamt, real), afs
@@ -216,11 +216,12 @@ def make_fine_tune(world_model, optimizer, forcing, curriculum):
         buffer, indices = pat.sample(
             buffer, draw_key, curriculum.pat_rows, cycle, curriculum.scoring, curriculum.priority, by_score
         )
-        length = buffer.items.actions.shape[1]
-        starts = jax.random.randint(crop_key, (curriculum.pat_rows,), 0, length - curriculum.window + 1)
-        steps = starts[:, None] + jnp.arange(curriculum.window)
+        length = buffer.items.latents.shape[1]
+        starts = jax.random.randint(crop_key, (curriculum.pat_rows, 1), 0, length - curriculum.window + 1)
+        latents = starts + jnp.arange(curriculum.window)
+        frames = world_model.stride * starts + jnp.arange(world_model.frames_of(curriculum.window))
         rows = indices[:, None]
-        return buffer, Batch(buffer.items.latents[rows, steps], buffer.items.actions[rows, steps])
+        return buffer, Batch(buffer.items.latents[rows, latents], buffer.items.actions[rows, frames])
 
     def fine_tune(theta, frozen, buffer, passive, key, cycle):
         draw_key, noise_key = jax.random.split(key)

@@ -24,6 +24,10 @@ DIT_RULES = (
     # or the heads alike; where a width does not divide, the matrix stays whole.
     (r"/(self|cross)_attention/to_[qkv]/kernel$", PartitionSpec(None, "fsdp")),
     (r"/(self|cross)_attention/to_out/kernel$", PartitionSpec("fsdp")),
+    # Their low-rank factors (``lora``) as their matrix is, so that the product of the two lies where it is added.
+    (r"/(self|cross)_attention/to_[qkv]/lora_out$", PartitionSpec(None, "fsdp")),
+    (r"/(self|cross)_attention/to_out/lora_in$", PartitionSpec("fsdp")),
+    (r"/(self|cross)_attention/to_([qkv]/lora_in|out/lora_out)$", PartitionSpec()),  # the rank is never split
     (r"/ffn_in/kernel$", PartitionSpec(None, "fsdp")),
     (r"/ffn_out/kernel$", PartitionSpec("fsdp")),
     (r"/time_(embedding_[12]|projection)/kernel$", PartitionSpec(None, "fsdp")),

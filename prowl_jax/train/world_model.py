@@ -1,10 +1,22 @@
 """Training the world model with diffusion forcing: all of it in phase 1, a part in phase 2."""
 
+import functools
+
 import jax
 
 from prowl_jax.diffusion.forcing import forcing_loss
 from prowl_jax.models.dit import ACTION_CONDITIONING
 from prowl_jax.train.state import apply_gradients, merge, split_by_path
+
+
+def loss_of(world_model, forcing, params, frozen, batch, key):
+    """(the forcing loss of a ``types.Batch`` under the merged parameters, metrics)."""
+    params = merge(params, frozen)
+
+    def velocity(z, sigma):
+        return world_model.velocity(params, z, sigma, batch.actions)
+
+    return forcing_loss(velocity, batch.latents, key, forcing)
 
 
 def make_update(world_model, forcing, optimizer, *, ema_decay=0.0):
@@ -20,16 +32,8 @@ def make_update(world_model, forcing, optimizer, *, ema_decay=0.0):
 
     def update(state, frozen, batch, key):
         key = jax.random.fold_in(key, state.step)
-
-        def loss(params):
-            params = merge(params, frozen)
-
-            def velocity(z, sigma):
-                return world_model.velocity(params, z, sigma, batch.actions)
-
-            return forcing_loss(velocity, batch.latents, key, forcing)
-
-        gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
+        loss = functools.partial(loss_of, world_model, forcing)
+        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, frozen, batch, key)
         return apply_gradients(state, gradients, optimizer, ema_decay), metrics
 
     return update

@@ -325,3 +325,29 @@ def test_an_array_cut_short_is_named(store):
     truncate("latents.npy")(store.path)
     with pytest.raises(ValueError, match="latents.npy is damaged"):
         store.array("latents")
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=lengths, length=st.integers(1, 6))
+def test_tiles_cover_every_frame_of_long_enough_episodes_and_cross_none(lengths, length):
+    with tempfile.TemporaryDirectory() as folder:
+        store = write(os.path.join(folder, "clips"), episodes_of(lengths))
+        tiles = store.tiles(range(len(lengths)), length)
+        assert (np.diff(tiles) > 0).all()
+        episode = np.repeat(np.arange(len(lengths)), lengths)
+        shown = tiles[:, None] + np.arange(length)
+        assert (episode[shown] == episode[tiles][:, None]).all()
+        assert set(shown.ravel()) == {t for t in range(len(store)) if lengths[episode[t]] >= length}
+        assert len(tiles) == sum(-(-n // length) for n in lengths if n >= length)
+
+
+def test_an_array_with_an_entry_a_tile_is_written_in_pieces_and_whole(store):
+    """Episodes of 7, 1, 12 and 4 frames have 2, 0, 3 and 1 tiles of 4."""
+    entries = np.arange(12, dtype=np.float32).reshape(6, 2)
+    store.add_tiles("latents", 4, iter([entries[:5], entries[5:]]))
+    np.testing.assert_array_equal(store.tile_array("latents", 4), entries)
+    with pytest.raises(ValueError, match="has \\(6,\\) entries, not 24"):
+        store.array("latents")
+    with pytest.raises(ValueError, match="needs 6 entries, one a clip of 4 frames, got 3"):
+        store.add_tiles("other", 4, [entries[:3]])
+    assert not store.has_array("other")

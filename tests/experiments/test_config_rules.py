@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_world_model import FrameByFrame
 
 from experiments import command_line, config_rules
 from experiments.configs import minecraft
 from experiments.configs import voxel as voxel_config
 from experiments.configs.quickstart import get_config
 from prowl_jax.envs import voxel
-from prowl_jax.models import attention, variants, world_model
+from prowl_jax.models import attention, vae, variants, wan_vae, world_model
 from prowl_jax.pat import priority, rescoring
 from prowl_jax.train import curriculum as loop
 
@@ -40,6 +41,10 @@ BASE = {
     "demonstrations.episode_frames": 256,
     "reference.clip": 16,
 }
+
+
+WAN = {"autoencoder.kind": "wan", "autoencoder.weights": "random", "autoencoder.widths": (4, 4, 8, 8)}
+VOXEL = {"env.name": "voxel", "env.task": "wander", "env.held_out_tasks": ()}
 
 
 def changed(values):
@@ -116,6 +121,19 @@ BROKEN = [
     ({"name": ""}, "name= cannot be the name of a folder"),
     ({"autoencoder.widths": (32,)}, "autoencoder.widths=(32,) is not two whole numbers"),
     ({"autoencoder.widths": (32, 0)}, "autoencoder.widths=(32, 0) is not two whole numbers"),
+    ({"autoencoder.kind": "vqgan"}, "autoencoder.kind=vqgan is not one of small, wan"),
+    ({"autoencoder.weights": "a"}, "autoencoder.weights=a is read for autoencoder.kind=wan only"),
+    (WAN | {"autoencoder.weights": ""}, "autoencoder.weights is empty; name Wan's vae/diffusion_pytorch_model"),
+    (WAN | {"autoencoder.widths": (4, 4, 8)}, "autoencoder.widths=(4, 4, 8) is not two whole numbers"),
+    (WAN | {"autoencoder.widths": (4, 4, 6, 8)}, "autoencoder.widths=(4, 4, 6, 8) is not two whole numbers"),
+    (WAN | {"arms": ("prowl", "disagreement")}, "the ensemble of disagreement takes a latent a frame"),
+    (WAN | {"autoencoder.blocks": 0}, "autoencoder.blocks=0 is not within 1.."),
+    (WAN | {"phase2.horizon": 64}, "and phase2.horizon=64"),
+    (WAN | {"evaluation.long_horizon": 64}, "and evaluation.long_horizon=64"),
+    (
+        WAN | VOXEL | {"phase2.program": "device"},
+        "phase2.program=device keeps a latent a frame on the device; with autoencoder.kind=wan set",
+    ),
     ({"arms": ("prowl", "vpt")}, "arms=('prowl', 'vpt') holds something other than frozen_reference, prowl"),
     ({"arms": ("prowl", "prowl")}, "each at most once"),
     ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, voxel, minerl, recordings"),
@@ -147,7 +165,7 @@ BROKEN = [
     ({"env.task": "gather", "env.held_out_tasks": ()}, "env.task=gather is not one of explore"),
     ({"env.held_out_tasks": ("moon",)}, "env.held_out_tasks=('moon',) holds something other than explore, look_a"),
     ({"env.held_out_tasks": ("explore",)}, "env.task=explore is trained on, so it cannot stand in env.held_out_"),
-    ({"world_model.size": "XXL"}, "world_model.size=XXL is not one of XXS, XS, Ti, S, B"),
+    ({"world_model.size": "XXL"}, "world_model.size=XXL is not one of XXS, XXS2, XS, Ti, S, B"),
     ({"world_model.attention": "flash"}, "world_model.attention=flash is not one of einsum, xla, cudnn"),
     ({"world_model.attention": "cudnn"}, "world_model.attention=cudnn wants world_model.dtype=bfloat16"),
     ({"world_model.dtype": "float16"}, "world_model.dtype=float16 is not one of float32, bfloat16"),
@@ -256,6 +274,8 @@ def test_any_numbers_pass_or_are_answered_in_lines(changes):
 def test_the_names_are_those_of_the_modules_that_know_them():
     assert config_rules.PRIORITY_KINDS == priority.KINDS
     assert config_rules.RESCORING_KINDS == rescoring.KINDS
+    strides = {"small": vae.Autoencoder.frames_per_latent, "wan": wan_vae.WanVAE.frames_per_latent}
+    assert config_rules.FRAMES_PER_LATENT == strides
     assert config_rules.VOXEL_TASKS == {name: task.held_out for name, task in voxel.TASKS.items()}
     assert set(config_rules.ATTENTION_KINDS) == set(attention.ATTENTION_KINDS)
     assert set(config_rules.CACHES) == set(world_model.CACHES) - {"none"}
@@ -273,7 +293,7 @@ def test_the_rules_are_read_without_jax():
 
 
 @dataclasses.dataclass(frozen=True)
-class ToyWorldModel:
+class ToyWorldModel(FrameByFrame):
     """Repeats the last latent; a frame is the first channel."""
 
     chunk: int = 2

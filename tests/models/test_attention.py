@@ -40,7 +40,7 @@ MASKS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["einsum", "xla"])
+@pytest.mark.parametrize("kind", ["einsum", "xla", "blocked"])
 @pytest.mark.parametrize("name", MASKS)
 def test_attention_is_the_plain_softmax(kind, name):
     query, key, value = normal(2, 4, 2, 6), normal(2, 6, 2, 6), normal(2, 6, 2, 6)
@@ -50,7 +50,7 @@ def test_attention_is_the_plain_softmax(kind, name):
     np.testing.assert_allclose(attend(*arrays, MASKS[name][None, None], kind), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["einsum", "xla"])
+@pytest.mark.parametrize("kind", ["einsum", "xla", "blocked"])
 @pytest.mark.parametrize(("chunk", "chunks", "past"), [(3, 44, 0), (3, 22, 22), (40, 3, 1), (80, 2, 0), (4, 2, 0)])
 def test_causal_attention_computes_what_the_mask_lets_through(kind, chunk, chunks, past):
     """Spans of several chunks, spans that do not come out even, chunks wider than a span, a past; and the gradients."""
@@ -96,7 +96,7 @@ def test_a_row_that_sees_nothing_is_the_mean_and_has_a_finite_gradient():
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("kind", ["einsum", "xla"])
+@pytest.mark.parametrize("kind", ["einsum", "xla", "blocked"])
 def test_without_a_mask_everything_is_seen(kind):
     query, key, value = map(jnp.asarray, (normal(1, 3, 2, 6), normal(1, 5, 2, 6), normal(1, 5, 2, 6)))
     expected = plain_softmax(*map(np.asarray, (query, key, value)), np.ones((3, 5), bool))

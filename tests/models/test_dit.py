@@ -245,5 +245,5 @@ def test_named_sizes():
     for name in DIT_SIZES:
         size = dit_size(name)
         assert shapes(DiT(channels=3, action_sizes=SIZES, **(size | {"depth": 1})))
-    with pytest.raises(ValueError, match="no world-model size 'XXL'; there are XXS, XS, Ti"):
+    with pytest.raises(ValueError, match="no world-model size 'XXL'; there are XXS, XXS2, XS, Ti"):
         dit_size("XXL")

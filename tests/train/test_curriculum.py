@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toy_world_model import FrameByFrame
 
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.metrics import action_follow
@@ -28,7 +29,7 @@ def cheap_flow(monkeypatch):
 
 
 @dataclasses.dataclass(frozen=True)
-class Walk:
+class Walk(FrameByFrame):
     """A world that can be predicted: a latent is the one before plus the action that led to it.
 
     ``params`` is an error that is added to every dreamt latent. A frame shows its latent's mean.
@@ -126,7 +127,7 @@ def test_a_constant_error_is_its_own_regret_and_moves_once():
     np.testing.assert_allclose(afs, np.sqrt(2) * 0.2 / HORIZON, rtol=1e-2)
 
 
-class Ledger:
+class Ledger(FrameByFrame):
     """A world model that writes down what it is trained on, with one parameter."""
 
     def __init__(self):

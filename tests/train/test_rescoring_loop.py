@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toy_world_model import FrameByFrame
 
 from prowl_jax.metrics import action_follow
 from prowl_jax.models.policy import Policy, PolicyNetwork
@@ -76,7 +77,7 @@ def test_only_as_many_batches_are_scored_as_are_due():
     """Counted by the world model's rollouts; an empty buffer has none."""
     calls = []
 
-    class Counted:
+    class Counted(FrameByFrame):
         chunk = 2
 
         def rollout(self, params, key, context, actions, chunks, common_noise):

@@ -134,6 +134,11 @@ class Mesh:
         (DIT_RULES, "opt_state/1/0/nu/block_3/ffn_out/kernel", (12, 8), ("fsdp",)),
         (DIT_RULES, "params/block_3/ffn_in/kernel", (8, 13), ()),  # 13 does not divide by 4
         (DIT_RULES, "params/block_3/ffn_in/bias", (12,), ()),
+        (DIT_RULES, "params/block_3/self_attention/to_q/lora_in", (8, 4), ()),
+        (DIT_RULES, "params/block_3/self_attention/to_q/lora_out", (4, 8), (None, "fsdp")),
+        (DIT_RULES, "opt_state/1/0/mu/block_3/cross_attention/to_out/lora_in", (8, 4), ("fsdp",)),
+        (LOOP_RULES, "theta/ema/block_3/cross_attention/to_out/lora_out", (4, 8), ()),
+        (LOOP_RULES, "theta/params/block_3/cross_attention/to_v/lora_out", (4, 8), (None, "fsdp")),
         (DIT_RULES, "step", (), ()),
         (WORLD_MODEL_RULES, "dit/block_0/self_attention/to_v/kernel", (8, 8), (None, "fsdp")),
         (WORLD_MODEL_RULES, "autoencoder/head/kernel", (8, 8), ()),
