@@ -73,7 +73,7 @@ def test_each_held_a_part_and_the_first_alone_spoke(runs):
     (out_0, err_0), (out_1, err_1) = runs["said"]
     for i, err in enumerate((err_0, err_1)):
         (line,) = [line for line in err.splitlines() if "arrays split" in line]
-        assert line.startswith(f"process {i} of 2") and int(line.split()[4]) > 100
+        assert line.startswith(f"process {i} of 2") and int(line.split()[4]) > 50
     assert "demonstrations" in out_0 and "demonstrations" not in out_1
     assert "world_model  2/4" in err_0 and "world_model  2/4" not in err_1
     assert json.loads((runs["together"] / "config.json").read_text())["mesh"]["fsdp"] == 2

@@ -35,8 +35,8 @@ def run(config, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         save = Checkpoints.save
 
-        def save_once(self, *arguments):
-            save(self, *arguments)
+        def save_once(self, *arguments, **options):
+            save(self, *arguments, **options)
             raise KeyboardInterrupt
 
         patch.setattr(Checkpoints, "save", save_once)

@@ -54,8 +54,8 @@ def main(workdir, stop_after, *changes):
 
     save = Checkpoints.save
 
-    def save_and_stop(self, step, state, meta=None):
-        save(self, step, state, meta)
+    def save_and_stop(self, step, state, meta=None, loss=None):
+        save(self, step, state, meta, loss)
         if step == int(stop_after):
             split = sum(not x.is_fully_addressable and not x.is_fully_replicated for x in jax.tree.leaves(state))
             print(f"process {jax.process_index()} of {jax.process_count()}: {split} arrays split", file=sys.stderr)
@@ -64,7 +64,7 @@ def main(workdir, stop_after, *changes):
     Checkpoints.save = save_and_stop
     with contextlib.suppress(Stopped):
         run.run_stage("world_model", stages.world_model)
-    optimizer = stages._world_model_optimizer(config)
+    optimizer = stages.world_model_optimizer(config)
     example = stages.shapes(lambda: stages.init_state(stages._init_dit(config), optimizer))
     theta = stages.restore_state(run, "world_model", example)  # by each process for itself
     np.save(pathlib.Path(workdir) / f"head_{jax.process_index()}_{theta.step}.npy", theta.params["head"]["kernel"])
