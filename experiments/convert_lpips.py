@@ -11,9 +11,9 @@ tensors; safetensors files of the same names will do as well.
 import pathlib
 import sys
 
-from experiments.command_line import Parser, fail
+from experiments.command_line import Parser
 from experiments.config_file import UsageError
-from experiments.converting import read_tensors
+from experiments.converting import read_tensors, told
 
 
 def main(argv):
@@ -23,11 +23,7 @@ def main(argv):
     parser.add_argument("--heads", required=True, metavar="FILE", help="alex.pth or vgg.pth of lpips/weights/v0.1")
     parser.add_argument("--output", required=True, metavar="DIR", help="where the safetensors file goes")
     flags = parser.parse_args(argv)
-    try:
-        print(convert(flags.trunk, flags.heads, flags.output))
-    except (UsageError, ValueError, ImportError, OSError) as error:
-        fail(error)
-    return 0
+    return told(convert, flags.trunk, flags.heads, flags.output)
 
 
 def convert(trunk, heads, output):

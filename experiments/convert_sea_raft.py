@@ -10,9 +10,9 @@ nothing but tensors. ``--size`` says how many iterations are run: L is M's file,
 import pathlib
 import sys
 
-from experiments.command_line import Parser, fail
+from experiments.command_line import Parser
 from experiments.config_file import UsageError
-from experiments.converting import read_tensors
+from experiments.converting import read_tensors, told
 
 
 def main(argv):
@@ -22,11 +22,7 @@ def main(argv):
     parser.add_argument("--weights", required=True, metavar="FILE", help="model.safetensors or a .pth file")
     parser.add_argument("--output", required=True, metavar="DIR", help="where the safetensors file goes")
     flags = parser.parse_args(argv)
-    try:
-        print(convert(flags.weights, flags.size, flags.output))
-    except (UsageError, ValueError, ImportError, OSError) as error:
-        fail(error)
-    return 0
+    return told(convert, flags.weights, flags.size, flags.output)
 
 
 def convert(weights, size, output):

@@ -18,9 +18,9 @@ import sys
 
 import numpy as np
 
-from experiments.command_line import Parser, fail
+from experiments.command_line import Parser
 from experiments.config_file import UsageError
-from experiments.converting import read_tensors
+from experiments.converting import read_tensors, told
 
 # What the network here does, under the names of the ``.model`` file's arguments. Arguments that give
 # sizes are held against the shapes of the weights instead.
@@ -45,11 +45,7 @@ def main(argv):
     source.add_argument("--temperature", type=float, metavar="NUMBER", help="of the logits, instead of --model")
     parser.add_argument("--output", required=True, metavar="DIR", help="where the safetensors file goes")
     flags = parser.parse_args(argv)
-    try:
-        print(convert(flags.weights, flags.model, flags.temperature, flags.output))
-    except (UsageError, ValueError, ImportError, OSError) as error:
-        fail(error)
-    return 0
+    return told(convert, flags.weights, flags.model, flags.temperature, flags.output)
 
 
 def convert(weights, model, temperature, output):

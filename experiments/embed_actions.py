@@ -12,8 +12,9 @@ import pathlib
 import sys
 
 from experiments import config_file
-from experiments.command_line import Parser, fail
+from experiments.command_line import Parser
 from experiments.config_file import UsageError
+from experiments.converting import told
 
 BATCH = 16
 SOURCE = "https://huggingface.co/Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
@@ -26,11 +27,7 @@ def main(argv):
     parser.add_argument("--model", required=True, metavar="DIR", help="with the folders text_encoder and tokenizer")
     parser.add_argument("--output", required=True, metavar="FILE", help="such as action_text.safetensors")
     flags = parser.parse_args(argv)
-    try:
-        print(embed(flags.config, flags.model, flags.output))
-    except (UsageError, ValueError, ImportError, OSError) as error:
-        fail(str(error).splitlines()[0])  # transformers' own messages go on
-    return 0
+    return told(embed, flags.config, flags.model, flags.output)
 
 
 def embed(config, model, output):

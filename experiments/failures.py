@@ -22,7 +22,7 @@ def guarded(work, config):
     except UsageError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        print(f"\ninterrupted: {GO_ON}", file=sys.stderr)
         return 130
     except interruption.Terminated:
         print("\nterminated: saved; the same command goes on from there", file=sys.stderr)

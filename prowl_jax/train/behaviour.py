@@ -1,10 +1,11 @@
 """The reference policy by behaviour cloning: maximum likelihood of the demonstrators' actions."""
 
-import jax
+import functools
+
 import jax.numpy as jnp
 
 from prowl_jax.rl import categorical
-from prowl_jax.train.state import apply_gradients
+from prowl_jax.train.state import make_step
 
 
 def previous_actions(actions):
@@ -26,14 +27,8 @@ def negative_log_likelihood(policy, params, clip):
 
 
 def make_train_step(policy, optimizer, *, ema_decay=0.0):
-    """``step(state, clip, key) -> (state, metrics)``, jitted, state donated; the key is not used."""
-
-    def train_step(state, clip, key):
-        del key
-        loss, gradients = jax.value_and_grad(lambda p: negative_log_likelihood(policy, p, clip))(state.params)
-        return apply_gradients(state, gradients, optimizer, ema_decay), {"loss": loss}
-
-    return jax.jit(train_step, donate_argnums=0)
+    """``step(state, clip, key) -> (state, metrics)``, see ``state.make_step``."""
+    return make_step(functools.partial(negative_log_likelihood, policy), optimizer, ema_decay=ema_decay)
 
 
 def marginal_nll(train_actions, held_out_actions, sizes):

@@ -1,10 +1,12 @@
 """The inverse dynamics model by maximum likelihood of recorded actions."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from prowl_jax.rl import categorical
-from prowl_jax.train.state import apply_gradients
+from prowl_jax.train.state import make_step
 
 
 def negative_log_likelihood(model, params, clip):
@@ -16,14 +18,8 @@ def negative_log_likelihood(model, params, clip):
 
 
 def make_train_step(model, optimizer, *, ema_decay=0.0):
-    """``step(state, clip, key) -> (state, metrics)``, jitted, state donated; the key is not used."""
-
-    def train_step(state, clip, key):
-        del key
-        loss, gradients = jax.value_and_grad(lambda p: negative_log_likelihood(model, p, clip))(state.params)
-        return apply_gradients(state, gradients, optimizer, ema_decay), {"loss": loss}
-
-    return jax.jit(train_step, donate_argnums=0)
+    """``step(state, clip, key) -> (state, metrics)``, see ``state.make_step``."""
+    return make_step(functools.partial(negative_log_likelihood, model), optimizer, ema_decay=ema_decay)
 
 
 def make_recover(model):

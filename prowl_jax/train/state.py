@@ -45,6 +45,20 @@ def apply_gradients(state, gradients, optimizer, ema_decay=0.0):
     return TrainState(params, ema, opt_state, state.step + 1)
 
 
+def make_step(loss, optimizer, *, ema_decay=0.0):
+    """``step(state, batch, key) -> (state, metrics)`` on ``loss(params, batch)``, jitted, state donated.
+
+    The key is not used: for losses without chance.
+    """
+
+    def train_step(state, batch, key):
+        del key
+        value, gradients = jax.value_and_grad(loss)(state.params, batch)
+        return apply_gradients(state, gradients, optimizer, ema_decay), {"loss": value}
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
 def make_optimizer(learning_rate, steps, *, warm_up=0, final=0.0, weight_decay=0.0, clip=1.0):
     """AdamW with a linear warm-up, a cosine fall to ``final * learning_rate``, and clipping.
 
