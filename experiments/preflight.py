@@ -1,7 +1,8 @@
 """How much memory a run will take, from shapes alone: said before it begins, and when it was too much.
 
-Estimates, to a factor of about two: what a compiler keeps beside the arrays that are named here is not
-known before it has compiled. ``python -m experiments.memory_per_device`` asks it.
+Of the arrays that grow with the configuration, and no more: the programs themselves, the environments and
+what the compiler keeps beside these arrays come on top, and are most of a small run (the quick start's
+peak is in the README). ``python -m experiments.memory_per_device`` asks the compiler.
 """
 
 import dataclasses
@@ -81,7 +82,10 @@ def say(config):
     found = parts(config)
     total = sum(part.bytes for part in found)
     there, where = _available()
-    line = f"memory: about {total / 1e9:.2g} GB of arrays, most in {found[0].name}; {there / 1e9:.3g} GB {where}"
+    line = (
+        f"memory: {total / 1e9:.2g} GB of arrays and some GB of programs, most of the arrays in {found[0].name}; "
+        f"{there / 1e9:.3g} GB {where}"
+    )
     if total > there:
         line += f": likely too little, lower {found[0].lower}"
     print(line, flush=True)
