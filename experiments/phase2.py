@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 import math
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 from experiments import build, numbers, processes
 from experiments.arms import ARMS, configured, learns_from_found
 from experiments.logging import Progress
-from experiments.run import write_bytes
+from experiments.run import write_numpy
 from experiments.stages import (
     load_reference,
     load_world_model,
@@ -228,9 +227,7 @@ def save_actions(run, arm, actions):
     """
     path = actions_path(run, arm)
     path.parent.mkdir(exist_ok=True)
-    content = io.BytesIO()
-    np.save(content, actions)
-    write_bytes(path, content.getvalue())
+    write_numpy(path, np.save, actions)
 
 
 def actions_path(run, arm):

@@ -4,6 +4,7 @@
 """
 
 import functools
+import io
 import json
 import os
 import pathlib
@@ -140,6 +141,13 @@ def write_json(path, value):
 def write_text(path, text):
     """Write all of it or nothing."""
     write_bytes(path, text.encode())
+
+
+def write_numpy(path, save, *arrays, **named):
+    """Write what ``save`` (``np.save``, ``np.savez``) makes of the arrays: all of it or nothing."""
+    content = io.BytesIO()
+    save(content, *arrays, **named)
+    write_bytes(path, content.getvalue())
 
 
 def write_bytes(path, content):

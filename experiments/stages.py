@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import io
 import shutil
 
 import jax
@@ -13,7 +12,7 @@ from flax import traverse_util
 from experiments import build, latent_clips, processes
 from experiments.config_file import UsageError
 from experiments.logging import Progress
-from experiments.run import write_bytes
+from experiments.run import write_numpy
 from experiments.training_loop import restore_state, shapes, train
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.data.importer import import_recordings
@@ -176,7 +175,7 @@ def _wan_autoencoder(run):
     train_episodes, held_out = split(run, store)
     params = {"autoencoder": build.wan_autoencoder_params(config)}
     mean, std = latent_clips.statistics(config, store, params, train_episodes)
-    np.savez(run.data("latent_statistics.npz"), mean=mean, std=std)
+    write_numpy(run.data("latent_statistics.npz"), np.savez, mean=mean, std=std)
     params |= {"latent_mean": mean, "latent_std": std}
     for task in tasks(config):
         latent_clips.add_latents(config, open_store(run, task), params, f"latents {task}")
@@ -212,9 +211,7 @@ def _cache_latents(run, params, train_episodes):
     raw = encode_store(store, {**params, **identity}, "latents")
     training_frames = store.starts(train_episodes, 1)
     mean, std = map(np.asarray, autoencoder_training.latent_statistics(raw[training_frames]))
-    content = io.BytesIO()
-    np.savez(content, mean=mean, std=std)
-    write_bytes(run.data("latent_statistics.npz"), content.getvalue())
+    write_numpy(run.data("latent_statistics.npz"), np.savez, mean=mean, std=std)
     if not store.has_array("latents"):
         store.add_array("latents", (raw - mean) / std)
     for task in config.env.held_out_tasks:
@@ -247,10 +244,11 @@ def passive_starts(run, rows, length):
 
 def passive_fetch(run, rows, length):
     """``f(step) -> Batch`` of this process's part of ``rows`` clips of ``length`` latents, a function of the step."""
+    store = open_store(run)
     if build.make_autoencoder(run.config).frames_per_latent > 1:
-        windows = latent_clips.Windows(run.config, open_store(run), split(run, open_store(run))[0], length)
+        windows = latent_clips.Windows(run.config, store, split(run, store)[0], length)
         return lambda step: windows.fetch(own_starts(run.config, step, windows.choices, rows))
-    store, starts = open_store(run), passive_starts(run, rows, length)
+    starts = passive_starts(run, rows, length)
     latents = store.array("latents")
 
     def fetch(step):
