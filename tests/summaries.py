@@ -1,13 +1,13 @@
-"""How far a port is from its original: held to a tolerance where it is measured, and printed when the tests end.
+"""What tests tell when all have ended: how far each port is from its original, and tables.
 
-A plugin of ``conftest.py``. What a test measures travels with its report, also from one process of
+Fixtures and a hook of ``conftest.py``. What a test tells travels with its report, also from one process of
 pytest-xdist to the other.
 """
 
 import numpy as np
 import pytest
 
-PROPERTY = "deviation"
+PROPERTY, SHOWN = "deviation", "shown"
 
 
 @pytest.fixture
@@ -23,20 +23,31 @@ def held_to(record_property):
     return held_to
 
 
+@pytest.fixture
+def show(record_property):
+    """``f(title, text)``: printed when the tests end."""
+    return lambda title, text: record_property(SHOWN, [title, text])
+
+
 def largest(reports):
     """{(port, tolerance): largest deviation} of what the tests have recorded, in order of their names."""
     found = {}
-    for report in reports:
-        for name, value in getattr(report, "user_properties", ()):
-            if name == PROPERTY:
-                port, apart, atol = value
-                found[port, atol] = np.maximum(apart, found.get((port, atol), 0.0))  # nan stays
+    for port, apart, atol in _told(reports, PROPERTY):
+        found[port, atol] = np.maximum(apart, found.get((port, atol), 0.0))  # nan stays
     return dict(sorted(found.items()))
 
 
+def _told(reports, kind):
+    return [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == kind]
+
+
 def pytest_terminal_summary(terminalreporter):
-    """A table in Markdown, if any test has measured a port."""
-    found = largest(report for reports in terminalreporter.stats.values() for report in reports)
+    """What was shown, and a table in Markdown if any test has measured a port."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    for title, text in dict(_told(reports, SHOWN)).items():
+        terminalreporter.section(title)
+        terminalreporter.write_line(text)
+    found = largest(reports)
     if found:
         terminalreporter.section("largest deviations of the ports")
         terminalreporter.write_line("| port, and what it is compared with | largest deviation | tolerance |")

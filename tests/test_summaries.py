@@ -1,10 +1,10 @@
-"""The summary of the ports' deviations says the largest of each, and what is too far fails."""
+"""What is printed when the tests end: the largest deviation of each port (what is too far fails), and tables."""
 
 import types
 
 import numpy as np
 import pytest
-from deviations import PROPERTY, largest, pytest_terminal_summary
+from summaries import PROPERTY, SHOWN, largest, pytest_terminal_summary
 
 
 def report(*rows):
@@ -38,3 +38,13 @@ def test_a_table_where_there_is_something_to_tell(reports):
     )
     pytest_terminal_summary(reporter)
     assert lines[3:] == ["| a port | 2.3e-06 | 1e-04 |"] * len(reports)
+
+
+def test_what_a_test_shows_is_shown_once():
+    lines = []
+    report = types.SimpleNamespace(user_properties=[(SHOWN, ["a title", "a table\nof two lines"])])
+    reporter = types.SimpleNamespace(
+        stats={"passed": [report], "": [report]}, section=lines.append, write_line=lines.append
+    )
+    pytest_terminal_summary(reporter)
+    assert lines == ["a title", "a table\nof two lines"]
