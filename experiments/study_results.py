@@ -119,15 +119,20 @@ def _budget(config, runs, shared):
             }
             if spent != planned:
                 raise RuntimeError(f"seed {seed}, arm {arm} spent {spent}, the others {planned}")
-            counted.setdefault(arm, []).append(round(run.stages()[f"phase2/{arm}"]["seconds"] / 60, 2))
+            counted.setdefault(arm, []).append(round(seconds_of(run.stages()[f"phase2/{arm}"]) / 60, 2))
     phase1 = [run.stages()["world_model"] for run in runs.values()]
     every = [*(run.stages() for run in runs.values()), shared.stages()]
     return {
         "each_arm": planned,
         "phase1_tokens": phase1[0]["tokens"] if phase1 else None,
         "arm_minutes": counted,
-        "total_minutes": round(sum(s["seconds"] for stages in every for s in stages.values()) / 60, 1),
+        "total_minutes": round(sum(seconds_of(s) for stages in every for s in stages.values()) / 60, 1),
     }
+
+
+def seconds_of(figures):
+    """A run's share of the seconds of a stage, which several may have gone through side by side."""
+    return figures["seconds"] / figures.get("side_by_side", 1)
 
 
 def _read_sets(runs, arms):

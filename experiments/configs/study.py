@@ -25,6 +25,7 @@ def get_config(arg="vizdoom"):
     c.evaluation.targets = False
     c.study = ml_collections.ConfigDict()
     c.study.seeds = (0, 1, 2)
+    c.study.side_by_side = 1  # seeds whose arms run as one program: an accelerator with room (phase2.program=device)
     c.study.results = "results"  # the folder of NAME.json and NAME.md
     c.study.event_rounds = 2  # times phase2.trajectories, of every last policy, where the world knows events
     c.study.event_clips = 24  # of one kind of event, at most

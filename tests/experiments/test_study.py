@@ -243,6 +243,27 @@ def test_arms_and_seeds_can_be_added(noted, tmp_path):
     assert len(calls) == done + 2 + 6
 
 
+def test_seeds_side_by_side_are_the_same_steps_in_groups(noted, tmp_path, monkeypatch):
+    config, calls = noted
+
+    def run_arms(runs, arm):
+        calls.append(("+".join(run.workdir.name for run in runs), arm))
+        return [{"tokens": 7} for _ in runs]
+
+    monkeypatch.setattr(study_run.phase2_device, "run_arms", run_arms)
+    config.study.update(seeds=(3, 5, 8), side_by_side=2)
+    assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5, 8]
+    own = ["world_model", "reference"]
+    expected = [(f"seed{seed}", stage) for seed in (3, 5) for stage in own]
+    expected += [("seed3+seed5", arm) for arm in ARM_NAMES] + [("seed3", "evaluation"), ("seed5", "evaluation")]
+    expected += [("seed8", stage) for stage in (*own, *ARM_NAMES, "evaluation")]
+    assert calls[2:] == expected
+    noted_by = study_run.open_runs(config, tmp_path / "runs")[1][3].stages()["phase2/prowl"]
+    assert noted_by["side_by_side"] == 2 and study_results.seconds_of(noted_by) == noted_by["seconds"] / 2
+    study_run.run_study(config, tmp_path / "runs")
+    assert len(calls) == 2 + len(expected), "nothing is done twice"
+
+
 def test_seeds_share_the_demonstrations_and_nothing_else(noted, tmp_path):
     config, _ = noted
     shared, seeds = study_run.open_runs(config, tmp_path / "runs")
@@ -263,7 +284,7 @@ def test_what_is_left_and_how_long():
             return {name: {"seconds": s} for name, s in self._stages.items()}
 
     one, other = Fake({"world_model": 100.0, "phase2/prowl": 60.0, "phase2/passive": 120.0}), Fake({})
-    steps = [study_run.Step(run, stage, None) for run in (one, other) for stage in (*one._stages, "evaluation/x")]
+    steps = [study_run.Step((run,), stage, None) for run in (one, other) for stage in (*one._stages, "evaluation/x")]
     assert study_run.left(steps) == "5 of 8 steps left, about 5 min, 2 of them not timed yet"
     assert study_run.left(steps[:3]) == "all done"
     assert study_run.left(steps[3:4]) == "1 of 1 steps left, 1 of them not timed yet"
@@ -284,6 +305,11 @@ def test_the_shipped_studies_keep_to_the_rules(arg):
         (["--config=experiments/configs/study.py:tiny", "--config.arms=('nobody',)"], "arms=('nobody',) holds"),
         (["--config=experiments/configs/study.py:tiny", "--config.demonstrations.seed=-1"], "share the demonstrations"),
         (["--config=experiments/configs/study.py:tiny", "--config.study.event_clips=0"], "study.event_clips=0"),
+        (["--config=experiments/configs/study.py:tiny", "--config.study.side_by_side=0"], "study.side_by_side=0"),
+        (
+            ["--config=experiments/configs/study.py:vizdoom", "--config.study.side_by_side=2"],
+            "needs phase2.program=device",
+        ),
         (["--config=experiments/configs/study.py:tiny", "--config.evaluation.horizon=5"], "phase2.horizon=4"),
     ],
 )

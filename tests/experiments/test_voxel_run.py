@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import types
 
 import jax
@@ -133,6 +134,42 @@ def test_a_program_serves_every_seed_and_no_other_arm_or_setting(config):
     assert phase2_device.build_program(other_seed, "prowl") is program
     assert phase2_device.build_program(other_rate, "prowl") is not program
     assert phase2_device.build_program(config, "passive") is not program
+
+
+def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
+    """And one that was stopped a cycle later than the other waits until that has caught up."""
+    other = copy.deepcopy(config)
+    other.seed, other.demonstrations.seed = 7, config.seed
+    runs = [Run(tmp_path / "own", config), Run(tmp_path / "other", other)]
+    for one in runs:
+        for name in ("data", "checkpoints"):
+            shutil.copytree(run.workdir / name, one.workdir / name)
+        shutil.rmtree(one.workdir / "checkpoints/phase2")
+    with pytest.MonkeyPatch.context() as patch:
+        save = Checkpoints.save
+
+        def save_once(self, *arguments, **options):
+            save(self, *arguments, **options)
+            raise KeyboardInterrupt
+
+        patch.setattr(Checkpoints, "save", save_once)
+        with pytest.raises(KeyboardInterrupt):
+            phase2.run_arm(runs[0], "prowl")
+    figures = phase2_device.run_arms(runs, "prowl")
+    alone = Run(tmp_path / "alone", other)
+    for name in ("data", "checkpoints"):
+        shutil.copytree(run.workdir / name, alone.workdir / name)
+    shutil.rmtree(alone.workdir / "checkpoints/phase2")
+    expected = [run.figures, phase2.run_arm(alone, "prowl")]
+    for (one, of_one), (at_once, of_alone) in zip(zip(runs, figures), zip((run, alone), expected), strict=True):
+        assert of_one.keys() == of_alone.keys()
+        assert [row["step"] for row in read_metrics(one.workdir) if row["stage"] == "phase2"] == [1, 2, 3]
+        actions = [np.load(phase2.actions_path(r, "prowl")) for r in (one, at_once)]
+        np.testing.assert_array_equal(*actions)
+        states = [phase2.load_state(r, "prowl")[0] for r in (one, at_once)]
+        np.testing.assert_allclose(*(s.buffer.regret for s in states), rtol=1e-3, atol=1e-5)
+        assert {int(s.cycle) for s in states} == {3}
+    assert figures[0]["regret"] != figures[1]["regret"]
 
 
 def test_the_whole_configuration_stands(config):
