@@ -27,7 +27,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import build, phase2, processes
+from experiments import build, phase2, processes, study_acted
 from experiments.arms import ARMS, learns_from_found
 from experiments.evaluate import BATCH, make_measure, make_sets, measure_all, subsets
 from experiments.logging import Progress
@@ -67,6 +67,7 @@ def measure(run, arms, study):
         path = run.workdir / "demonstrated_events.json"
         if not path.exists():
             write_json(path, demonstrated_events(run, study.event_episodes))
+        study_acted.measure_acting(run, found.policies, found.reference, study)
     context = build.make_curriculum(run.config).context
     flow = build.make_flow(run.config)
     measure_fn = make_measure(build.make_world_model(run.config), context, flow)

@@ -69,8 +69,9 @@ def _drawn(plot, results):
 
 
 def colour(results, arm):
-    """The colour of an arm, the same in every plot of a study."""
-    return _COLOURS[list(results["arms"]).index(arm) % len(_COLOURS)]
+    """The colour of an arm, the same in every plot of a study; that of text for who is none of its arms."""
+    arms = list(results["arms"])
+    return _COLOURS[arms.index(arm) % len(_COLOURS)] if arm in arms else _INK
 
 
 def critical(figure, results):

@@ -13,7 +13,10 @@
   cycles                   arm -> metric of the loop -> a list of cycles for each seed
   long_rollout             ``means``: arm -> regret of each predicted frame for each seed; ``differences``: arm -> for
                            each frame [relative, low, high] against theta_0, over seeds and clips
-  events                   who (an arm, or demonstrations) -> event -> times in 1,000 steps, one a seed
+  events                   who (an arm whose last policy acted on its own, pi_ref as frozen_reference, or
+                           demonstrations) -> event -> times in 1,000 steps, one a seed
+  acted                    the same without demonstrations -> steps in all, KL to the reference a step and camera
+                           speed over the reference's -> one a seed
 
 None stands for what a seed has not.
 """
@@ -67,7 +70,7 @@ def collect(config, runs, shared):
         "differences": {against: _all_differences(config, sets, against) for against in AGAINST if against in names},
         "cycles": {arm: _cycles(logs, arm) for arm in arms},
         "long_rollout": _long(config, sets["long_rollout"]),
-        "events": _events(runs, logs, arms),
+        **_acted(runs, arms),
     }
 
 
@@ -246,24 +249,37 @@ def _long(config, one):
     }
 
 
-def _events(runs, logs, arms):
-    """Arms: the mean over the second half of the cycles. Empty where the environment knows no events."""
-    out = {}
-    for log, run in zip(logs, runs.values(), strict=True):
-        path = run.workdir / "demonstrated_events.json"
-        if not path.exists():
-            return {}
-        rates = {"demonstrations": json.loads(path.read_text())}
-        for arm in arms:
-            rows = sorted((r for r in log if r["stage"] == "phase2" and r["arm"] == arm), key=lambda r: r["step"])
-            late = rows[len(rows) // 2 :]
-            rates[arm] = {
-                name: float(np.mean([r[name] for r in late])) for name in late[0] if name.startswith("event_")
-            }
-        for who, events in rates.items():
-            for name, rate in events.items():
-                out.setdefault(who, {}).setdefault(name.removeprefix("event_"), []).append(_short(rate))
-    return out
+def _acted(runs, arms):
+    """``events`` and ``acted``; both empty where the environment knows no events."""
+    demonstrated, acted = (_files(runs, f"{name}.json") for name in ("demonstrated_events", "acted"))
+    names = next((list(rates) for rates in demonstrated if rates), [])
+    who = [arm for arm in dict.fromkeys(("frozen_reference", *arms)) if any(arm in seed for seed in acted)]
+
+    def of_events(seeds):
+        return {name.removeprefix("event_"): [_short(seed.get(name)) for seed in seeds] for name in names}
+
+    def rest(arm):
+        seeds, base = [seed.get(arm, {}) for seed in acted], [seed.get("frozen_reference", {}) for seed in acted]
+        speeds = [(one.get("camera_speed"), other.get("camera_speed")) for one, other in zip(seeds, base, strict=True)]
+        return {
+            "steps": [seed.get("steps") for seed in seeds],
+            "kl_to_reference": [_short(seed.get("kl_to_reference")) for seed in seeds],
+            "camera_speed_over_reference": [_short(a / b) if a is not None and b else None for a, b in speeds],
+        }
+
+    return {
+        "events": {"demonstrations": of_events(demonstrated)}
+        | {arm: of_events([seed.get(arm, {}) for seed in acted]) for arm in who}
+        if names
+        else {},
+        "acted": {arm: rest(arm) for arm in who},
+    }
+
+
+def _files(runs, name):
+    """What the file of this name holds, one a seed; nothing where there is none."""
+    paths = [run.workdir / name for run in runs.values()]
+    return [json.loads(path.read_text()) if path.exists() else {} for path in paths]
 
 
 def _short(x):

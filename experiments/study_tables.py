@@ -60,7 +60,7 @@ def markdown(results):
     parts.append("### Regret on the critical trajectories against theta_0")
     parts.append(_differences(results, "phase1", "latent_regret", CRITICAL))
     if results["events"]:
-        parts += ["### Events in 1,000 steps", _event_rates(results)]
+        parts += ["### Events in 1,000 steps of policies that act on their own", _event_rates(results)]
         groups = [g for g in results["sets"].get("events", {"clips": {}})["clips"] if g != "all"]
         if groups:
             columns = [(words(g), "events", g) for g in ("all", *groups)]
@@ -126,10 +126,16 @@ def _arms(results):
 
 
 def _event_rates(results):
+    """What everybody did on their own; of the demonstrations, only how often each event happened."""
     events = results["events"]
     names = list(next(iter(events.values())))
-    rows = [[words(who), *(_range(rates[name]) for name in names)] for who, rates in events.items()]
-    return _table(["who", *map(words, names)], rows)
+    rows = []
+    for who, rates in events.items():
+        acted = results.get("acted", {}).get(who, {})
+        beside = [_range(acted.get(key, ())) for key in ("steps", "kl_to_reference", "camera_speed_over_reference")]
+        rows.append([words(who), *beside, *(_range(rates[name]) for name in names)])
+    head = ["who", "steps a seed", "KL to the reference", "camera over the reference's"]
+    return _table([*head, *map(words, names)], rows)
 
 
 def _long(results):

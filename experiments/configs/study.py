@@ -27,6 +27,7 @@ def get_config(arg="vizdoom"):
     c.study.seeds = (0, 1, 2)
     c.study.results = "results"  # the folder of NAME.json and NAME.md
     c.study.event_rounds = 2  # times phase2.trajectories, of every last policy, where the world knows events
+    c.study.event_steps = 256  # of each of these, in which events are counted
     c.study.event_clips = 24  # of one kind of event, at most
     c.study.event_episodes = 64  # demonstrations in which events are counted
     # "broad" is not among them: at this c_kl and lambda it is "prowl".
@@ -44,7 +45,7 @@ def get_config(arg="vizdoom"):
     if arg == "tiny":
         c.arms = ("frozen_reference", "prowl", "passive", "disagreement")
         c.study.seeds = (0, 1)
-        c.study.update(event_rounds=1, event_clips=2, event_episodes=2)
+        c.study.update(event_rounds=1, event_steps=8, event_clips=2, event_episodes=2)
         c.env.held_out_tasks = ("linger",)
         c.demonstrations.update(episodes=4, episode_frames=24)
         c.world_model.steps = 4

@@ -57,6 +57,12 @@ def fill(config, run, seed):
     counts = {arm: {"updates": p.cycles * p.updates, "cycles": p.cycles} for arm in ARM_NAMES}
     write_json(run.workdir / "counts.json", counts)
     write_json(run.workdir / "demonstrated_events.json", {"event_fell": 0.5})
+    acted = {
+        arm: {"steps": 64, "kl_to_reference": 0.1 * risk, "camera_speed": 2 * risk, "event_fell": risk + seed}
+        for arm, risk in RISK.items()
+        if arm in ("frozen_reference", "prowl")
+    }
+    write_json(run.workdir / "acted.json", acted)
     for arm in ARM_NAMES:
         for cycle in range(p.cycles):
             kl = {} if ARMS[arm].reward is None else {"kl_to_reference": 0.1 * cycle + seed}
@@ -118,7 +124,13 @@ def test_the_loop_the_events_and_the_budget(done):
     assert results["cycles"]["frozen_reference"]["kl_to_reference"] == [[0.0, 0.0]] * 2
     assert results["cycles"]["prowl"]["kl_to_reference"] == [[3.0, 3.1], [5.0, 5.1]]
     assert results["events"]["demonstrations"] == {"fell": [0.5, 0.5]}
-    assert results["events"]["unanchored"] == {"fell": [9.0, 9.0]}  # the second half of two cycles is the last
+    assert results["events"]["prowl"] == {"fell": [7.0, 9.0]}
+    assert "unanchored" not in results["events"], "it has not acted"
+    assert results["acted"]["prowl"] == {
+        "steps": [64, 64],
+        "kl_to_reference": [0.4, 0.4],
+        "camera_speed_over_reference": [4.0, 4.0],
+    }
     assert results["arms"]["unanchored"]["kl_cost"] == config.adversary.kl_costs.weak
     assert results["arms"]["frozen_reference"]["kl_cost"] is None
     p = config.phase2
@@ -161,7 +173,8 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     )
     for title in ("critical trajectories", "Events in 1,000 steps", "clips with an event", "by predicted frame"):
         assert title in text
-    assert "| unanchored | 9.000 |" in text
+    assert "| demonstrations | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | 0.5000 |" in text
+    assert "| prowl | 64.00 | 0.4000 | 4.000 | 8.000 (7.000 to 9.000) |" in text
     assert "| arm | all, 40 clips | first cycle, 20 clips | held out, 20 clips |" in text
     assert "| hardest decile, 8 clips | others' buffers | in distribution, 40 clips |" in text
 

@@ -84,7 +84,7 @@ def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
     for module in (evaluate, study_measure):
         monkeypatch.setattr(module, "BATCH", 4)
-    study = types.SimpleNamespace(event_rounds=3, event_clips=2, event_episodes=2)
+    study = types.SimpleNamespace(event_rounds=3, event_steps=8, event_clips=2, event_episodes=2)
     study_measure.measure(run, ("prowl",), study)
     rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
     critical = {arm: np.load(study_measure.values_path(run, "critical", arm)) for arm in ("phase1", "prowl")}
@@ -107,8 +107,13 @@ def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
 
     rates = json.loads((run.workdir / "demonstrated_events.json").read_text())
     assert rates.keys() == {f"event_{name}" for name in EVENTS} and max(rates.values()) > 0
+    acted = json.loads((run.workdir / "acted.json").read_text())
+    assert {one["steps"] for one in acted.values()} == {8 * 3 * config.phase2.trajectories}
+    assert acted.keys() == {"frozen_reference", "prowl"} and acted["frozen_reference"]["kl_to_reference"] == 0
+    assert acted["prowl"]["kl_to_reference"] > 0 and set(acted["prowl"]) >= rates.keys()
     before = {p: p.stat().st_mtime_ns for p in (run.workdir / "values").rglob("prowl.npz")}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_measure.study_acted, "act_freely", lambda *_, **__: pytest.fail("acted again"))
         patch.setattr(study_measure, "measure_all", lambda *_: pytest.fail("measured again"))
         study_measure.measure(run, ("prowl",), study)
     assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
