@@ -15,13 +15,18 @@ from experiments import (
     study_results,
     study_tables,
 )
+from experiments.inverse_dynamics import inverse_dynamics
 from experiments.memory import keep_freed_memory
 from experiments.run import Run
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 
+SHARED = ("autoencoder", "inverse_dynamics")
+"""Stages that learn from the demonstrations once, for all seeds."""
+
+
 class SeedRun(Run):
-    """One seed's run directory; demonstrations and autoencoder are those of ``shared``, a run of its own."""
+    """One seed's run directory; demonstrations and what is ``SHARED`` are those of ``shared``, a run of its own."""
 
     def __init__(self, workdir, config, shared):
         self.shared = shared
@@ -33,7 +38,7 @@ class SeedRun(Run):
 
     def checkpoints(self, stage):
         """Where ``stage`` keeps its checkpoints."""
-        return self.shared.checkpoints(stage) if stage == "autoencoder" else super().checkpoints(stage)
+        return self.shared.checkpoints(stage) if stage in SHARED else super().checkpoints(stage)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +108,8 @@ def plan(config, runs):
     """All steps in their order: what is shared, then seed after seed."""
     shared, seeds = runs
     steps = [Step(shared, "demonstrations", stages.demonstrations), Step(shared, "autoencoder", stages.autoencoder)]
+    if config.inverse_dynamics.steps:
+        steps.append(Step(shared, "inverse_dynamics", inverse_dynamics))
     for run in seeds.values():
         steps += [Step(run, "world_model", stages.world_model), Step(run, "reference", stages.reference)]
         steps += [Step(run, f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm)) for arm in config.arms]

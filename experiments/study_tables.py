@@ -19,6 +19,16 @@ SETTINGS = (
 """The settings of the paper's table: words, set, subset."""
 CRITICAL = (("all", "critical", "all"), ("first cycle", "critical", "first_cycle"), ("held out", "critical", "held_out"))
 METRICS = (("latent regret", "latent_regret"), ("AFS-EPE", "afs_epe"))
+FRAME_METRICS = {
+    "action_precision": "precision",
+    "action_recall": "recall",
+    "action_f1": "F1",
+    "camera_l1": "camera, bins off",
+    "frechet_inverse_dynamics": "Fréchet distance",
+    "frechet_alexnet": "Fréchet distance, AlexNet",
+    "frechet_vgg16": "Fréchet distance, VGG-16",
+}
+"""Metrics of a whole set: key, words."""
 NOTHING = "No study has been run yet.\n"
 
 
@@ -57,6 +67,7 @@ def markdown(results):
             for title, metric in METRICS:
                 parts.append(f"### {title.capitalize() if title.islower() else title} against {name}")
                 parts.append(_differences(results, against, metric, SETTINGS))
+    parts += _actions_read(results)
     parts.append("### Regret on the critical trajectories against theta_0")
     parts.append(_differences(results, "phase1", "latent_regret", CRITICAL))
     if results["events"]:
@@ -123,6 +134,26 @@ def _arms(results):
         rows.append([words(arm), described["says"], cost, _range(kl), _range(camera), number(_mean(minutes))])
     head = ["arm", "what", "c_kl", "KL to the reference, last cycle", "camera over the reference's", "minutes a seed"]
     return _table(head, rows)
+
+
+def _actions_read(results):
+    """The metrics of whole sets that are read off the frames; nothing where none were asked for."""
+    parts = []
+    for title, name in (("Held-out tasks, the mean over the tasks", "held_out"), ("In distribution", "in_distribution")):
+        one = results["sets"].get(name, {})
+        there = {"real_frames": one.get("real_frames", {}), **one.get("of_set", {})}
+        if any(there.values()):
+            names = [m for m in FRAME_METRICS if any(m in figures for figures in there.values())]
+            rows = [[words(who), *(_range(figures.get(m, ())) for m in names)] for who, figures in there.items()]
+            parts += [f"{title}:", _table(["frames of", *(FRAME_METRICS[m] for m in names)], rows)]
+    return ["### Actions read off the dream", _judge(results.get("inverse_dynamics", {})), *parts] if parts else []
+
+
+def _judge(figures):
+    """How good the model is that reads the actions."""
+    names = {"accuracy": "whole actions right", "commonest_f1": "F1 of always answering the commonest value"}
+    said = [f"{(FRAME_METRICS | names)[k]} {number(v)}" for k, v in figures.items() if k in FRAME_METRICS | names]
+    return "The model that reads them, on held-out real frames: " + (", ".join(said) or "not known") + "."
 
 
 def _event_rates(results):

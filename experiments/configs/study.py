@@ -36,6 +36,9 @@ def get_config(arg="vizdoom"):
         *("unanchored", "focused", "disagreement"),
     )
     c.phase2.update(cycles=10, updates=60)
+    if arg != "tiny":
+        c.inverse_dynamics.steps = 600  # trained once, to read actions off dreams (docs/metrics.md)
+        c.metrics.frechet = "inverse_dynamics"
     if arg == "voxel":
         c.arms = ("frozen_reference", "prowl", "passive", "unanchored", "focused", "disagreement")
         c.study.seeds = (0, 1, 2, 3, 4)

@@ -51,8 +51,10 @@ def fill(config, run, seed):
         np.savez(folder / "groups.npz", **groups)
         for arm, off in OFF.items():
             by_frame = base * (1 + off)
-            values = {metric: by_frame.mean(1) for metric in METRICS}
+            values = {metric: by_frame.mean(1) for metric in METRICS} | judged(name, seed, off)
             np.savez(values_path(run, name, arm), **values, frame_regret=by_frame)
+        if judged(name, seed, 0.0):
+            np.savez(values_path(run, name, "real_frames"), action_f1=0.75)
     p = config.phase2
     counts = {arm: {"updates": p.cycles * p.updates, "cycles": p.cycles} for arm in ARM_NAMES}
     write_json(run.workdir / "counts.json", counts)
@@ -72,6 +74,14 @@ def fill(config, run, seed):
             )  # fmt: skip
 
 
+def judged(name, seed, off):
+    """What was read off the frames: in the second seed, an older one, of one held-out task alone."""
+    if name == "held_out/mine" or (seed == 3 and name in ("in_distribution", "held_out/linger")):
+        f1 = 0.5 if name == "held_out/mine" else 0.3
+        return {"action_f1": f1 - off, "lpips_alexnet": np.full(CLIPS, 2.0 + off)}
+    return {}
+
+
 def note_times(run):
     """What its stages took, by the run's own notes."""
     times = {"world_model": 60.0, **{f"phase2/{arm}": 30.0 for arm in ARM_NAMES}, "evaluation/" + "+".join(ARM_NAMES): 10.0}
@@ -87,6 +97,8 @@ def done(tmp_path_factory):
     for seed, run in runs[1].items():
         fill(config, run, seed)
         note_times(run)
+    figures = {"seconds": 1.0, "held_out_accuracy": 0.4, "held_out_action_f1": 0.6, "held_out_commonest_f1": 0.25}
+    write_json(runs[0].workdir / "stages.json", {"inverse_dynamics": figures})
     study_run.write(config, runs)
     return config, runs, study_results.load(folder / "results" / "study_tiny.json")
 
@@ -116,6 +128,20 @@ def test_the_means_are_those_of_the_values(done):
         )
     assert results["sets"]["critical"]["clips"] == {"all": [20, 20], "first_cycle": [10, 10], "held_out": [10, 10]}
     assert results["sets"]["held_out"]["clips"]["hardest_decile"] == [4, 4]
+
+
+def test_what_is_read_off_the_frames_belongs_to_sets_and_older_seeds_have_none(done):
+    results = done[2]
+    mine, together, own = (results["sets"][name] for name in ("held_out/mine", "held_out", "in_distribution"))
+    assert mine["of_set"]["prowl"] == {"action_f1": [0.7, 0.7]} and mine["real_frames"] == {"action_f1": [0.75, 0.75]}
+    assert together["of_set"]["prowl"] == {"action_f1": [0.6, None]}, "the mean of the tasks, where all have it"
+    assert own["of_set"]["phase1"] == {"action_f1": [0.3, None]}
+    assert results["sets"]["critical"]["of_set"]["prowl"] == {} == results["sets"]["critical"]["real_frames"]
+    assert results["inverse_dynamics"] == {"accuracy": 0.4, "action_f1": 0.6, "commonest_f1": 0.25}
+    assert mine["means"]["unanchored"]["lpips_alexnet"]["all"] == [2.05, 2.05]
+    assert results["differences"]["phase1"]["held_out/mine"]["lpips_alexnet"]["all"]["prowl"] == [-0.1] * 5
+    assert "lpips_alexnet" not in own["means"]["prowl"], "one seed has it and the other has not"
+    assert set(METRICS) == set(together["means"]["prowl"]) == set(own["means"]["prowl"])
 
 
 def test_the_loop_the_events_and_the_budget(done):
@@ -174,6 +200,8 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     for title in ("critical trajectories", "Events in 1,000 steps", "clips with an event", "by predicted frame"):
         assert title in text
     assert "| demonstrations | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | 0.5000 |" in text
+    assert "| real frames | 0.7500 |" in text and "| prowl | 0.6000 |" in text
+    assert "on held-out real frames: whole actions right 0.4000, F1 0.6000, F1 of always" in text
     assert "| prowl | 64.00 | 0.4000 | 4.000 | 8.000 (7.000 to 9.000) |" in text
     assert "| arm | all, 40 clips | first cycle, 20 clips | held out, 20 clips |" in text
     assert "| hardest decile, 8 clips | others' buffers | in distribution, 40 clips |" in text
@@ -218,6 +246,7 @@ def noted(tmp_path, monkeypatch):
 
     for name in ("demonstrations", "autoencoder", "world_model", "reference"):
         monkeypatch.setattr(study_run.stages, name, step(name))
+    monkeypatch.setattr(study_run, "inverse_dynamics", step("inverse_dynamics"))
     monkeypatch.setattr(study_run.phase2, "run_arm", step("arm"))
     monkeypatch.setattr(study_run.study_measure, "measure", step("evaluation"))
     return config, calls
@@ -237,12 +266,13 @@ def test_a_study_goes_on_where_it_was_stopped(noted, tmp_path, monkeypatch):
         study_run.run_study(config, tmp_path / "runs")
     file = tmp_path / "results" / "study_tiny.json"
     assert study_results.load(file)["seeds"] == [3], "the seed that is done has its results"
-    assert len(calls) == 2 + 6 + 3 and calls[:2] == [("shared", "demonstrations"), ("shared", "autoencoder")]
+    assert len(calls) == 3 + 6 + 3
+    assert calls[:3] == [("shared", name) for name in ("demonstrations", "autoencoder", "inverse_dynamics")]
     monkeypatch.setattr(study_run.phase2, "run_arm", run_arm)
     assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
-    assert len(calls) == len(set(calls)) == 2 + 2 * 6
+    assert len(calls) == len(set(calls)) == 3 + 2 * 6
     study_run.run_study(config, tmp_path / "runs")
-    assert len(calls) == 14, "nothing is done twice"
+    assert len(calls) == 15, "nothing is done twice"
 
 
 def test_arms_and_seeds_can_be_added(noted, tmp_path):
@@ -261,7 +291,8 @@ def test_seeds_share_the_demonstrations_and_nothing_else(noted, tmp_path):
     shared, seeds = study_run.open_runs(config, tmp_path / "runs")
     one, other = seeds.values()
     assert one.data("wander") == other.data("wander") == shared.data("wander")
-    assert one.checkpoints("autoencoder") == shared.checkpoints("autoencoder")
+    for stage in ("autoencoder", "inverse_dynamics"):
+        assert one.checkpoints(stage) == other.checkpoints(stage) == shared.checkpoints(stage)
     assert one.checkpoints("world_model") != other.checkpoints("world_model")
     assert (shared.config.seed, one.config.seed, other.config.seed) == (0, 3, 5)
     assert {build.data_seed(run.config) for run in (shared, one, other)} == {0}
