@@ -1,7 +1,8 @@
 """One seed of a study: every arm measured on every set, into ``values/SET/ARM.npz``, a number a clip.
 
 What ``frame_metrics`` has for a whole set stands there as a single number, and what real frames reach in
-``values/SET/real_frames.npz``; the sets of groups, below, have neither, nor LPIPS.
+``values/SET/real_frames.npz``; the sets of groups, below, have neither, nor LPIPS. How much is done in each
+clip is in ``values/SET/amounts.npz``.
 
 Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``GROUPED``), each a function
 ``f(found, sets, act_out, observe) -> (clips, group -> bool [clips])`` or None where there is nothing of the kind:
@@ -32,7 +33,7 @@ import numpy as np
 
 from experiments import build, phase2, processes, study_acted
 from experiments.arms import ARMS, learns_from_found
-from experiments.evaluate import BATCH, METRICS, make_measure, make_sets, measure_all, subsets
+from experiments.evaluate import BATCH, METRICS, action_amounts, make_measure, make_sets, measure_all, subsets
 from experiments.frame_metrics import FrameMetrics, make_frame_metrics
 from experiments.logging import Progress
 from experiments.novel_modes import add_novel_sets
@@ -85,7 +86,7 @@ def measure(run, arms, study):
 
         def on_every_arm(name, items, groups, more):
             real = values_path(run, name, "real_frames")
-            _begin(real.parent, items, groups)
+            _begin(run, real.parent, items, groups)
             if not real.exists():
                 _save(real, more.ceilings(items, BATCH))
             for arm, params in found.params.items():
@@ -117,7 +118,7 @@ def _values(rows, items, more):
     return {name: rows[name] for name in (*MEASURED, *more.per_clip)} | of_set
 
 
-def _begin(folder, items, groups):
+def _begin(run, folder, items, groups):
     """Make the folder of a set; values of other clips, from before an arm was added, go."""
     clips = hashlib.sha256(np.ascontiguousarray(items.frames).data).hexdigest()
     path = folder / "clips.txt"
@@ -125,6 +126,8 @@ def _begin(folder, items, groups):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / "groups.npz", groups)
+    scored = items.flow.shape[1]
+    _save(folder / "amounts.npz", action_amounts(build.spec_of(run.config), items.actions[:, -scored - 1 : -1]))
     path.write_text(clips)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments.evaluate import METRICS, subsets
+from experiments.evaluate import METRICS, action_dense, subsets
 from experiments.study_measure import values_path
 
 
@@ -20,12 +20,14 @@ class SeedSet:
       values: arm -> metric -> float ``[n, ...]``, one a clip.
       of_set: arm -> metric -> float, where a metric belongs to the whole set.
       real_frames: metric -> float, what the real frames of the set reach.
+      amounts: ``evaluate.action_amounts`` of its clips; empty where they were not noted.
     """
 
     rows: dict
     values: dict
     of_set: dict
     real_frames: dict
+    amounts: dict
 
 
 def read_sets(runs, arms):
@@ -41,13 +43,15 @@ def read_sets(runs, arms):
 
 
 def pooled(parts):
-    """Several sets of a seed as one: its hardest clips chosen anew, means of what belongs to whole sets."""
+    """Several sets of a seed as one: its subsets chosen anew, means of what belongs to whole sets."""
     arms = parts[0].values
     names = metrics_of(parts)
     values = {arm: {m: np.concatenate([part.values[arm][m] for part in parts]) for m in names} for arm in arms}
     of_set = {arm: _means([part.of_set[arm] for part in parts]) for arm in arms}
     real_frames = _means([part.real_frames for part in parts])
-    return SeedSet(subsets(values["phase1"]["latent_regret"]), values, of_set, real_frames)
+    noted = [part.amounts for part in parts]
+    amounts = {name: np.concatenate([one[name] for one in noted]) for name in noted[0]} if all(noted) else {}
+    return SeedSet(_subsets(values, amounts), values, of_set, real_frames, amounts)
 
 
 def metrics_of(one):
@@ -75,15 +79,21 @@ def _read(run, name, arms):
         values[arm], of_set[arm] = _divided(path)
     folder = paths["phase1"].parent
     groups = {g: np.flatnonzero(mask) for g, mask in np.load(folder / "groups.npz").items()}
-    regret = values["phase1"]["latent_regret"]
-    rows = {"all": np.arange(len(regret)), **groups} if groups else subsets(regret)
-    real = folder / "real_frames.npz"
-    return SeedSet(rows, values, of_set, _divided(real)[1] if real.exists() else {})
+    amounts, real_frames = _divided(folder / "amounts.npz")[0], _divided(folder / "real_frames.npz")[1]
+    clips = len(values["phase1"]["latent_regret"])
+    rows = {"all": np.arange(clips), **groups} if groups else _subsets(values, amounts)
+    return SeedSet(rows, values, of_set, real_frames, amounts)
+
+
+def _subsets(values, amounts):
+    """All clips, those hardest for theta_0, and those with the most action where that was noted."""
+    hardest = subsets(values["phase1"]["latent_regret"])
+    return hardest | ({"action_dense": action_dense(amounts)} if amounts else {})
 
 
 def _divided(path):
-    """(what a file has of every clip, what it has of the whole set)."""
-    there = dict(np.load(path))
+    """(what a file has of every clip, what it has of the whole set); nothing where there is none."""
+    there = dict(np.load(path)) if path.exists() else {}
     return {k: v for k, v in there.items() if v.ndim}, {k: float(v) for k, v in there.items() if not v.ndim}
 
 

@@ -49,6 +49,8 @@ def fill(config, run, seed):
         half = np.arange(CLIPS) < CLIPS // 2
         groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": {"fell": half}}.get(name, {})
         np.savez(folder / "groups.npz", **groups)
+        if not groups and not name.startswith("buffer"):
+            np.savez(folder / "amounts.npz", keys=np.arange(CLIPS), camera=np.arange(CLIPS) // 2)
         for arm, off in OFF.items():
             by_frame = base * (1 + off)
             values = {metric: by_frame.mean(1) for metric in METRICS} | judged(name, seed, off)
@@ -128,6 +130,12 @@ def test_the_means_are_those_of_the_values(done):
         )
     assert results["sets"]["critical"]["clips"] == {"all": [20, 20], "first_cycle": [10, 10], "held_out": [10, 10]}
     assert results["sets"]["held_out"]["clips"]["hardest_decile"] == [4, 4]
+    assert results["sets"]["held_out"]["clips"]["action_dense"] == [14, 14], "a third of both tasks together"
+    values = np.load(values_path(runs[1][3], "held_out/mine", "prowl"))["ssim"]
+    dense = results["sets"]["held_out/mine"]["means"]["prowl"]["ssim"]["action_dense"]
+    assert dense[0] == pytest.approx(values[-7:].mean(), rel=1e-4), "the clips in which most is done"
+    assert "action_dense" not in results["sets"]["critical"]["clips"]
+    assert "action_dense" not in results["sets"]["buffer/prowl"]["clips"], "not noted there"
 
 
 def test_what_is_read_off_the_frames_belongs_to_sets_and_older_seeds_have_none(done):
@@ -193,6 +201,14 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     assert text == file.with_suffix(".md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| prowl | **\N{MINUS SIGN}27"))
     off = "\N{MINUS SIGN}27.27"
+    for metric in ("PSNR", "SSIM"):
+        assert f"### {metric} against the frozen reference, higher is better" in text
+        assert f"### {metric} against theta_0" not in text
+    dense = text.split("### Appearance against AFS-EPE")[1].split("###")[0].splitlines()
+    assert dense[2] == "Held out, 28 clips: the tertile with the most action."
+    assert dense[4] == "| arm | latent regret | AFS-EPE | PSNR, higher is better | SSIM, higher is better |"
+    assert [line.split(" | ")[0] for line in dense[6:8]] == ["| prowl", "| unanchored"]
+    assert dense[6].count("**\N{MINUS SIGN}27.27 (") == 4
     assert row == "| prowl | " + " | ".join([f"**{off} ({off}, {off}) {{{off}, {off}}}**"] * 6) + " |"
     assert study_tables._interval([-0.01, -0.02, 0.0, -0.03, 0.01]) == (
         "-1.00 (-3.00, +1.00) {-2.00, +0.00}".replace("-", "\N{MINUS SIGN}")
@@ -223,7 +239,7 @@ def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):
     file = pathlib.Path(config.study.results) / "study_tiny.json"
     assert study_plots.main([str(file), f"--folder={tmp_path}"]) == 0
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"study_tiny_{plot}.svg" for plot in ("critical", "kl", "camera", "long", "events")}
+    assert names == {f"study_tiny_{plot}.svg" for plot in ("critical", "kl", "camera", "long", "dense", "events")}
     for path in tmp_path.iterdir():
         xml.etree.ElementTree.parse(path)
         assert "prowl" in path.read_text()
