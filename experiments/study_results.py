@@ -9,6 +9,8 @@
                            (``held_out`` is all its tasks together); where the configuration asks for them,
                            ``of_set``: arm -> metric of the whole set -> one a seed, for ``held_out`` the mean of
                            its tasks, and ``real_frames``: metric -> what the real frames reach, one a seed
+                           ``modes`` has the ``MODES`` strictly novel ones that most clips hold
+  novel_modes              how many strictly novel modes there were in all, one a seed
   inverse_dynamics         what the model that reads actions off frames reaches on held-out real frames
   differences              baseline -> set -> metric -> subset -> arm -> [relative, low, high, low, high]: the first
                            two bounds are of clips alone, the others of seeds and clips; ``cross_buffer`` is all
@@ -34,13 +36,15 @@ import numpy as np
 from experiments import phase2
 from experiments.arms import ARMS, configured
 from experiments.logging import read_metrics
-from experiments.study_sets import has, metrics_of, pooled, read_sets, subsets_of
+from experiments.study_sets import has, largest_groups, metrics_of, pooled, read_sets, subsets_of
 from prowl_jax.metrics.intervals import hierarchical_bootstrap
 
 AGAINST = ("phase1", "frozen_reference", "passive")
 """Baselines of the differences."""
 CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pat_mean_regret", "return")
 DIGITS = 5
+MODES = 12
+"""So many strictly novel modes are told one by one."""
 
 
 def budget(config):
@@ -59,7 +63,10 @@ def collect(config, runs, shared):
     """
     arms = {arm: _describe(config, arm) for arm in config.arms}
     names = ("phase1", *arms)
-    sets = read_sets(runs, names)
+    sets, novel = read_sets(runs, names), [0] * len(runs)
+    if "modes" in sets:
+        novel = [len(seed.rows) - 1 if seed else 0 for seed in sets["modes"]]
+        sets["modes"] = largest_groups(sets["modes"], MODES)
     logs = [read_metrics(run.workdir) for run in runs.values()]
     return {
         "study": config.name,
@@ -69,6 +76,7 @@ def collect(config, runs, shared):
         "settings": _settings(config),
         "budget": _budget(config, runs, shared),
         "sets": {name: _figures(one) for name, one in sets.items()},
+        "novel_modes": novel,
         "inverse_dynamics": {
             k.removeprefix("held_out_"): _short(v)
             for k, v in shared.stages().get("inverse_dynamics", {}).items()

@@ -54,6 +54,16 @@ def pooled(parts):
     return SeedSet(_subsets(values, amounts), values, of_set, real_frames, amounts)
 
 
+def largest_groups(one, number):
+    """The set with no more than ``number`` of its groups: those with the most clips in all seeds together."""
+    sizes = {group: sum(len(seed.rows[group]) for seed in one if has(seed, group)) for group in subsets_of(one)}
+    del sizes["all"]
+    kept = {"all", *sorted(sizes, key=sizes.get, reverse=True)[:number]}
+    return [
+        seed and dataclasses.replace(seed, rows={g: rows for g, rows in seed.rows.items() if g in kept}) for seed in one
+    ]
+
+
 def metrics_of(one):
     """Names of the metrics of a clip that every seed has of every arm: ``METRICS``, LPIPS where it was measured."""
     there = [set(values) for seed in one if seed for values in seed.values.values()]

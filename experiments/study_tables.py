@@ -82,9 +82,7 @@ def markdown(results):
             columns = [(words(g), "events", g) for g in ("all", *groups)]
             parts += ["### Regret on clips with an event against theta_0"]
             parts += [_differences(results, "phase1", "latent_regret", columns)]
-    if "modes" in results["sets"]:
-        parts += ["### Clips with a strictly novel action mode against the frozen reference"]
-        parts += [_differences(results, "frozen_reference", metric, [(t, "modes", "all")]) for t, metric in METRICS]
+    parts += _modes(results)
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts.append(
         "Differences in per cent of the baseline, lower is better where nothing else is said. In brackets: 95 % interval, bootstrap over seeds and "
@@ -170,6 +168,22 @@ def _appearance(results):
     where = f"{words(name)}{_clips(results, name, 'action_dense')}: the tertile with the most action"
     title = "### Appearance against AFS-EPE on action-dense clips, against the frozen reference"
     return [title, f"{where.capitalize()}.", _table(["arm", *map(dense_words, rows)], table)]
+
+
+def _modes(results):
+    """The clips with a strictly novel mode, all of them and mode by mode; nothing where there is none."""
+    there = results["differences"].get("frozen_reference", {}).get("modes")
+    if there is None:
+        return []
+    clips = {mode: sum(seeds) for mode, seeds in results["sets"]["modes"]["clips"].items()}
+    modes = sorted(clips, key=lambda mode: (mode != "all", -clips[mode]))
+    arms = [arm for arm in results["arms"] if arm != "frozen_reference"]
+    counted = results.get("novel_modes", ())
+    parts = [f"Strictly novel modes of a seed: {_range(counted)}. Told one by one are those that most clips hold."]
+    for title, metric in METRICS:
+        rows = [[m, number(clips[m]), *(_interval(there[metric][m].get(arm)) for arm in arms)] for m in modes]
+        parts += [f"{title.capitalize() if title.islower() else title}:", _table(["mode", "clips", *map(words, arms)], rows)]
+    return ["### Clips with a strictly novel action mode against the frozen reference", *parts]
 
 
 def _actions_read(results):

@@ -41,13 +41,14 @@ def fill(config, run, seed):
     """What a measured seed leaves, with values that are known."""
     rng = np.random.default_rng(seed)
     names = ["in_distribution", "held_out/linger", "held_out/mine", "long_rollout", "critical", "events"]
-    names += [f"buffer/{arm}" for arm in ARM_NAMES]
+    names += [f"buffer/{arm}" for arm in ARM_NAMES] + ["modes"] * (seed == 3)
     for name in names:
         base = rng.lognormal(size=(CLIPS, FRAMES))
         folder = values_path(run, name, "phase1").parent
         folder.mkdir(parents=True, exist_ok=True)
         half = np.arange(CLIPS) < CLIPS // 2
-        groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": {"fell": half}}.get(name, {})
+        modes = {f"mode{i:02}": np.arange(CLIPS) <= i for i in range(15)}
+        groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": {"fell": half}, "modes": modes}.get(name, {})
         np.savez(folder / "groups.npz", **groups)
         if not groups and not name.startswith("buffer"):
             np.savez(folder / "amounts.npz", keys=np.arange(CLIPS), camera=np.arange(CLIPS) // 2)
@@ -136,6 +137,18 @@ def test_the_means_are_those_of_the_values(done):
     assert dense[0] == pytest.approx(values[-7:].mean(), rel=1e-4), "the clips in which most is done"
     assert "action_dense" not in results["sets"]["critical"]["clips"]
     assert "action_dense" not in results["sets"]["buffer/prowl"]["clips"], "not noted there"
+
+
+def test_the_modes_that_most_clips_hold_are_told_one_by_one(done):
+    results = done[2]
+    kept = [f"mode{i:02}" for i in range(14, 2, -1)]
+    assert results["novel_modes"] == [15, 0], "all are counted, in each seed"
+    assert set(results["sets"]["modes"]["clips"]) == {"all", *kept}
+    assert results["sets"]["modes"]["clips"]["mode14"] == [15, 0] and results["sets"]["modes"]["clips"]["all"] == [20, 0]
+    text = study_tables.markdown(results).split("### Clips with a strictly novel action mode")[1].split("###")[0]
+    rows = [line for line in text.splitlines() if line.startswith(("| all", "| mode"))]
+    assert [row.split(" | ")[0][2:] for row in rows] == ["mode", "all", *kept] * 2
+    assert rows[2].startswith("| mode14 | 15 | **\N{MINUS SIGN}27.27 (") and rows[0] == "| mode | clips | prowl | unanchored |"
 
 
 def test_what_is_read_off_the_frames_belongs_to_sets_and_older_seeds_have_none(done):
