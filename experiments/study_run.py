@@ -71,6 +71,7 @@ def run_study(config, workdir=None):
     keep_freed_memory()
     enable_compilation_cache()
     runs = open_runs(config, pathlib.Path(workdir or pathlib.Path("runs") / config.name))
+    stages.verify_stores(runs[0])
     steps = plan(config, runs)
     spent = study_results.budget(config)
     print("each arm, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)

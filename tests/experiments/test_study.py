@@ -17,10 +17,12 @@ from experiments import (
     study_tables,
 )
 from experiments.arms import ARMS
+from experiments.config_file import UsageError
 from experiments.configs.study import get_config
 from experiments.evaluate import METRICS
 from experiments.run import write_json
 from experiments.study_measure import values_path
+from prowl_jax.data.store import StoreWriter
 
 ROOT = pathlib.Path(__file__).parents[2]
 ARM_NAMES = ("frozen_reference", "prowl", "unanchored")
@@ -313,6 +315,24 @@ def test_arms_and_seeds_can_be_added(noted, tmp_path):
     assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
     assert calls[done:][:2] == [("seed3", "unanchored"), ("seed3", "evaluation")]
     assert len(calls) == done + 2 + 6
+
+
+def test_demonstrations_that_have_changed_are_refused_before_anything_is_done(noted, tmp_path):
+    config, calls = noted
+    spec, shape = build.spec_of(config), build.frame_shape(config)
+    folder = tmp_path / "runs" / "shared" / "data" / config.env.held_out_tasks[0]
+    folder.parent.mkdir(parents=True)
+    with StoreWriter(folder, spec, shape) as writer:
+        writer.add_episode(np.zeros((3, *shape), np.uint8), np.tile(spec.null, (3, 1)))
+    content = bytearray((folder / "frames.bin").read_bytes())
+    content[7] ^= 1
+    (folder / "frames.bin").write_bytes(content)
+    with pytest.raises(UsageError, match="frames.bin has changed since it was written"):
+        study_run.run_study(config, tmp_path / "runs")
+    assert not calls
+    config.demonstrations.verify = False
+    study_run.run_study(config, tmp_path / "runs")
+    assert calls
 
 
 def test_seeds_share_the_demonstrations_and_nothing_else(noted, tmp_path):
