@@ -33,7 +33,15 @@ import numpy as np
 
 from experiments import build, phase2, processes, study_acted
 from experiments.arms import ARMS, learns_from_found
-from experiments.evaluate import BATCH, METRICS, action_amounts, make_measure, make_sets, measure_all, subsets
+from experiments.evaluate import (
+    BATCH,
+    METRICS,
+    action_amounts,
+    make_measure,
+    make_sets,
+    measure_all,
+    subsets,
+)
 from experiments.frame_metrics import FrameMetrics, make_frame_metrics
 from experiments.logging import Progress
 from experiments.novel_modes import add_novel_sets
@@ -43,7 +51,6 @@ from prowl_jax.envs.device import keys
 from prowl_jax.metrics import modes
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
-
 
 MEASURED = (*METRICS, "frame_regret", "repeat_last_frame")
 
@@ -113,7 +120,7 @@ def values_path(run, name, arm):
 
 
 def _values(rows, items, more):
-    """What is kept of ``measure_all``'s rows: numbers of clips as they are, of whole sets in place of what they are made of."""
+    """What is kept of ``measure_all``'s rows: the numbers of clips, and those of the whole set for all the rest."""
     of_set = {name: value["all"] for name, value in more.of_set(rows, items).items()}
     return {name: rows[name] for name in (*MEASURED, *more.per_clip)} | of_set
 

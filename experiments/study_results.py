@@ -36,7 +36,14 @@ import numpy as np
 from experiments import phase2
 from experiments.arms import ARMS, configured
 from experiments.logging import read_metrics
-from experiments.study_sets import has, largest_groups, metrics_of, pooled, read_sets, subsets_of
+from experiments.study_sets import (
+    has,
+    largest_groups,
+    metrics_of,
+    pooled,
+    read_sets,
+    subsets_of,
+)
 from prowl_jax.metrics.intervals import hierarchical_bootstrap
 
 AGAINST = ("phase1", "frozen_reference", "passive")
@@ -193,9 +200,10 @@ def _all_differences(config, sets, against):
 
 def _differences(config, example, sets, against):
     settings = {"seed": config.seed, "resamples": config.evaluation.resamples}
-    out = {metric: {} for metric in metrics_of(example)}
+    metrics = metrics_of(example)
+    out = {metric: {} for metric in metrics}
     for subset in subsets_of(example):
-        for metric in out:
+        for metric in metrics:
             rows = out[metric][subset] = {}
             for arm, one in sets.items():
                 seeds = [(seed.values, seed.rows[subset]) for seed in one if has(seed, subset)]

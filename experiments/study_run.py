@@ -20,7 +20,6 @@ from experiments.memory import keep_freed_memory
 from experiments.run import Run
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
-
 SHARED = ("autoencoder", "inverse_dynamics")
 """Stages that learn from the demonstrations once, for all seeds."""
 

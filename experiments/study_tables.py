@@ -67,9 +67,8 @@ def markdown(results):
         if against in results["differences"]:
             name = "theta_0" if against == "phase1" else f"the {words(against)}"
             for title, metric in METRICS + (APPEARANCE if against == "frozen_reference" else ()):
-                title = title.capitalize() if title.islower() else title
                 better = ", higher is better" if (title, metric) in APPEARANCE else ""
-                parts.append(f"### {title} against {name}{better}")
+                parts.append(f"### {_capital(title)} against {name}{better}")
                 parts.append(_differences(results, against, metric, SETTINGS))
     parts += _appearance(results)
     parts += _actions_read(results)
@@ -85,11 +84,16 @@ def markdown(results):
     parts += _modes(results)
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts.append(
-        "Differences in per cent of the baseline, lower is better where nothing else is said. In brackets: 95 % interval, bootstrap over seeds and "
-        "clips, bold where it leaves out 0; in braces: over clips alone, for these very models. Other brackets: lowest "
-        "and highest seed."
+        "Differences in per cent of the baseline, lower is better where nothing else is said. In brackets: 95 % interval, "
+        "bootstrap over seeds and clips, bold where it leaves out 0; in braces: over clips alone, for these very models. "
+        "Other brackets: lowest and highest seed."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _capital(title):
+    """As a title begins; an abbreviation stays as it is."""
+    return title.capitalize() if title.islower() else title
 
 
 def _table(head, rows):
@@ -182,7 +186,7 @@ def _modes(results):
     parts = [f"Strictly novel modes of a seed: {_range(counted)}. Told one by one are those that most clips hold."]
     for title, metric in METRICS:
         rows = [[m, number(clips[m]), *(_interval(there[metric][m].get(arm)) for arm in arms)] for m in modes]
-        parts += [f"{title.capitalize() if title.islower() else title}:", _table(["mode", "clips", *map(words, arms)], rows)]
+        parts += [f"{_capital(title)}:", _table(["mode", "clips", *map(words, arms)], rows)]
     return ["### Clips with a strictly novel action mode against the frozen reference", *parts]
 
 
