@@ -65,7 +65,7 @@ def markdown(results):
     parts = [f"## {words(results['study'])}", opening, _arms(results)]
     for against in ("frozen_reference", "phase1"):
         if against in results["differences"]:
-            name = "theta_0" if against == "phase1" else f"the {words(against)}"
+            name = _model(against) if against == "phase1" else f"the {words(against)}"
             for title, metric in METRICS + (APPEARANCE if against == "frozen_reference" else ()):
                 better = ", higher is better" if (title, metric) in APPEARANCE else ""
                 parts.append(f"### {_capital(title)} against {name}{better}")
@@ -89,6 +89,11 @@ def markdown(results):
         "Other brackets: lowest and highest seed."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _model(arm):
+    """An arm in words; phase 1 leaves theta_0."""
+    return "theta_0" if arm == "phase1" else words(arm)
 
 
 def _capital(title):
@@ -169,9 +174,10 @@ def _appearance(results):
     name, rows = found
     arms = [arm for arm in results["arms"] if arm != "frozen_reference"]
     table = [[words(arm), *(_interval(rows[m].get(arm)) for m in rows)] for arm in arms]
-    where = f"{words(name)}{_clips(results, name, 'action_dense')}: the tertile with the most action"
+    where = {"held_out": "Held-out tasks", "in_distribution": "In distribution"}[name]
+    where += f"{_clips(results, name, 'action_dense')}: the tertile with the most action."
     title = "### Appearance against AFS-EPE on action-dense clips, against the frozen reference"
-    return [title, f"{where.capitalize()}.", _table(["arm", *map(dense_words, rows)], table)]
+    return [title, where, _table(["arm", *map(dense_words, rows)], table)]
 
 
 def _modes(results):
@@ -198,7 +204,7 @@ def _actions_read(results):
         there = {"real_frames": one.get("real_frames", {}), **one.get("of_set", {})}
         if any(there.values()):
             names = [m for m in FRAME_METRICS if any(m in figures for figures in there.values())]
-            rows = [[words(who), *(_range(figures.get(m, ())) for m in names)] for who, figures in there.items()]
+            rows = [[_model(who), *(_range(figures.get(m, ())) for m in names)] for who, figures in there.items()]
             parts += [f"{title}:", _table(["frames of", *(FRAME_METRICS[m] for m in names)], rows)]
     return ["### Actions read off the dream", _judge(results.get("inverse_dynamics", {})), *parts] if parts else []
 
@@ -240,7 +246,7 @@ def _range(values):
     """The mean of the seeds, and the lowest and highest in brackets."""
     known = [v for v in values if v is not None]
     if len(set(known)) < 2:
-        return number(_mean(known))
+        return number(known[0] if known else None)
     return f"{number(_mean(known))} ({number(min(known))} to {number(max(known))})"
 
 

@@ -220,7 +220,7 @@ def test_the_tables_say_what_the_file_says(done, capsys):
         assert f"### {metric} against the frozen reference, higher is better" in text
         assert f"### {metric} against theta_0" not in text
     dense = text.split("### Appearance against AFS-EPE")[1].split("###")[0].splitlines()
-    assert dense[2] == "Held out, 28 clips: the tertile with the most action."
+    assert dense[2] == "Held-out tasks, 28 clips: the tertile with the most action."
     assert dense[4] == "| arm | latent regret | AFS-EPE | PSNR, higher is better | SSIM, higher is better |"
     assert [line.split(" | ")[0] for line in dense[6:8]] == ["| prowl", "| unanchored"]
     assert dense[6].count("**\N{MINUS SIGN}27.27 (") == 4
@@ -233,7 +233,7 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     assert "| demonstrations | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | 0.5000 |" in text
     assert "| real frames | 0.7500 |" in text and "| prowl | 0.6000 |" in text
     assert "on held-out real frames: whole actions right 0.4000, F1 0.6000, F1 of always" in text
-    assert "| prowl | 64.00 | 0.4000 | 4.000 | 8.000 (7.000 to 9.000) |" in text
+    assert "| prowl | 64 | 0.4000 | 4.000 | 8.000 (7.000 to 9.000) |" in text
     assert "| arm | all, 40 clips | first cycle, 20 clips | held out, 20 clips |" in text
     assert "| hardest decile, 8 clips | others' buffers | in distribution, 40 clips |" in text
 
