@@ -16,13 +16,17 @@ from experiments import (
     study_results,
     study_tables,
 )
+from experiments.inverse_dynamics import inverse_dynamics
 from experiments.memory import keep_freed_memory
 from experiments.run import Run
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
+SHARED = ("autoencoder", "inverse_dynamics")
+"""Stages that learn from the demonstrations once, for all seeds."""
+
 
 class SeedRun(Run):
-    """One seed's run directory; demonstrations and autoencoder are those of ``shared``, a run of its own."""
+    """One seed's run directory; demonstrations and what is ``SHARED`` are those of ``shared``, a run of its own."""
 
     def __init__(self, workdir, config, shared):
         self.shared = shared
@@ -34,7 +38,7 @@ class SeedRun(Run):
 
     def checkpoints(self, stage):
         """Where ``stage`` keeps its checkpoints."""
-        return self.shared.checkpoints(stage) if stage == "autoencoder" else super().checkpoints(stage)
+        return self.shared.checkpoints(stage) if stage in SHARED else super().checkpoints(stage)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +103,7 @@ def run_study(config, workdir=None):
     keep_freed_memory()
     enable_compilation_cache()
     runs = open_runs(config, pathlib.Path(workdir or pathlib.Path("runs") / config.name))
+    stages.verify_stores(runs[0])
     steps = plan(config, runs)
     spent = study_results.budget(config)
     print("each arm, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)
@@ -136,6 +141,8 @@ def plan(config, runs):
     """All steps in their order: what is shared, then seed after seed, ``study.side_by_side`` at a time."""
     shared, seeds = runs
     steps = [Step((shared,), name, getattr(stages, name)) for name in ("demonstrations", "autoencoder")]
+    if config.inverse_dynamics.steps:
+        steps.append(Step((shared,), "inverse_dynamics", inverse_dynamics))
     members, at_a_time = tuple(seeds.values()), config.study.side_by_side
     for first in range(0, len(members), at_a_time):
         group = members[first : first + at_a_time]

@@ -9,8 +9,16 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import evaluate, phase2, phase2_device, stages, study_measure
+from experiments import (
+    evaluate,
+    phase2,
+    phase2_device,
+    stages,
+    study_measure,
+    study_sets,
+)
 from experiments.configs.voxel import get_config
+from experiments.inverse_dynamics import inverse_dynamics
 from experiments.logging import read_metrics
 from experiments.run import Run
 from prowl_jax.envs.voxel import EVENTS
@@ -85,7 +93,8 @@ def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
     for module in (evaluate, study_measure):
         monkeypatch.setattr(module, "BATCH", 4)
-    study = types.SimpleNamespace(event_rounds=3, event_clips=2, event_episodes=2)
+    study = types.SimpleNamespace(event_rounds=3, event_steps=8, event_clips=2, event_episodes=2)
+    inverse_dynamics(run)
     study_measure.measure(run, ("prowl",), study)
     rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
     critical = {arm: np.load(study_measure.values_path(run, "critical", arm)) for arm in ("phase1", "prowl")}
@@ -108,8 +117,22 @@ def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
 
     rates = json.loads((run.workdir / "demonstrated_events.json").read_text())
     assert rates.keys() == {f"event_{name}" for name in EVENTS} and max(rates.values()) > 0
+    own, grouped = (np.load(study_measure.values_path(run, name, "prowl")) for name in ("in_distribution", "critical"))
+    real = np.load(study_measure.values_path(run, "in_distribution", "real_frames"))
+    assert own["action_f1"].shape == () == real["action_f1"].shape and own["ssim"].shape == (config.evaluation.clips,)
+    of_set = {"action_precision", "action_recall", "action_f1", "camera_l1", "frechet_inverse_dynamics"}
+    assert set(own.files) == {*study_measure.MEASURED, *of_set}
+    assert set(grouped.files) == {*study_measure.MEASURED}
+    (sets,) = study_sets.read_sets({0: run}, ("phase1", "prowl"))["in_distribution"]
+    assert len(sets.rows["action_dense"]) == -(-config.evaluation.clips // 3) and sets.real_frames["camera_l1"] >= 0
+
+    acted = json.loads((run.workdir / "acted.json").read_text())
+    assert {one["steps"] for one in acted.values()} == {8 * 3 * config.phase2.trajectories}
+    assert acted.keys() == {"frozen_reference", "prowl"} and acted["frozen_reference"]["kl_to_reference"] == 0
+    assert acted["prowl"]["kl_to_reference"] > 0 and set(acted["prowl"]) >= rates.keys()
     before = {p: p.stat().st_mtime_ns for p in (run.workdir / "values").rglob("prowl.npz")}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_measure.study_acted, "act_freely", lambda *_, **__: pytest.fail("acted again"))
         patch.setattr(study_measure, "measure_all", lambda *_: pytest.fail("measured again"))
         study_measure.measure(run, ("prowl",), study)
     assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
