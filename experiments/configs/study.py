@@ -42,10 +42,12 @@ def get_config(arg="vizdoom"):
         c.inverse_dynamics.steps = 600  # trained once, to read actions off dreams (docs/metrics.md)
         c.metrics.frechet = "inverse_dynamics"
     if arg == "voxel":
-        c.arms = ("frozen_reference", "prowl", "passive", "unanchored", "focused", "disagreement")
+        c.arms = ("frozen_reference", "prowl", "passive", "unanchored", "focused")
         c.study.seeds = (0, 1, 2, 3, 4)
-        c.world_model.steps = 2000
-        c.phase2.update(cycles=8, updates=30, capacity=96)
+        # Demonstrators who mostly stand: what they seldom do can be learned, if somebody does it.
+        c.env.update(task="linger", held_out_tasks=("wander", "mine", "desert", "caves"))
+        c.world_model.update(steps=2000, sampler_steps=2)
+        c.phase2.update(cycles=12, updates=60, learning_rate=1e-3, temperature=3.0)
         c.evaluation.clips = 64
     if arg == "tiny":
         c.arms = ("frozen_reference", "prowl", "passive", "disagreement")
