@@ -37,3 +37,23 @@ def test_the_last_line_counts_and_the_code_tells(monkeypatch, capsys):
     assert out[-2:] == ["files 4  workers 3", "lost: 1"]
     assert torture.main(["--minutes=0", "--attacks", "workers"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "lost: 0"
+
+
+def test_every_attack_has_a_turn_and_later_ones_fit_the_time():
+    """By hand: a takes 5 s and b takes 20 s, of 40."""
+    now, order = [0.0], []
+    for name, seed, place in torture.turns(("a", "b"), 7, 40, lambda: now[0]):
+        order.append((name, seed, now[0]))
+        now[0] += {"a": 5, "b": 20}[name]
+    assert order == [("a", 7, 0), ("b", 8, 5), ("a", 9, 25), ("a", 10, 30)]
+    assert place == "0.5 min, 0.2 left"
+
+
+def test_ctrl_c_prints_what_was_counted(monkeypatch, capsys):
+    def interrupted(seed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(attacks.ATTACKS, "files", lambda seed: (4, []))
+    monkeypatch.setitem(attacks.ATTACKS, "workers", interrupted)
+    assert torture.main(["--minutes=1", "--attacks", "files", "workers"]) == 130
+    assert capsys.readouterr().out.splitlines()[-2:] == ["files 4  workers 0", "lost: 0"]
