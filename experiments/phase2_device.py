@@ -46,7 +46,7 @@ def _attempt(run, arm, skipped):
             done = jax.tree.map(np.asarray, done)
             for i, cycle in enumerate(cycles):
                 metrics = {name: float(values[i]) for name, values in done.metrics.items()}
-                phase2.check_cycle(config, stage, cycle, metrics, state, skipped)
+                phase2.check_cycle(config, stage, cycle, metrics, state, skipped, finite=bool(done.finite[i]))
                 metrics.update(phase2.camera(config, spec, done.actions[i], notes))
                 metrics["broken_trajectories"] = 0.0  # nothing on the device can die
                 run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
@@ -73,16 +73,16 @@ def build_program(config, arm):
 
 
 def planner(run, config):
-    """``f(cycles) -> Plan``: the chance that the host path draws for these cycles; ``config`` is the arm's."""
+    """``f(draws) -> Plan``: the chance that the host path has for cycles of these draws; ``config`` is the arm's."""
     p = config.phase2
     curriculum = build.make_curriculum(config)
     starts = passive_starts(run, curriculum.passive_rows, curriculum.window)
 
-    def plan_of(cycles):
-        seeds = np.stack([phase2.env_seeds(config, cycle) for cycle in cycles])
-        clips = [[starts(cycle * p.updates + i) for i in range(p.updates)] for cycle in cycles]
+    def plan_of(draws):
+        seeds = np.stack([phase2.env_seeds(config, draw) for draw in draws])
+        clips = [[starts(draw * p.updates + i) for i in range(p.updates)] for draw in draws]
         env_keys = keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape)
-        return Plan(env_keys, jnp.asarray(clips, jnp.int32))
+        return Plan(env_keys, jnp.asarray(clips, jnp.int32), jnp.asarray(draws, jnp.int32))
 
     return plan_of
 

@@ -52,7 +52,7 @@ def kills(seed, count=50):
             if how is None or code not in (-how, 128 + how):  # -how: before the program's first line
                 return done, [*lost, f"call {done + others + 1} ended with code {code}: {said[-600:]}"]
             done += 1
-            progress.update(done, saves_hit=moments.hits)
+            progress.update(done, in_saves=moments.hits)
 
 
 class Moments:
@@ -281,7 +281,7 @@ def _killed_at_last(process):
         process.wait()
 
 
-PATIENCE = 600.0  # seconds that a signal, or an undisturbed end, may take
+PATIENCE = 3600.0  # seconds that a signal, or an undisturbed end, may take; machines stand still at times
 
 
 def _ended(process, how, wait):
