@@ -42,7 +42,7 @@ def kills(seed, count=50):
         while True:
             process = _start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={workdir}")
             how = rng.choices((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), (3, 1, 1))[0] if done < count else None
-            code, said = _ended(process, how, lambda process=process: moments.wait(process, workdir / "checkpoints"))
+            code, said = _ended(process, how, functools.partial(moments.wait, process, workdir / "checkpoints"))
             if code == 0:
                 lost += _differences(whole, workdir)
                 if done == count:
@@ -93,7 +93,7 @@ def training(seed):
             fault = rng.choice(["", f"save:{rng.randint(1, 4)}", f"step:{rng.randrange(toy_training.STEPS)}"])
             process = _start("experiments.torture.toy_training", str(folder / "run"), *([fault] if fault else []))
             seconds = rng.uniform(2, 10 + call)
-            code, said = _ended(process, signal.SIGKILL, lambda process=process, seconds=seconds: _wait(process, seconds))
+            code, said = _ended(process, signal.SIGKILL, functools.partial(_wait, process, seconds))
             if code == 0:
                 return call + 1, _differences(_unbroken_training(), folder / "run")
             if code != -signal.SIGKILL:
