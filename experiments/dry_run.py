@@ -1,10 +1,13 @@
-"""What a configuration needs, before there is a device or a file of it: ``--config.dry_run=True``.
+"""What a configuration needs, before there is a device or a file of it: ``--config.dry_run=True`` of prowl_main.
+
+  python -m experiments.dry_run --config=FILE[:arg]    the same from the traced steps alone: nothing is compiled
 
 Every step of phase 1 and phase 2 is lowered and compiled at full size for a mesh of pretended CPU devices,
 from shapes with their placement alone: nothing is allocated, and files that are not there have the sizes
-that the configuration says (VPT by the name of its file, UMT5's width, SEA-RAFT's M). A DiT of more than
-``WHOLE`` layers is compiled at two depths and its figures are continued linearly, since every layer adds the
-same. The devices are those of ``mesh.data`` and ``mesh.fsdp``; ``mesh.data=-1`` is eight in all.
+that the configuration says (VPT by the name of its file, UMT5's width, SEA-RAFT's M). A deeper DiT than
+``TRACED`` and ``COMPILED`` say is traced and compiled at these two depths and its figures are continued
+linearly, since every layer adds the same. The devices are those of ``mesh.data`` and ``mesh.fsdp``;
+``mesh.data=-1`` is eight in all.
 
 FLOPs are those of the products in the traced step, of all devices together and without what
 rematerialisation adds. Hours are these over the peak rates of ``ACCELERATORS`` times ``MFU``; neither the
@@ -13,75 +16,43 @@ environment, nor what the evaluation takes, nor the encoding of the demonstratio
 Memory is that of one device. ``arguments`` are what the step is given, and right on every device.
 ``kept`` is what the forward pass of a training step keeps for the gradient, read off the traced step.
 ``temporary`` is all that the CPU's compiler wants beside the arguments, a guide: it computes bfloat16
-products in float32, and it undoes rematerialisation, where it is left out.
+products in float32. It undoes rematerialisation; there an upper estimate from the traced gradient stands in,
+marked ``<`` (``traced_memory``).
 """
 
-import dataclasses
 import functools
+import math
+import sys
 import time
-from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
-from experiments import build, phase2, stages
+from experiments import build, command_line, config_rules
 from experiments.command_line import UsageError
+from experiments.dry_run_steps import parameters, steps
+from experiments.failures import guarded
 from experiments.traced_flops import traced_flops
-from prowl_jax.train import adversary as adversary_training
-from prowl_jax.train import curriculum as loop
-from prowl_jax.train.mesh import make_mesh, replicated, split_leading
-from prowl_jax.train.sharding import (
-    DIT_RULES,
-    LOOP_RULES,
-    REPLICATED,
-    WORLD_MODEL_RULES,
-    abstract,
-    keep_placement,
-    on_mesh,
-    shardings,
-)
-from prowl_jax.train.state import count, init_state, merge
-from prowl_jax.train.world_model import loss_of, make_train_step
-from prowl_jax.types import Batch, Trajectory
+from prowl_jax.train.mesh import make_mesh
 
-WHOLE, DEPTHS = 2, (1, 2)
+TRACED, COMPILED = (2, 3), (1, 2)
+"""Depths; with a single layer the most memory is wanted elsewhere than with several."""
 MFU = 0.35
 ACCELERATORS = {
     "A100 80 GB": (312, 80, "NVIDIA, A100 datasheet"),
     "H100 SXM": (989, 80, "NVIDIA, H100 datasheet"),
     "H200 SXM": (989, 141, "NVIDIA, H200 datasheet"),
-    "TPU v5e": (197, 16, "Google Cloud, TPU v5e"),
-    "TPU v5p": (459, 95, "Google Cloud, TPU v5p"),
-    "TPU v6e": (918, 32, "Google Cloud, TPU v6e"),
+    "TPU v5e": (197, 16, "cloud.google.com/tpu/docs/v5e"),
+    "TPU v5p": (459, 95, "cloud.google.com/tpu/docs/v5p"),
+    "TPU v6e": (918, 32, "cloud.google.com/tpu/docs/v6e"),
 }
-"""Name -> (peak TFLOP/s of dense bfloat16 products, GB of memory, where both are published)."""
+"""Name -> (peak TFLOP/s of dense bfloat16 products, GB of memory, where both are published).
+
+NVIDIA's sheets of the H100 and H200 give 1,979 TFLOP/s with sparsity; the dense rate is half of it.
+"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One compiled part of a run.
-
-    Attributes:
-      name: as printed. times: how often a run does it.
-      program: jitted, for the mesh. arguments: shapes with their placement.
-      counted: what ``traced_flops`` counts, the same without rematerialisation.
-      loops: how often a ``while`` loop in it runs.
-      layered: whether the DiT is in it.
-      kept: bytes that one device keeps for the gradient; None where there is none.
-    """
-
-    name: str
-    times: int
-    program: Callable
-    arguments: tuple
-    counted: Callable
-    loops: int = 1
-    layered: bool = True
-    kept: int | None = None
-
-
-def main(config):
-    """Print the tables; returns the exit code."""
+def main(config, compiling=True):
+    """Print the tables; returns the exit code. Without ``compiling`` from the traced steps alone."""
     pretend(config)
     try:
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
@@ -89,18 +60,17 @@ def main(config):
         raise UsageError(f"{error}; set mesh.data and mesh.fsdp, or mesh.data=-1") from None
     build.check_mesh(config)
     depth = build.make_world_model(config).dit.depth
-    depths = (depth,) if depth <= WHOLE else DEPTHS
-    print(f"{config.name}: {mesh.shape['data']} x {mesh.shape['fsdp']} devices (data x fsdp), " + _how(config, depths))
+    devices = f"{mesh.shape['data']} x {mesh.shape['fsdp']} devices (data x fsdp)"
+    print(f"{config.name}: {devices}, {_how(config, depth, compiling)}")
     everything, trained = parameters(config)
     print(f"parameters of the DiT: {everything / 1e6:,.1f} M; phase 2 trains {trained / 1e6:,.1f} M\n")
     print("| step | times | PFLOP | arguments, GB | kept, GB | temporary, GB | compiled in, s |")
     print("|---" * 7 + "|")
+    of_depth = functools.cache(lambda layers: steps(config, mesh, layers))
     figures = {}
-    for same in zip(*(steps(config, mesh, layers) for layers in depths), strict=True):
-        figures[same[0].name] = measure(same, depths, depth)
-        if config.world_model.remat and same[0].kept is not None:
-            figures[same[0].name]["temporary"] = None
-        print(_row(same[0].name, figures[same[0].name]), flush=True)
+    for i, step in enumerate(of_depth(_depths(depth, TRACED)[0])):
+        figures[step.name] = row = measure(config, lambda layers, i=i: of_depth(layers)[i], depth, compiling)
+        print(_row(step.name, row), flush=True)
     print("\n" + "\n".join(hours(figures, mesh.size)))
     return 0
 
@@ -121,57 +91,87 @@ def pretend(config):
         )
 
 
-def _how(config, depths):
-    words = "compiled whole" if len(depths) == 1 else f"compiled at {depths[0]} and {depths[1]} layers and continued"
-    cudnn = config.world_model.attention == "cudnn"
-    return words + ("; attention=blocked stands for cudnn, which a CPU does not have" if cudnn else "")
+def _depths(depth, two):
+    """The depths from which the figures of ``depth`` layers come."""
+    return (depth,) if depth <= max(two) else two
 
 
-def parameters(config):
-    """(of the DiT, of it trained in phase 2)."""
-    model = _with(build.make_world_model(config), attention="einsum")
-    trainable, frozen = jax.eval_shape(lambda: build.split_phase2(config, _params(config, model)["dit"]))
-    whole = count(jax.eval_shape(merge, trainable, frozen))
-    return whole, count(trainable)
+def _how(config, depth, compiling):
+    done = (("traced", TRACED), ("compiled", COMPILED)) if compiling else (("traced", TRACED),)
+    parts = [f"{word} at {' and '.join(map(str, _depths(depth, two)))} layers" for word, two in done]
+    if config.world_model.attention == "cudnn":
+        parts.append("attention=blocked stands for cudnn, which a CPU does not have")
+    return "; ".join(parts)
 
 
-def measure(same, depths, depth):
-    """Figures of a step at ``depth`` from the ``Step`` at each of ``depths``.
+def measure(config, of_depth, depth, compiling=True):
+    """``traced`` and, with ``compiling``, ``temporary`` and ``seconds`` of ``compiled``; ``estimated``:
+    whether ``temporary`` is the upper estimate from the trace."""
+    figures = traced(of_depth, depth)
+    peak = figures.pop("peak", None)
+    if compiling:
+        figures["temporary"], figures["seconds"] = compiled(of_depth, depth)
+    figures["estimated"] = peak is not None and config.world_model.remat
+    return figures | ({"temporary": peak} if figures["estimated"] else {})
+
+
+def traced(of_depth, depth):
+    """Figures of a step at ``depth`` that need no compiler; ``of_depth(layers)`` is its ``Step``.
 
     Returns:
-      dict: ``times``; ``flops``; ``arguments``, ``kept`` (None without a gradient) and ``temporary``, bytes on a
-      device; ``seconds`` of compiling.
+      dict: ``times``; ``flops``; ``arguments``, bytes on a device; of a training step also ``kept`` and ``peak``.
     """
-    found, start = [], time.monotonic()
-    same = same if same[0].layered else same[:1]
-    for step in same:
+
+    def figures(step):
+        flops = traced_flops(step.counted, *step.arguments, loops=step.loops)
+        return flops, _bytes_on_a_device(step.arguments), *(step.gradient() if step.gradient else ())
+
+    numbers = _continued(figures, of_depth, _depths(depth, TRACED), depth)
+    names = ("flops", "arguments", "kept", "peak")[: len(numbers)]
+    return {"times": of_depth(_depths(depth, TRACED)[0]).times, **dict(zip(names, numbers, strict=True))}
+
+
+def compiled(of_depth, depth):
+    """(temporary bytes on a device, seconds of compiling) of a step, given as to ``traced``."""
+    start = time.monotonic()
+
+    def figures(step):
         # Machine code is not looked at.
-        compiled = step.program.lower(*step.arguments).compile({"xla_backend_optimization_level": 0})
-        memory = compiled.memory_analysis()
-        found.append([memory.argument_size_in_bytes, memory.temp_size_in_bytes])
-    spent = time.monotonic() - start
-    for step, row in zip(same, found, strict=True):
-        row += [traced_flops(step.counted, *step.arguments, loops=step.loops), step.kept or 0]
-    share = (depth - depths[0]) / (depths[1] - depths[0]) if len(same) > 1 else 0.0
-    arguments, temporary, flops, kept = (a + (b - a) * share for a, b in zip(found[0], found[-1], strict=True))
-    return {
-        "times": same[0].times, "flops": flops, "arguments": arguments, "temporary": temporary, "seconds": spent,
-        "kept": None if same[0].kept is None else kept,
-    }  # fmt: skip
+        program = step.program.lower(*step.arguments).compile({"xla_backend_optimization_level": 0})
+        return (program.memory_analysis().temp_size_in_bytes,)
+
+    depths = _depths(depth, COMPILED)
+    (temporary,) = _continued(figures, of_depth, depths if of_depth(depths[0]).layered else depths[:1], depth)
+    return temporary, time.monotonic() - start
+
+
+def _continued(figures, of_depth, depths, depth):
+    """What ``figures`` says of a step at each of ``depths``, continued to ``depth``."""
+    found = [figures(of_depth(layers)) for layers in depths]
+    share = (depth - depths[0]) / (depths[1] - depths[0]) if len(depths) > 1 else 0.0
+    return tuple(a + (b - a) * share for a, b in zip(found[0], found[-1], strict=True))
+
+
+def _bytes_on_a_device(arguments):
+    leaves = jax.tree.leaves(arguments)
+    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
 
 
 def _row(name, f):
-    columns = (f[kind] for kind in ("arguments", "kept", "temporary"))
-    memory = " | ".join("" if size is None else f"{size / 1e9:,.2f}" for size in columns)
-    return f"| {name} | {f['times']:,} | {f['flops'] / 1e15:,.4g} | {memory} | {f['seconds']:.0f} |"
+    columns = [f"{f[kind] / 1e9:,.2f}" if kind in f else "" for kind in ("arguments", "kept")]
+    columns.append(f"{f['temporary'] / 1e9:,.2f}" if "temporary" in f else "")
+    if f["estimated"]:
+        columns[-1] = f"< {columns[-1]}"
+    columns.append(f"{f['seconds']:.0f}" if "seconds" in f else "")
+    return f"| {name} | {f['times']:,} | {f['flops'] / 1e15:,.4g} | {' | '.join(columns)} |"
 
 
 def hours(figures, devices):
     """Lines of the table of accelerators."""
     phase1 = sum(f["times"] * f["flops"] for name, f in figures.items() if name == "phase 1 step")
     whole = sum(f["times"] * f["flops"] for f in figures.values())
-    needed = max(f["arguments"] + (f["kept"] or f["temporary"]) for f in figures.values())
-    asked = f"at least {needed / 1e9:,.0f} are needed"
+    needed = max(f["arguments"] + f.get("temporary", f.get("kept", 0)) for f in figures.values())
+    asked = f"about {needed / 1e9:,.0f} are needed"
     yield f"| {devices} of | peak, TFLOP/s | phase 1, h | phase 2, h | memory, GB | {asked} | source |"
     yield "|---" * 7 + "|"
     for name, (peak, memory, source) in ACCELERATORS.items():
@@ -182,134 +182,13 @@ def hours(figures, devices):
     yield f"\nHours at an assumed {MFU:.0%} of the peak rate of bfloat16 (MFU); without the environment."
 
 
-def steps(config, mesh, depth):
-    """Every ``Step`` of a run with a DiT of ``depth`` layers; nothing is compiled yet."""
-    kind = "blocked" if config.world_model.attention == "cudnn" else config.world_model.attention
-    model = build.make_world_model(config)
-    compiled = _with(model, depth=depth, attention=kind)
-    counted = _with(model, depth=depth, attention="einsum", remat=False)
-    found = [_phase1(config, mesh, compiled, counted)]
-    if build.arms(config):
-        found += _phase2(config, mesh, compiled, counted)
-    return found
+def trace_only(argv):
+    """The command; returns the exit code."""
+    config, _ = command_line.parse(argv, program="python -m experiments.dry_run")
+    config.dry_run = True
+    command_line.validate(config, config_rules.RULES)
+    return guarded(lambda: main(config, compiling=False), config)
 
 
-def _phase1(config, mesh, model, counted):
-    w, optimizer = config.world_model, stages.world_model_optimizer(config)
-    state = abstract(mesh, lambda: init_state(_params(config, model)["dit"], optimizer), DIT_RULES)
-    forcing = build.make_forcing(config)
-    step_of = functools.partial(make_train_step, forcing=forcing, optimizer=optimizer, ema_decay=w.ema_decay)
-    batch = _clips(mesh, config, model, (w.batch,), split_leading(mesh))
-    program = keep_placement(step_of(model), state)
-    kept = _kept(mesh, model, forcing, state.params, {}, batch)
-    return Step("phase 1 step", w.steps, program, (state, batch, _key(mesh)), step_of(counted), kept=kept)
-
-
-def _phase2(config, mesh, model, counted):
-    """The programs of a cycle of the arm ``prowl``; acting in the environment is not among them."""
-    p, curriculum, policy = config.phase2, build.make_curriculum(config), build.make_policy(config)
-    frame_shape = build.frame_shape(config)
-
-    def start():
-        reference = policy.init(jax.random.key(0), frame_shape)
-        params = _params(config, model)
-        trainable, frozen = build.split_phase2(config, params["dit"])
-        fixed = {**params, **build.flow_params(config), "dit": frozen}
-        state = phase2.initial_state(config, trainable, reference)
-        return state, fixed, reference, loop.predicting(state.theta, fixed)
-
-    rules = LOOP_RULES, WORLD_MODEL_RULES, REPLICATED, WORLD_MODEL_RULES
-    state, fixed, reference, params = (
-        jax.tree.map(lambda x, where: _on(where)(x), shapes, shardings(mesh, shapes, table))
-        for shapes, table in zip(jax.eval_shape(start), rules, strict=True)
-    )
-    ppo = adversary_training.make_update(
-        policy, adversary_training.make_optimizer(config.adversary.learning_rate), build.make_adversary(config)
-    )
-
-    def programs_of(model):
-        return loop.make_programs(
-            model, build.make_forcing(config), phase2.tuner(config), curriculum, ppo,
-            build.action_maps(config)[0], build.make_flow(config),
-        )  # fmt: skip
-
-    plain, placed = programs_of(counted), on_mesh(mesh, programs_of(model), state)
-    trajectory = _trajectory(mesh, config, policy)
-    items = jax.tree.map(_on(split_leading(mesh)), jax.eval_shape(plain.observe, params, trajectory))
-    passive = _clips(mesh, config, model, (p.updates, curriculum.passive_rows), _second_axis(mesh))
-    rewards, cycle = _shape(split_leading(mesh), p.trajectories), _shape(replicated(mesh), dtype="int32")
-    rescored = -(-p.capacity // min(curriculum.score_batch, p.capacity))
-    rows = {
-        "observe": (params, trajectory),
-        "predict": (params, items),
-        "ppo": (state.phi, state.safe_phi, reference, trajectory, rewards, _key(mesh), cycle),
-        "fine_tune": (state.theta, fixed["dit"], state.buffer, passive, _key(mesh), cycle),
-        "rescore": (params, state.buffer, cycle),
-    }
-    mixed = jax.tree.map(lambda x: _shape(split_leading(mesh), p.batch, *x.shape[2:], dtype=x.dtype), passive)
-    kept = _kept(mesh, model, build.make_forcing(config), state.theta.params, fixed["dit"], mixed)
-    words = {"observe": "encode and flow", "ppo": "PPO", "fine_tune": f"phase 2, {p.updates} steps"}
-    return [
-        Step(words.get(name, name), p.cycles, getattr(placed, name), arguments, getattr(plain, name),
-             rescored if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
-             kept=kept if name == "fine_tune" else None)
-        for name, arguments in rows.items()
-    ]  # fmt: skip
-
-
-def _kept(mesh, model, forcing, trained, frozen, batch):
-    """Bytes that a device keeps from the forward pass for the gradient, without weights; rows are split."""
-    loss = functools.partial(loss_of, model, forcing)
-
-    def backward(trained, frozen, batch, key):
-        return jax.vjp(lambda params: loss(params, frozen, batch, key)[0], trained)[1]
-
-    weights = {leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(merge, trained, frozen))}
-    kept = jax.tree.leaves(jax.eval_shape(backward, trained, frozen, batch, _key(mesh)))
-    return sum(x.size * x.dtype.itemsize for x in kept if x.shape not in weights) // mesh.size
-
-
-def _with(model, **changes):
-    return dataclasses.replace(model, dit=model.dit.clone(**changes))
-
-
-def _params(config, model):
-    """The world model's parameters; for tracing only."""
-    return model.init(jax.random.key(0), build.frame_shape(config), config.world_model.window)
-
-
-def _on(sharding):
-    return lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-
-def _shape(sharding, *shape, dtype="float32"):
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-
-
-def _second_axis(mesh):
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, ("data", "fsdp")))
-
-
-def _key(mesh):
-    return _on(replicated(mesh))(jax.eval_shape(lambda: jax.random.key(0)))
-
-
-def _clips(mesh, config, model, rows, sharding):
-    """Shapes of windows of demonstrations."""
-    height, width, _ = build.frame_shape(config)
-    window, factors = config.world_model.window, len(build.spec_of(config).sizes)
-    latents = (*rows, window, height // 8, width // 8, config.autoencoder.channels)
-    actions = (*rows, model.frames_of(window), factors)
-    return Batch(_shape(sharding, *latents), _shape(sharding, *actions, dtype="int32"))
-
-
-def _trajectory(mesh, config, policy):
-    """Shapes of what a cycle collects."""
-    shape = functools.partial(_shape, split_leading(mesh), config.phase2.trajectories)
-    time_ = phase2.trajectory_length(config)
-    return Trajectory(
-        frames=shape(time_, *build.frame_shape(config), dtype="uint8"),
-        actions=shape(time_, len(policy.sizes), dtype="int32"),
-        first=shape(time_, dtype=jnp.bool_), log_prob=shape(time_), value=shape(time_),
-        valid=shape(dtype=jnp.bool_), broken=shape(dtype=jnp.bool_),
-    )  # fmt: skip
+if __name__ == "__main__":
+    sys.exit(trace_only(sys.argv[1:]))

@@ -134,6 +134,26 @@ def subsets(theta_0_regret):
     return {"all": order, "hardest_tertile": order[: -(-n // 3)], "hardest_decile": order[: -(-n // 10)]}
 
 
+def action_amounts(spec, actions):
+    """How much is done in each clip: int ``[B, T, A]`` -> ``{"keys", "camera"}``, float ``[B]`` each.
+
+    ``keys`` is how many factors but the camera's do something, ``camera`` degrees turned; means over the T steps.
+    """
+    keys = [i for i in range(len(spec.factors)) if i not in spec.camera_factors]
+    pressed = (actions[..., keys] != spec.null[keys]).sum(axis=-1)
+    return {"keys": pressed.mean(axis=1), "camera": spec.camera_speed(actions).mean(axis=1)}
+
+
+def action_dense(amounts):
+    """Row numbers of the tertile of clips in which most is done, the most first.
+
+    The amounts have no common unit, so that their ranks among the clips are added; like amounts share their
+    mean rank. Models have no say, so that the choice favours none.
+    """
+    ranks = sum(np.searchsorted(np.sort(x), x, side) for x in amounts.values() for side in ("left", "right"))
+    return np.argsort(-ranks, kind="stable")[: -(-len(ranks) // 3)]
+
+
 def evaluate(run):
     """Measure everything and write ``evaluation.json``; returns the checks."""
     start = time.monotonic()

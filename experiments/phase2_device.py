@@ -1,9 +1,10 @@
 """Phase 2 where the environment lives on the device: ``cycles_per_call`` cycles are one program.
 
 The same numbers as ``phase2`` gives with ``phase2.program=host``, to rounding; metrics, checkpoints
-and what is resumed are the same files.
+and what is resumed are the same files. Seeds of a study run side by side, as one program under ``jax.vmap`` (``run_arms``).
 """
 
+import contextlib
 import functools
 import json
 
@@ -21,54 +22,122 @@ from prowl_jax.train.one_program import Demonstrations, Plan, make_collect, make
 
 def run_arm(run, arm):
     """All cycles of one arm; returns the figures of the last."""
-    return numbers.rewinding(run.config, functools.partial(_attempt, run, arm))
+    return numbers.rewinding(run.config, lambda skipped: _attempt([run], arm, skipped)[0])
 
 
-def _attempt(run, arm, skipped):
-    config = configured(run.config, arm)
-    p = config.phase2
-    stage, spec = f"phase2/{arm}", build.spec_of(config)
-    trainable, fixed, reference = phase2.starting_point(run)
-    program, plan_of = build_program(config, arm), planner(run, config)
-    env, demonstrations = build.make_device_env(config, config.env.task), on_device(run)
-    key = build.stage_key(config, "phase2")  # the same for every arm
-    state = phase2.initial_state(config, trainable, reference, arm)
-    metrics = {}
-    with phase2.open_checkpoints(run, arm) as checkpoints, Progress(stage, p.cycles) as progress:
-        first, state, notes, skipped = phase2.resume(checkpoints, state, skipped)
-        if not first:
-            state = phase2.teach_ensemble(run, config, state)
-        run.log.truncate(stage="phase2", arm=arm, step=first)
-        for begin in range(first, p.cycles, p.cycles_per_call):
-            cycles = range(begin, min(begin + p.cycles_per_call, p.cycles))
-            plan = plan_of([numbers.draw_of(cycle, skipped) for cycle in cycles])
+def run_arms(runs, arm):
+    """``run_arm`` of several runs side by side; a list of figures.
+
+    The runs differ in their seeds alone: demonstrations and worlds are the same. Runs that were stopped
+    after different numbers of cycles first catch up with each other, those of one number together. Numbers
+    that go wrong in one of them stop all (``on_nan=rewind`` goes back in runs that are alone).
+    """
+    while True:
+        steps = [_saved(run, arm) for run in runs]
+        behind = [run for run, step in zip(runs, steps, strict=True) if step == min(steps)]
+        ahead = [step for step in steps if step > min(steps)]
+        figures = _attempt(behind, arm, None, until=min(ahead, default=None))
+        if figures and not ahead:
+            return figures
+
+
+def _saved(run, arm):
+    """Cycles of the last checkpoint, 0 where there is none."""
+    with phase2.open_checkpoints(run, arm) as checkpoints:
+        return checkpoints.latest() or 0
+
+
+class _Seed:
+    """One run's part of an arm: where it begins, what chance it draws, and what it keeps of a call."""
+
+    def __init__(self, run, arm, checkpoints, skipped):
+        self.run, self.arm, self.checkpoints = run, arm, checkpoints
+        self.config = configured(run.config, arm)
+        trainable, self.fixed, self.reference = phase2.starting_point(run)
+        state = phase2.initial_state(self.config, trainable, self.reference, arm)
+        self.first, self.state, self.notes, self.skipped = phase2.resume(checkpoints, state, skipped)
+        if not self.first:
+            self.state = phase2.teach_ensemble(run, self.config, self.state)
+        run.log.truncate(stage="phase2", arm=arm, step=self.first)
+        self.key = build.stage_key(self.config, "phase2")  # the same for every arm
+        self.metrics, self._plan_of = {}, planner(run, self.config)
+
+    def plan(self, cycles):
+        """The chance of these cycles."""
+        return self._plan_of([numbers.draw_of(cycle, self.skipped) for cycle in cycles])
+
+    def keep(self, cycles, state, done):
+        """Check, log and save what the program gave for ``cycles``."""
+        stage, spec = f"phase2/{self.arm}", build.spec_of(self.config)
+        for i, cycle in enumerate(cycles):
+            self.metrics = {name: float(values[i]) for name, values in done.metrics.items()}
+            phase2.check_cycle(self.config, stage, cycle, self.metrics, state, self.skipped, finite=bool(done.finite[i]))
+            self.metrics.update(phase2.camera(self.config, spec, done.actions[i], self.notes))
+            self.metrics["broken_trajectories"] = 0.0  # nothing on the device can die
+            self.run.log.write(stage="phase2", arm=self.arm, step=cycle + 1, **self.metrics)
+        phase2.save_actions(self.run, self.arm, done.actions[-1][:, :-1])
+        loss = self.metrics["world_model_loss"]
+        self.checkpoints.save(cycles[-1] + 1, state, {**self.notes, **self.metrics}, loss=loss)
+
+    def figures(self):
+        """What the arm spent, and its last metrics."""
+        return {**phase2.budget(self.config), **(self.metrics or self.notes)}
+
+
+def _attempt(runs, arm, skipped, until=None):
+    """The cycles up to ``until``, or all, of runs with as many behind them; None where a broken checkpoint has changed that."""
+    config = configured(runs[0].config, arm)
+    p, count = config.phase2, len(runs)
+    program = build_program(config, arm, count)
+    env, demonstrations = build.make_device_env(config, config.env.task), on_device(runs[0])
+    with contextlib.ExitStack() as stack, Progress(f"phase2/{arm}", p.cycles) as progress:
+        seeds = [_Seed(run, arm, stack.enter_context(phase2.open_checkpoints(run, arm)), skipped) for run in runs]
+        if len({seed.first for seed in seeds}) > 1:
+            return None
+        fixed, reference, key, state = (
+            _packed([getattr(seed, name) for seed in seeds]) for name in ("fixed", "reference", "key", "state")
+        )
+        end = until or p.cycles
+        for begin in range(seeds[0].first, end, p.cycles_per_call):
+            cycles = range(begin, min(begin + p.cycles_per_call, end))
+            plan = _packed([seed.plan(cycles) for seed in seeds])
             state, done = program(env, demonstrations, state, fixed, reference, plan, key)
             done = jax.tree.map(np.asarray, done)
-            for i, cycle in enumerate(cycles):
-                metrics = {name: float(values[i]) for name, values in done.metrics.items()}
-                phase2.check_cycle(config, stage, cycle, metrics, state, skipped, finite=bool(done.finite[i]))
-                metrics.update(phase2.camera(config, spec, done.actions[i], notes))
-                metrics["broken_trajectories"] = 0.0  # nothing on the device can die
-                run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
-            progress.update(cycles[-1] + 1, **phase2.shown(metrics))
-            phase2.save_actions(run, arm, done.actions[-1][:, :-1])
-            checkpoints.save(cycles[-1] + 1, state, {**notes, **metrics}, loss=metrics["world_model_loss"])
-    return {**phase2.budget(config), **(metrics or notes)}
+            for i, seed in enumerate(seeds):
+                seed.keep(cycles, _unpacked(state, i, count), _unpacked(done, i, count))
+            progress.update(cycles[-1] + 1, **phase2.shown(seeds[0].metrics))
+        return [seed.figures() for seed in seeds]
+
+
+def _packed(trees):
+    """One tree with a leading axis of seeds; the tree itself where it is alone."""
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _unpacked(tree, i, count):
+    """Seed ``i`` of what ``_packed`` made of ``count``."""
+    return tree if count == 1 else jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 _PROGRAMS = {}
 
 
-def build_program(config, arm):
-    """The program of an arm's cycles, see ``one_program.make_program``; one for all seeds, as it knows none."""
+def build_program(config, arm, seeds=1):
+    """The program of an arm's cycles, see ``one_program.make_program``; one for all seeds, as it knows none.
+
+    Of several ``seeds``, it is mapped over what they differ in: all but the environment and the demonstrations.
+    """
     settings = json.loads(config.to_json())
     del settings["seed"]
-    key = arm, json.dumps(settings)
+    key = arm, seeds, json.dumps(settings)
     if key not in _PROGRAMS:
         collect = make_collect(
             build.make_policy(config), length=phase2.trajectory_length(config), warm_up=config.phase2.warm_up
         )
-        _PROGRAMS[key] = make_program(phase2.make_programs(config, arm), build.make_curriculum(config), collect)
+        program = make_program(phase2.make_programs(config, arm), build.make_curriculum(config), collect)
+        if seeds > 1:
+            program = jax.jit(jax.vmap(program, in_axes=(None, None, 0, 0, 0, 0, 0)), donate_argnums=2)
+        _PROGRAMS[key] = program
     return _PROGRAMS[key]
 
 

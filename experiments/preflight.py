@@ -12,6 +12,7 @@ import jax
 import psutil
 
 from experiments import build
+from experiments.traced_memory import traced_peak
 from prowl_jax.models.variants import DIT_SIZES
 from prowl_jax.pat.buffer import nbytes
 from prowl_jax.train.state import count
@@ -42,17 +43,13 @@ def parts(config):
     # and its row of every head's attention twice.
     block = tokens * number * (16 * shape["width"] + 2 * shape["ffn"] + 2 * shape["heads"] * tokens)
     blocks = 1 if w.remat else shape["depth"]
-    pixels = height * width
-    conv = 2 * 4 * (pixels // 4 * config.autoencoder.widths[0] + pixels // 16 * config.autoencoder.widths[1]) * (
-        4 + 4 * config.autoencoder.blocks
-    )
     found = [
         Part("the world model's parameters, average and optimiser", 4 * COPIES * count(dit), "world_model.size"),
         Part(
             "a step of the world model", w.batch * blocks * block,
             "world_model.batch or world_model.window, or set world_model.remat=True",
         ),
-        Part("a step of the autoencoder", config.autoencoder.batch * conv, "autoencoder.batch"),
+        _autoencoder(config),
     ]  # fmt: skip
     if build.arms(config):
         from experiments import phase2
@@ -69,6 +66,20 @@ def parts(config):
             latents = frames * 4 * config.autoencoder.channels * (height // 8) * (width // 8)
             found.append(Part("the demonstrations on the device", latents, "demonstrations.episodes"))
     return sorted(found, key=lambda part: -part.bytes)
+
+
+def _autoencoder(config):
+    """What takes most of the autoencoder: its training, or of Wan's, which is not trained, that it encodes."""
+    a, (height, width, _) = config.autoencoder, build.frame_shape(config)
+    if a.kind != "wan":
+        conv = 2 * 4 * (height * width // 4 * a.widths[0] + height * width // 16 * a.widths[1]) * (4 + 4 * a.blocks)
+        return Part("a step of the autoencoder", a.batch * conv, "autoencoder.batch")
+    from experiments import phase2
+
+    model, rows = build.make_world_model(config), config.phase2.trajectories if build.arms(config) else 1
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), build.frame_shape(config), config.world_model.window))
+    clips = jax.ShapeDtypeStruct((rows, phase2.trajectory_length(config), height, width, 3), "uint8")
+    return Part("encoding with Wan's autoencoder", traced_peak(model.encode, params, clips), "phase2.trajectories")
 
 
 def largest(config):

@@ -44,12 +44,16 @@ RULES = (
             "critical trajectories are of both"
         ),
     ),
+    (
+        lambda c: c.study.side_by_side <= 1 or (c.phase2.program == "device" and c.on_nan == "stop"),
+        "study.side_by_side={config.study.side_by_side} needs phase2.program=device and on_nan=stop",
+    ),
     *(
         (
             lambda c, key=key: c.study[key] >= 1,
             f"study.{key}={{config.study.{key}}} is not at least 1",
         )
-        for key in ("event_rounds", "event_clips", "event_episodes")
+        for key in ("side_by_side", "event_rounds", "event_steps", "event_clips", "event_episodes")
     ),
 )
 

@@ -1,5 +1,9 @@
 """One seed of a study: every arm measured on every set, into ``values/SET/ARM.npz``, a number a clip.
 
+What ``frame_metrics`` has for a whole set stands there as a single number, and what real frames reach in
+``values/SET/real_frames.npz``; the sets of groups, below, have neither, nor LPIPS. How much is done in each
+clip is in ``values/SET/amounts.npz``.
+
 Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``GROUPED``), each a function
 ``f(found, sets, act_out, observe) -> (clips, group -> bool [clips])`` or None where there is nothing of the kind:
 
@@ -27,9 +31,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import build, phase2, processes
+from experiments import build, phase2, processes, study_acted
 from experiments.arms import ARMS, learns_from_found
-from experiments.evaluate import BATCH, make_measure, make_sets, measure_all, subsets
+from experiments.evaluate import (
+    BATCH,
+    METRICS,
+    action_amounts,
+    make_measure,
+    make_sets,
+    measure_all,
+    subsets,
+)
+from experiments.frame_metrics import FrameMetrics, make_frame_metrics
 from experiments.logging import Progress
 from experiments.novel_modes import add_novel_sets
 from experiments.run import Run, write_json
@@ -38,6 +51,8 @@ from prowl_jax.envs.device import keys
 from prowl_jax.metrics import modes
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
+
+MEASURED = (*METRICS, "frame_regret", "repeat_last_frame")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,31 +82,35 @@ def measure(run, arms, study):
         path = run.workdir / "demonstrated_events.json"
         if not path.exists():
             write_json(path, demonstrated_events(run, study.event_episodes))
+        study_acted.measure_acting(run, found.policies, found.reference, study)
     context = build.make_curriculum(run.config).context
     flow = build.make_flow(run.config)
     measure_fn = make_measure(build.make_world_model(run.config), context, flow)
     key = build.stage_key(run.config, "evaluation")
-    sets = make_sets(run, found.buffers)
+    sets, asked = make_sets(run, found.buffers), make_frame_metrics(run)
     with Progress("evaluation", len(found.params) * (len(sets) + len(GROUPED))) as progress:
         done = itertools.count(1)
 
-        def on_every_arm(name, items, groups):
-            _begin(values_path(run, name, "phase1").parent, items, groups)
+        def on_every_arm(name, items, groups, more):
+            real = values_path(run, name, "real_frames")
+            _begin(run, real.parent, items, groups)
+            if not real.exists():
+                _save(real, more.ceilings(items, BATCH))
             for arm, params in found.params.items():
                 path = values_path(run, name, arm)
                 if not path.exists():
-                    _save(path, measure_all(measure_fn, params, items, key))
+                    _save(path, _values(measure_all(measure_fn, params, items, key, more=more), items, more))
                 progress.update(next(done))
 
         for name, items in sets.items():
-            on_every_arm(name, items, {})
+            on_every_arm(name, items, {}, asked)
         act_out, env = actor(run, found.reference)
         observe = observer(run, found.params["phase1"])
         with contextlib.closing(env):
             for name, make in GROUPED.items():
                 made = make(found, sets, act_out, observe)
                 if made is not None:
-                    on_every_arm(name, *made)
+                    on_every_arm(name, *made, FrameMetrics(()))
     return {}
 
 
@@ -100,7 +119,13 @@ def values_path(run, name, arm):
     return run.workdir / "values" / name.replace("/", ".") / f"{arm}.npz"
 
 
-def _begin(folder, items, groups):
+def _values(rows, items, more):
+    """What is kept of ``measure_all``'s rows: the numbers of clips, and those of the whole set for all the rest."""
+    of_set = {name: value["all"] for name, value in more.of_set(rows, items).items()}
+    return {name: rows[name] for name in (*MEASURED, *more.per_clip)} | of_set
+
+
+def _begin(run, folder, items, groups):
     """Make the folder of a set; values of other clips, from before an arm was added, go."""
     clips = hashlib.sha256(np.ascontiguousarray(items.frames).data).hexdigest()
     path = folder / "clips.txt"
@@ -108,6 +133,8 @@ def _begin(folder, items, groups):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / "groups.npz", groups)
+    scored = items.flow.shape[1]
+    _save(folder / "amounts.npz", action_amounts(build.spec_of(run.config), items.actions[:, -scored - 1 : -1]))
     path.write_text(clips)
 
 

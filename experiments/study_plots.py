@@ -1,8 +1,9 @@
 """The plots of studies:  python -m experiments.study_plots results/*.json [--folder=docs/figures]
 
 writes NAME_critical.svg (regret on the fixed critical trajectories against theta_0), NAME_kl.svg (KL to the reference,
-cycle by cycle), NAME_camera.svg (camera speed against c_kl), NAME_long.svg (regret by predicted frame against theta_0)
-and, where the world knows events, NAME_events.svg. Intervals are 95 % bootstraps: of regret over seeds and clips, of all
+cycle by cycle), NAME_camera.svg (camera speed against c_kl), NAME_long.svg (regret by predicted frame against theta_0),
+NAME_dense.svg (appearance and AFS-EPE on the clips with the most action, against the frozen reference) and, where the
+world knows events, NAME_events.svg. Intervals are 95 % bootstraps: of regret over seeds and clips, of all
 else over seeds.
 """
 
@@ -16,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.report_figures import CAMERA_ALARM, STYLE, bare_axes, svg_text
 from experiments.report_tables import words
+from experiments.study_tables import dense_rows, dense_words
 from prowl_jax.metrics.intervals import mean_interval
 
 # Legible on white and on black, since a page may be either.
@@ -56,6 +58,8 @@ def main(argv):
 def draw(results):
     """Name -> SVG of all plots that the results have figures for."""
     plots = {"critical": critical, "kl": kl, "camera": camera, "long": long}
+    if dense_rows(results):
+        plots["dense"] = dense
     if results["events"]:
         plots["events"] = events
     return {name: _drawn(plot, results) for name, plot in plots.items()}
@@ -69,8 +73,9 @@ def _drawn(plot, results):
 
 
 def colour(results, arm):
-    """The colour of an arm, the same in every plot of a study."""
-    return _COLOURS[list(results["arms"]).index(arm) % len(_COLOURS)]
+    """The colour of an arm, the same in every plot of a study; that of text for who is none of its arms."""
+    arms = list(results["arms"])
+    return _COLOURS[arms.index(arm) % len(_COLOURS)] if arm in arms else _INK
 
 
 def critical(figure, results):
@@ -131,6 +136,23 @@ def long(figure, results):
     axes.axhline(0, color=_INK, linewidth=1)
     axes.set_xlabel("predicted frame")
     axes.set_ylabel("regret, % of theta_0's")
+    _legend(figure)
+
+
+def dense(figure, results):
+    """Regret, AFS-EPE, PSNR and SSIM on the clips with the most action: every arm beside the others, per cent."""
+    _, rows = dense_rows(results)
+    axes, arms = bare_axes(figure, "x"), [arm for arm in results["arms"] if arm != "frozen_reference"]
+    for i, arm in enumerate(arms):
+        place = np.arange(len(rows)) + 0.7 * ((i + 0.5) / len(arms) - 0.5)
+        for row, metric in zip(place, rows, strict=True):
+            relative, *_, low, high = np.array(rows[metric][arm], float)
+            label = words(arm) if row == place[0] else None
+            _point(axes, 100 * np.array([relative, low, high]), row, colour(results, arm), label)
+    axes.axvline(0, color=_INK, linewidth=1)
+    figure.set_figheight(1.2 + 0.12 * len(rows) * len(arms))
+    _name_rows(axes, [dense_words(metric).replace(", ", ",\n") for metric in rows])
+    axes.set_xlabel("difference on action-dense clips, % of the frozen reference's")
     _legend(figure)
 
 

@@ -6,14 +6,22 @@
   machine, settings        where it ran and what it was set to
   budget                   what each arm spent on each seed, counted in what it left; ``minutes`` of each seed
   sets                     set -> ``clips`` of each subset and seed; ``means``: arm -> metric -> subset -> one a seed
-                           (``held_out`` is all its tasks together)
+                           (``held_out`` is all its tasks together); where the configuration asks for them,
+                           ``of_set``: arm -> metric of the whole set -> one a seed, for ``held_out`` the mean of
+                           its tasks, and ``real_frames``: metric -> what the real frames reach, one a seed
+                           ``modes`` has the ``MODES`` strictly novel ones that most clips hold
+  novel_modes              how many strictly novel modes there were in all, one a seed
+  inverse_dynamics         what the model that reads actions off frames reaches on held-out real frames
   differences              baseline -> set -> metric -> subset -> arm -> [relative, low, high, low, high]: the first
                            two bounds are of clips alone, the others of seeds and clips; ``cross_buffer`` is all
                            buffers but the arm's own and the baseline's
   cycles                   arm -> metric of the loop -> a list of cycles for each seed
   long_rollout             ``means``: arm -> regret of each predicted frame for each seed; ``differences``: arm -> for
                            each frame [relative, low, high] against theta_0, over seeds and clips
-  events                   who (an arm, or demonstrations) -> event -> times in 1,000 steps, one a seed
+  events                   who (an arm whose last policy acted on its own, pi_ref as frozen_reference, or
+                           demonstrations) -> event -> times in 1,000 steps, one a seed
+  acted                    the same without demonstrations -> steps in all, KL to the reference a step and camera
+                           speed over the reference's -> one a seed
 
 None stands for what a seed has not.
 """
@@ -27,15 +35,23 @@ import numpy as np
 
 from experiments import phase2
 from experiments.arms import ARMS, configured
-from experiments.evaluate import METRICS, subsets
 from experiments.logging import read_metrics
-from experiments.study_measure import values_path
+from experiments.study_sets import (
+    has,
+    largest_groups,
+    metrics_of,
+    pooled,
+    read_sets,
+    subsets_of,
+)
 from prowl_jax.metrics.intervals import hierarchical_bootstrap
 
 AGAINST = ("phase1", "frozen_reference", "passive")
 """Baselines of the differences."""
 CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pat_mean_regret", "return")
 DIGITS = 5
+MODES = 12
+"""So many strictly novel modes are told one by one."""
 
 
 def budget(config):
@@ -54,7 +70,10 @@ def collect(config, runs, shared):
     """
     arms = {arm: _describe(config, arm) for arm in config.arms}
     names = ("phase1", *arms)
-    sets = _read_sets(runs, names)
+    sets, novel = read_sets(runs, names), [0] * len(runs)
+    if "modes" in sets:
+        novel = [len(seed.rows) - 1 if seed else 0 for seed in sets["modes"]]
+        sets["modes"] = largest_groups(sets["modes"], MODES)
     logs = [read_metrics(run.workdir) for run in runs.values()]
     return {
         "study": config.name,
@@ -63,11 +82,17 @@ def collect(config, runs, shared):
         "machine": machine(),
         "settings": _settings(config),
         "budget": _budget(config, runs, shared),
-        "sets": {name: _means(one) for name, one in sets.items()},
+        "sets": {name: _figures(one) for name, one in sets.items()},
+        "novel_modes": novel,
+        "inverse_dynamics": {
+            k.removeprefix("held_out_"): _short(v)
+            for k, v in shared.stages().get("inverse_dynamics", {}).items()
+            if k.startswith("held_out_")
+        },
         "differences": {against: _all_differences(config, sets, against) for against in AGAINST if against in names},
         "cycles": {arm: _cycles(logs, arm) for arm in arms},
         "long_rollout": _long(config, sets["long_rollout"]),
-        "events": _events(runs, logs, arms),
+        **_acted(runs, arms),
     }
 
 
@@ -119,68 +144,45 @@ def _budget(config, runs, shared):
             }
             if spent != planned:
                 raise RuntimeError(f"seed {seed}, arm {arm} spent {spent}, the others {planned}")
-            counted.setdefault(arm, []).append(round(run.stages()[f"phase2/{arm}"]["seconds"] / 60, 2))
+            counted.setdefault(arm, []).append(round(seconds_of(run.stages()[f"phase2/{arm}"]) / 60, 2))
     phase1 = [run.stages()["world_model"] for run in runs.values()]
     every = [*(run.stages() for run in runs.values()), shared.stages()]
     return {
         "each_arm": planned,
         "phase1_tokens": phase1[0]["tokens"] if phase1 else None,
         "arm_minutes": counted,
-        "total_minutes": round(sum(s["seconds"] for stages in every for s in stages.values()) / 60, 1),
+        "total_minutes": round(sum(seconds_of(s) for stages in every for s in stages.values()) / 60, 1),
     }
 
 
-def _read_sets(runs, arms):
-    """Set -> for each seed (subset -> rows, arm -> values), None where it has not the set; ``held_out`` is all its tasks."""
-    folders = sorted({folder.name for run in runs.values() for folder in (run.workdir / "values").iterdir()})
-    names = [folder.replace(".", "/") for folder in folders]
-    sets = {name: [_read_set(run, name, arms) for run in runs.values()] for name in names}
-    sets = {name: seeds for name, seeds in sets.items() if any(seeds)}
-    tasks = [seeds for name, seeds in sets.items() if name.startswith("held_out/")]
-    if tasks:
-        sets["held_out"] = [_pooled(parts) for parts in zip(*tasks, strict=True)]
-    return sets
+def seconds_of(figures):
+    """A run's share of the seconds of a stage, which several may have gone through side by side."""
+    return figures["seconds"] / figures.get("side_by_side", 1)
 
 
-def _read_set(run, name, arms):
-    paths = {arm: values_path(run, name, arm) for arm in arms}
-    if not all(path.exists() for path in paths.values()):
-        return None  # of an arm that is no longer asked for
-    values = {arm: dict(np.load(path)) for arm, path in paths.items()}
-    groups = {g: np.flatnonzero(mask) for g, mask in np.load(paths["phase1"].with_name("groups.npz")).items()}
-    regret = values["phase1"]["latent_regret"]
-    return {"all": np.arange(len(regret)), **groups} if groups else subsets(regret), values
-
-
-def _pooled(parts):
-    """Several sets of a seed as one, its hardest clips chosen anew."""
-    arms = parts[0][1]
-    values = {
-        arm: {m: np.concatenate([values[arm][m] for _, values in parts]) for m in METRICS} for arm in arms
-    }
-    return subsets(values["phase1"]["latent_regret"]), values
-
-
-def _subsets_of(one):
-    return list(dict.fromkeys(subset for seed in one if seed for subset in seed[0]))
-
-
-def _has(seed, subset):
-    return seed is not None and subset in seed[0]
-
-
-def _means(one):
-    named = _subsets_of(one)
-    clips = {subset: [len(seed[0][subset]) if _has(seed, subset) else 0 for seed in one] for subset in named}
-    arms = next(seed for seed in one if seed)[1]
+def _figures(one):
+    named = subsets_of(one)
+    clips = {subset: [len(seed.rows[subset]) if has(seed, subset) else 0 for seed in one] for subset in named}
+    arms = next(seed for seed in one if seed).values
 
     def mean(arm, metric, subset):
         return [
-            _short(seed[1][arm][metric][seed[0][subset]].mean()) if _has(seed, subset) else None for seed in one
+            _short(seed.values[arm][metric][seed.rows[subset]].mean()) if has(seed, subset) else None for seed in one
         ]
 
-    means = {arm: {m: {subset: mean(arm, m, subset) for subset in named} for m in METRICS} for arm in arms}
-    return {"clips": clips, "means": means}
+    means = {arm: {m: {subset: mean(arm, m, subset) for subset in named} for m in metrics_of(one)} for arm in arms}
+    return {
+        "clips": clips,
+        "means": means,
+        "of_set": {arm: _by_metric([seed.of_set[arm] if seed else {} for seed in one]) for arm in arms},
+        "real_frames": _by_metric([seed.real_frames if seed else {} for seed in one]),
+    }
+
+
+def _by_metric(seeds):
+    """Metric -> one a seed, of what each seed has."""
+    names = dict.fromkeys(name for seed in seeds for name in seed)
+    return {name: [_short(seed.get(name)) for seed in seeds] for name in names}
 
 
 def _all_differences(config, sets, against):
@@ -188,14 +190,14 @@ def _all_differences(config, sets, against):
 
     ``cross_buffer`` is, for each arm, all buffers but its own and the baseline's.
     """
-    arms = [arm for arm in next(seed for seed in sets["in_distribution"] if seed)[1] if arm != against]
+    arms = [arm for arm in next(seed for seed in sets["in_distribution"] if seed).values if arm != against]
     out = {name: _differences(config, one, {arm: one for arm in arms}, against) for name, one in sets.items()}
     cross = {}
     for arm in arms:
         own = {f"buffer/{arm}", f"buffer/{against}"}
         others = [one for name, one in sets.items() if name.startswith("buffer/") and name not in own]
         if others:
-            cross[arm] = [_pooled(parts) for parts in zip(*others, strict=True)]
+            cross[arm] = [pooled(parts) for parts in zip(*others, strict=True)]
     if cross:
         out["cross_buffer"] = _differences(config, next(iter(cross.values())), cross, against)
     return out
@@ -203,12 +205,13 @@ def _all_differences(config, sets, against):
 
 def _differences(config, example, sets, against):
     settings = {"seed": config.seed, "resamples": config.evaluation.resamples}
-    out = {metric: {} for metric in METRICS}
-    for subset in _subsets_of(example):
-        for metric in METRICS:
+    metrics = metrics_of(example)
+    out = {metric: {} for metric in metrics}
+    for subset in subsets_of(example):
+        for metric in metrics:
             rows = out[metric][subset] = {}
             for arm, one in sets.items():
-                seeds = [(values, chosen[subset]) for chosen, values in (s for s in one if _has(s, subset))]
+                seeds = [(seed.values, seed.rows[subset]) for seed in one if has(seed, subset)]
                 a, b = ([values[name][metric][chosen] for values, chosen in seeds] for name in (arm, against))
                 clips, both = (hierarchical_bootstrap(a, b, over_seeds=o, **settings) for o in (False, True))
                 row = [both["relative"], clips["low"], clips["high"], both["low"], both["high"]]
@@ -230,8 +233,8 @@ def _cycles(logs, arm):
 
 
 def _long(config, one):
-    arms = next(seed for seed in one if seed)[1]
-    curves = {arm: [seed[1][arm]["frame_regret"] for seed in one] for arm in arms}
+    arms = next(seed for seed in one if seed).values
+    curves = {arm: [seed.values[arm]["frame_regret"] for seed in one] for arm in arms}
     settings = {"seed": config.seed, "resamples": config.evaluation.resamples}
 
     def over_phase1(arm, frame):
@@ -246,24 +249,37 @@ def _long(config, one):
     }
 
 
-def _events(runs, logs, arms):
-    """Arms: the mean over the second half of the cycles. Empty where the environment knows no events."""
-    out = {}
-    for log, run in zip(logs, runs.values(), strict=True):
-        path = run.workdir / "demonstrated_events.json"
-        if not path.exists():
-            return {}
-        rates = {"demonstrations": json.loads(path.read_text())}
-        for arm in arms:
-            rows = sorted((r for r in log if r["stage"] == "phase2" and r["arm"] == arm), key=lambda r: r["step"])
-            late = rows[len(rows) // 2 :]
-            rates[arm] = {
-                name: float(np.mean([r[name] for r in late])) for name in late[0] if name.startswith("event_")
-            }
-        for who, events in rates.items():
-            for name, rate in events.items():
-                out.setdefault(who, {}).setdefault(name.removeprefix("event_"), []).append(_short(rate))
-    return out
+def _acted(runs, arms):
+    """``events`` and ``acted``; both empty where the environment knows no events."""
+    demonstrated, acted = (_files(runs, f"{name}.json") for name in ("demonstrated_events", "acted"))
+    names = next((list(rates) for rates in demonstrated if rates), [])
+    who = [arm for arm in dict.fromkeys(("frozen_reference", *arms)) if any(arm in seed for seed in acted)]
+
+    def of_events(seeds):
+        return {name.removeprefix("event_"): [_short(seed.get(name)) for seed in seeds] for name in names}
+
+    def rest(arm):
+        seeds, base = [seed.get(arm, {}) for seed in acted], [seed.get("frozen_reference", {}) for seed in acted]
+        speeds = [(one.get("camera_speed"), other.get("camera_speed")) for one, other in zip(seeds, base, strict=True)]
+        return {
+            "steps": [seed.get("steps") for seed in seeds],
+            "kl_to_reference": [_short(seed.get("kl_to_reference")) for seed in seeds],
+            "camera_speed_over_reference": [_short(a / b) if a is not None and b else None for a, b in speeds],
+        }
+
+    return {
+        "events": {"demonstrations": of_events(demonstrated)}
+        | {arm: of_events([seed.get(arm, {}) for seed in acted]) for arm in who}
+        if names
+        else {},
+        "acted": {arm: rest(arm) for arm in who},
+    }
+
+
+def _files(runs, name):
+    """What the file of this name holds, one a seed; nothing where there is none."""
+    paths = [run.workdir / name for run in runs.values()]
+    return [json.loads(path.read_text()) if path.exists() else {} for path in paths]
 
 
 def _short(x):

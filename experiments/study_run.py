@@ -10,18 +10,23 @@ from collections.abc import Callable
 from experiments import (
     build,
     phase2,
+    phase2_device,
     stages,
     study_measure,
     study_results,
     study_tables,
 )
+from experiments.inverse_dynamics import inverse_dynamics
 from experiments.memory import keep_freed_memory
 from experiments.run import Run
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
+SHARED = ("autoencoder", "inverse_dynamics")
+"""Stages that learn from the demonstrations once, for all seeds."""
+
 
 class SeedRun(Run):
-    """One seed's run directory; demonstrations and autoencoder are those of ``shared``, a run of its own."""
+    """One seed's run directory; demonstrations and what is ``SHARED`` are those of ``shared``, a run of its own."""
 
     def __init__(self, workdir, config, shared):
         self.shared = shared
@@ -33,18 +38,19 @@ class SeedRun(Run):
 
     def checkpoints(self, stage):
         """Where ``stage`` keeps its checkpoints."""
-        return self.shared.checkpoints(stage) if stage == "autoencoder" else super().checkpoints(stage)
+        return self.shared.checkpoints(stage) if stage in SHARED else super().checkpoints(stage)
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One stage of one run.
+    """One stage of one run, or of several side by side.
 
     Attributes:
-      run: whose. stage: its name, of which what stands before "/" is its kind. do: ``f(run) -> figures``.
+      runs: whose. stage: its name, of which what stands before "/" is its kind.
+      do: ``f(run) -> figures``, of several ``f(runs) -> [figures]``.
     """
 
-    run: Run
+    runs: tuple[Run, ...]
     stage: str
     do: Callable
 
@@ -53,9 +59,40 @@ class Step:
         """Steps of a kind take about as long."""
         return self.stage.split("/")[0]
 
+    @property
+    def who(self):
+        """The names of its runs."""
+        return "+".join(run.workdir.name for run in self.runs)
+
+    def open(self):
+        """Its runs in which it is not done."""
+        return tuple(run for run in self.runs if self.stage not in run.stages())
+
     def seconds(self):
-        """How long it took, None where it is not done."""
-        return self.run.stages().get(self.stage, {}).get("seconds")
+        """How long it took, for all of its runs; None where it is not done."""
+        return None if self.open() else sum(study_results.seconds_of(run.stages()[self.stage]) for run in self.runs)
+
+    def take(self):
+        """Do it where it is not done."""
+        runs = self.open()
+        if len(self.runs) == 1:
+            runs[0].run_stage(self.stage, self.do)
+        else:
+            _side_by_side(runs, self.stage, self.do)
+
+
+def _side_by_side(runs, stage, do):
+    """One piece of work that is a stage of each of several runs: all note it, or none."""
+    figures = {}
+
+    def inside(others):
+        if others:
+            others[0].run_stage(stage, lambda _: inside(others[1:]) or figures[others[0].workdir])
+        else:
+            for run, of_run in zip(runs, do(runs), strict=True):
+                figures[run.workdir] = {**of_run, "side_by_side": len(runs)}
+
+    inside(runs)
 
 
 def run_study(config, workdir=None):
@@ -66,6 +103,7 @@ def run_study(config, workdir=None):
     keep_freed_memory()
     enable_compilation_cache()
     runs = open_runs(config, pathlib.Path(workdir or pathlib.Path("runs") / config.name))
+    stages.verify_stores(runs[0])
     steps = plan(config, runs)
     spent = study_results.budget(config)
     print("each arm, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)
@@ -73,8 +111,8 @@ def run_study(config, workdir=None):
     for step in steps:
         if step.seconds() is not None:
             continue
-        print(f"[{left(steps)}] {step.run.workdir.name}: {step.stage}", flush=True)
-        step.run.run_stage(step.stage, step.do)
+        print(f"[{left(steps)}] {step.who}: {step.stage}", flush=True)
+        step.take()
         if step.kind == "evaluation":
             write(config, runs)
     print(f"[{left(steps)}] this call took {(time.monotonic() - began) / 60:.0f} min", flush=True)
@@ -100,15 +138,22 @@ def _config_of(config, seed):
 
 
 def plan(config, runs):
-    """All steps in their order: what is shared, then seed after seed."""
+    """All steps in their order: what is shared, then seed after seed, ``study.side_by_side`` at a time."""
     shared, seeds = runs
-    steps = [Step(shared, "demonstrations", stages.demonstrations), Step(shared, "autoencoder", stages.autoencoder)]
-    for run in seeds.values():
-        steps += [Step(run, "world_model", stages.world_model), Step(run, "reference", stages.reference)]
-        steps += [Step(run, f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm)) for arm in config.arms]
+    steps = [Step((shared,), name, getattr(stages, name)) for name in ("demonstrations", "autoencoder")]
+    if config.inverse_dynamics.steps:
+        steps.append(Step((shared,), "inverse_dynamics", inverse_dynamics))
+    members, at_a_time = tuple(seeds.values()), config.study.side_by_side
+    for first in range(0, len(members), at_a_time):
+        group = members[first : first + at_a_time]
+        for run in group:
+            steps += [Step((run,), name, getattr(stages, name)) for name in ("world_model", "reference")]
+        for arm in config.arms:
+            do = functools.partial(phase2.run_arm if len(group) == 1 else phase2_device.run_arms, arm=arm)
+            steps.append(Step(group, f"phase2/{arm}", do))
         measure = functools.partial(study_measure.measure, arms=config.arms, study=config.study)
         # Named by its arms: with another arm there is more to measure.
-        steps.append(Step(run, f"evaluation/{'+'.join(config.arms)}", measure))
+        steps += [Step((run,), f"evaluation/{'+'.join(config.arms)}", measure) for run in group]
     return steps
 
 

@@ -6,6 +6,7 @@ prints what stands in docs/results.md between its markers; a test holds the docu
 import pathlib
 import sys
 
+from experiments.report_tables import METRICS as REPORTED
 from experiments.report_tables import MINUS, MISSING, number, words
 
 SETTINGS = (
@@ -19,6 +20,17 @@ SETTINGS = (
 """The settings of the paper's table: words, set, subset."""
 CRITICAL = (("all", "critical", "all"), ("first cycle", "critical", "first_cycle"), ("held out", "critical", "held_out"))
 METRICS = (("latent regret", "latent_regret"), ("AFS-EPE", "afs_epe"))
+APPEARANCE = (("PSNR", "psnr"), ("SSIM", "ssim"))
+FRAME_METRICS = {
+    "action_precision": "precision",
+    "action_recall": "recall",
+    "action_f1": "F1",
+    "camera_l1": "camera, bins off",
+    "frechet_inverse_dynamics": "Fréchet distance",
+    "frechet_alexnet": "Fréchet distance, AlexNet",
+    "frechet_vgg16": "Fréchet distance, VGG-16",
+}
+"""Metrics of a whole set: key, words."""
 NOTHING = "No study has been run yet.\n"
 
 
@@ -53,29 +65,40 @@ def markdown(results):
     parts = [f"## {words(results['study'])}", opening, _arms(results)]
     for against in ("frozen_reference", "phase1"):
         if against in results["differences"]:
-            name = "theta_0" if against == "phase1" else f"the {words(against)}"
-            for title, metric in METRICS:
-                parts.append(f"### {title.capitalize() if title.islower() else title} against {name}")
+            name = _model(against) if against == "phase1" else f"the {words(against)}"
+            for title, metric in METRICS + (APPEARANCE if against == "frozen_reference" else ()):
+                better = ", higher is better" if (title, metric) in APPEARANCE else ""
+                parts.append(f"### {_capital(title)} against {name}{better}")
                 parts.append(_differences(results, against, metric, SETTINGS))
+    parts += _appearance(results)
+    parts += _actions_read(results)
     parts.append("### Regret on the critical trajectories against theta_0")
     parts.append(_differences(results, "phase1", "latent_regret", CRITICAL))
     if results["events"]:
-        parts += ["### Events in 1,000 steps", _event_rates(results)]
+        parts += ["### Events in 1,000 steps of policies that act on their own", _event_rates(results)]
         groups = [g for g in results["sets"].get("events", {"clips": {}})["clips"] if g != "all"]
         if groups:
             columns = [(words(g), "events", g) for g in ("all", *groups)]
             parts += ["### Regret on clips with an event against theta_0"]
             parts += [_differences(results, "phase1", "latent_regret", columns)]
-    if "modes" in results["sets"]:
-        parts += ["### Clips with a strictly novel action mode against the frozen reference"]
-        parts += [_differences(results, "frozen_reference", metric, [(t, "modes", "all")]) for t, metric in METRICS]
+    parts += _modes(results)
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts.append(
-        "Differences in per cent of the baseline, lower is better. In brackets: 95 % interval, bootstrap over seeds and "
-        "clips, bold where it leaves out 0; in braces: over clips alone, for these very models. Other brackets: lowest "
-        "and highest seed."
+        "Differences in per cent of the baseline, lower is better where nothing else is said. In brackets: 95 % interval, "
+        "bootstrap over seeds and clips, bold where it leaves out 0; in braces: over clips alone, for these very models. "
+        "Other brackets: lowest and highest seed."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _model(arm):
+    """An arm in words; phase 1 leaves theta_0."""
+    return "theta_0" if arm == "phase1" else words(arm)
+
+
+def _capital(title):
+    """As a title begins; an abbreviation stays as it is."""
+    return title.capitalize() if title.islower() else title
 
 
 def _table(head, rows):
@@ -125,11 +148,85 @@ def _arms(results):
     return _table(head, rows)
 
 
+def dense_rows(results):
+    """(set, metric -> arm -> difference from the frozen reference) of the clips with the most action.
+
+    The set is the held-out tasks, where there are none the training task; None where neither was noted.
+    """
+    there = results["differences"].get("frozen_reference", {})
+    for name in ("held_out", "in_distribution"):
+        rows = {m: subsets["action_dense"] for m, subsets in there.get(name, {}).items() if "action_dense" in subsets}
+        if rows:
+            return name, rows
+    return None
+
+
+def dense_words(metric):
+    """A metric in words, and whether more of it is better."""
+    title, sign = REPORTED.get(metric, (metric, 0))
+    return title.split(",")[0] + (", higher is better" if sign > 0 else "")
+
+
+def _appearance(results):
+    found = dense_rows(results)
+    if found is None:
+        return []
+    name, rows = found
+    arms = [arm for arm in results["arms"] if arm != "frozen_reference"]
+    table = [[words(arm), *(_interval(rows[m].get(arm)) for m in rows)] for arm in arms]
+    where = {"held_out": "Held-out tasks", "in_distribution": "In distribution"}[name]
+    where += f"{_clips(results, name, 'action_dense')}: the tertile with the most action."
+    title = "### Appearance against AFS-EPE on action-dense clips, against the frozen reference"
+    return [title, where, _table(["arm", *map(dense_words, rows)], table)]
+
+
+def _modes(results):
+    """The clips with a strictly novel mode, all of them and mode by mode; nothing where there is none."""
+    there = results["differences"].get("frozen_reference", {}).get("modes")
+    if there is None:
+        return []
+    clips = {mode: sum(seeds) for mode, seeds in results["sets"]["modes"]["clips"].items()}
+    modes = sorted(clips, key=lambda mode: (mode != "all", -clips[mode]))
+    arms = [arm for arm in results["arms"] if arm != "frozen_reference"]
+    counted = results.get("novel_modes", ())
+    parts = [f"Strictly novel modes of a seed: {_range(counted)}. Told one by one are those that most clips hold."]
+    for title, metric in METRICS:
+        rows = [[m, number(clips[m]), *(_interval(there[metric][m].get(arm)) for arm in arms)] for m in modes]
+        parts += [f"{_capital(title)}:", _table(["mode", "clips", *map(words, arms)], rows)]
+    return ["### Clips with a strictly novel action mode against the frozen reference", *parts]
+
+
+def _actions_read(results):
+    """The metrics of whole sets that are read off the frames; nothing where none were asked for."""
+    parts = []
+    for title, name in (("Held-out tasks, the mean over the tasks", "held_out"), ("In distribution", "in_distribution")):
+        one = results["sets"].get(name, {})
+        there = {"real_frames": one.get("real_frames", {}), **one.get("of_set", {})}
+        if any(there.values()):
+            names = [m for m in FRAME_METRICS if any(m in figures for figures in there.values())]
+            rows = [[_model(who), *(_range(figures.get(m, ())) for m in names)] for who, figures in there.items()]
+            parts += [f"{title}:", _table(["frames of", *(FRAME_METRICS[m] for m in names)], rows)]
+    return ["### Actions read off the dream", _judge(results.get("inverse_dynamics", {})), *parts] if parts else []
+
+
+def _judge(figures):
+    """How good the model is that reads the actions."""
+    names = {"accuracy": "whole actions right", "commonest_f1": "F1 of always answering the commonest value"}
+    said = [f"{(FRAME_METRICS | names)[k]} {number(v)}" for k, v in figures.items() if k in FRAME_METRICS | names]
+    return "The model that reads them, on held-out real frames: " + (", ".join(said) or "not known") + "."
+
+
 def _event_rates(results):
+    """What everybody did on their own; of the demonstrations, only how often each event happened."""
     events = results["events"]
     names = list(next(iter(events.values())))
-    rows = [[words(who), *(_range(rates[name]) for name in names)] for who, rates in events.items()]
-    return _table(["who", *map(words, names)], rows)
+    rows = []
+    for who, rates in events.items():
+        acted = results.get("acted", {}).get(who, {})
+        beside = [_range(acted.get(key, ())) for key in ("steps", "kl_to_reference", "camera_speed_over_reference")]
+        rows.append([words(who), *beside, *(_range(rates[name]) for name in names)])
+    head = ["who", "steps a seed", "KL to the reference", "camera over the reference's"]
+    return _table([*head, *map(words, names)], rows)
 
 
 def _long(results):
@@ -149,7 +246,7 @@ def _range(values):
     """The mean of the seeds, and the lowest and highest in brackets."""
     known = [v for v in values if v is not None]
     if len(set(known)) < 2:
-        return number(_mean(known))
+        return number(known[0] if known else None)
     return f"{number(_mean(known))} ({number(min(known))} to {number(max(known))})"
 
 

@@ -29,14 +29,14 @@ def _of_equation(equation, loops):
         return _dot_general(equation)
     if name == "conv_general_dilated":
         return _convolution(equation)
-    inner = [_flops(jaxpr, loops) for jaxpr in _inner(equation.params)]
+    within = [_flops(jaxpr, loops) for jaxpr in inner(equation.params)]
     if name == "cond":
-        return max(inner)
+        return max(within)
     times = {"scan": equation.params.get("length"), "while": loops}.get(name, 1)
-    return times * sum(inner)
+    return times * sum(within)
 
 
-def _inner(params):
+def inner(params):
     """The programs among an equation's parameters."""
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):

@@ -77,7 +77,7 @@ SPEC = build.spec_of(config_file.load(QUICKSTART))
 PHRASES = action_text.phrases(SPEC)
 
 
-def test_a_row_is_the_mean_over_the_tokens_of_its_phrase(folder, tiny_umt5, capsys):
+def test_a_row_is_the_mean_over_the_tokens_of_its_phrase(folder, tiny_umt5, capsys, held_to):
     """Each phrase alone, so without padding; and the configured world model reads the table."""
     pytest.importorskip("safetensors")
     assert embed_actions.main(arguments(folder)) == 0
@@ -85,7 +85,7 @@ def test_a_row_is_the_mean_over_the_tokens_of_its_phrase(folder, tiny_umt5, caps
     assert f"wrote {path}: {len(PHRASES)} phrases, 12 numbers each" in capsys.readouterr().out
     table = action_text.load(path, SPEC).embeddings
     expected = np.stack([tiny_umt5(text).mean(0) for text in PHRASES])
-    np.testing.assert_allclose(table, expected, atol=1e-5)
+    held_to("table of embedded actions: transformers' UMT5, a phrase at a time", table, expected, atol=1e-5)
     assert np.linalg.norm(expected[:, None] - expected[None], axis=-1)[~np.eye(len(table), dtype=bool)].min() > 1e-3
 
     config = config_file.load(QUICKSTART)

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import preflight
-from experiments.configs import quickstart
+from experiments.configs import minerl_wan, quickstart
 
 
 def sizes(**changes):
@@ -26,6 +26,19 @@ def test_twice_the_entries_are_twice_the_bytes(key, part):
 
 def test_the_parameters_are_counted_with_average_moments_and_gradient():
     assert sizes()["world_model.size"] == 4 * 5 * 1_254_816  # as phase 1 of the quick start prints them, 1.255e+06
+
+
+def test_wan_s_autoencoder_is_not_trained_but_encodes_what_a_cycle_collects():
+    """At least the frames in float32 and, of one group, an input and an output of the first layers."""
+    config = minerl_wan.get_config("reduced")
+    parts = {part.name: part for part in preflight.parts(config)}
+    assert "a step of the autoencoder" not in parts
+    encoding = parts["encoding with Wan's autoencoder"]
+    clip = 33 * 3 * 32 * 48 * 4
+    assert encoding.lower == "phase2.trajectories" and encoding.bytes > config.phase2.trajectories * clip
+    config.phase2.trajectories *= 2
+    twice = next(part for part in preflight.parts(config) if part.name == encoding.name)
+    assert twice.bytes == pytest.approx(2 * encoding.bytes, rel=0.01)
 
 
 def test_remat_keeps_one_block():

@@ -17,10 +17,12 @@ from experiments import (
     study_tables,
 )
 from experiments.arms import ARMS
+from experiments.config_file import UsageError
 from experiments.configs.study import get_config
 from experiments.evaluate import METRICS
 from experiments.run import write_json
 from experiments.study_measure import values_path
+from prowl_jax.data.store import StoreWriter
 
 ROOT = pathlib.Path(__file__).parents[2]
 ARM_NAMES = ("frozen_reference", "prowl", "unanchored")
@@ -41,22 +43,33 @@ def fill(config, run, seed):
     """What a measured seed leaves, with values that are known."""
     rng = np.random.default_rng(seed)
     names = ["in_distribution", "held_out/linger", "held_out/mine", "long_rollout", "critical", "events"]
-    names += [f"buffer/{arm}" for arm in ARM_NAMES]
+    names += [f"buffer/{arm}" for arm in ARM_NAMES] + ["modes"] * (seed == 3)
     for name in names:
         base = rng.lognormal(size=(CLIPS, FRAMES))
         folder = values_path(run, name, "phase1").parent
         folder.mkdir(parents=True, exist_ok=True)
         half = np.arange(CLIPS) < CLIPS // 2
-        groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": {"fell": half}}.get(name, {})
+        modes = {f"mode{i:02}": np.arange(CLIPS) <= i for i in range(15)}
+        groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": {"fell": half}, "modes": modes}.get(name, {})
         np.savez(folder / "groups.npz", **groups)
+        if not groups and not name.startswith("buffer"):
+            np.savez(folder / "amounts.npz", keys=np.arange(CLIPS), camera=np.arange(CLIPS) // 2)
         for arm, off in OFF.items():
             by_frame = base * (1 + off)
-            values = {metric: by_frame.mean(1) for metric in METRICS}
+            values = {metric: by_frame.mean(1) for metric in METRICS} | judged(name, seed, off)
             np.savez(values_path(run, name, arm), **values, frame_regret=by_frame)
+        if judged(name, seed, 0.0):
+            np.savez(values_path(run, name, "real_frames"), action_f1=0.75)
     p = config.phase2
     counts = {arm: {"updates": p.cycles * p.updates, "cycles": p.cycles} for arm in ARM_NAMES}
     write_json(run.workdir / "counts.json", counts)
     write_json(run.workdir / "demonstrated_events.json", {"event_fell": 0.5})
+    acted = {
+        arm: {"steps": 64, "kl_to_reference": 0.1 * risk, "camera_speed": 2 * risk, "event_fell": risk + seed}
+        for arm, risk in RISK.items()
+        if arm in ("frozen_reference", "prowl")
+    }
+    write_json(run.workdir / "acted.json", acted)
     for arm in ARM_NAMES:
         for cycle in range(p.cycles):
             kl = {} if ARMS[arm].reward is None else {"kl_to_reference": 0.1 * cycle + seed}
@@ -64,6 +77,14 @@ def fill(config, run, seed):
                 stage="phase2", arm=arm, step=cycle + 1, event_fell=RISK[arm] * cycle, regret=1.0,
                 camera_speed_over_reference=RISK[arm], pat_mean_regret=1.0, **kl, **{"return": 0.0},
             )  # fmt: skip
+
+
+def judged(name, seed, off):
+    """What was read off the frames: in the second seed, an older one, of one held-out task alone."""
+    if name == "held_out/mine" or (seed == 3 and name in ("in_distribution", "held_out/linger")):
+        f1 = 0.5 if name == "held_out/mine" else 0.3
+        return {"action_f1": f1 - off, "lpips_alexnet": np.full(CLIPS, 2.0 + off)}
+    return {}
 
 
 def note_times(run):
@@ -81,6 +102,8 @@ def done(tmp_path_factory):
     for seed, run in runs[1].items():
         fill(config, run, seed)
         note_times(run)
+    figures = {"seconds": 1.0, "held_out_accuracy": 0.4, "held_out_action_f1": 0.6, "held_out_commonest_f1": 0.25}
+    write_json(runs[0].workdir / "stages.json", {"inverse_dynamics": figures})
     study_run.write(config, runs)
     return config, runs, study_results.load(folder / "results" / "study_tiny.json")
 
@@ -110,6 +133,38 @@ def test_the_means_are_those_of_the_values(done):
         )
     assert results["sets"]["critical"]["clips"] == {"all": [20, 20], "first_cycle": [10, 10], "held_out": [10, 10]}
     assert results["sets"]["held_out"]["clips"]["hardest_decile"] == [4, 4]
+    assert results["sets"]["held_out"]["clips"]["action_dense"] == [14, 14], "a third of both tasks together"
+    values = np.load(values_path(runs[1][3], "held_out/mine", "prowl"))["ssim"]
+    dense = results["sets"]["held_out/mine"]["means"]["prowl"]["ssim"]["action_dense"]
+    assert dense[0] == pytest.approx(values[-7:].mean(), rel=1e-4), "the clips in which most is done"
+    assert "action_dense" not in results["sets"]["critical"]["clips"]
+    assert "action_dense" not in results["sets"]["buffer/prowl"]["clips"], "not noted there"
+
+
+def test_the_modes_that_most_clips_hold_are_told_one_by_one(done):
+    results = done[2]
+    kept = [f"mode{i:02}" for i in range(14, 2, -1)]
+    assert results["novel_modes"] == [15, 0], "all are counted, in each seed"
+    assert set(results["sets"]["modes"]["clips"]) == {"all", *kept}
+    assert results["sets"]["modes"]["clips"]["mode14"] == [15, 0] and results["sets"]["modes"]["clips"]["all"] == [20, 0]
+    text = study_tables.markdown(results).split("### Clips with a strictly novel action mode")[1].split("###")[0]
+    rows = [line for line in text.splitlines() if line.startswith(("| all", "| mode"))]
+    assert [row.split(" | ")[0][2:] for row in rows] == ["mode", "all", *kept] * 2
+    assert rows[2].startswith("| mode14 | 15 | **\N{MINUS SIGN}27.27 (") and rows[0] == "| mode | clips | prowl | unanchored |"
+
+
+def test_what_is_read_off_the_frames_belongs_to_sets_and_older_seeds_have_none(done):
+    results = done[2]
+    mine, together, own = (results["sets"][name] for name in ("held_out/mine", "held_out", "in_distribution"))
+    assert mine["of_set"]["prowl"] == {"action_f1": [0.7, 0.7]} and mine["real_frames"] == {"action_f1": [0.75, 0.75]}
+    assert together["of_set"]["prowl"] == {"action_f1": [0.6, None]}, "the mean of the tasks, where all have it"
+    assert own["of_set"]["phase1"] == {"action_f1": [0.3, None]}
+    assert results["sets"]["critical"]["of_set"]["prowl"] == {} == results["sets"]["critical"]["real_frames"]
+    assert results["inverse_dynamics"] == {"accuracy": 0.4, "action_f1": 0.6, "commonest_f1": 0.25}
+    assert mine["means"]["unanchored"]["lpips_alexnet"]["all"] == [2.05, 2.05]
+    assert results["differences"]["phase1"]["held_out/mine"]["lpips_alexnet"]["all"]["prowl"] == [-0.1] * 5
+    assert "lpips_alexnet" not in own["means"]["prowl"], "one seed has it and the other has not"
+    assert set(METRICS) == set(together["means"]["prowl"]) == set(own["means"]["prowl"])
 
 
 def test_the_loop_the_events_and_the_budget(done):
@@ -118,7 +173,13 @@ def test_the_loop_the_events_and_the_budget(done):
     assert results["cycles"]["frozen_reference"]["kl_to_reference"] == [[0.0, 0.0]] * 2
     assert results["cycles"]["prowl"]["kl_to_reference"] == [[3.0, 3.1], [5.0, 5.1]]
     assert results["events"]["demonstrations"] == {"fell": [0.5, 0.5]}
-    assert results["events"]["unanchored"] == {"fell": [9.0, 9.0]}  # the second half of two cycles is the last
+    assert results["events"]["prowl"] == {"fell": [7.0, 9.0]}
+    assert "unanchored" not in results["events"], "it has not acted"
+    assert results["acted"]["prowl"] == {
+        "steps": [64, 64],
+        "kl_to_reference": [0.4, 0.4],
+        "camera_speed_over_reference": [4.0, 4.0],
+    }
     assert results["arms"]["unanchored"]["kl_cost"] == config.adversary.kl_costs.weak
     assert results["arms"]["frozen_reference"]["kl_cost"] is None
     p = config.phase2
@@ -155,13 +216,24 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     assert text == file.with_suffix(".md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| prowl | **\N{MINUS SIGN}27"))
     off = "\N{MINUS SIGN}27.27"
+    for metric in ("PSNR", "SSIM"):
+        assert f"### {metric} against the frozen reference, higher is better" in text
+        assert f"### {metric} against theta_0" not in text
+    dense = text.split("### Appearance against AFS-EPE")[1].split("###")[0].splitlines()
+    assert dense[2] == "Held-out tasks, 28 clips: the tertile with the most action."
+    assert dense[4] == "| arm | latent regret | AFS-EPE | PSNR, higher is better | SSIM, higher is better |"
+    assert [line.split(" | ")[0] for line in dense[6:8]] == ["| prowl", "| unanchored"]
+    assert dense[6].count("**\N{MINUS SIGN}27.27 (") == 4
     assert row == "| prowl | " + " | ".join([f"**{off} ({off}, {off}) {{{off}, {off}}}**"] * 6) + " |"
     assert study_tables._interval([-0.01, -0.02, 0.0, -0.03, 0.01]) == (
         "-1.00 (-3.00, +1.00) {-2.00, +0.00}".replace("-", "\N{MINUS SIGN}")
     )
     for title in ("critical trajectories", "Events in 1,000 steps", "clips with an event", "by predicted frame"):
         assert title in text
-    assert "| unanchored | 9.000 |" in text
+    assert "| demonstrations | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | 0.5000 |" in text
+    assert "| real frames | 0.7500 |" in text and "| prowl | 0.6000 |" in text
+    assert "on held-out real frames: whole actions right 0.4000, F1 0.6000, F1 of always" in text
+    assert "| prowl | 64 | 0.4000 | 4.000 | 8.000 (7.000 to 9.000) |" in text
     assert "| arm | all, 40 clips | first cycle, 20 clips | held out, 20 clips |" in text
     assert "| hardest decile, 8 clips | others' buffers | in distribution, 40 clips |" in text
 
@@ -182,7 +254,7 @@ def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):
     file = pathlib.Path(config.study.results) / "study_tiny.json"
     assert study_plots.main([str(file), f"--folder={tmp_path}"]) == 0
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"study_tiny_{plot}.svg" for plot in ("critical", "kl", "camera", "long", "events")}
+    assert names == {f"study_tiny_{plot}.svg" for plot in ("critical", "kl", "camera", "long", "dense", "events")}
     for path in tmp_path.iterdir():
         xml.etree.ElementTree.parse(path)
         assert "prowl" in path.read_text()
@@ -205,6 +277,7 @@ def noted(tmp_path, monkeypatch):
 
     for name in ("demonstrations", "autoencoder", "world_model", "reference"):
         monkeypatch.setattr(study_run.stages, name, step(name))
+    monkeypatch.setattr(study_run, "inverse_dynamics", step("inverse_dynamics"))
     monkeypatch.setattr(study_run.phase2, "run_arm", step("arm"))
     monkeypatch.setattr(study_run.study_measure, "measure", step("evaluation"))
     return config, calls
@@ -224,12 +297,13 @@ def test_a_study_goes_on_where_it_was_stopped(noted, tmp_path, monkeypatch):
         study_run.run_study(config, tmp_path / "runs")
     file = tmp_path / "results" / "study_tiny.json"
     assert study_results.load(file)["seeds"] == [3], "the seed that is done has its results"
-    assert len(calls) == 2 + 6 + 3 and calls[:2] == [("shared", "demonstrations"), ("shared", "autoencoder")]
+    assert len(calls) == 3 + 6 + 3
+    assert calls[:3] == [("shared", name) for name in ("demonstrations", "autoencoder", "inverse_dynamics")]
     monkeypatch.setattr(study_run.phase2, "run_arm", run_arm)
     assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
-    assert len(calls) == len(set(calls)) == 2 + 2 * 6
+    assert len(calls) == len(set(calls)) == 3 + 2 * 6
     study_run.run_study(config, tmp_path / "runs")
-    assert len(calls) == 14, "nothing is done twice"
+    assert len(calls) == 15, "nothing is done twice"
 
 
 def test_arms_and_seeds_can_be_added(noted, tmp_path):
@@ -243,12 +317,52 @@ def test_arms_and_seeds_can_be_added(noted, tmp_path):
     assert len(calls) == done + 2 + 6
 
 
+def test_seeds_side_by_side_are_the_same_steps_in_groups(noted, tmp_path, monkeypatch):
+    config, calls = noted
+
+    def run_arms(runs, arm):
+        calls.append(("+".join(run.workdir.name for run in runs), arm))
+        return [{"tokens": 7} for _ in runs]
+
+    monkeypatch.setattr(study_run.phase2_device, "run_arms", run_arms)
+    config.study.update(seeds=(3, 5, 8), side_by_side=2)
+    assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5, 8]
+    own = ["world_model", "reference"]
+    expected = [(f"seed{seed}", stage) for seed in (3, 5) for stage in own]
+    expected += [("seed3+seed5", arm) for arm in ARM_NAMES] + [("seed3", "evaluation"), ("seed5", "evaluation")]
+    expected += [("seed8", stage) for stage in (*own, *ARM_NAMES, "evaluation")]
+    assert calls[3:] == expected
+    noted_by = study_run.open_runs(config, tmp_path / "runs")[1][3].stages()["phase2/prowl"]
+    assert noted_by["side_by_side"] == 2 and study_results.seconds_of(noted_by) == noted_by["seconds"] / 2
+    study_run.run_study(config, tmp_path / "runs")
+    assert len(calls) == 3 + len(expected), "nothing is done twice"
+
+
+def test_demonstrations_that_have_changed_are_refused_before_anything_is_done(noted, tmp_path):
+    config, calls = noted
+    spec, shape = build.spec_of(config), build.frame_shape(config)
+    folder = tmp_path / "runs" / "shared" / "data" / config.env.held_out_tasks[0]
+    folder.parent.mkdir(parents=True)
+    with StoreWriter(folder, spec, shape) as writer:
+        writer.add_episode(np.zeros((3, *shape), np.uint8), np.tile(spec.null, (3, 1)))
+    content = bytearray((folder / "frames.bin").read_bytes())
+    content[7] ^= 1
+    (folder / "frames.bin").write_bytes(content)
+    with pytest.raises(UsageError, match="frames.bin has changed since it was written"):
+        study_run.run_study(config, tmp_path / "runs")
+    assert not calls
+    config.demonstrations.verify = False
+    study_run.run_study(config, tmp_path / "runs")
+    assert calls
+
+
 def test_seeds_share_the_demonstrations_and_nothing_else(noted, tmp_path):
     config, _ = noted
     shared, seeds = study_run.open_runs(config, tmp_path / "runs")
     one, other = seeds.values()
     assert one.data("wander") == other.data("wander") == shared.data("wander")
-    assert one.checkpoints("autoencoder") == shared.checkpoints("autoencoder")
+    for stage in ("autoencoder", "inverse_dynamics"):
+        assert one.checkpoints(stage) == other.checkpoints(stage) == shared.checkpoints(stage)
     assert one.checkpoints("world_model") != other.checkpoints("world_model")
     assert (shared.config.seed, one.config.seed, other.config.seed) == (0, 3, 5)
     assert {build.data_seed(run.config) for run in (shared, one, other)} == {0}
@@ -263,7 +377,7 @@ def test_what_is_left_and_how_long():
             return {name: {"seconds": s} for name, s in self._stages.items()}
 
     one, other = Fake({"world_model": 100.0, "phase2/prowl": 60.0, "phase2/passive": 120.0}), Fake({})
-    steps = [study_run.Step(run, stage, None) for run in (one, other) for stage in (*one._stages, "evaluation/x")]
+    steps = [study_run.Step((run,), stage, None) for run in (one, other) for stage in (*one._stages, "evaluation/x")]
     assert study_run.left(steps) == "5 of 8 steps left, about 5 min, 2 of them not timed yet"
     assert study_run.left(steps[:3]) == "all done"
     assert study_run.left(steps[3:4]) == "1 of 1 steps left, 1 of them not timed yet"
@@ -284,6 +398,11 @@ def test_the_shipped_studies_keep_to_the_rules(arg):
         (["--config=experiments/configs/study.py:tiny", "--config.arms=('nobody',)"], "arms=('nobody',) holds"),
         (["--config=experiments/configs/study.py:tiny", "--config.demonstrations.seed=-1"], "share the demonstrations"),
         (["--config=experiments/configs/study.py:tiny", "--config.study.event_clips=0"], "study.event_clips=0"),
+        (["--config=experiments/configs/study.py:tiny", "--config.study.side_by_side=0"], "study.side_by_side=0"),
+        (
+            ["--config=experiments/configs/study.py:vizdoom", "--config.study.side_by_side=2"],
+            "needs phase2.program=device",
+        ),
         (["--config=experiments/configs/study.py:tiny", "--config.evaluation.horizon=5"], "phase2.horizon=4"),
     ],
 )

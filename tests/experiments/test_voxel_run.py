@@ -11,8 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import evaluate, phase2, phase2_device, stages, study_measure
+from experiments import (
+    evaluate,
+    phase2,
+    phase2_device,
+    stages,
+    study_measure,
+    study_sets,
+)
 from experiments.configs.voxel import get_config
+from experiments.inverse_dynamics import inverse_dynamics
 from experiments.logging import read_metrics
 from experiments.run import Run
 from prowl_jax.envs.voxel import EVENTS
@@ -120,7 +128,8 @@ def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
     for module in (evaluate, study_measure):
         monkeypatch.setattr(module, "BATCH", 4)
-    study = types.SimpleNamespace(event_rounds=3, event_clips=2, event_episodes=2)
+    study = types.SimpleNamespace(event_rounds=3, event_steps=8, event_clips=2, event_episodes=2)
+    inverse_dynamics(run)
     study_measure.measure(run, ("prowl",), study)
     rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
     critical = {arm: np.load(study_measure.values_path(run, "critical", arm)) for arm in ("phase1", "prowl")}
@@ -143,8 +152,22 @@ def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
 
     rates = json.loads((run.workdir / "demonstrated_events.json").read_text())
     assert rates.keys() == {f"event_{name}" for name in EVENTS} and max(rates.values()) > 0
+    own, grouped = (np.load(study_measure.values_path(run, name, "prowl")) for name in ("in_distribution", "critical"))
+    real = np.load(study_measure.values_path(run, "in_distribution", "real_frames"))
+    assert own["action_f1"].shape == () == real["action_f1"].shape and own["ssim"].shape == (config.evaluation.clips,)
+    of_set = {"action_precision", "action_recall", "action_f1", "camera_l1", "frechet_inverse_dynamics"}
+    assert set(own.files) == {*study_measure.MEASURED, *of_set}
+    assert set(grouped.files) == {*study_measure.MEASURED}
+    (sets,) = study_sets.read_sets({0: run}, ("phase1", "prowl"))["in_distribution"]
+    assert len(sets.rows["action_dense"]) == -(-config.evaluation.clips // 3) and sets.real_frames["camera_l1"] >= 0
+
+    acted = json.loads((run.workdir / "acted.json").read_text())
+    assert {one["steps"] for one in acted.values()} == {8 * 3 * config.phase2.trajectories}
+    assert acted.keys() == {"frozen_reference", "prowl"} and acted["frozen_reference"]["kl_to_reference"] == 0
+    assert acted["prowl"]["kl_to_reference"] > 0 and set(acted["prowl"]) >= rates.keys()
     before = {p: p.stat().st_mtime_ns for p in (run.workdir / "values").rglob("prowl.npz")}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_measure.study_acted, "act_freely", lambda *_, **__: pytest.fail("acted again"))
         patch.setattr(study_measure, "measure_all", lambda *_: pytest.fail("measured again"))
         study_measure.measure(run, ("prowl",), study)
     assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
@@ -169,6 +192,42 @@ def test_a_program_serves_every_seed_and_no_other_arm_or_setting(config):
     assert phase2_device.build_program(other_seed, "prowl") is program
     assert phase2_device.build_program(other_rate, "prowl") is not program
     assert phase2_device.build_program(config, "passive") is not program
+
+
+def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
+    """And one that was stopped a cycle later than the other waits until that has caught up."""
+    other = copy.deepcopy(config)
+    other.seed, other.demonstrations.seed = 7, config.seed
+    runs = [Run(tmp_path / "own", config), Run(tmp_path / "other", other)]
+    for one in runs:
+        for name in ("data", "checkpoints"):
+            shutil.copytree(run.workdir / name, one.workdir / name)
+        shutil.rmtree(one.workdir / "checkpoints/phase2")
+    with pytest.MonkeyPatch.context() as patch:
+        save = Checkpoints.save
+
+        def save_once(self, *arguments, **options):
+            save(self, *arguments, **options)
+            raise KeyboardInterrupt
+
+        patch.setattr(Checkpoints, "save", save_once)
+        with pytest.raises(KeyboardInterrupt):
+            phase2.run_arm(runs[0], "prowl")
+    figures = phase2_device.run_arms(runs, "prowl")
+    alone = Run(tmp_path / "alone", other)
+    for name in ("data", "checkpoints"):
+        shutil.copytree(run.workdir / name, alone.workdir / name)
+    shutil.rmtree(alone.workdir / "checkpoints/phase2")
+    expected = [run.figures, phase2.run_arm(alone, "prowl")]
+    for (one, of_one), (at_once, of_alone) in zip(zip(runs, figures), zip((run, alone), expected), strict=True):
+        assert of_one.keys() == of_alone.keys()
+        assert [row["step"] for row in read_metrics(one.workdir) if row["stage"] == "phase2"] == [1, 2, 3]
+        actions = [np.load(phase2.actions_path(r, "prowl")) for r in (one, at_once)]
+        np.testing.assert_array_equal(*actions)
+        states = [phase2.load_state(r, "prowl")[0] for r in (one, at_once)]
+        np.testing.assert_allclose(*(s.buffer.regret for s in states), rtol=1e-3, atol=1e-5)
+        assert {int(s.cycle) for s in states} == {3}
+    assert figures[0]["regret"] != figures[1]["regret"]
 
 
 def test_the_whole_configuration_stands(config):
