@@ -5,7 +5,6 @@ and what is resumed are the same files. Seeds of a study run side by side, as on
 """
 
 import contextlib
-import functools
 import json
 
 import jax
