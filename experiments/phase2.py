@@ -235,8 +235,11 @@ def actions_path(run, arm):
     return run.workdir / "actions" / f"{arm}.npy"
 
 
-def check_cycle(config, stage, cycle, metrics, state, skipped):
+def check_cycle(config, stage, cycle, metrics, state, skipped, finite=None):
     """Stop before a broken cycle is saved.
+
+    Args:
+      finite: whether the state was finite after this cycle, where ``state`` is that of a later one; None: look.
 
     Raises:
       BadNumbers: a figure or the state is not finite, or the loss is beyond ``loss_limit``.
@@ -244,7 +247,7 @@ def check_cycle(config, stage, cycle, metrics, state, skipped):
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     if not broken and numbers.wrong(metrics["world_model_loss"], config.loss_limit):
         broken = ["world_model_loss"]
-    if broken or not numbers.all_finite(state):
+    if broken or not (numbers.all_finite(state) if finite is None else finite):
         what = f"{broken[0]} is {metrics[broken[0]]:g}" if broken else "the state is not finite after the updates"
         draw = numbers.draw_of(cycle, skipped)
         raise numbers.BadNumbers(

@@ -5,7 +5,6 @@ and what is resumed are the same files. Seeds of a study run side by side, as on
 """
 
 import contextlib
-import functools
 import json
 
 import jax
@@ -71,7 +70,7 @@ class _Seed:
         stage, spec = f"phase2/{self.arm}", build.spec_of(self.config)
         for i, cycle in enumerate(cycles):
             self.metrics = {name: float(values[i]) for name, values in done.metrics.items()}
-            phase2.check_cycle(self.config, stage, cycle, self.metrics, state, self.skipped)
+            phase2.check_cycle(self.config, stage, cycle, self.metrics, state, self.skipped, finite=bool(done.finite[i]))
             self.metrics.update(phase2.camera(self.config, spec, done.actions[i], self.notes))
             self.metrics["broken_trajectories"] = 0.0  # nothing on the device can die
             self.run.log.write(stage="phase2", arm=self.arm, step=cycle + 1, **self.metrics)
@@ -142,16 +141,16 @@ def build_program(config, arm, seeds=1):
 
 
 def planner(run, config):
-    """``f(cycles) -> Plan``: the chance that the host path draws for these cycles; ``config`` is the arm's."""
+    """``f(draws) -> Plan``: the chance that the host path has for cycles of these draws; ``config`` is the arm's."""
     p = config.phase2
     curriculum = build.make_curriculum(config)
     starts = passive_starts(run, curriculum.passive_rows, curriculum.window)
 
-    def plan_of(cycles):
-        seeds = np.stack([phase2.env_seeds(config, cycle) for cycle in cycles])
-        clips = [[starts(cycle * p.updates + i) for i in range(p.updates)] for cycle in cycles]
+    def plan_of(draws):
+        seeds = np.stack([phase2.env_seeds(config, draw) for draw in draws])
+        clips = [[starts(draw * p.updates + i) for i in range(p.updates)] for draw in draws]
         env_keys = keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape)
-        return Plan(env_keys, jnp.asarray(clips, jnp.int32))
+        return Plan(env_keys, jnp.asarray(clips, jnp.int32), jnp.asarray(draws, jnp.int32))
 
     return plan_of
 

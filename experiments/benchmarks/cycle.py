@@ -107,4 +107,4 @@ def make_plan(config, frames=512):
     seeds = phase2.env_seeds(config, 0)
     last = frames - curriculum.window
     starts = np.random.default_rng(0).integers(0, last, (1, curriculum.updates, curriculum.passive_rows))
-    return Plan(keys(seeds, seeds.size)[None], jnp.asarray(starts, jnp.int32))
+    return Plan(keys(seeds, seeds.size)[None], jnp.asarray(starts, jnp.int32), jnp.zeros(1, jnp.int32))

@@ -1,20 +1,23 @@
 """Break a run on purpose, again and again:  python -m experiments.torture [--minutes=N] [--seed=S] [--attacks A ...]
 
-Six attacks take turns until the time is over (each at least once):
+Six attacks take turns until the time is over (each at least once; later ones only where they still fit):
 
-  kills     a whole tiny run ends by SIGKILL, SIGTERM or Ctrl-C at random moments and is called again until
-            it is done; it must leave the numbers of an unbroken run, bit for bit
+  kills     a whole run, as small as it goes, ends by SIGKILL, SIGTERM or Ctrl-C 50 times in a row, at random moments
+            and while it saves, and is called again; it must leave the numbers of an unbroken run, bit for bit
   training  the same for one training of a second, many times, killed in the middle of saving among others
   files     a byte is changed, or a file cut short or removed, in checkpoints and clip stores: what is read is
             what was written, or the damage is named
   workers   environments are killed, hang, raise, or give nonsense: the others play on as if alone
   configs   random values, right and wrong: one line each and exit code 2, or accepted; never a traceback
-  cycles    500 cycles of a tiny run: nothing is compiled after the first ones, and memory stays what it is
+  cycles    500 cycles of phase 2: nothing is compiled after the first ones, and memory stays what it is
 
-The last line says how often anything was lost, ``lost: N``; the exit code is 1 where N is not 0. A failure
-prints how to repeat it: an attack is a function of its seed (but for when a signal arrives).
+The last line says how often anything was lost, ``lost: N``; the exit code is 1 where N is not 0. Ctrl-C ends it
+with the counts so far and the exit code 130. A failure prints how to repeat it: an attack is a function of its
+seed (but for when a signal arrives).
 """
 
+import contextlib
+import signal
 import sys
 import time
 
@@ -26,21 +29,39 @@ def main(argv):
     options = _options(argv)
     from experiments.torture.attacks import ATTACKS
 
-    counts, turns, lost = dict.fromkeys(options.attacks, 0), dict.fromkeys(options.attacks, 0), 0
-    end, seed = time.monotonic() + 60 * options.minutes, options.seed
-    while not all(turns.values()) or time.monotonic() < end:
-        name = min(options.attacks, key=lambda name: turns[name])
-        turns[name] += 1
-        count, failures = ATTACKS[name](seed)
-        counts[name] += count
-        lost += len(failures)
-        for failure in failures:
-            print(f"LOST {name}, --seed={seed}: {failure}", flush=True)
-        print(f"{name}: {counts[name]}", flush=True)
-        seed += 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where nohup ignores it: what is started inherits that
+    counts, lost = dict.fromkeys(options.attacks, 0), 0
+    code = 130
+    with contextlib.suppress(KeyboardInterrupt):
+        for name, seed, place in turns(options.attacks, options.seed, 60 * options.minutes):
+            print(f"{place}  {name}, --seed={seed}", flush=True)
+            count, failures = ATTACKS[name](seed)
+            counts[name] += count
+            lost += len(failures)
+            for failure in failures:
+                print(f"LOST {name}, --seed={seed}: {failure}", flush=True)
+            print(f"{name}: {counts[name]}", flush=True)
+        code = 1 if lost else 0
     print("  ".join(f"{name} {count}" for name, count in counts.items()))
     print(f"lost: {lost}")
-    return 1 if lost else 0
+    return code
+
+
+def turns(names, seed, seconds, clock=time.monotonic):
+    """Yields (attack, its seed, how long it has been and is left): each once, then those that fit in the time left, in turn.
+
+    How long an attack takes is how long its last turn took.
+    """
+    began, taken, took = clock(), dict.fromkeys(names, 0), dict.fromkeys(names, 0.0)
+    while True:
+        passed = clock() - began
+        fitting = [n for n in names if not taken[n] or took[n] < seconds - passed]
+        if not fitting:
+            return
+        name = min(fitting, key=lambda n: taken[n])
+        yield name, seed, f"{passed / 60:.1f} min, {max(seconds - passed, 0) / 60:.1f} left"
+        taken[name], took[name] = taken[name] + 1, clock() - began - passed
+        seed += 1
 
 
 def _options(argv):

@@ -12,36 +12,77 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 import numpy as np
 
 from experiments import command_line, config_rules
 from experiments.configs import quickstart
-from experiments.logging import read_metrics
+from experiments.logging import Progress, read_metrics
 from experiments.run import Run
 from experiments.torture import toy_env, toy_training
 from prowl_jax.data.store import ClipStore, StoreWriter
 from prowl_jax.envs.workers import ProcessVectorEnv
 from prowl_jax.train.checkpoint import CheckpointError, Checkpoints
 
-CONFIG = "experiments/configs/quickstart.py:tiny"
+CONFIG = "experiments/torture/smallest.py"
 ROOT = pathlib.Path(__file__).parents[2]
-CALLS = 100  # so often a run may be interrupted before it must end
+CALLS = 100  # so often a training may be interrupted before it must end
 
 
-def kills(seed):
-    """A whole run, interrupted until it is done; counts the interruptions."""
-    rng, whole = random.Random(seed), _unbroken()
-    with _folder() as folder:
-        for call in range(CALLS):
-            process = _start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={folder / 'run'}")
-            how = rng.choices((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), (3, 1, 1))[0]
-            code, said = _interrupt(process, how, rng.uniform(2, 30 + 5 * call))
+def kills(seed, count=50):
+    """Runs that are ended ``count`` times in a row and then left to finish; one that is done sooner is followed by another.
+
+    Half of the signals come at a random moment, half while a checkpoint is being written or just after it.
+    """
+    rng, whole, lost, done, others = random.Random(seed), _unbroken(), [], 0, 0
+    with contextlib.ExitStack() as stack, Progress("kills", count) as progress:
+        moments, workdir = Moments(rng), stack.enter_context(_folder()) / "run"
+        while True:
+            process = _start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={workdir}")
+            how = rng.choices((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), (3, 1, 1))[0] if done < count else None
+            code, said = _ended(process, how, functools.partial(moments.wait, process, workdir / "checkpoints"))
             if code == 0:
-                return call + 1, _differences(whole, folder / "run")
-            if code not in (-signal.SIGKILL, 128 + how):
-                return call + 1, [f"call {call + 1} ended with code {code}: {said[-300:]}"]
-    return CALLS, [f"not done after {CALLS} calls"]
+                lost += _differences(whole, workdir)
+                if done == count:
+                    return done, lost
+                workdir, others = stack.enter_context(_folder()) / "run", others + 1
+                continue
+            if how is None or code not in (-how, 128 + how):  # -how: before the program's first line
+                return done, [*lost, f"call {done + others + 1} ended with code {code}: {said[-600:]}"]
+            done += 1
+            progress.update(done, in_saves=moments.hits)
+
+
+class Moments:
+    """When to interrupt a run: at any time, or in a save; early enough to hit it, late enough for it to get on."""
+
+    def __init__(self, rng):
+        self._rng, self._patience, self.hits = rng, 10.0, 0
+
+    def wait(self, process, folder):
+        """Return at such a moment of ``process``, which saves in ``folder``, or when it has ended."""
+        began, before, number = time.monotonic(), _entries(folder), self._rng.choice((0, 1, 2))
+        limit = self._rng.uniform(0.0, self._patience) if number == 0 else self._patience
+        while process.poll() is None and time.monotonic() < began + limit:
+            if number and len(_entries(folder) - before) >= number:
+                self._patience = max(5.0, 2.0 * (time.monotonic() - began))
+                self.hits += 1
+                time.sleep(self._rng.uniform(0.0, 0.2))
+                return
+            time.sleep(0.005)
+        if number:
+            self._patience *= 1.5  # what it does now takes longer than that
+
+
+def _entries(folder):
+    """Checkpoints that are there or being written."""
+    found = set()
+    for path, folders, _ in os.walk(folder):
+        found |= {f"{path}/{name}" for name in folders if name[0].isdigit()}
+        folders[:] = [name for name in folders if not name[0].isdigit()]
+    return found
 
 
 def training(seed):
@@ -51,7 +92,8 @@ def training(seed):
         for call in range(CALLS):
             fault = rng.choice(["", f"save:{rng.randint(1, 4)}", f"step:{rng.randrange(toy_training.STEPS)}"])
             process = _start("experiments.torture.toy_training", str(folder / "run"), *([fault] if fault else []))
-            code, said = _interrupt(process, signal.SIGKILL, rng.uniform(2, 10 + call))
+            seconds = rng.uniform(2, 10 + call)
+            code, said = _ended(process, signal.SIGKILL, functools.partial(_wait, process, seconds))
             if code == 0:
                 return call + 1, _differences(_unbroken_training(), folder / "run")
             if code != -signal.SIGKILL:
@@ -125,7 +167,7 @@ def configs(seed, count=100):
     rng, lost = random.Random(seed), []
     keys = command_line._keys(quickstart.get_config())
     for _ in range(count):
-        argv = [f"--config={CONFIG}"]
+        argv = ["--config=experiments/configs/quickstart.py:tiny"]
         for key in rng.choices(keys, k=rng.randint(1, 4)):
             if rng.random() < 0.15:
                 cut = rng.randrange(len(key))
@@ -146,21 +188,39 @@ def configs(seed, count=100):
     return count, lost
 
 
-GROWTH_MB = 60.0  # what the allocator may still take in hundreds of cycles
+SETTLED = 20  # cycles after which nothing new shall be compiled
+GROWTH_MB = 60.0  # what the allocator may still take from the first fifth of the cycles to the last
 
 
 def cycles(seed, count=500):
-    """A run of many cycles: after the first ones it compiles nothing and holds no more memory."""
-    with _folder() as folder:
-        said = _start("experiments.torture.cycles", str(folder / "run"), str(count)).communicate()[0]
-    try:
-        found = json.loads(said.splitlines()[-1])
-    except (ValueError, IndexError):
-        return 0, [f"it did not end: {said[-1000:]}"]
-    print(found, flush=True)
-    lost = [f"{found['compiled']} programs compiled late"] if found["compiled"] else []
-    lost += [f"{found['grown_mb']} MB more memory"] if found["grown_mb"] > GROWTH_MB else []
-    return found["cycles"], lost
+    """Many cycles of phase 2: after the first ones they compile nothing and hold no more memory."""
+    seen, said = [], []
+    with _folder() as folder, Progress("cycles", count) as progress:
+        _without_phase2(_unbroken(), folder / "run")
+        process = _start("experiments.torture.cycles", str(folder / "run"), str(count))
+        with _killed_at_last(process):
+            for line in process.stdout:
+                if line.startswith('{"compiled"'):
+                    seen.append(json.loads(line))
+                    progress.update(len(seen))
+                else:
+                    said = [*said[-20:], line]
+            process.wait()
+    if process.returncode or len(seen) != count:
+        return len(seen), [f"{len(seen)} cycles, then code {process.returncode}: {''.join(said)[-1000:]}"]
+    late = seen[-1]["compiled"] - seen[min(SETTLED, count) - 1]["compiled"]
+    fifth = count // 5 or 1
+    held = [float(np.median([row["bytes"] for row in rows])) / 1e6 for rows in (seen[:fifth], seen[-fifth:])]
+    print(f"cycles: {late} programs compiled after cycle {SETTLED}, {held[0]:.0f} MB held, later {held[1]:.0f}", flush=True)
+    lost = [f"{late} programs compiled after cycle {SETTLED}"] if late else []
+    lost += [f"{held[1] - held[0]:.0f} MB more memory, at most {GROWTH_MB:.0f} are allowed"] if held[1] - held[0] > GROWTH_MB else []
+    return count, lost
+
+
+def _without_phase2(whole, target):
+    """The run ``whole`` as it stood before phase 2, without its configuration."""
+    parts = shutil.ignore_patterns("phase2", "config.json", "metrics.jsonl", "stages.json", ".lock")
+    shutil.copytree(whole, target, ignore=parts)
 
 
 ATTACKS = {"kills": kills, "training": training, "files": files, "workers": workers, "configs": configs, "cycles": cycles}
@@ -180,10 +240,11 @@ def _unbroken():
     """A run that nothing disturbs, once for all."""
     folder = tempfile.TemporaryDirectory(prefix="prowl-torture-unbroken-")
     _kept.append(folder)
+    print("an undisturbed run, to compare with", flush=True)
     process = _start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={folder.name}/run")
-    said = process.communicate()[0]
-    if process.returncode:
-        raise RuntimeError(f"the undisturbed run ended with code {process.returncode}: {said[-1000:]}")
+    code, said = _ended(process, None, None)
+    if code != 0:
+        raise RuntimeError(f"the undisturbed run ended with code {code}: {said[-1000:]}")
     return pathlib.Path(folder.name) / "run"
 
 
@@ -201,25 +262,49 @@ _kept = []  # folders that go with the process
 
 
 def _start(module, *arguments):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    """A process of this package. It may be killed while it writes its compilation cache: that one is the torture's own."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "prowl_jax" / "torture"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)}
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
     )  # fmt: skip
 
 
-def _interrupt(process, how, seconds):
-    """(exit code, what it said) of a process that is sent ``how`` after ``seconds``, if it still runs."""
+@contextlib.contextmanager
+def _killed_at_last(process):
+    """However the block is left, the process has ended then."""
     try:
-        said, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(how)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+PATIENCE = 3600.0  # seconds that a signal, or an undisturbed end, may take; machines stand still at times
+
+
+def _ended(process, how, wait):
+    """(exit code, what it said) of a process that is sent ``how`` after ``wait()``; None leaves it alone."""
+    with _killed_at_last(process), tempfile.TemporaryFile("w+") as said:
+        reader = threading.Thread(target=shutil.copyfileobj, args=(process.stdout, said), daemon=True)
+        reader.start()  # a full pipe would stop it
+        if how is not None:
+            wait()
+            process.send_signal(how)
         try:
-            said, _ = process.communicate(timeout=300)
+            code = process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
+            code = None
             process.kill()
-            return None, f"{how.name} did not end it: {process.communicate()[0]}"
-    return process.returncode, said
+        reader.join(10.0)
+        said.seek(0)
+        return code, said.read()
+
+
+def _wait(process, seconds):
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
 
 
 def _differences(whole, other):

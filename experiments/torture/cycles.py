@@ -1,6 +1,7 @@
-"""Phase 2 of the tiny run for many cycles, watched:  python -m experiments.torture.cycles DIR CYCLES
+"""Phase 2 for many cycles, watched:  python -m experiments.torture.cycles RUN CYCLES
 
-Prints as its last line, as JSON, how many programs were compiled and how much memory was held after cycles.
+RUN is the directory of a run of ``smallest`` without phase 2. Prints a line of JSON for every cycle: how many programs
+have been compiled so far, and how many bytes the process holds.
 """
 
 import json
@@ -9,18 +10,19 @@ import sys
 import jax
 import psutil
 
-from experiments import pipeline
-from experiments.configs import quickstart
+from experiments import phase2
 from experiments.logging import MetricsLog
-
-SETTLED = 10  # cycles after which nothing new shall be compiled or kept
+from experiments.memory import keep_freed_memory
+from experiments.run import Run
+from experiments.torture.smallest import get_config
+from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 
 def main(workdir, cycles):
-    """Run all stages with so many cycles of PROWL alone."""
-    config = quickstart.get_config("tiny")
-    config.arms, config.phase2.cycles = ("prowl",), int(cycles)
-    compiled, seen, process, write = [], [], psutil.Process(), MetricsLog.write
+    """So many cycles of the arm prowl, in a run directory that has all before them."""
+    config = get_config()
+    config.phase2.cycles = int(cycles)
+    compiled, process, write = [], psutil.Process(), MetricsLog.write
 
     def hear(name, *_, **__):
         if name.endswith("backend_compile_duration"):
@@ -28,15 +30,14 @@ def main(workdir, cycles):
 
     def watched(self, *, stage, **row):
         if stage == "phase2":
-            seen.append((len(compiled), process.memory_info().rss))
+            print(json.dumps({"compiled": len(compiled), "bytes": process.memory_info().rss}), flush=True)
         write(self, stage=stage, **row)
 
+    keep_freed_memory()
+    enable_compilation_cache()
     jax.monitoring.register_event_duration_secs_listener(hear)
     MetricsLog.write = watched
-    pipeline.run_all(config.lock(), workdir)
-    first, last = seen[min(SETTLED, len(seen) - 1)], seen[-1]
-    said = {"cycles": len(seen), "compiled": last[0] - first[0], "grown_mb": round((last[1] - first[1]) / 1e6, 1)}
-    print(json.dumps(said))
+    phase2.run_arm(Run(workdir, config.lock()), "prowl")
 
 
 if __name__ == "__main__":

@@ -41,10 +41,12 @@ class Plan:
     Attributes:
       env_keys: keys ``[n, B]`` that the environments are reset from.
       passive_starts: int32 ``[n, updates, passive_rows]``, where the passive clips begin.
+      draws: int32 ``[n]``, what is folded into the key of each: the cycle's number, unless draws were left out.
     """
 
     env_keys: jax.Array
     passive_starts: jax.Array
+    draws: jax.Array
 
 
 @pytree
@@ -54,10 +56,12 @@ class Cycle:
     Attributes:
       metrics: scalars, as of ``curriculum.run_cycle``.
       actions: int32 ``[B, T, A]``, what the policy did.
+      finite: bool, whether all numbers of the state were finite after it.
     """
 
     metrics: dict
     actions: jax.Array
+    finite: jax.Array
 
 
 def make_collect(policy, *, length, warm_up=0, to_env=None):
@@ -127,12 +131,12 @@ def make_program(programs, curriculum, collect, on_cycle=None):
     Returns:
       ``run(env, demonstrations, state, fixed, reference, plan, key) -> (LoopState, Cycle)``, jitted, state
       donated. ``plan`` has a leading axis of n cycles, and so has the ``Cycle``. ``key`` is the same for
-      every call: cycle c folds c into it, so that n cycles are the same in one call or in n.
+      every call: a cycle folds its draw into it, so that n cycles are the same in one call or in n.
     """
 
     def run(env, demonstrations, state, fixed, reference, plan, key):
         def one_cycle(state, plan):
-            collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, state.cycle))
+            collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, plan.draws))
             trajectory = collect(env, state.phi.params, reference, plan.env_keys, collect_key)
             passive = demonstrations.clips(plan.passive_starts, curriculum.window)
             state, explored = loop.explore(
@@ -142,7 +146,7 @@ def make_program(programs, curriculum, collect, on_cycle=None):
             metrics = {**explored, **mended}
             if on_cycle is not None:
                 jax.debug.callback(on_cycle, state.cycle, metrics, ordered=True)
-            return state, Cycle(metrics, trajectory.actions)
+            return state, Cycle(metrics, trajectory.actions, _finite(state))
 
         return jax.lax.scan(one_cycle, state, plan)
 
@@ -152,6 +156,11 @@ def make_program(programs, curriculum, collect, on_cycle=None):
 def _events(info: dict[str, Any]):
     """The events of a step, by name."""
     return {name: value for name, value in info.items() if name.startswith("event_")}
+
+
+def _finite(tree):
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
 
 
 def _choose(condition, one, other):

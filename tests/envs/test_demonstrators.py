@@ -1,5 +1,7 @@
 """Scripted demonstrators: reproducible, varied, smooth, and not stuck at walls."""
 
+import types
+
 import grid_toy
 import numpy as np
 import pytest
@@ -140,6 +142,41 @@ def test_recording_pairs_frames_with_actions_and_cuts_at_the_end(monkeypatch):
         assert x[-1] == 14 and len(actions) == len(frames) < 30  # one more step ends it
         assert frames.dtype == np.uint8 and actions.dtype == np.int32
     assert progress[-1] == sum(len(frames) for frames, _ in recorded)
+
+
+def test_an_episode_in_which_the_environment_broke_is_recorded_anew(monkeypatch):
+    """Of two environments the second breaks in the first round; frames say who played, and in which round."""
+    spec = grid_toy.SPEC
+
+    class Breaking:
+        num_envs, frame_shape, rounds = 2, (1, 1, 3), 0
+
+        def reset(self, seeds):
+            self.rounds, self.t = self.rounds + 1, 0
+            return self.seen()
+
+        def step(self, actions):
+            self.t += 1
+            return self.seen()
+
+        def seen(self):
+            shown = np.array([10 * self.rounds, 10 * self.rounds + 1], np.uint8)
+            broken = np.array([False, self.rounds == 1 and self.t == 2])
+            frames = np.broadcast_to(shown[:, None, None, None], (2, 1, 1, 3))
+            return types.SimpleNamespace(frames=frames, done=np.zeros(2, bool), info={"pose": np.zeros((2, 3)), "broken": broken})
+
+    class Still:
+        def reset(self, seed):
+            pass
+
+        def act(self, pose, frame=None):
+            return np.zeros(len(spec.factors), np.int32)
+
+    Breaking.spec = spec
+    monkeypatch.setattr(demonstrators, "make_demonstrator", lambda *_: Still())
+    recorded = list(record(Breaking(), "line", 4, 3, 7))
+    assert [int(frames[0, 0, 0, 0]) for frames, _ in recorded] == [10, 20, 21]
+    assert {len(frames) for frames, _ in recorded} == {4}
 
 
 def test_recording_in_the_engine_is_reproducible_and_moves():

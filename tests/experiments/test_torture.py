@@ -1,5 +1,8 @@
 """The attacks of ``python -m experiments.torture``, a few of each, and that they can find something."""
 
+import random
+import types
+
 import pytest
 
 from experiments.torture import __main__ as torture
@@ -37,3 +40,38 @@ def test_the_last_line_counts_and_the_code_tells(monkeypatch, capsys):
     assert out[-2:] == ["files 4  workers 3", "lost: 1"]
     assert torture.main(["--minutes=0", "--attacks", "workers"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "lost: 0"
+
+
+def test_a_save_is_seen_while_it_is_written(tmp_path):
+    """The second new entry is waited for; what was there before does not count."""
+    moments, polls = attacks.Moments(random.Random(0)), []
+    monitored = types.SimpleNamespace(poll=lambda: polls.append(None) or begin(len(polls)))
+    (tmp_path / "toy" / "5" / "state").mkdir(parents=True)
+    moments._rng = types.SimpleNamespace(choice=lambda numbers: 2, uniform=lambda low, high: 0.0)
+
+    def begin(poll):
+        if poll in (3, 6):
+            (tmp_path / "toy" / f"{poll + 10}.orbax-checkpoint-tmp").mkdir()
+
+    moments.wait(monitored, tmp_path)
+    assert moments.hits == 1 and len(polls) == 6
+
+
+def test_every_attack_has_a_turn_and_later_ones_fit_the_time():
+    """By hand: a takes 5 s and b takes 20 s, of 40."""
+    now, order = [0.0], []
+    for name, seed, place in torture.turns(("a", "b"), 7, 40, lambda: now[0]):
+        order.append((name, seed, now[0]))
+        now[0] += {"a": 5, "b": 20}[name]
+    assert order == [("a", 7, 0), ("b", 8, 5), ("a", 9, 25), ("a", 10, 30)]
+    assert place == "0.5 min, 0.2 left"
+
+
+def test_ctrl_c_prints_what_was_counted(monkeypatch, capsys):
+    def interrupted(seed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(attacks.ATTACKS, "files", lambda seed: (4, []))
+    monkeypatch.setitem(attacks.ATTACKS, "workers", interrupted)
+    assert torture.main(["--minutes=1", "--attacks", "files", "workers"]) == 130
+    assert capsys.readouterr().out.splitlines()[-2:] == ["files 4  workers 0", "lost: 0"]

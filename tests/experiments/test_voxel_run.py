@@ -1,11 +1,13 @@
 """configs/voxel.py at its smallest: phase 2 as programs on the device, interrupted, and what the log says."""
 
 import copy
+import dataclasses
 import json
 import shutil
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -71,6 +73,39 @@ def test_what_it_leaves_is_what_every_arm_leaves(run):
     params, buffer = phase2.load_arm(run, "prowl")
     assert int(buffer.filled.sum()) == 8 and "dit" in params
     np.testing.assert_array_equal(np.unique(np.asarray(buffer.inserted)[np.asarray(buffer.filled)]) < 3, True)
+
+
+def test_a_cycle_with_bad_numbers_is_gone_around(run, config, tmp_path, monkeypatch):
+    """The second draw is spoilt; the third takes its place, its keys too: as if its plan had been there all along."""
+    whole, build_program, planner = run.workdir, phase2_device.build_program, phase2_device.planner
+    shutil.copytree(whole, tmp_path / "run", ignore=shutil.ignore_patterns("phase2", "metrics.jsonl", ".lock"))
+    shutil.copytree(tmp_path / "run", tmp_path / "expected", ignore=shutil.ignore_patterns(".lock"))
+    free = copy.deepcopy(config)
+    free.on_nan = "rewind"
+
+    def spoiling(*arguments):
+        program = build_program(*arguments)
+
+        def spoilt(env, demonstrations, state, fixed, reference, plan, key):
+            bad = jnp.float32(jnp.nan if int(plan.draws[0]) == 1 else 0.0)
+            demonstrations = dataclasses.replace(demonstrations, latents=demonstrations.latents + bad)
+            return program(env, demonstrations, state, fixed, reference, plan, key)
+
+        return spoilt
+
+    monkeypatch.setattr(phase2_device, "build_program", spoiling)
+    broken = Run(tmp_path / "run", free)
+    phase2.run_arm(broken, "prowl")
+    monkeypatch.setattr(phase2_device, "build_program", build_program)
+    monkeypatch.setattr(phase2_device, "planner", lambda *a: lambda draws: planner(*a)([d + (d > 0) for d in draws]))
+    expected = Run(tmp_path / "expected", free)
+    phase2.run_arm(expected, "prowl")
+    rows, others = (read_metrics(r.workdir) for r in (broken, expected))
+    assert rows == others and [row["step"] for row in rows] == [1, 2, 3]
+    with Checkpoints(broken.checkpoints("phase2/prowl")) as a, Checkpoints(expected.checkpoints("phase2/prowl")) as b:
+        (ours, notes), (theirs, _) = a.read(), b.read()
+    assert notes["skipped"] == [1]
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run, config):

@@ -76,7 +76,7 @@ def bench(tiny, random_params):
     def plan(cycles):
         seeds = np.stack([np.random.SeedSequence([5, c]).generate_state(ROWS) for c in cycles])
         starts = np.stack([np.random.default_rng(c).integers(0, 26, (2, LOOP.passive_rows)) for c in cycles])
-        return Plan(keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape), jnp.asarray(starts, jnp.int32))
+        return Plan(keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape), jnp.asarray(starts, jnp.int32), jnp.asarray(list(cycles), jnp.int32))
 
     return types.SimpleNamespace(programs=programs, start=start, data=data, plan=plan)
 
@@ -216,6 +216,18 @@ def test_cycles_are_the_same_in_one_call_or_in_several(bench, program, in_one_ca
         np.testing.assert_allclose(done.metrics["regret"][0], in_one_call[1].metrics["regret"][cycle], rtol=1e-4)
     assert_close(in_one_call[0].theta.params, state.theta.params, rtol=1e-3, atol=1e-4)
     assert program._cache_size() == 1
+
+
+def test_a_cycle_says_whether_it_left_the_state_finite(bench, program):
+    """The last frame is spoilt; only the second cycle learns from it."""
+    spoilt = dataclasses.replace(bench.data, latents=bench.data.latents.at[29].set(jnp.nan))
+    state, fixed, reference = bench.start()
+    for cycle, finite in ((0, True), (1, False)):
+        plan = bench.plan([cycle])
+        if cycle == 1:
+            plan = dataclasses.replace(plan, passive_starts=jnp.full_like(plan.passive_starts, 26))
+        state, done = program(ring(9), spoilt, state, fixed, reference, plan, jax.random.key(9))
+        assert done.finite.tolist() == [finite]
 
 
 def test_seeds_run_side_by_side_under_vmap(bench, program):
