@@ -19,7 +19,7 @@ def frame_of(seed, moves):
 
 
 class Toy:
-    """A ``workers.SingleEnv``."""
+    """A ``worker_process.SingleEnv``."""
 
     def reset(self, seed):
         self.seed, self.moves = seed, []

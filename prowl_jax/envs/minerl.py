@@ -20,7 +20,7 @@ import numpy as np
 
 from prowl_jax.envs.base import Step
 from prowl_jax.envs.minerl_process import Fault, WorkerProcess, end_all
-from prowl_jax.envs.workers import episode_seed
+from prowl_jax.envs.worker_process import episode_seed
 from prowl_jax.minecraft import SPEC, factors_to_minerl
 
 FRAME_SIZE = (360, 640)

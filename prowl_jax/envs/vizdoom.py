@@ -157,7 +157,7 @@ def make_vizdoom(
 
 
 class Game:
-    """One game, drawn at ``scale`` times 160x120: a ``workers.SingleEnv``."""
+    """One game, drawn at ``scale`` times 160x120: a ``worker_process.SingleEnv``."""
 
     def __init__(self, task, scale, frame_skip, spec):
         import vizdoom  # here, so that listing the tasks does not need the engine

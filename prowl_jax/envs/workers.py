@@ -1,6 +1,6 @@
 """Any single environment, made N times and stepped in worker processes.
 
-A worker is a fresh interpreter ("spawn") that imports what its environment needs and nothing
+A worker (``worker_process``) is a fresh interpreter ("spawn") that imports what its environment needs and nothing
 of JAX, so it starts in well under a second. It lives in a temporary directory of its own,
 does not hear Ctrl-C (the parent decides), and ends when its parent does. POSIX only.
 
@@ -11,57 +11,30 @@ caller looks at one group, the workers step the other, and none of them waits.
 
 import collections
 import contextlib
-import ctypes
 import multiprocessing
 import os
-import pickle
 import select
 import shutil
 import signal
 import sys
 import tempfile
 import threading
-import traceback
 import types
 import weakref
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
 from prowl_jax.actions import ActionSpec
 from prowl_jax.envs.base import Step
+from prowl_jax.envs.worker_process import SharedMemory, SingleEnv, receive, send, work
 
 START_SECONDS = 60.0  # at least so long a worker may take to start, however short its answers shall be
 STDERR_BYTES = 2000  # of what a worker said last are told when it ends
-INFO_BYTES = 1024  # of shared memory for the info of one environment
 
 
 class EnvironmentFailure(RuntimeError):
     """Environments do not work and are not started again; a note holds what they said."""
-
-
-class SingleEnv(Protocol):
-    """One environment, as a worker drives it. It needs no auto-restart: the worker does that.
-
-    Every info has the same names, shapes and types as that of the first reset, and at most ``INFO_BYTES``.
-    """
-
-    def reset(self, seed: int):
-        """Start the episode of ``seed``: returns (frame uint8 ``[H, W, 3]`` or what ``finish`` makes one of, info dict)."""
-
-    def step(self, action):
-        """Do int32 ``[A]``: returns (frame, done, info); frame and info are ignored if done."""
-
-    def close(self) -> None:
-        """End what the environment started."""
-
-
-def episode_seed(seed, episode):
-    """Seed of the ``episode``-th episode (0 is the first) of an environment reset with ``seed``."""
-    if episode == 0:
-        return int(seed)
-    return int(np.random.SeedSequence([int(seed), int(episode)]).generate_state(1)[0])
 
 
 class ProcessVectorEnv:
@@ -118,7 +91,7 @@ class ProcessVectorEnv:
         self._workers = []
         self._finalizer = weakref.finalize(self, _shut_down, self._workers)
         context = multiprocessing.get_context("spawn")
-        memory = self._memory = _Memory(context, num_envs, self.frame_shape, len(spec.sizes))
+        memory = self._memory = SharedMemory(context, num_envs, self.frame_shape, len(spec.sizes))
         self._frames, self._actions, self._done = memory.arrays()
         self._infos = {}
         self.groups, shares = _deal(num_envs, min(workers, num_envs), groups)
@@ -230,7 +203,7 @@ class ProcessVectorEnv:
                 arguments = [] if seeds is None else [seeds[worker.share[group]].tolist()]
                 # A dead worker breaks the pipe here; receiving then says so in one place.
                 with contextlib.suppress(OSError):
-                    _send(worker.pipe, (command, group, *arguments))
+                    send(worker.pipe, (command, group, *arguments))
         except BaseException:
             self.close()
             raise
@@ -298,7 +271,7 @@ class ProcessVectorEnv:
         note, patience = None, max(self._timeout, START_SECONDS) if command == "start" else self._timeout
         try:
             if worker.wait(patience):
-                kind, *answer = _receive(worker.pipe)
+                kind, *answer = receive(worker.pipe)
                 if kind == "ok":
                     return answer[0]
                 env, reason, note = answer
@@ -327,7 +300,7 @@ class _Worker:
         self._stderr = tempfile.NamedTemporaryFile(prefix="prowl-stderr-", delete=False)  # noqa: SIM115
         self.pipe, theirs = context.Pipe()
         arguments = theirs, self.directory, self._stderr.name, core, make_one, share, memory, finish
-        self.process = context.Process(target=_work, args=arguments, daemon=True)
+        self.process = context.Process(target=work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()  # so that the pipe ends when the worker does
         self._news = select.poll()
@@ -365,34 +338,6 @@ class _Worker:
         with contextlib.suppress(OSError):
             os.unlink(self._stderr.name)
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-class _Memory:
-    """What parent and workers share; picklable while a process starts."""
-
-    def __init__(self, context, num_envs, frame_shape, factors):
-        self.num_envs, self.frame_shape = num_envs, frame_shape
-        self.frames = context.RawArray(ctypes.c_uint8, int(num_envs * np.prod(frame_shape)))
-        self.actions = context.RawArray(ctypes.c_int32, num_envs * factors)
-        self.done = context.RawArray(ctypes.c_bool, num_envs)
-        self.infos = context.RawArray(ctypes.c_uint8, num_envs * INFO_BYTES)
-
-    def arrays(self):
-        """Frames uint8 ``[N, H, W, 3]``, actions int32 ``[N, A]`` and done bool ``[N]``."""
-        return (
-            np.frombuffer(self.frames, np.uint8).reshape(-1, *self.frame_shape),
-            np.frombuffer(self.actions, np.int32).reshape(self.num_envs, -1),
-            np.frombuffer(self.done, np.bool_),
-        )
-
-    def infos_as(self, layout):
-        """The infos as arrays with leading axis N, by name; ``layout`` is a list of (name, type, shape)."""
-        if not layout:
-            return {}
-        names, *_ = zip(*layout, strict=True)
-        formats = [(kind, shape) for _, kind, shape in layout]
-        records = np.frombuffer(self.infos, {"names": names, "formats": formats, "itemsize": INFO_BYTES})
-        return {name: records[name] for name in names}
 
 
 def _deal(num_envs, workers, groups):
@@ -433,19 +378,10 @@ def _cores(workers):
     return [cores[i % len(cores)] for i in range(workers)]
 
 
-def _send(pipe, message):
-    """What ``pipe.send`` does, but with the plain pickler: in a third of the time."""
-    pipe.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-
-
-def _receive(pipe):
-    return pickle.loads(pipe.recv_bytes())
-
-
 def _shut_down(workers):
     for worker in workers:
         with contextlib.suppress(OSError):
-            _send(worker.pipe, ("close", None))
+            send(worker.pipe, ("close", None))
     for worker in workers:
         worker.process.join(2.0)
         if worker.process.is_alive():
@@ -482,103 +418,3 @@ def _quiet_start():
                 os.environ[name] = value
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
-
-
-def _work(pipe, directory, stderr, core, make_one, share, memory, finish):
-    """A worker's life: make the environments, answer until told to close or the parent is gone."""
-    with open(stderr, "ab") as file:  # its engines' as well; the parent tells the end of it if they fail
-        os.dup2(file.fileno(), 2)
-    os.unlink(stderr)
-    # A process group of its own: Ctrl-C in the terminal does not reach the worker or what it
-    # starts, and the parent can end the whole group if the worker is killed.
-    os.setpgrp()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that ``finally`` runs
-    for fd in os.listdir("/dev/fd"):
-        # An engine that inherited our end of the pipe would hide our death from the parent.
-        with contextlib.suppress(OSError):
-            os.set_inheritable(int(fd), int(fd) <= 2)
-    if core is not None:
-        os.sched_setaffinity(0, {core})  # engines inherit it
-    os.chdir(directory)
-    arrays = memory.arrays()
-    groups = [[_Seat(index, make_one, finish, memory, *arrays) for index in indices] for indices in share]
-    seats = [seat for group in groups for seat in group]
-    try:
-        with contextlib.suppress(EOFError, OSError):  # of the pipe alone: the parent has gone
-            _send(pipe, _do(seats, "start"))
-            while True:
-                command, group, *arguments = _receive(pipe)
-                if command == "close":
-                    break
-                _send(pipe, _do(groups[group], command, *arguments))
-    finally:
-        for seat in seats:
-            with contextlib.suppress(Exception):
-                seat.env.close()
-        os.chdir(os.path.dirname(directory))
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-class _Seat:
-    """One environment in a worker, with the count of its episodes and its places in the shared memory."""
-
-    def __init__(self, index, make_one, finish, memory, frames, actions, done):
-        self.index, self.make_one, self.finish, self.memory = index, make_one, finish, memory
-        self.layout, self.fields = None, {}
-        self.place, self.action, self.done = frames[index], actions[index], done[index : index + 1]
-        self.env, self.frame, self.seed, self.episode = None, None, 0, 0
-
-    def start(self):
-        self.env = self.make_one()
-
-    def reset(self, seed):
-        self.seed, self.episode = seed, 0
-        self.done[0] = False
-        self.frame, info = self.env.reset(seed)
-        if self.layout is None:
-            arrays = {name: np.asarray(value) for name, value in info.items()}
-            self.layout = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
-            self.fields = self.memory.infos_as(self.layout)
-        self.tell(info)
-        return self.layout
-
-    def step(self):
-        self.frame, done, info = self.env.step(self.action.copy())
-        self.done[0] = done
-        if done:
-            self.episode += 1
-            self.frame, info = self.env.reset(episode_seed(self.seed, self.episode))
-        self.tell(info)
-
-    def tell(self, info):
-        """Put the info where the parent sees it."""
-        if info.keys() != self.fields.keys():
-            raise ValueError(f"an info has {sorted(info)}, not {sorted(self.fields)}")
-        for name, value in info.items():
-            if not np.isfinite(value).all():
-                raise ValueError(f"the info {name!r} is not finite: {value}")
-            self.fields[name][self.index] = value
-
-    def show(self):
-        """Put the frame where the parent sees it."""
-        frame = self.frame if self.finish is None else self.finish(self.frame)
-        if frame.dtype != np.uint8 or frame.shape != self.place.shape:
-            raise ValueError(f"a frame is {frame.dtype} {frame.shape}, not uint8 {self.place.shape}")
-        self.place[...] = frame
-
-
-def _do(seats, command, *arguments):
-    """Do ``command`` in every seat, with its own of each of ``arguments``.
-
-    Returns what the parent is told: ("ok", what the last seat returned) or ("error", ...).
-    """
-    try:
-        for seat, *mine in zip(seats, *arguments, strict=True):
-            told = getattr(seat, command)(*mine)
-        if command != "start":
-            for seat in seats:
-                seat.show()
-    except Exception as error:  # noqa: BLE001 - the parent raises it
-        reason = " ".join(f"{type(error).__name__}: {error}".split())  # one line
-        return "error", seat.index, reason, traceback.format_exc()
-    return "ok", told

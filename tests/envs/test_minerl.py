@@ -15,7 +15,7 @@ from minerl_stub import KEYS, MARK
 from prowl_jax import minecraft as mc
 from prowl_jax.envs.area_average import AreaAverage
 from prowl_jax.envs.minerl import Patience, make_minerl
-from prowl_jax.envs.workers import episode_seed
+from prowl_jax.envs.worker_process import episode_seed
 
 ENVS = pathlib.Path(mc.__file__).parent / "envs"
 STUB = pathlib.Path(__file__).with_name("minerl_stub.py")

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prowl_jax.envs.workers import EnvironmentFailure, ProcessVectorEnv, _cores, _deal, episode_seed
+from prowl_jax.envs.worker_process import episode_seed
+from prowl_jax.envs.workers import EnvironmentFailure, ProcessVectorEnv, _cores, _deal
 
 
 def make(make_one, num_envs=3, workers=2, **kwargs):
