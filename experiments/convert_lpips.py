@@ -35,7 +35,9 @@ def convert(trunk, heads, output):
     for flag, path in (("trunk", trunk), ("heads", heads)):
         if not pathlib.Path(path).is_file():
             raise UsageError(f"--{flag}={path}: no such file; docs/metrics.md says where it is published")
-    from prowl_jax.models import lpips_weights as library  # after the cheap mistakes, since it imports JAX
+    from prowl_jax.models import (
+        lpips_weights as library,  # after the cheap mistakes, since it imports JAX
+    )
 
     arrays = library.clean(read_tensors(trunk, "AlexNet's or VGG's") | read_tensors(heads, "LPIPS's"))
     target = pathlib.Path(output) / f"lpips_{library.trunk_of(arrays)}.safetensors"

@@ -36,7 +36,9 @@ def convert(weights, size, output):
     target = pathlib.Path(output) / f"sea_raft_{size}.safetensors"
     if target.exists():
         raise UsageError(f"{target} exists already; name another --output or remove it")
-    from prowl_jax.models import sea_raft_weights as library  # after the cheap mistakes, since it imports JAX
+    from prowl_jax.models import (
+        sea_raft_weights as library,  # after the cheap mistakes, since it imports JAX
+    )
 
     arrays = library.clean(read_tensors(weights, "SEA-RAFT's"))
     blocks, iterations = library.SIZES[size]

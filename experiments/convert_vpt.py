@@ -67,7 +67,9 @@ def convert(weights, model, temperature, output):
     if target.exists():
         raise UsageError(f"{target} exists already; name another --output or remove it")
     arrays = read_weights(weights)
-    from prowl_jax.models import convert as library  # after the cheap mistakes, since it imports JAX
+    from prowl_jax.models import (
+        convert as library,  # after the cheap mistakes, since it imports JAX
+    )
 
     network = library.model_of(arrays, temperature)
     if arguments is not None:
@@ -97,7 +99,7 @@ def read_model(path):
     instead = "give --temperature=2.0 instead of --model (4.0 for 4x_idm) if you trust the weights"
     try:
         loaded = _PlainUnpickler(io.BytesIO(content)).load()
-    except Exception as error:  # noqa: BLE001, a broken pickle raises anything
+    except Exception as error:
         raise UsageError(f"{path} is refused, it is not plain data: {error}; {instead}") from None
     try:
         arguments = loaded["model"]["args"]["net"]["args"]

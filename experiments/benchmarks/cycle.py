@@ -5,14 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import build, phase2, phase2_device
-from experiments.benchmarks.timing import Row, alternate, compile_row, compiled, random_like
+from experiments.benchmarks.timing import (
+    Row,
+    alternate,
+    compile_row,
+    compiled,
+    random_like,
+)
 from experiments.configs import voxel
 from prowl_jax.envs.device import keys
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop
 from prowl_jax.train.one_program import Demonstrations, Plan
 from prowl_jax.train.world_model import split_trainable
-
 
 REPEATS = 10  # a cycle takes many seconds
 NAMES = ("one_program_speedup", "one_program_compile_s")

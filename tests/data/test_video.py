@@ -5,7 +5,14 @@ import sys
 import numpy as np
 import pytest
 from skimage.transform import downscale_local_mean
-from toy_recordings import grey, grey_of, panorama, real_recording, write_recording, write_video
+from toy_recordings import (
+    grey,
+    grey_of,
+    panorama,
+    real_recording,
+    write_recording,
+    write_video,
+)
 
 from prowl_jax.data.video import draw_pointer, read_frames
 from prowl_jax.data.vpt import RecordingError

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from voxel_worlds import FLOOR, cell, flat, inside_something
 
 from prowl_jax.envs.voxel import terrain
-from prowl_jax.envs.voxel.blocks import AIR, DIRT, LIGHT, PLANKS, SOLID, STONE, WATER, block_of
+from prowl_jax.envs.voxel.blocks import (
+    AIR,
+    DIRT,
+    LIGHT,
+    PLANKS,
+    SOLID,
+    STONE,
+    WATER,
+    block_of,
+)
 from prowl_jax.envs.voxel.edit import opened, set_block
 from prowl_jax.envs.voxel.physics import Body, Controls, move
 

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from prowl_jax import minecraft
 from prowl_jax.actions import ActionSpec, camera, choice
 from prowl_jax.envs.vizdoom import action_spec
-from prowl_jax.metrics.action_recovery import action_recovery, confusion, macro_scores, tasks
+from prowl_jax.metrics.action_recovery import (
+    action_recovery,
+    confusion,
+    macro_scores,
+    tasks,
+)
 
 
 def test_minecraft_has_mineworlds_seven_tasks():

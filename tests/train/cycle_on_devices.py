@@ -22,7 +22,13 @@ from prowl_jax.models.world_model import WorldModel
 from prowl_jax.train import adversary, curriculum
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 from prowl_jax.train.mesh import local_copy, make_mesh, place_batch, replicate
-from prowl_jax.train.sharding import LOOP_RULES, WORLD_MODEL_RULES, on_mesh, path_name, shard_state
+from prowl_jax.train.sharding import (
+    LOOP_RULES,
+    WORLD_MODEL_RULES,
+    on_mesh,
+    path_name,
+    shard_state,
+)
 from prowl_jax.train.state import init_state
 from prowl_jax.train.world_model import split_trainable
 from prowl_jax.types import Batch, Trajectory

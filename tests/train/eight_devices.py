@@ -16,7 +16,14 @@ from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 from prowl_jax.train.mesh import make_mesh, place_batch
-from prowl_jax.train.sharding import DIT_RULES, LOOP_RULES, init_on_mesh, keep_placement, path_name, shardings
+from prowl_jax.train.sharding import (
+    DIT_RULES,
+    LOOP_RULES,
+    init_on_mesh,
+    keep_placement,
+    path_name,
+    shardings,
+)
 from prowl_jax.train.world_model import make_train_step
 from prowl_jax.types import Batch
 

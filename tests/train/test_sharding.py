@@ -13,7 +13,13 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from prowl_jax.train.mesh import make_mesh
-from prowl_jax.train.sharding import DIT_RULES, LOOP_RULES, WORLD_MODEL_RULES, shard_state, shardings
+from prowl_jax.train.sharding import (
+    DIT_RULES,
+    LOOP_RULES,
+    WORLD_MODEL_RULES,
+    shard_state,
+    shardings,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 
