@@ -24,7 +24,7 @@ FLOWS = ("small", "sea_raft")
 FRECHET_NETWORKS = ("inverse_dynamics", "lpips_trunk")
 TRAINABLE = ("action_conditioning", "lora")
 
-VOXEL_TASKS = {"wander": False, "linger": False, "mine": True, "desert": True, "tundra": True, "caves": True}
+VOXEL_TASKS = {"wander": False, "stroll": False, "linger": False, "mine": True, "desert": True, "tundra": True, "caves": True}
 """Task -> whether it is held out."""
 
 ENVIRONMENTS = ("vizdoom", "voxel", "minerl", "recordings")

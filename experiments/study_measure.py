@@ -196,12 +196,13 @@ def observer(run, params):
             chosen = np.arange(start, start + BATCH) % rows  # one shape, one compilation
             items = observe(params, jax.tree.map(lambda x, i=chosen: x[i], trajectory))
             parts.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], items))
-        return _concatenate(parts)
+        return concatenated(parts)
 
     return observe_all
 
 
-def _concatenate(parts):
+def concatenated(parts):
+    """Trees of numpy arrays, one after the other."""
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
@@ -214,7 +215,7 @@ def critical(found, sets, act_out, observe):
             regret = np.load(values_path(found.run, name, "phase1"))["latent_regret"]
             hardest = subsets(regret)["hardest_decile"]
             parts.append(jax.tree.map(lambda x, i=hardest: x[i], items))
-    items = _concatenate(parts)
+    items = concatenated(parts)
     is_first = np.arange(len(items.actions)) < len(first.actions)
     return items, {"first_cycle": is_first, "held_out": ~is_first}
 
@@ -227,7 +228,7 @@ def events(found, sets, act_out, observe):
     seen = build.make_world_model(config).frames_of(build.make_curriculum(config).context)
     cycles = range(config.phase2.cycles, config.phase2.cycles + study.event_rounds)
     policies = (found.reference, *found.policies.values())
-    acted = [_concatenate([act_out(params, cycle) for cycle in cycles]) for params in policies]
+    acted = [concatenated([act_out(params, cycle) for cycle in cycles]) for params in policies]
     chosen, groups = {}, {}
     for name in acted[0].events:
         happened = [np.flatnonzero(t.events[name][:, seen - 1 :].any(1)) for t in acted]
@@ -243,7 +244,7 @@ def events(found, sets, act_out, observe):
     if not chosen:
         return None
     parts = [jax.tree.map(lambda x, i=row: x[i : i + 1], acted[who]) for who, row in chosen]
-    items = observe(_concatenate(parts))
+    items = observe(concatenated(parts))
     masks = {name: np.isin(np.arange(len(chosen)), [chosen[one] for one in rows]) for name, rows in groups.items()}
     return items, masks
 
@@ -256,7 +257,7 @@ def strictly_novel_modes(found, sets, act_out, observe):
         parts.append(jax.tree.map(lambda x, i=rows: x[i], sets[f"buffer/{arm}"]))
         held += [set(novel) & set(of_clips[row].tolist()) for row in rows]
     groups = {modes.names(mode): np.array([mode in of_clip for of_clip in held]) for mode in sorted(set().union(*held))}
-    return (_concatenate(parts), groups) if groups else None
+    return (concatenated(parts), groups) if groups else None
 
 
 GROUPED = {"critical": critical, "events": events, "modes": strictly_novel_modes}

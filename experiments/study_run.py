@@ -3,9 +3,12 @@
 import copy
 import dataclasses
 import functools
+import json
 import pathlib
 import time
 from collections.abc import Callable
+
+import ml_collections
 
 from experiments import (
     build,
@@ -127,6 +130,14 @@ def open_runs(config, workdir):
     shared = Run(workdir / "shared", _config_of(config, config.demonstrations.seed))
     seeds = {seed: SeedRun(workdir / f"seed{seed}", _config_of(config, seed), shared) for seed in config.study.seeds}
     return shared, seeds
+
+
+def open_run(workdir, config):
+    """The run in ``workdir``, of ``prowl_main`` or of a study's seed."""
+    shared = workdir.resolve().parent / "shared"
+    if (workdir / "data").exists() or not (shared / "config.json").exists():
+        return Run(workdir, config)
+    return SeedRun(workdir, config, Run(shared, ml_collections.ConfigDict(json.loads((shared / "config.json").read_text()))))
 
 
 def _config_of(config, seed):

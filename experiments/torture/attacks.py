@@ -50,7 +50,7 @@ def kills(seed, count=50):
                 workdir, others = stack.enter_context(_folder()) / "run", others + 1
                 continue
             if how is None or code not in (-how, 128 + how):  # -how: before the program's first line
-                return done, [*lost, f"call {done + others + 1} ended with code {code}: {said[-600:]}"]
+                return done, [*lost, f"call {done + others + 1}, sent {how!r}, ended with code {code}: {said[-3000:]}"]
             done += 1
             progress.update(done, in_saves=moments.hits)
 
@@ -265,6 +265,7 @@ def _start(module, *arguments):
     """A process of this package. It may be killed while it writes its compilation cache: that one is the torture's own."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "prowl_jax" / "torture"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    environment |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}  # a crash shall say where
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,

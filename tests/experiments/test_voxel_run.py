@@ -13,6 +13,8 @@ import pytest
 
 from experiments import (
     evaluate,
+    learnability,
+    learnability_measure,
     phase2,
     phase2_device,
     stages,
@@ -228,6 +230,28 @@ def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
         np.testing.assert_allclose(*(s.buffer.regret for s in states), rtol=1e-3, atol=1e-5)
         assert {int(s.cycle) for s in states} == {3}
     assert figures[0]["regret"] != figures[1]["regret"]
+
+
+def test_what_can_be_learned_of_what_was_found(run):
+    options = types.SimpleNamespace(
+        policies=("prowl", "frozen_reference"), trajectories=(2,), trainable=("phase2", "all"), priority="uniform", updates=60
+    )
+    rate, run.config.phase2.learning_rate = run.config.phase2.learning_rate, 3e-3
+    try:
+        result = learnability_measure.measure(run, options)
+    finally:
+        run.config.phase2.learning_rate = rate
+    by_part = {(row["policy"], row["trainable"]): row for row in result["rows"]}
+    assert len(by_part) == 4
+    for (policy, part), row in by_part.items():
+        assert (row["share_trained"] == 1.0) == (part == "all")
+        assert {"own", "found by prowl", "found by frozen_reference", "in_distribution"} <= row["against_theta_0"].keys()
+        relative, low, high = row["against_theta_0"]["own"]["all"]
+        assert low <= relative <= high and relative != 0.0, (policy, part)
+    for policy in options.policies:  # all parameters learn two trajectories by heart
+        assert by_part[policy, "all"]["against_theta_0"]["own"]["all"][0] < -0.02
+    lines = learnability.table(result).splitlines()
+    assert max(map(len, lines)) <= 80 and sum("trained on" in line for line in lines) == 4
 
 
 def test_the_whole_configuration_stands(config):

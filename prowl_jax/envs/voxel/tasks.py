@@ -67,6 +67,13 @@ TASKS = {
             "wander", "meadow", _WALKER, False, "walks over grassy hills, minds holes and water, seldom digs or builds"
         ),
         Task(
+            "stroll",
+            "meadow",
+            Behaviour(walk=0.92, look=0.06, aside=0.01, mine=0.005, build=0.005, pitch=(4.0, 3.0), sprint=0.02, hop=0.0005),
+            False,
+            "the hills of wander, but hardly anything else than walking on, looking ahead",
+        ),
+        Task(
             "linger",
             "meadow",
             Behaviour(walk=0.12, look=0.5, aside=0.36, mine=0.01, build=0.01, turn=(30.0, 150.0), pitch=(0.0, 25.0)),
