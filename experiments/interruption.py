@@ -5,7 +5,9 @@ once, as Ctrl-C does. A second one always does.
 """
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 
 EXIT_CODE = 128 + signal.SIGTERM
@@ -30,6 +32,33 @@ def listen():
 def asked():
     """Whether the process was told to end."""
     return _Request.asked
+
+
+@contextlib.contextmanager
+def importing():
+    """Within it Ctrl-C ends the process at once, with nothing said: nothing has been done yet.
+
+    A ``KeyboardInterrupt`` that is raised while JAX's extension modules start crashes them. Where the signal is
+    ignored, or somebody else hears it, that stays.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def leave(code):
+    """End the process with an exit code; after an interruption without waiting for what a device still computes."""
+    if code in (130, EXIT_CODE):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextlib.contextmanager

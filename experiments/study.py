@@ -11,15 +11,15 @@ import sys
 def main(argv):
     """Run what is left of the study; returns the exit code."""
     # JAX is imported after the command line has been checked: a mistake is answered at once.
-    from experiments import command_line, config_rules
+    from experiments import command_line, config_rules, interruption
 
     config, workdir = command_line.parse(argv, program="python -m experiments.study")
     if "study" not in config:
         command_line.fail("--config has no group 'study'; name experiments/configs/study.py")
     command_line.validate(config, (*config_rules.RULES, *RULES))
-    from experiments.failures import guarded
-    from experiments.study_run import run_study
-
+    with interruption.importing():
+        from experiments.failures import guarded
+        from experiments.study_run import run_study
     return guarded(lambda: run_study(config, workdir), config)
 
 
@@ -58,4 +58,6 @@ RULES = (
 )
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from experiments.interruption import leave
+
+    leave(main(sys.argv[1:]))

@@ -28,6 +28,8 @@ from prowl_jax.train.checkpoint import CheckpointError, Checkpoints
 
 CONFIG = "experiments/torture/smallest.py"
 ROOT = pathlib.Path(__file__).parents[2]
+UNBORN = "Could not import runpy module"
+"""Python's own word, with code 1, where Ctrl-C comes before the first line of a program."""
 CALLS = 100  # so often a training may be interrupted before it must end
 
 
@@ -49,7 +51,7 @@ def kills(seed, count=50):
                     return done, lost
                 workdir, others = stack.enter_context(_folder()) / "run", others + 1
                 continue
-            if how is None or code not in (-how, 128 + how):  # -how: before the program's first line
+            if how is None or (code not in (-how, 128 + how) and UNBORN not in said):  # -how: before it listens
                 return done, [*lost, f"call {done + others + 1}, sent {how!r}, ended with code {code}: {said[-3000:]}"]
             done += 1
             progress.update(done, in_saves=moments.hits)

@@ -140,7 +140,7 @@ BROKEN = [
     ({"env.name": "voxel"}, "env.task=explore is not one of wander"),
     (
         {"env.name": "voxel", "env.task": "wander"},
-        "env.held_out_tasks=('look_around', 'gather', 'freedoom') holds something other than wander, linger",
+        "env.held_out_tasks=('look_around', 'gather', 'freedoom') holds something other than wander, stroll",
     ),
     ({"env.voxel.worlds": 0}, "env.voxel.worlds=0 is not within"),
     ({"phase2.program": "tpu"}, "phase2.program=tpu is not one of host, device"),

@@ -131,3 +131,28 @@ def test_the_command_ends_with_a_line_and_a_code(monkeypatch, capsys, tmp_path, 
         signal.signal(signal.SIGTERM, before)
     said = capsys.readouterr().err.strip()
     assert words in said and len(said.splitlines()) == 1
+
+
+def test_ctrl_c_while_jax_is_imported_ends_the_process_and_is_ours_again_afterwards():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(ImportError), interruption.importing():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+            raise ImportError
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with interruption.importing():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN, "a background process goes on ignoring it"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupted_process_leaves_without_waiting_for_the_device(monkeypatch):
+    left = []
+    monkeypatch.setattr(interruption.os, "_exit", left.append)
+    for code in (0, 1, 2, 130, 143):
+        with pytest.raises(SystemExit) as stop:
+            interruption.leave(code)
+        assert stop.value.code == code
+    assert left == [130, 143]
