@@ -1,18 +1,17 @@
 """Phase 2 for many cycles, watched:  python -m experiments.torture.cycles RUN CYCLES
 
 RUN is the directory of a run of ``smallest`` without phase 2. Prints a line of JSON for every cycle: how many programs
-have been compiled so far, and how many bytes the process holds.
+have been compiled so far, and how many bytes of its heap the process uses and holds.
 """
 
 import json
 import sys
 
 import jax
-import psutil
 
 from experiments import phase2
 from experiments.logging import MetricsLog
-from experiments.memory import keep_freed_memory
+from experiments.memory import heap_bytes, keep_freed_memory
 from experiments.run import Run
 from experiments.torture.smallest import get_config
 from prowl_jax.train.compilation_cache import enable_compilation_cache
@@ -22,7 +21,7 @@ def main(workdir, cycles):
     """So many cycles of the arm prowl, in a run directory that has all before them."""
     config = get_config()
     config.phase2.cycles = int(cycles)
-    compiled, process, write = [], psutil.Process(), MetricsLog.write
+    compiled, write = [], MetricsLog.write
 
     def hear(name, *_, **__):
         if name.endswith("backend_compile_duration"):
@@ -30,7 +29,8 @@ def main(workdir, cycles):
 
     def watched(self, *, stage, **row):
         if stage == "phase2":
-            print(json.dumps({"compiled": len(compiled), "bytes": process.memory_info().rss}), flush=True)
+            used, held = heap_bytes()
+            print(json.dumps({"compiled": len(compiled), "used": used, "held": held}), flush=True)
         write(self, stage=stage, **row)
 
     keep_freed_memory()

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from experiments.memory import MemoryWatch
+from experiments.memory import MemoryWatch, heap_bytes
 
 MB = 1e-3  # GB
 
@@ -70,3 +70,12 @@ def test_a_new_child_is_not_taken_for_a_copy_of_this_process():
     assert watch.peak_gb() < held + 150 * MB
     watch.close()
     del block
+
+
+def test_the_heap_counts_what_is_in_use_and_lets_go_of_it():
+    before, _ = heap_bytes()
+    block = np.ones(40_000_000, np.uint8)
+    used, held = heap_bytes()
+    assert 40e6 <= used - before < 44e6 and held >= used
+    del block
+    assert heap_bytes()[0] - before < 4e6
