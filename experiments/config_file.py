@@ -52,7 +52,7 @@ def load(argument):
     module.__file__ = str(path)
     try:
         # Compiled here rather than imported, so that nothing is written beside it.
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102
         get_config = getattr(module, "get_config", None)
         if not callable(get_config):
             raise UsageError(f"{name} has no function get_config(); a config file defines one")

@@ -99,7 +99,7 @@ def read_model(path):
     instead = "give --temperature=2.0 instead of --model (4.0 for 4x_idm) if you trust the weights"
     try:
         loaded = _PlainUnpickler(io.BytesIO(content)).load()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001, a broken pickle raises anything
         raise UsageError(f"{path} is refused, it is not plain data: {error}; {instead}") from None
     try:
         arguments = loaded["model"]["args"]["net"]["args"]

@@ -27,7 +27,7 @@ def read_tensors(path, whose):
         raise UsageError(f"converting {whose} weights needs torch, once: pip install 'prowl_jax[convert]'") from error
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001, by kind of damage a pickle, zip or runtime error
         # torch's own words go on to say how to load it all the same.
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it asks for {asked[1]}" if asked else type(error).__name__

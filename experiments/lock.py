@@ -19,7 +19,7 @@ class Lock:
     """
 
     def __init__(self, path):
-        self._file = open(path, "a+")
+        self._file = open(path, "a+")  # noqa: SIM115 - closing it frees the lock
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -45,7 +45,7 @@ def start(config):
         ) from None
     if not is_main():
         Progress.muted = True
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
 
 
 def _number(name):

@@ -12,7 +12,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # Imported after the platform is chosen.
-from summaries import held_to, pytest_terminal_summary, show
+from summaries import held_to, pytest_terminal_summary, show  # noqa: F401
 
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 

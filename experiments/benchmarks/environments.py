@@ -18,7 +18,7 @@ VOXEL_AIM = 3000.0  # steps a second with frames on 2 CPU cores
 def rows(settings):
     """``vizdoom_over_raw`` for two numbers of games, then ``voxel_steps_per_s``."""
     try:
-        import vizdoom
+        import vizdoom  # noqa: F401
     except ImportError:
         yield Row.not_run("vizdoom_over_raw", "vizdoom is not installed")
     else:

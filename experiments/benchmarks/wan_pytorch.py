@@ -8,8 +8,8 @@ TEXT_WIDTH = 192
 def missing():
     """Why the rival cannot run here, or None."""
     try:
-        import diffusers
-        import torch
+        import diffusers  # noqa: F401
+        import torch  # noqa: F401
     except ImportError as error:
         return f"no {error.name}: pip install -r requirements-parity.txt"
     return None

@@ -106,7 +106,7 @@ class Feeder:
                 return
             try:
                 self._ready.put((self._fetch(self._step), None))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - raised again in the consumer
                 self._ready.put((None, error))
                 return
             self._step += 1

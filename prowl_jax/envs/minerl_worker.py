@@ -193,7 +193,7 @@ def serve(pipe):
                     reply = getattr(game, command)(**message)
             except Broken as error:
                 reply = {"kind": "broken", "reason": str(error)}, b""
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the parent decides
                 reason = f"{type(error).__name__}: {error}"
                 reply = {"kind": "error", "reason": reason, "trace": traceback.format_exc()}, b""
             busy.clear()

@@ -173,7 +173,7 @@ def _do(seats, command, *arguments):
         if command != "start":
             for seat in seats:
                 seat.show()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the parent raises it
         reason = " ".join(f"{type(error).__name__}: {error}".split())  # one line
         return "error", seat.index, reason, traceback.format_exc()
     return "ok", told

@@ -297,7 +297,7 @@ class _Worker:
         self.name = f"the worker of environments {_runs(share)}"
         self.directory = tempfile.mkdtemp(prefix="prowl-worker-")
         # The worker unlinks it; here it is read.
-        self._stderr = tempfile.NamedTemporaryFile(prefix="prowl-stderr-", delete=False)
+        self._stderr = tempfile.NamedTemporaryFile(prefix="prowl-stderr-", delete=False)  # noqa: SIM115
         self.pipe, theirs = context.Pipe()
         arguments = theirs, self.directory, self._stderr.name, core, make_one, share, memory, finish
         self.process = context.Process(target=work, args=arguments, daemon=True)

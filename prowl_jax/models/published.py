@@ -101,7 +101,7 @@ def load(path):
     library = _safetensors()
     try:
         with library.safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
             return arrays, file.metadata() or {}
     except library.SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); convert the weights again") from None
@@ -127,7 +127,7 @@ class Shards(collections.abc.Mapping):
                 opened = library.safe_open(file, framework="numpy")
             except library.SafetensorError as error:
                 raise ValueError(f"{file} is not a whole safetensors file ({error}); fetch it again") from None
-            for name in opened.keys():
+            for name in opened.keys():  # noqa: SIM118, it is no dict
                 self.shapes[name] = tuple(opened.get_slice(name).get_shape())
                 self._file_of[name] = opened
 

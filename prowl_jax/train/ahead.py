@@ -91,5 +91,5 @@ class Ahead:
     def _run(self, cycle, params, future):
         try:
             future.set_result(self._collect(cycle, params, self._check))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again where it is taken
             future.set_exception(error)

@@ -44,7 +44,7 @@ def main(workdir, stop_after, *changes):
     config.world_model.update(steps=4, batch=4)
     for change in changes:
         name, value = change.split("=")
-        config.mesh[name] = type(config.mesh[name])(eval(value))
+        config.mesh[name] = type(config.mesh[name])(eval(value))  # noqa: S307
     # On a crowded machine a process may be silent for long.
     jax.distributed.initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=600)
     processes.start(config)

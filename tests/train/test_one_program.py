@@ -232,7 +232,7 @@ def test_a_cycle_says_whether_it_left_the_state_finite(bench, program):
 
 def test_seeds_run_side_by_side_under_vmap(bench, program):
     seed_keys, plan = jax.random.split(jax.random.key(1), 2), bench.plan([0])
-    stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
     states, (fixed, _), references = zip(*[bench.start(seed) for seed in (0, 1)], strict=True)
     arguments = stack(states), fixed, stack(references)
     together = jax.vmap(program, in_axes=(None, None, 0, None, 0, None, 0))
