@@ -5,21 +5,21 @@
                                        [--updates=360] [--output=FILE]
 
 RUN is a run directory, or a seed's of a study, in which the arms whose last policies are asked for are done
-(``frozen_reference`` is pi_ref). For every policy, number of trajectories and trained part (what
-phase 2 trains, or all), theta_0 is fine-tuned as in phase 2, on half passive data and half those trajectories, all of them collected at once and
-scored once; what it is measured on comes from other seeds. Printed and written to RUN/learnability.json:
-regret against theta_0's in per cent, all clips and theta_0's hardest decile, with 95 % intervals (bootstrap
-over clips, of these very models), on the trajectories it was trained on, on fresh ones of each policy, in
-distribution and on the held-out tasks. Where the first falls and the others do not, it has learned by heart.
+(``frozen_reference`` is pi_ref). For every policy, number of trajectories and trained part (what phase 2
+trains, or all), theta_0 is fine-tuned as in phase 2, on half passive data and half those trajectories, all
+of them collected at once and scored once; what it is measured on comes from other seeds. Printed and written
+to RUN/learnability.json: regret against theta_0's in per cent, all clips and theta_0's hardest decile, with
+95 % intervals (bootstrap over clips, of these very models), on the trajectories it was trained on, on fresh
+ones of each policy, in distribution and on the held-out tasks. Where the first falls and the others do not,
+it has learned by heart.
 """
 
-import argparse
 import json
-import pathlib
 import sys
 
+from experiments import on_run
 from experiments.arms import ARMS
-from experiments.sampler_steps import read_config
+from experiments.command_line import UsageError
 
 TRAINABLE = ("phase2", "all")
 PRIORITIES = ("uniform", "rank")
@@ -27,31 +27,16 @@ PRIORITIES = ("uniform", "rank")
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
+    options, config, _ = on_run.read(_parser(), argv, _check)
+
     # JAX is imported after the command line has been checked: a mistake is answered at once.
-    from experiments import command_line
+    def measured():
+        from experiments.learnability_measure import measure
+        from experiments.study_run import open_run
 
-    options = _parse(argv, command_line.fail)
-    try:
-        config = read_config(options.workdir)
-        _check(config, options)
-    except command_line.UsageError as error:
-        command_line.fail(error)
-    from experiments.learnability_measure import measure
-    from experiments.run import write_json
-    from experiments.study_run import open_run
-    from prowl_jax.train.compilation_cache import enable_compilation_cache
+        return measure(open_run(options.workdir, config), options)
 
-    enable_compilation_cache()
-    run = open_run(options.workdir, config)
-    try:
-        result = measure(run, options)
-    except KeyboardInterrupt:
-        print("interrupted: nothing is written", file=sys.stderr)
-        return 130
-    print(table(result))
-    write_json(options.output, result)
-    print(f"written: {options.output}")
-    return 0
+    return on_run.tell(options, measured, table)
 
 
 def table(result):
@@ -74,8 +59,6 @@ def table(result):
 
 def _check(config, options):
     """UsageError of one line where the run has no such policy."""
-    from experiments.command_line import UsageError
-
     done = json.loads((options.workdir / "stages.json").read_text())
     for policy in options.policies:
         if policy not in ARMS or (policy != "frozen_reference" and ARMS[policy].reward is None):
@@ -89,46 +72,15 @@ def _check(config, options):
         raise UsageError(f"env.name={config.env.name}: needs an environment that can be reset from seeds")
 
 
-def _parse(argv, fail):
-    from experiments.command_line import Parser
-
-    parser = Parser("python -m experiments.learnability", __doc__)
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="RUN", help="a run directory")
-    parser.add_argument("--policies", type=_names, default=("prowl", "frozen_reference"), metavar="ARM,...")
-    parser.add_argument("--trajectories", type=_counts, default=(64, 512), metavar="N,...")
-    parser.add_argument("--trainable", type=_one_of(TRAINABLE), default=TRAINABLE[:1], metavar="PART,...")
+def _parser():
+    parser = on_run.parser("learnability", __doc__)
+    counts, parts = on_run.several(on_run.count), on_run.several(TRAINABLE)
+    parser.add_argument("--policies", type=on_run.several(str), default=("prowl", "frozen_reference"), metavar="ARM,...")
+    parser.add_argument("--trajectories", type=counts, default=(64, 512), metavar="N,...")
+    parser.add_argument("--trainable", type=parts, default=TRAINABLE[:1], metavar="PART,...", help=", ".join(TRAINABLE))
     parser.add_argument("--priority", choices=PRIORITIES, default="uniform")
-    parser.add_argument("--updates", type=_count, default=360, metavar="N")
-    parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="the json file (RUN/learnability.json)")
-    options = parser.parse_args(argv)
-    options.output = options.output or options.workdir / "learnability.json"
-    if options.workdir.is_dir() and not options.output.parent.is_dir():
-        fail(f"--output: there is no directory {options.output.parent}")
-    return options
-
-
-def _count(text):
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _counts(text):
-    return tuple(dict.fromkeys(map(_count, text.split(","))))
-
-
-def _names(text):
-    return tuple(dict.fromkeys(text.split(",")))
-
-
-def _one_of(names):
-    def parse(text):
-        for name in _names(text):
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(names)}")
-        return _names(text)
-
-    return parse
+    parser.add_argument("--updates", type=on_run.count, default=360, metavar="N")
+    return parser
 
 
 if __name__ == "__main__":

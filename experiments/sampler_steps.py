@@ -11,12 +11,10 @@ real frames) and ms a chunk. Regret and PSNR reward the blurred mean of what may
 beside the sharpness. Takes minutes on 2 cores.
 """
 
-import argparse
 import dataclasses
-import json
-import pathlib
 import sys
 
+from experiments import on_run
 from experiments.config_rules import CACHES
 
 STEPS = (1, 2, 4, 8, 16, 32)
@@ -25,56 +23,15 @@ SETS = ("in_distribution", "held_out/TASK", "long_rollout")
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
+    options, config, clips = on_run.read(_parser(), argv, lambda config, options: _set(config, options.set))
+
     # JAX is imported after the command line has been checked: a mistake is answered at once.
-    from experiments import command_line
+    def measured():
+        from experiments.run import Run
 
-    options = _parse(argv, command_line.fail)
-    try:
-        config = read_config(options.workdir)
-        clips = _set(config, options.set)
-    except command_line.UsageError as error:
-        command_line.fail(error)
-    from experiments.run import Run, write_json
-    from prowl_jax.train.compilation_cache import enable_compilation_cache
+        return measure(Run(options.workdir, config), *clips, options.steps, options.cache, options.clips)
 
-    enable_compilation_cache()
-    run = Run(options.workdir, config)
-    try:
-        result = measure(run, *clips, options.steps, options.cache, options.clips)
-    except KeyboardInterrupt:
-        print("interrupted: nothing is written", file=sys.stderr)
-        return 130
-    print(table(result))
-    write_json(options.output, result)
-    print(f"written: {options.output}")
-    return 0
-
-
-def read_config(workdir):
-    """The configuration of a run in which phase 1 is done, from its files; UsageError of one line."""
-    from ml_collections import ConfigDict
-
-    from experiments.command_line import UsageError
-    from experiments.configs import quickstart
-
-    def keys(tree, prefix=""):
-        for key, value in tree.items():
-            yield from keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [prefix + key]
-
-    path = workdir / "config.json"
-    if not path.exists():
-        raise UsageError(f"--workdir={workdir} holds no run: there is no config.json in it")
-    try:
-        config = ConfigDict(json.loads(path.read_text()))
-        stages = json.loads((workdir / "stages.json").read_text()) if (workdir / "stages.json").exists() else {}
-    except ValueError as error:
-        raise UsageError(f"--workdir={workdir}: its config.json or stages.json cannot be read: {error}") from None
-    missing = sorted(set(keys(quickstart.get_config())) - set(keys(config)))
-    if missing:
-        raise UsageError(f"{path} has no {missing[0]}: the run is of another version; run it anew")
-    if "world_model" not in stages:
-        raise UsageError(f"--workdir={workdir}: phase 1 (stage world_model) is not done; let prowl_main finish it")
-    return config.lock()
+    return on_run.tell(options, measured, table)
 
 
 def measure(run, task, horizon, clips, steps, caches, limit=None):
@@ -203,38 +160,14 @@ def _set(config, name):
     return sets[name]
 
 
-def _parse(argv, fail):
-    from experiments.command_line import Parser
-
-    parser = Parser("python -m experiments.sampler_steps", __doc__)
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="RUN", help="a run directory")
-    parser.add_argument("--steps", type=_steps, default=STEPS, metavar="N,...", help="numbers of Euler steps")
-    parser.add_argument("--cache", type=_caches, default=CACHES, metavar="KIND,...", help=", ".join(CACHES))
+def _parser():
+    parser = on_run.parser("sampler_steps", __doc__)
+    steps, caches = on_run.several(on_run.count), on_run.several(CACHES)
+    parser.add_argument("--steps", type=steps, default=STEPS, metavar="N,...", help="numbers of Euler steps")
+    parser.add_argument("--cache", type=caches, default=CACHES, metavar="KIND,...", help=", ".join(CACHES))
     parser.add_argument("--set", default="in_distribution", metavar="SET", help=f"{', '.join(SETS)}")
-    parser.add_argument("--clips", type=_count, metavar="N", help="clips at most (the run's evaluation.clips)")
-    parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="the json file (RUN/sampler_steps.json)")
-    options = parser.parse_args(argv)
-    options.output = options.output or options.workdir / "sampler_steps.json"
-    if options.workdir.is_dir() and not options.output.parent.is_dir():
-        fail(f"--output: there is no directory {options.output.parent}")
-    return options
-
-
-def _count(text):
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _steps(text):
-    return tuple(dict.fromkeys(map(_count, text.split(","))))
-
-
-def _caches(text):
-    for name in text.split(","):
-        if name not in CACHES:
-            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(CACHES)}")
-    return tuple(dict.fromkeys(text.split(",")))
+    parser.add_argument("--clips", type=on_run.count, metavar="N", help="clips at most (the run's evaluation.clips)")
+    return parser
 
 
 if __name__ == "__main__":
