@@ -22,6 +22,8 @@ from prowl_jax.train.sharding import (
 )
 
 ROOT = pathlib.Path(__file__).parents[2]
+ABSOLUTE = {"return": 1e-4}
+"""The mean of z-scores of order 1 is 0 but for rounding."""
 
 
 def found_by(name, devices):
@@ -100,7 +102,7 @@ def test_two_cycles_on_four_devices_are_those_of_one(cycles):
     for one, four in zip(cycles["one"], cycles["four"], strict=True):
         assert one.keys() == four.keys() and {"regret", "kl_to_reference", "world_model_loss"} < one.keys()
         for name, value in one.items():
-            np.testing.assert_allclose(four[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(four[name], value, rtol=1e-3, atol=ABSOLUTE.get(name, 1e-5), err_msg=name)
     assert cycles["one"][0]["regret"] != cycles["one"][1]["regret"]
     slots, slots_of_four = cycles["slots"]
     assert slots == slots_of_four and sum(slots) == 7
@@ -118,7 +120,7 @@ def test_two_cycles_of_two_processes_are_those_of_one(cycles):
     for one, two in zip(cycles["one"], first["two"], strict=True):
         assert one.keys() == two.keys()
         for name, value in one.items():
-            np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=ABSOLUTE.get(name, 1e-5), err_msg=name)
 
 
 def test_phase_2_leaves_everything_where_it_lies(cycles):
