@@ -7,6 +7,7 @@ import sys
 
 from ml_collections import ConfigDict
 
+from experiments import interruption
 from experiments.command_line import Parser, UsageError, fail
 from experiments.configs import quickstart
 
@@ -35,9 +36,9 @@ def read(parser, argv, check):
 
 def tell(options, measure, table):
     """Print the ``table(result)`` of ``measure()`` and write the result; returns the exit code."""
-    from experiments.run import write_json
-    from prowl_jax.train.compilation_cache import enable_compilation_cache
-
+    with interruption.importing():
+        from experiments.run import write_json
+        from prowl_jax.train.compilation_cache import enable_compilation_cache
     enable_compilation_cache()
     try:
         result = measure()

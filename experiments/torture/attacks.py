@@ -36,7 +36,7 @@ CALLS = 100  # so often a training may be interrupted before it must end
 def kills(seed, count=50):
     """Runs that are ended ``count`` times in a row and then left to finish; one that is done sooner is followed by another.
 
-    Half of the signals come at a random moment, half while a checkpoint is being written or just after it.
+    A third of the signals come at a random moment; the others wait for a checkpoint that is being written.
     """
     rng, whole, lost, done, others = random.Random(seed), _unbroken(), [], 0, 0
     with contextlib.ExitStack() as stack, Progress("kills", count) as progress:

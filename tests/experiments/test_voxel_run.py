@@ -39,12 +39,8 @@ def config():
     return config
 
 
-@pytest.fixture(scope="module")
-def run(config, tmp_path_factory):
-    """A run whose adversary has been stopped after a cycle and gone on."""
-    run = Run(tmp_path_factory.mktemp("voxel") / "run", config)
-    for stage in (stages.demonstrations, stages.autoencoder, stages.world_model, stages.reference):
-        stage(run)
+def stop_after_a_cycle(run):
+    """The arm prowl, interrupted once its first cycle is saved."""
     with pytest.MonkeyPatch.context() as patch:
         save = Checkpoints.save
 
@@ -55,6 +51,15 @@ def run(config, tmp_path_factory):
         patch.setattr(Checkpoints, "save", save_once)
         with pytest.raises(KeyboardInterrupt):
             phase2.run_arm(run, "prowl")
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    """A run whose adversary has been stopped after a cycle and gone on."""
+    run = Run(tmp_path_factory.mktemp("voxel") / "run", config)
+    for stage in (stages.demonstrations, stages.autoencoder, stages.world_model, stages.reference):
+        stage(run)
+    stop_after_a_cycle(run)
     run.figures = phase2.run_arm(run, "prowl")
     return run
 
@@ -205,16 +210,7 @@ def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
         for name in ("data", "checkpoints"):
             shutil.copytree(run.workdir / name, one.workdir / name)
         shutil.rmtree(one.workdir / "checkpoints/phase2")
-    with pytest.MonkeyPatch.context() as patch:
-        save = Checkpoints.save
-
-        def save_once(self, *arguments, **options):
-            save(self, *arguments, **options)
-            raise KeyboardInterrupt
-
-        patch.setattr(Checkpoints, "save", save_once)
-        with pytest.raises(KeyboardInterrupt):
-            phase2.run_arm(runs[0], "prowl")
+    stop_after_a_cycle(runs[0])
     figures = phase2_device.run_arms(runs, "prowl")
     alone = Run(tmp_path / "alone", other)
     for name in ("data", "checkpoints"):
