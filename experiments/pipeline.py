@@ -14,11 +14,11 @@ from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 def run_all(config, workdir=None):
     """Run what is not done yet in ``workdir`` (default ``runs/<name>``), print the table and the report's path."""
+    keep_freed_memory()  # before anything asks for devices: that starts JAX's threads
     build.check_files(config)
     processes.start(config)
     build.check_device(config)
     build.check_mesh(config)
-    keep_freed_memory()
     enable_compilation_cache()
     run = Run(workdir or pathlib.Path("runs") / config.name, config)
     print(f"run directory: {run.workdir}", flush=True)

@@ -20,7 +20,8 @@ from experiments.memory import MemoryWatch
 class Run:
     """One run in ``workdir``; opening it writes the configuration or checks it against the one there.
 
-    Of several processes the first one writes. The mesh may differ from the one before: a run goes on
+    Of several processes the first one writes. A run that is not ``owned`` is only read, while another process
+    may be at work in it. The mesh may differ from the one before: a run goes on
     with other devices than it began with; and so may what is done when something breaks.
 
     Raises:
@@ -30,23 +31,24 @@ class Run:
     NOTE_SECONDS = 2.0
     """How much of a stage's time a kill may lose."""
 
-    def __init__(self, workdir, config):
+    def __init__(self, workdir, config, owned=True):
         self.workdir = pathlib.Path(workdir)
         self.config = config
+        self.owned = owned
         as_json = json.loads(config.to_json())
         path = self.workdir / "config.json"
         if not processes.is_main():
             processes.meet("config")
-        else:
+        elif owned:
             self.workdir.mkdir(parents=True, exist_ok=True)
             self._lock = lock.take(self.workdir)
         if path.exists():
             _refuse_other(path, json.loads(path.read_text()), as_json)
-        else:
+        elif owned:
             write_json(path, as_json)
         if processes.is_main():
             processes.meet("config")
-        self.log = MetricsLog(self.workdir, writes=processes.is_main())
+        self.log = MetricsLog(self.workdir, writes=owned and processes.is_main())
         peak_memory_gb()  # starts the watch
 
     def data(self, name):

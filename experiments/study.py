@@ -53,7 +53,10 @@ RULES = (
             lambda c, key=key: c.study[key] >= 1,
             f"study.{key}={{config.study.{key}}} is not at least 1",
         )
-        for key in ("side_by_side", "event_rounds", "event_steps", "event_clips", "event_episodes")
+        for key in (
+            *("processes", "side_by_side", "buffer_clips"),
+            *("event_rounds", "event_steps", "event_clips", "event_episodes"),
+        )
     ),
 )
 

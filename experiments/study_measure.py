@@ -103,6 +103,8 @@ def measure(run, arms, study):
                 progress.update(next(done))
 
         for name, items in sets.items():
+            if name.startswith("buffer/"):
+                items = thinned(items, study.buffer_clips)
             on_every_arm(name, items, {}, asked)
         act_out, env = actor(run, found.reference)
         observe = observer(run, found.params["phase1"])
@@ -112,6 +114,13 @@ def measure(run, arms, study):
                 if made is not None:
                     on_every_arm(name, *made, FrameMetrics(()))
     return {}
+
+
+def thinned(items, most):
+    """At most ``most`` rows of a tree of arrays, as evenly spread over them as they can be."""
+    rows = len(jax.tree.leaves(items)[0])
+    chosen = np.linspace(0, rows - 1, min(most, rows)).round().astype(int)
+    return jax.tree.map(lambda x: x[chosen], items)
 
 
 def values_path(run, name, arm):

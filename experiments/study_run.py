@@ -5,12 +5,15 @@ import dataclasses
 import functools
 import json
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 
+import jax
 import ml_collections
 
 from experiments import (
+    at_once,
     build,
     phase2,
     phase2_device,
@@ -19,6 +22,7 @@ from experiments import (
     study_results,
     study_tables,
 )
+from experiments.failures import guarded
 from experiments.inverse_dynamics import inverse_dynamics
 from experiments.memory import keep_freed_memory
 from experiments.run import Run
@@ -31,9 +35,9 @@ SHARED = ("autoencoder", "inverse_dynamics")
 class SeedRun(Run):
     """One seed's run directory; demonstrations and what is ``SHARED`` are those of ``shared``, a run of its own."""
 
-    def __init__(self, workdir, config, shared):
+    def __init__(self, workdir, config, shared, owned=True):
         self.shared = shared
-        super().__init__(workdir, config)
+        super().__init__(workdir, config, owned)
 
     def data(self, name):
         """Where the clip store of a task is, or another file made of the demonstrations."""
@@ -99,36 +103,79 @@ def _side_by_side(runs, stage, do):
 
 
 def run_study(config, workdir=None):
-    """Do what is left; returns the results, of all seeds."""
+    """Do what is left; returns the results, of all seeds.
+
+    Raises:
+      SystemExit: a process of ``study.processes`` failed, with its code; what the others did is done.
+    """
+    keep_freed_memory()  # before anything asks for devices: that starts JAX's threads
     build.check_files(config)
     build.check_device(config)
     build.check_mesh(config)
-    keep_freed_memory()
-    enable_compilation_cache()
-    runs = open_runs(config, pathlib.Path(workdir or pathlib.Path("runs") / config.name))
-    stages.verify_stores(runs[0])
-    steps = plan(config, runs)
+    folder, began = pathlib.Path(workdir or pathlib.Path("runs") / config.name), time.monotonic()
     spent = study_results.budget(config)
     print("each arm, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)
-    began = time.monotonic()
-    for step in steps:
-        if step.seconds() is not None:
-            continue
-        print(f"[{left(steps)}] {step.who}: {step.stage}", flush=True)
-        step.take()
-        if step.kind == "evaluation":
-            write(config, runs)
-    print(f"[{left(steps)}] this call took {(time.monotonic() - began) / 60:.0f} min", flush=True)
+    processes = _processes(config)
+    if processes == 1:
+        runs = open_runs(config, folder)
+        do_steps(config, runs)
+    else:
+        _in_processes(config, folder, processes)
+        runs = open_runs(config, folder, own=())
+    print(f"[{left(plan(config, runs))}] this call took {(time.monotonic() - began) / 60:.0f} min", flush=True)
     return write(config, runs, show=True)
 
 
-def open_runs(config, workdir):
+def do_steps(config, runs, processes=1):
+    """Do what is not done of the runs that this process owns; ``processes`` share what is left."""
+    enable_compilation_cache()
+    if runs[0].owned:
+        stages.verify_stores(runs[0])
+    steps = plan(config, runs)
+    for step in steps:
+        if step.seconds() is not None or not all(run.owned for run in step.runs):
+            continue
+        print(f"[{left(steps, processes)}] {step.who}: {step.stage}", flush=True)
+        step.take()
+        if step.kind == "evaluation":
+            write(config, runs)
+
+
+def _processes(config):
+    """``study.processes``, as far as there are cores and seeds; 1 on an accelerator, and where seeds are one program."""
+    if jax.default_backend() != "cpu" or config.study.side_by_side > 1:
+        return 1
+    return min(config.study.processes, len(at_once.cores()), len(config.study.seeds))
+
+
+def _in_processes(config, folder, processes):
+    """What is shared in a process with all cores, then the seeds, ``processes`` of them at a time."""
+    for owners, number in ((("shared",), 1), (config.study.seeds, processes)):
+        pieces = {f"seed{o}" if o in config.study.seeds else o: (config, folder, o, number) for o in owners}
+        failed = at_once.run(_one_process, pieces, number)
+        for name, code in failed.items():
+            print(f"error: {name} ended with code {code}; what it said stands above", file=sys.stderr)
+        if failed:
+            raise SystemExit(max(failed.values(), key=abs))
+
+
+def _one_process(argument):
+    config, folder, owner, number = argument
+    keep_freed_memory()
+    return guarded(lambda: do_steps(config, open_runs(config, folder, own=(owner,)), number), config)
+
+
+def open_runs(config, workdir, own=None):
     """(the shared ``Run``, seed -> ``SeedRun``) under ``workdir``.
 
     What a directory is held against knows neither the arms nor the other seeds, so that either can be added.
+    ``own`` names the seeds, and "shared", that this process works at; the others it only reads. None: all.
     """
-    shared = Run(workdir / "shared", _config_of(config, config.demonstrations.seed))
-    seeds = {seed: SeedRun(workdir / f"seed{seed}", _config_of(config, seed), shared) for seed in config.study.seeds}
+    shared = Run(workdir / "shared", _config_of(config, config.demonstrations.seed), own is None or "shared" in own)
+    seeds = {
+        seed: SeedRun(workdir / f"seed{seed}", _config_of(config, seed), shared, own is None or seed in own)
+        for seed in config.study.seeds
+    }
     return shared, seeds
 
 
@@ -168,7 +215,7 @@ def plan(config, runs):
     return steps
 
 
-def left(steps):
+def left(steps, processes=1):
     """``"5 of 14 steps left, about 12 min, 3 of them not timed yet"``, from what steps of the same kind have taken."""
     taken = {}
     for step in steps:
@@ -181,7 +228,7 @@ def left(steps):
     untimed = sum(step.kind not in taken for step in open_)
     words = f"{len(open_)} of {len(steps)} steps left"
     if seconds:
-        words += f", about {max(1, round(seconds / 60))} min"
+        words += f", about {max(1, round(seconds / 60 / processes))} min"
     return words + (f", {untimed} of them not timed yet" if untimed else "")
 
 

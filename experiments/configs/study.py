@@ -26,8 +26,10 @@ def get_config(arg="vizdoom"):
     c.evaluation.targets = False
     c.study = ml_collections.ConfigDict()
     c.study.seeds = (0, 1, 2)
+    c.study.processes = 2  # seeds at a time, each on its share of a CPU's cores; not on an accelerator
     c.study.side_by_side = 1  # seeds whose arms run as one program: an accelerator with room (phase2.program=device)
     c.study.results = "results"  # the folder of NAME.json and NAME.md
+    c.study.buffer_clips = 128  # of each arm's buffer, at most, that all arms are measured on
     c.study.event_rounds = 2  # times phase2.trajectories, of every last policy, where the world knows events
     c.study.event_steps = 256  # of each of these, in which events are counted
     c.study.event_clips = 24  # of one kind of event, at most

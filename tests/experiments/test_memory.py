@@ -2,6 +2,7 @@
 
 import gc
 import mmap
+import platform
 import subprocess
 import sys
 import time
@@ -79,3 +80,55 @@ def test_the_heap_counts_what_is_in_use_and_lets_go_of_it():
     assert 40e6 <= used - before < 44e6 and held >= used
     del block
     assert heap_bytes()[0] - before < 4e6
+
+
+CALLS = """
+import resource
+from experiments.memory import keep_freed_memory
+assert keep_freed_memory()
+import jax, jax.numpy as jnp
+
+step = jax.jit(lambda x: jnp.outer(x, jnp.sin(x)) @ x)
+for call in range(40):
+    if call == 30:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step(jnp.ones(3000)).block_until_ready()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 10)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="freed memory is kept by glibc's settings alone")
+def test_a_step_finds_the_memory_of_the_step_before():
+    pages_of_one_array = 3000 * 3000 * 4 / 4096
+    said = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True, check=True)
+    assert float(said.stdout) < 0.2 * pages_of_one_array
+
+
+FIRST = """
+import pathlib
+from experiments import pipeline, study_run
+from {configs} import get_config
+
+def threads():
+    names = [(task / "comm").read_text().strip() for task in pathlib.Path("/proc/self/task").iterdir()]
+    print("JAX's threads:", sum("XLA" in name for name in names))
+    raise SystemExit
+
+{module}.keep_freed_memory = threads
+{module}.{function}(get_config("tiny"), {workdir!r})
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are read from /proc")
+@pytest.mark.parametrize(
+    ("configs", "module", "function"),
+    [
+        ("experiments.configs.quickstart", "pipeline", "run_all"),
+        ("experiments.configs.study", "study_run", "run_study"),
+    ],
+)
+def test_memory_is_kept_before_jax_starts_its_threads(configs, module, function, tmp_path):
+    """Threads that are there already keep to heaps of their own, in which nothing large is kept."""
+    program = FIRST.format(configs=configs, module=module, function=function, workdir=str(tmp_path / "run"))
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert said.stdout.strip() == "JAX's threads: 0", said.stderr

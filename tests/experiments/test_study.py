@@ -6,6 +6,8 @@ import xml.etree.ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiments import (
     build,
@@ -21,7 +23,7 @@ from experiments.config_file import UsageError
 from experiments.configs.study import get_config
 from experiments.evaluate import METRICS
 from experiments.run import write_json
-from experiments.study_measure import values_path
+from experiments.study_measure import thinned, values_path
 from prowl_jax.data.store import StoreWriter
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -36,6 +38,7 @@ def study_config(folder, seeds=(3, 5)):
     config = get_config("tiny")
     config.arms, config.study.seeds, config.study.results = ARM_NAMES, seeds, str(folder / "results")
     config.evaluation.resamples = 200
+    config.study.processes = 1
     return config
 
 
@@ -336,6 +339,50 @@ def test_seeds_side_by_side_are_the_same_steps_in_groups(noted, tmp_path, monkey
     assert noted_by["side_by_side"] == 2 and study_results.seconds_of(noted_by) == noted_by["seconds"] / 2
     study_run.run_study(config, tmp_path / "runs")
     assert len(calls) == 3 + len(expected), "nothing is done twice"
+
+
+def test_a_process_does_the_steps_of_its_own_seed_and_leaves_the_others_alone(noted, tmp_path):
+    config, calls = noted
+    folder = tmp_path / "runs"
+    study_run.do_steps(config, study_run.open_runs(config, folder, own=("shared",)))
+    assert [name for name, _ in calls] == ["shared"] * 3
+    assert not (folder / "seed3").exists() and not (folder / "seed5").exists()
+    study_run.do_steps(config, study_run.open_runs(config, folder, own=(5,)), 2)
+    assert [name for name, _ in calls[3:]] == ["seed5"] * 6
+    assert not (folder / "seed3").exists()
+    assert study_results.load(tmp_path / "results" / "study_tiny.json")["seeds"] == [5]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    runs = study_run.open_runs(config, folder, own=())
+    runs[1][5].log.write(stage="phase2", step=1)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before, "who only reads writes nothing"
+
+
+def test_seeds_are_handed_to_processes_after_what_they_share(noted, tmp_path, monkeypatch):
+    config, calls = noted
+    config.study.processes, started, folder = 2, [], tmp_path / "runs"
+    monkeypatch.setattr(study_run.at_once, "cores", lambda: [0, 1, 2, 3])
+
+    def run(work, pieces, number):
+        started.append((list(pieces), number))
+        return {name: code for name, piece in pieces.items() if (code := work(piece))}
+
+    monkeypatch.setattr(study_run.at_once, "run", run)
+    assert study_run.run_study(config, folder)["seeds"] == [3, 5]
+    assert started == [(["shared"], 1), (["seed3", "seed5"], 2)]
+    assert len(calls) == len(set(calls)) == 3 + 2 * 6
+    monkeypatch.setattr(study_run.at_once, "run", lambda *_: {"seed3": 1, "seed5": 2})
+    with pytest.raises(SystemExit) as stopped:
+        study_run.run_study(config, folder)
+    assert stopped.value.code == 2
+
+
+@given(st.integers(1, 700), st.integers(1, 200))
+def test_thinned_buffers_are_spread_over_the_whole(rows, most):
+    kept = thinned({"row": np.arange(rows), "twice": 2 * np.arange(rows)}, most)
+    assert len(kept["row"]) == min(rows, most) and (kept["twice"] == 2 * kept["row"]).all()
+    steps = np.diff(kept["row"])
+    assert kept["row"][0] == 0 and (most == 1 or kept["row"][-1] == rows - 1)
+    assert not len(steps) or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
 
 
 def test_demonstrations_that_have_changed_are_refused_before_anything_is_done(noted, tmp_path):
