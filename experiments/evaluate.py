@@ -23,13 +23,13 @@ from experiments.run import peak_memory_gb, write_json
 from experiments.stages import load_autoencoder, open_store, split
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.metrics.action_follow import afs_of_frames, flow_of_frames
-from prowl_jax.metrics.image import psnr, ssim
+from prowl_jax.metrics.image import gradient_energy, psnr, ssim
 from prowl_jax.metrics.intervals import paired_bootstrap
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.score import latent_regret
 from prowl_jax.train.curriculum import PATItem, flow_with
 
-METRICS = ("latent_regret", "afs_epe", "psnr", "ssim")
+METRICS = ("latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy")
 BASELINES = ("phase1", "frozen_reference", "passive", "prowl")
 """What other arms are compared with."""
 BATCH = 32
@@ -59,6 +59,7 @@ def make_measure(world_model, context, flow=None):
             "afs_epe": afs_of_frames(shown, items.flow.astype(jnp.float32), flow_with(flow, params)),
             "psnr": jnp.mean(psnr(frames, real_frames[:, seen:]), axis=1),
             "ssim": jnp.mean(ssim(frames, real_frames[:, seen:]), axis=1),
+            "gradient_energy": jnp.mean(gradient_energy(frames), axis=1),
             "repeat_last_frame": latent_regret(jnp.repeat(past[:, -1:], horizon, axis=1), real),
         }
         return values, jnp.round(frames * 255.0).astype(jnp.uint8)

@@ -34,6 +34,7 @@ METRICS = {
     "afs_epe": ("AFS-EPE, px", -1),
     "psnr": ("PSNR, dB", +1),
     "ssim": ("SSIM", +1),
+    "gradient_energy": ("sharpness, energy of gradients", 0),
     "lpips_alexnet": ("LPIPS, AlexNet", -1),
     "lpips_vgg16": ("LPIPS, VGG-16", -1),
     "action_precision": ("actions recovered, precision", +1),

@@ -63,14 +63,6 @@ def measure(run, task, horizon, clips, steps, caches, limit=None):
     items = clip_set(run, task, held_out, clips, context + horizon, context)
     params, key = stages.load_world_model(run), build.stage_key(config, "evaluation")
     energy = jax.jit(lambda frames: gradient_energy(frames).mean(axis=-1))
-
-    def with_energy(plain):
-        def sharp(params, items, key):
-            values, frames = plain(params, items, key)
-            return {**values, "energy": energy(frames / np.float32(255))}, frames
-
-        return sharp
-
     configured = (config.world_model.cache, config.world_model.sampler_steps)
     asked = [(cache, n) for cache in caches for n in steps]
     every = list(dict.fromkeys([configured, *asked]))
@@ -79,7 +71,7 @@ def measure(run, task, horizon, clips, steps, caches, limit=None):
     with Progress("sampler steps", len(every)) as progress:
         for i, (cache, n) in enumerate(every):
             variant = dataclasses.replace(model, sampler_steps=n, cache=cache)
-            values[cache, n] = measure_all(with_energy(make_measure(variant, context)), params, items, key)
+            values[cache, n] = measure_all(make_measure(variant, context), params, items, key)
             rollout = jax.jit(variant.rollout, static_argnums=4)
             calls[cache, n] = lambda f=rollout: f(
                 params, key, batch.latents[:, :context], batch.actions, horizon // model.chunk
@@ -117,7 +109,7 @@ def _summary(values, configured, real_energy, config):
         "against_configured": {k: change[k] for k in ("relative", "low", "high")},
         "afs_epe": float(values["afs_epe"].mean()),
         "psnr": float(values["psnr"].mean()),
-        "sharpness": float(values["energy"].mean() / real_energy),
+        "sharpness": float(values["gradient_energy"].mean() / real_energy),
     }
 
 

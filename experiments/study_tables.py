@@ -21,6 +21,10 @@ SETTINGS = (
 CRITICAL = (("all", "critical", "all"), ("first cycle", "critical", "first_cycle"), ("held out", "critical", "held_out"))
 METRICS = (("latent regret", "latent_regret"), ("AFS-EPE", "afs_epe"))
 APPEARANCE = (("PSNR", "psnr"), ("SSIM", "ssim"))
+SHARPNESS = (("sharpness", "gradient_energy"),)
+AGAINST = {"frozen_reference": (*METRICS, *APPEARANCE, *SHARPNESS), "phase1": (*METRICS, *SHARPNESS)}
+"""What is compared with which baseline: words, metric."""
+BETTER = {"psnr": ", higher is better", "ssim": ", higher is better", "gradient_energy": ", higher is sharper"}
 FRAME_METRICS = {
     "action_precision": "precision",
     "action_recall": "recall",
@@ -63,12 +67,11 @@ def markdown(results):
         f"saw {number(budget['phase1_tokens'])} tokens; then each arm of each seed spent {spent}."
     )
     parts = [f"## {words(results['study'])}", opening, _arms(results)]
-    for against in ("frozen_reference", "phase1"):
+    for against, told in AGAINST.items():
         if against in results["differences"]:
             name = _model(against) if against == "phase1" else f"the {words(against)}"
-            for title, metric in METRICS + (APPEARANCE if against == "frozen_reference" else ()):
-                better = ", higher is better" if (title, metric) in APPEARANCE else ""
-                parts.append(f"### {_capital(title)} against {name}{better}")
+            for title, metric in told:
+                parts.append(f"### {_capital(title)} against {name}{BETTER.get(metric, '')}")
                 parts.append(_differences(results, against, metric, SETTINGS))
     parts += _appearance(results)
     parts += _actions_read(results)

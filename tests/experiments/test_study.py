@@ -222,11 +222,13 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     for metric in ("PSNR", "SSIM"):
         assert f"### {metric} against the frozen reference, higher is better" in text
         assert f"### {metric} against theta_0" not in text
+    for baseline in ("the frozen reference", "theta_0"):
+        assert f"### Sharpness against {baseline}, higher is sharper" in text
     dense = text.split("### Appearance against AFS-EPE")[1].split("###")[0].splitlines()
     assert dense[2] == "Held-out tasks, 28 clips: the tertile with the most action."
-    assert dense[4] == "| arm | latent regret | AFS-EPE | PSNR, higher is better | SSIM, higher is better |"
+    assert dense[4] == "| arm | latent regret | AFS-EPE | PSNR, higher is better | SSIM, higher is better | sharpness |"
     assert [line.split(" | ")[0] for line in dense[6:8]] == ["| prowl", "| unanchored"]
-    assert dense[6].count("**\N{MINUS SIGN}27.27 (") == 4
+    assert dense[6].count("**\N{MINUS SIGN}27.27 (") == 5
     assert row == "| prowl | " + " | ".join([f"**{off} ({off}, {off}) {{{off}, {off}}}**"] * 6) + " |"
     assert study_tables._interval([-0.01, -0.02, 0.0, -0.03, 0.01]) == (
         "-1.00 (-3.00, +1.00) {-2.00, +0.00}".replace("-", "\N{MINUS SIGN}")
