@@ -5,6 +5,7 @@ in little more than half the time that they take one after the other. This modul
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -29,7 +30,7 @@ def shares(numbers, at_once):
     """``numbers`` in ``at_once`` parts of neighbours, as equal as they can be."""
     size, more = divmod(len(numbers), at_once)
     bounds = [i * size + min(i, more) for i in range(at_once + 1)]
-    return [numbers[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [numbers[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def run(work, pieces, at_once):

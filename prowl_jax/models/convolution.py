@@ -1,8 +1,10 @@
-"""Convolutions whose gradients stay fast inside loops on a CPU.
+"""Convolutions of few channels, and gradients of convolutions inside loops, that stay fast on a CPU.
 
 XLA's CPU compiler brings the convolutions of a gradient into the layout that its fast kernels take,
 but only those outside of loops (jaxlib 0.10): inside ``lax.scan`` the same gradient took 13 times as
-long. ``conv`` writes its gradients in that layout by itself. On other devices it is
+long. ``conv`` writes its gradients in that layout by itself. The colours of a frame are too few channels for
+these kernels, which then reach a tenth of their speed: a strided convolution of them is written as one of
+stride 1, of blocks of pixels (space to depth). On other devices ``conv`` is
 ``jax.lax.conv_general_dilated``, whose gradients their compilers recognise.
 """
 
@@ -12,6 +14,8 @@ import jax
 import jax.numpy as jnp
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+FEW = 4
+"""Channels up to which strided convolutions are written with blocks of pixels."""
 
 
 def conv(x, kernel, strides, padding, *, lhs_dilation=None, rhs_dilation=None, feature_group_count=1, **settings):
@@ -33,7 +37,23 @@ def conv(x, kernel, strides, padding, *, lhs_dilation=None, rhs_dilation=None, f
         )  # fmt: skip
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    whole = not any(k % s for k, s in zip(kernel.shape[:2], strides, strict=True))
+    if x.shape[-1] <= FEW and min(strides) > 1 and whole:
+        x, kernel = _blocks(x, kernel, strides, padding)
+        strides, padding = (1, 1), ((0, 0), (0, 0))
     return _conv(x, kernel, tuple(strides), tuple(map(tuple, padding)), settings.get("precision"))
+
+
+def _blocks(x, kernel, strides, padding):
+    """The padded images, a block of ``strides`` pixels a pixel, and the kernel for them: the same products and sums."""
+    (down, right), (high, wide) = strides, kernel.shape[:2]
+    sides = tuple(zip(x.shape[1:3], padding, (high, wide), strides, strict=True))
+    rows, columns = reached = [(size + sum(pads) - k) // s * s + k for size, pads, k, s in sides]
+    edges = [(pads[0], end - size - pads[0], 0) for end, (size, pads, _, _) in zip(reached, sides, strict=True)]
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])  # below 0: no window reaches there
+    x = x.reshape(len(x), rows // down, down, columns // right, right, -1).swapaxes(2, 3)
+    kernel = kernel.reshape(high // down, down, wide // right, right, *kernel.shape[2:]).swapaxes(1, 2)
+    return x.reshape(*x.shape[:3], -1), kernel.reshape(*kernel.shape[:2], -1, kernel.shape[-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prowl_jax.models.convolution import conv
+from prowl_jax.models.convolution import FEW, conv
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 SIDE = st.tuples(st.integers(3, 9), st.integers(1, 4), st.integers(1, 4), st.integers(0, 2), st.integers(0, 2))
@@ -38,6 +38,28 @@ def test_it_is_jax_s_convolution_with_jax_s_gradients(height, width, channels, b
     x = jnp.asarray(rng.normal(size=(batch, h, w, channels[0])), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(kh, kw, *channels)), jnp.float32)
     assert_equal(x, kernel, (sh, sw), ((top, bottom), (left, right)))
+
+
+BLOCKS = st.tuples(st.integers(2, 4), st.integers(1, 3), st.integers(0, 3), st.integers(0, 9))
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=BLOCKS, width=BLOCKS, channels=st.tuples(st.integers(1, FEW), st.integers(1, 3)), data=st.data())
+def test_few_channels_in_blocks_of_pixels_are_the_same(height, width, channels, data):
+    """Windows of whole blocks; images that they do not fill, and padding that no window reaches."""
+    rng = np.random.default_rng(0)
+    strides, kernel = zip(*[(s, s * blocks) for s, blocks, _, _ in (height, width)], strict=True)
+    padding = tuple((low, data.draw(st.integers(0, 3))) for _, _, low, _ in (height, width))
+    size = [k + more for k, (_, _, _, more) in zip(kernel, (height, width), strict=True)]
+    x = jnp.asarray(rng.normal(size=(2, *size, channels[0])), jnp.float32)
+    assert_equal(x, jnp.asarray(rng.normal(size=(*kernel, *channels)), jnp.float32), strides, padding)
+
+
+def test_no_strided_convolution_of_few_channels_is_left():
+    x, kernel = jnp.ones((2, 16, 16, 3)), jnp.ones((8, 8, 3, 5))
+    program = jax.jit(lambda x, k: conv(x, k, (4, 4), "SAME", dimension_numbers=LAYOUT)).lower(x, kernel).as_text()
+    line = next(line for line in program.splitlines() if "stablehlo.convolution" in line)
+    assert "stride = [1, 1]" in line and "x48x" in line
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
