@@ -188,6 +188,7 @@ def _by_metric(seeds):
 def _all_differences(config, sets, against):
     """Set -> metric -> subset -> arm -> [relative, low, high over clips, low, high over seeds and clips].
 
+    Of a single clip there is no interval: its bounds are None.
     ``cross_buffer`` is, for each arm, all buffers but its own and the baseline's.
     """
     arms = [arm for arm in next(seed for seed in sets["in_distribution"] if seed).values if arm != against]
@@ -215,7 +216,8 @@ def _differences(config, example, sets, against):
                 a, b = ([values[name][metric][chosen] for values, chosen in seeds] for name in (arm, against))
                 clips, both = (hierarchical_bootstrap(a, b, over_seeds=o, **settings) for o in (False, True))
                 row = [both["relative"], clips["low"], clips["high"], both["low"], both["high"]]
-                rows[arm] = [_short(x) for x in row]
+                single = sum(map(len, a)) < 2  # which has no interval
+                rows[arm] = [_short(x) if i == 0 or not single else None for i, x in enumerate(row)]
     return out
 
 

@@ -63,7 +63,8 @@ def markdown(results):
     spent = ", ".join(f"{number(v)} {words(k)}" for k, v in budget["each_arm"].items())
     opening = (
         f"{settings['environment']}, task `{settings['task']}`, seeds {', '.join(map(str, seeds))}, world model "
-        f"{settings['world_model']}; {results['machine']}; {number(budget['total_minutes'])} minutes in all. Phase 1 "
+        f"{settings['world_model']}; {results['machine']}; {number(budget['total_minutes'])} minutes, those of seeds "
+        f"at the same time added up. Phase 1 "
         f"saw {number(budget['phase1_tokens'])} tokens; then each arm of each seed spent {spent}."
     )
     parts = [f"## {words(results['study'])}", opening, _arms(results)]
@@ -110,9 +111,11 @@ def _table(head, rows):
 
 
 def _interval(row):
-    """``-3.01 (-5.12, -0.93) {-4.05, -2.00}``, bold where the first interval leaves out 0; there may be only that one."""
-    if row is None or None in row:
+    """``-3.01 (-5.12, -0.93) {-4.05, -2.00}``, bold where the first interval leaves out 0; there may be only that one, or none."""
+    if row is None or row[0] is None:
         return MISSING
+    if None in row:
+        return f"{100 * row[0]:+.2f}".replace("-", MINUS)
     relative, *bounds = (f"{100 * x:+.2f}".replace("-", MINUS) for x in row)
     text = f"{relative} ({', '.join(bounds[-2:])})"
     if len(bounds) == 4:

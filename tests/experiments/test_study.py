@@ -53,7 +53,8 @@ def fill(config, run, seed):
         folder.mkdir(parents=True, exist_ok=True)
         half = np.arange(CLIPS) < CLIPS // 2
         modes = {f"mode{i:02}": np.arange(CLIPS) <= i for i in range(15)}
-        groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": {"fell": half}, "modes": modes}.get(name, {})
+        happened = {"fell": half} | ({"flooded": np.arange(CLIPS) == 0} if seed == 3 else {})
+        groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": happened, "modes": modes}.get(name, {})
         np.savez(folder / "groups.npz", **groups)
         if not groups and not name.startswith("buffer"):
             np.savez(folder / "amounts.npz", keys=np.arange(CLIPS), camera=np.arange(CLIPS) // 2)
@@ -233,6 +234,10 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     assert study_tables._interval([-0.01, -0.02, 0.0, -0.03, 0.01]) == (
         "-1.00 (-3.00, +1.00) {-2.00, +0.00}".replace("-", "\N{MINUS SIGN}")
     )
+    assert study_tables._interval([0.011, None, None, None, None]) == "+1.10"
+    events = text.split("### Regret on clips with an event")[1].split("###")[0].splitlines()
+    assert events[2].endswith("| flooded, 1 clips |")
+    assert events[5].startswith("| prowl | **") and events[5].endswith("** | \N{MINUS SIGN}20.00 |"), "one clip: no interval"
     for title in ("critical trajectories", "Events in 1,000 steps", "clips with an event", "by predicted frame"):
         assert title in text
     assert "| demonstrations | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | 0.5000 |" in text
