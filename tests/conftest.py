@@ -4,9 +4,12 @@ Tests and the processes they start find this folder's ``toy_recordings`` by name
 their originals is told at the end (``summaries``).
 """
 
+import gc
 import os
 import pathlib
 import sys
+
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -17,3 +20,17 @@ from summaries import held_to, pytest_terminal_summary, show  # noqa: F401
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 enable_compilation_cache()
+
+MAPPINGS = 25_000
+"""Of a process's memory; Linux allows 65,530, each compiled program takes some, and the compiler crashes without."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_earlier_modules_go():
+    """Before a module, where the programs of those before it have taken many mappings."""
+    import jax
+
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MAPPINGS:
+        jax.clear_caches()
+        gc.collect()

@@ -135,7 +135,7 @@ def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
     for module in (evaluate, study_measure):
         monkeypatch.setattr(module, "BATCH", 4)
-    study = types.SimpleNamespace(event_rounds=3, event_steps=8, event_clips=2, event_episodes=2)
+    study = types.SimpleNamespace(buffer_clips=3, event_rounds=3, event_steps=8, event_clips=2, event_episodes=2)
     inverse_dynamics(run)
     study_measure.measure(run, ("prowl",), study)
     rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
