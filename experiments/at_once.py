@@ -1,7 +1,7 @@
 """Pieces of work at the same time, each in a process of its own on its share of the cores.
 
-On a CPU a step of a small model keeps two cores less than twice as busy as one: two runs, a core each, are done
-in little more than half the time that they take one after the other. This module knows no JAX.
+On a CPU a step of a small model keeps two cores less than twice as busy as one: two runs, a core each, are
+done sooner than one after the other. This module knows no JAX.
 """
 
 import contextlib

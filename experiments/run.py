@@ -21,8 +21,8 @@ class Run:
     """One run in ``workdir``; opening it writes the configuration or checks it against the one there.
 
     Of several processes the first one writes. A run that is not ``owned`` is only read, while another process
-    may be at work in it. The mesh may differ from the one before: a run goes on
-    with other devices than it began with; and so may what is done when something breaks.
+    may be at work in it. The mesh may differ from the one before: a run goes on with other devices than it
+    began with; and so may what is done when something breaks.
 
     Raises:
       UsageError: the directory belongs to a run of another configuration, or another process is at work in it.

@@ -149,10 +149,13 @@ def _processes(config):
 
 
 def _in_processes(config, folder, processes):
-    """What is shared in a process with all cores, then the seeds, ``processes`` of them at a time."""
-    for owners, number in ((("shared",), 1), (config.study.seeds, processes)):
-        pieces = {f"seed{o}" if o in config.study.seeds else o: (config, folder, o, number) for o in owners}
-        failed = at_once.run(_one_process, pieces, number)
+    """What is shared in a process with all cores, then the seeds that are not done, ``processes`` of them at a time."""
+    runs = open_runs(config, folder, own=())
+    unfinished = {run for step in plan(config, runs) for run in step.open()}
+    names = [seed for seed, run in runs[1].items() if run in unfinished]
+    for owners, number in ((["shared"], 1), (names, min(processes, len(names)))):
+        pieces = {owner if owner == "shared" else f"seed{owner}": (config, folder, owner, number) for owner in owners}
+        failed = at_once.run(_one_process, pieces, number) if pieces else {}
         for name, code in failed.items():
             print(f"error: {name} ended with code {code}; what it said stands above", file=sys.stderr)
         if failed:

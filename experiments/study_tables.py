@@ -64,8 +64,7 @@ def markdown(results):
     opening = (
         f"{settings['environment']}, task `{settings['task']}`, seeds {', '.join(map(str, seeds))}, world model "
         f"{settings['world_model']}; {results['machine']}; {number(budget['total_minutes'])} minutes, those of seeds "
-        f"at the same time added up. Phase 1 "
-        f"saw {number(budget['phase1_tokens'])} tokens; then each arm of each seed spent {spent}."
+        f"at the same time added up. Phase 1 saw {number(budget['phase1_tokens'])} tokens; then each arm of each seed spent {spent}."
     )
     parts = [f"## {words(results['study'])}", opening, _arms(results)]
     for against, told in AGAINST.items():
@@ -146,12 +145,13 @@ def _arms(results):
     rows = []
     for arm, described in results["arms"].items():
         cycles, minutes = results["cycles"][arm], results["budget"]["arm_minutes"][arm]
-        kl = [seed[-1] for seed in cycles["kl_to_reference"]]
+        kl = [max(seed) for seed in cycles["kl_to_reference"]]
+        found = [_range([seed[i] for seed in cycles["regret"]]) for i in (0, -1)]
         camera = [_mean(seed[len(seed) // 2 :]) for seed in cycles["camera_speed_over_reference"]]
         cost = number(described["kl_cost"])
-        rows.append([words(arm), described["says"], cost, _range(kl), _range(camera), number(_mean(minutes))])
-    head = ["arm", "what", "c_kl", "KL to the reference, last cycle", "camera over the reference's", "minutes a seed"]
-    return _table(head, rows)
+        rows.append([words(arm), described["says"], cost, _range(kl), _range(camera), *found, number(_mean(minutes))])
+    head = ["arm", "what", "c_kl", "largest KL of a cycle to the reference", "camera over the reference's, second half"]
+    return _table([*head, "regret of what it finds, first cycle", "last cycle", "minutes a seed"], rows)
 
 
 def dense_rows(results):

@@ -3,7 +3,7 @@
 XLA's CPU compiler brings the convolutions of a gradient into the layout that its fast kernels take,
 but only those outside of loops (jaxlib 0.10): inside ``lax.scan`` the same gradient took 13 times as
 long. ``conv`` writes its gradients in that layout by itself. The colours of a frame are too few channels for
-these kernels, which then reach a tenth of their speed: a strided convolution of them is written as one of
+these kernels to be fast: a strided convolution of them is written as one of
 stride 1, of blocks of pixels (space to depth). On other devices ``conv`` is
 ``jax.lax.conv_general_dilated``, whose gradients their compilers recognise.
 """

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import xml.etree.ElementTree
 
 import numpy as np
@@ -259,6 +260,14 @@ def test_the_document_is_what_the_committed_files_give(capsys):
         assert file.with_suffix(".md").read_text() == study_tables.markdown(study_results.load(file))
 
 
+def test_the_intervals_that_the_text_quotes_stand_in_the_tables():
+    text, tables = (ROOT / "docs" / "results.md").read_text().split("<!-- results -->")
+    told = text.split("## What came out")[1].split("## What is compared")[0]
+    number = "[+\N{MINUS SIGN}][0-9.]+"
+    quoted = re.findall(rf"{number} \({number}, {number}\)", told)
+    assert len(quoted) > 20 and all(interval in tables for interval in quoted), set(quoted) - {q for q in quoted if q in tables}
+
+
 def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):
     config, _, results = done
     file = pathlib.Path(config.study.results) / "study_tiny.json"
@@ -377,6 +386,10 @@ def test_seeds_are_handed_to_processes_after_what_they_share(noted, tmp_path, mo
     assert study_run.run_study(config, folder)["seeds"] == [3, 5]
     assert started == [(["shared"], 1), (["seed3", "seed5"], 2)]
     assert len(calls) == len(set(calls)) == 3 + 2 * 6
+    (folder / "seed5" / "stages.json").unlink()
+    study_run.run_study(config, folder)
+    study_run.run_study(config, folder)
+    assert started[2:] == [(["shared"], 1), (["seed5"], 1), (["shared"], 1)], "only seeds that are not done"
     monkeypatch.setattr(study_run.at_once, "run", lambda *_: {"seed3": 1, "seed5": 2})
     with pytest.raises(SystemExit) as stopped:
         study_run.run_study(config, folder)
