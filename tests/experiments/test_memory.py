@@ -77,7 +77,7 @@ def test_the_heap_counts_what_is_in_use_and_lets_go_of_it():
     before, _ = heap_bytes()
     block = np.ones(40_000_000, np.uint8)
     used, held = heap_bytes()
-    assert 40e6 <= used - before < 44e6 and held >= used
+    assert used - before == pytest.approx(40e6, abs=4e6) and held >= used  # other threads come and go meanwhile
     del block
     assert heap_bytes()[0] - before < 4e6
 

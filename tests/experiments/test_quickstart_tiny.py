@@ -103,7 +103,7 @@ def test_every_arm_is_measured_on_every_set(done):
             clips = {"long_rollout": config.evaluation.long_clips}.get(name, config.evaluation.clips)
             of_buffer = name in buffers or name.startswith("novel_modes/")
             assert 0 < table["clips"] <= config.phase2.capacity if of_buffer else table["clips"] == clips
-            for metric in ("latent_regret", "afs_epe", "psnr", "ssim"):
+            for metric in ("latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy"):
                 assert table[metric].keys() == {"all", "hardest_tertile", "hardest_decile"}
                 assert np.isfinite(list(table[metric].values())).all()
             assert 0 <= table["action_f1"]["all"] <= 1 and table["camera_l1"]["all"] >= 0
@@ -118,7 +118,9 @@ def test_every_arm_is_measured_on_every_set(done):
     assert regret["hardest_decile"] >= regret["hardest_tertile"] >= regret["all"]
     pairs = {(c["arm"], c["against"]) for c in evaluation["comparisons"]}
     assert pairs == {("frozen_reference", "phase1"), ("prowl", "phase1"), ("prowl", "frozen_reference")}
-    assert len(evaluation["comparisons"]) == len(pairs) * len(sets) * 4 * 3
+    compared = {c["metric"] for c in evaluation["comparisons"]}
+    assert compared == {"latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy"}
+    assert len(evaluation["comparisons"]) == len(pairs) * len(sets) * len(compared) * 3
 
 
 def test_both_arms_had_the_same_budget_and_one_policy_rested(done):
