@@ -43,6 +43,14 @@ def get_config(arg="vizdoom"):
     if arg != "tiny":
         c.inverse_dynamics.steps = 600  # trained once, to read actions off dreams (docs/metrics.md)
         c.metrics.frechet = "inverse_dynamics"
+    if arg == "vizdoom":
+        c.study.seeds = (0, 1, 2, 3)
+        c.world_model.sampler_steps = 2
+        c.phase2.update(learning_rate=1e-3, temperature=3.0, warm_up=30)
+        c.phase2.update(trajectories=128, capacity=512, rescore="due", rescore_rows=128)
+        # Enough steps of PPO that a weak anchor is seen to be one.
+        c.adversary.update(learning_rate=1e-3, epochs=4, minibatches=4, kl_cost=0.2)
+        c.adversary.kl_costs.update(weak=0.01, middle=0.2, strong=0.5)
     if arg == "voxel":
         c.arms = ("frozen_reference", "prowl", "passive", "unanchored", "focused")
         c.study.seeds = (0, 1, 2, 3, 4)
