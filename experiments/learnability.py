@@ -32,7 +32,7 @@ def main(argv):
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
         from experiments.learnability_measure import measure
-        from experiments.study_run import open_run
+        from experiments.study.grid import open_run
 
         return measure(open_run(options.workdir, config), options)
 

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, phase2, stages, study_measure
+from experiments import build, phase2, stages
 from experiments.evaluate import clip_set, subsets
 from experiments.logging import Progress
+from experiments.study.measure import actor, concatenated, observer
 from prowl_jax.metrics.intervals import paired_bootstrap
 from prowl_jax.pat import buffer as pat
 from prowl_jax.train import curriculum as loop
@@ -51,8 +52,8 @@ def measure(run, options):
 
 def _collect(run, options, theta_0, reference):
     """(policy -> trajectories to learn from, set -> clips to measure on), as ``PATItem`` of numpy arrays."""
-    p, observe = run.config.phase2, study_measure.observer(run, theta_0)
-    act_out, env = study_measure.actor(run, reference)
+    p, observe = run.config.phase2, observer(run, theta_0)
+    act_out, env = actor(run, reference)
     rounds = [-(-n // p.trajectories) for n in (max(options.trajectories), TEST_TRAJECTORIES)]
     # Cycles that no arm has had, so seeds that no policy has learned from; those of the test come after.
     learn = range(p.cycles, p.cycles + rounds[0])
@@ -66,7 +67,7 @@ def _collect(run, options, theta_0, reference):
             for cycle in cycles:
                 parts.append(observe(act_out(params, cycle)))
                 progress.update(next(done))
-            return study_measure.concatenated(parts)
+            return concatenated(parts)
 
         for policy in options.policies:
             rests = policy == "frozen_reference"

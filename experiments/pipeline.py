@@ -4,10 +4,11 @@ import functools
 import json
 import pathlib
 
-from experiments import build, evaluate, phase2, preflight, processes, showcase, stages
+from experiments import build, evaluate, phase2, preflight, processes, stages
 from experiments.inverse_dynamics import inverse_dynamics
 from experiments.memory import keep_freed_memory
-from experiments.report import text_table
+from experiments.report import showcase
+from experiments.report.tables import text_table
 from experiments.run import Run
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, phase2, phase2_device
+from experiments import build, phase2
 from experiments.benchmarks.timing import (
     Row,
     alternate,
@@ -61,7 +61,7 @@ def make_rivals(config):
 
     device = {"state": start()}
     program, compile_seconds = compiled(
-        phase2_device.build_program(config, "prowl"), env, data, device["state"], fixed, reference, plan, key
+        phase2.device.build_program(config, "prowl"), env, data, device["state"], fixed, reference, plan, key
     )
 
     def one_program():

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from experiments import learnability, on_run, study_run
+from experiments import learnability, on_run
 from experiments.configs.study import get_config
+from experiments.study import grid
 
 
 @pytest.fixture
@@ -44,15 +45,15 @@ def test_a_mistaken_flag(workdir, capsys, flags, words):
 
 def test_a_seed_of_a_study_is_opened_with_what_is_shared(config, tmp_path):
     config = get_config("tiny")
-    _, seeds = study_run.open_runs(config, tmp_path)
+    _, seeds = grid.open_runs(config, tmp_path)
     path = next(iter(seeds.values())).workdir
-    run = study_run.open_run(path, on_run.read_config(_with_phase_1(path)))
+    run = grid.open_run(path, on_run.read_config(_with_phase_1(path)))
     assert run.data("wander") == tmp_path / "shared" / "data" / "wander"
     assert run.checkpoints("world_model").parent.parent == path
 
 
 def test_a_run_of_its_own_is_opened_as_it_is(workdir, config):
-    run = study_run.open_run(workdir, on_run.read_config(workdir))
+    run = grid.open_run(workdir, on_run.read_config(workdir))
     assert run.data("wander") == workdir / "data" / "wander"
 
 

@@ -106,7 +106,8 @@ def test_a_step_finds_the_memory_of_the_step_before():
 
 FIRST = """
 import pathlib
-from experiments import pipeline, study_run
+from experiments import pipeline
+from experiments.study import grid
 from {configs} import get_config
 
 def threads():
@@ -124,7 +125,7 @@ def threads():
     ("configs", "module", "function"),
     [
         ("experiments.configs.quickstart", "pipeline", "run_all"),
-        ("experiments.configs.study", "study_run", "run_study"),
+        ("experiments.configs.study", "grid", "run_study"),
     ],
 )
 def test_memory_is_kept_before_jax_starts_its_threads(configs, module, function, tmp_path):

@@ -5,8 +5,9 @@ import types
 import numpy as np
 import pytest
 
-from experiments import novel_modes, study_measure
+from experiments import novel_modes
 from experiments.configs.quickstart import get_config
+from experiments.study import measure
 from prowl_jax.envs.vizdoom import action_spec
 from prowl_jax.train.curriculum import PATItem
 from prowl_jax.types import Clip
@@ -94,11 +95,11 @@ def test_nothing_is_novel_without_a_reference_or_without_a_find(run):
 
 def test_a_study_has_the_clips_with_novel_modes_as_a_set_of_groups(run):
     found = types.SimpleNamespace(run=run)
-    items, groups = study_measure.strictly_novel_modes(found, SETS, None, None)
+    items, groups = measure.strictly_novel_modes(found, SETS, None, None)
     np.testing.assert_array_equal(items.latents, [1, 4])
     (mask,) = groups.values()
     assert mask.tolist() == [True, True]
     other = {**SETS, "buffer/broad": clips([FORWARD], [FORWARD, LEFT, USE], [BACK, LEFT])}
-    items, groups = study_measure.strictly_novel_modes(found, other, None, None)
+    items, groups = measure.strictly_novel_modes(found, other, None, None)
     assert len(items.actions) == 4 and sorted(m.sum() for m in groups.values()) == [1, 3]
-    assert study_measure.strictly_novel_modes(found, {k: v for k, v in SETS.items() if "prowl" not in k}, None, None) is None
+    assert measure.strictly_novel_modes(found, {k: v for k, v in SETS.items() if "prowl" not in k}, None, None) is None

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import numbers, phase2
+from experiments import numbers
 from experiments.logging import read_metrics
+from experiments.phase2 import parts
 from experiments.run import Run
 from experiments.torture import toy_training as toy
 from prowl_jax.train.checkpoint import Checkpoints
@@ -111,7 +112,7 @@ def cycle_of(loss=1.0, theta=1.0):
 )
 def test_a_broken_cycle_is_refused_with_what_repeats_it(broken, words):
     """Cycle 6 is the sixth; two indices before it were left out, so that it draws by the eighth."""
-    phase2.check_cycle(toy.config(), "phase2/prowl", 5, *cycle_of(), [0, 3])
+    parts.check_cycle(toy.config(), "phase2/prowl", 5, *cycle_of(), [0, 3])
     with pytest.raises(numbers.BadNumbers, match=words) as caught:
-        phase2.check_cycle(toy.config(), "phase2/prowl", 5, *cycle_of(**broken), [0, 3])
+        parts.check_cycle(toy.config(), "phase2/prowl", 5, *cycle_of(**broken), [0, 3])
     assert caught.value.draw == 7 and caught.value.skipped == [0, 3]

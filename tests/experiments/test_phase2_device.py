@@ -4,8 +4,9 @@ import ml_collections
 import numpy as np
 import pytest
 
-from experiments import build, numbers, phase2, phase2_device
+from experiments import build, numbers
 from experiments.logging import read_metrics
+from experiments.phase2 import device, parts
 from experiments.run import Run
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.one_program import Cycle
@@ -33,12 +34,12 @@ def arm(monkeypatch):
         "build_program": lambda *_: program, "planner": lambda *_: list, "on_device": lambda *_: None,
         "configured": lambda config, arm: config,
     }.items():  # fmt: skip
-        monkeypatch.setattr(phase2_device, name, value)
+        monkeypatch.setattr(device, name, value)
     for name, value in {
         "starting_point": lambda *_: (None, None, None), "initial_state": lambda *_: {"total": np.float64(0)},
         "teach_ensemble": lambda run, config, state: state, "camera": lambda *_: {}, "budget": lambda *_: {},
     }.items():  # fmt: skip
-        monkeypatch.setattr(phase2, name, value)
+        monkeypatch.setattr(parts, name, value)
     for name in ("spec_of", "make_device_env", "stage_key"):
         monkeypatch.setattr(build, name, lambda *_: None)
 
@@ -50,7 +51,7 @@ def arm(monkeypatch):
             "checkpoint_keep": 2, "checkpoint_best": False, "loss_limit": 1e4, "on_nan": on_nan, "rewinds": 2,
         })  # fmt: skip
         run = Run(workdir, config)
-        phase2_device.run_arm(run, "prowl")
+        device.run_arm(run, "prowl")
         with Checkpoints(run.checkpoints("phase2/prowl")) as checkpoints:
             arrays, notes = checkpoints.read()
         return float(next(iter(arrays.values()))), notes.get("skipped"), read_metrics(workdir)

@@ -217,7 +217,7 @@ def test_an_interrupted_loop_goes_on_to_the_same_state(done, tmp_path, monkeypat
     first, while the second is being collected."""
     whole = Run(done[0], get_config("tiny"))
     run = copy_without(whole.workdir, tmp_path / "broken", "phase2/prowl")
-    interrupt(monkeypatch, phase2.loop, half, call)
+    interrupt(monkeypatch, phase2.host.loop, half, call)
     with pytest.raises(KeyboardInterrupt):
         phase2.run_arm(run, "prowl")
     monkeypatch.undo()
@@ -236,7 +236,7 @@ def test_a_cycle_with_bad_numbers_is_gone_around(done, tmp_path, monkeypatch):
     """The demonstrations of the second draw are spoilt; the third takes its place."""
     run = copy_without(done[0], tmp_path / "broken", "phase2/prowl")
     run.config.on_nan = "rewind"
-    original, updates = phase2.passive_fetch, run.config.phase2.updates
+    original, updates = phase2.host.passive_fetch, run.config.phase2.updates
 
     def spoilt(*arguments):
         fetch = original(*arguments)
@@ -248,7 +248,7 @@ def test_a_cycle_with_bad_numbers_is_gone_around(done, tmp_path, monkeypatch):
 
         return fetched
 
-    monkeypatch.setattr(phase2, "passive_fetch", spoilt)
+    monkeypatch.setattr(phase2.host, "passive_fetch", spoilt)
     figures = phase2.run_arm(run, "prowl")
     assert np.isfinite(figures["world_model_loss"])
     rows, whole = rows_of(run.workdir, "phase2", "prowl"), rows_of(done[0], "phase2", "prowl")

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import report, report_tables
-from experiments.report import Gallery, Reel, text_table, write_report
+from experiments.report import page, tables
+from experiments.report.page import Gallery, Reel, write_report
+from experiments.report.tables import text_table
 
 EVALUATION = {
     "checks": {
@@ -152,7 +153,7 @@ def test_the_page_stands_alone_and_is_in_order(tmp_path):
 def test_missing_figures_are_dashes(tmp_path, evaluation):
     page = written(tmp_path, evaluation=evaluation, metrics=[], galleries=[], config={})
     Outline(page)
-    assert report_tables.MISSING in page
+    assert tables.MISSING in page
     assert "None" not in page and "nan" not in page
     assert all(len(line) <= 80 for line in text_table(evaluation).splitlines())
 
@@ -187,24 +188,24 @@ def test_words_from_outside_are_escaped(tmp_path):
 
 
 def test_checks_are_held_against_their_targets():
-    rows = {r["words"]: r for r in report_tables.check_rows(EVALUATION)}
+    rows = {r["words"]: r for r in tables.check_rows(EVALUATION)}
     met = [r["met"] for r in rows.values()]
     assert met == [True, False, True, None, None, True, None]
     assert rows["Autoencoder, PSNR"]["value"] == "26.12"
-    assert rows["Peak memory"]["value"] == report_tables.MISSING
+    assert rows["Peak memory"]["value"] == tables.MISSING
     on_target = {
         "checks": {"autoencoder_psnr_db": 25, "minutes": 15.0, "regret_over_repeat_last_frame": 0.85}
     }
-    assert [r["met"] for r in report_tables.check_rows(on_target)][:2] == [True, True]
+    assert [r["met"] for r in tables.check_rows(on_target)][:2] == [True, True]
 
 
 def test_comparisons_say_better_only_in_the_metrics_direction_and_off_zero():
-    readings = {r["metric"]: r["reading"] for r in report_tables.comparison_rows(EVALUATION)}
+    readings = {r["metric"]: r["reading"] for r in tables.comparison_rows(EVALUATION)}
     assert readings == {"latent regret": "better", "PSNR, dB": "worse", "AFS-EPE, px": "interval includes 0"}
 
 
 def test_the_best_arm_is_marked_by_direction_and_prowl_comes_first():
-    (table,) = report_tables.set_tables(EVALUATION)
+    (table,) = tables.set_tables(EVALUATION)
     assert table["columns"] == ["prowl", "frozen reference", "repeat last frame", "real frames"]
     rows = {r["key"]: r["cells"] for r in table["rows"]}
     assert rows["latent_regret", "all"] == [("0.7000", True), ("0.7500", False), ("0.8750", False), ("", False)]
@@ -220,7 +221,7 @@ def full_evaluation(arms=("phase1", "frozen_reference", "prowl")):
     sets += ["buffer/frozen_reference", "buffer/prowl", "long_rollout"]
 
     def figures(i, j, base):
-        return {s: base + i / 10 + j / 100 + k / 1000 for k, s in enumerate(report_tables.SUBSETS)}
+        return {s: base + i / 10 + j / 100 + k / 1000 for k, s in enumerate(tables.SUBSETS)}
 
     return EVALUATION | {
         "arms": {
@@ -236,7 +237,7 @@ def full_evaluation(arms=("phase1", "frozen_reference", "prowl")):
             for against in ("phase1", "frozen_reference")
             for name in sets
             for metric in ("latent_regret", "afs_epe")
-            for k, subset in enumerate(report_tables.SUBSETS)
+            for k, subset in enumerate(tables.SUBSETS)
         ],
     }
 
@@ -245,7 +246,7 @@ def test_the_terminal_shows_one_short_line_a_set():
     lines = text_table(full_evaluation()).splitlines()
     assert len(lines) <= 30 and all(len(line) <= 80 for line in lines)
     everywhere, hardest = [line.split() for line in lines if line.startswith("held_out/look_around")]
-    m = report_tables.MINUS
+    m = tables.MINUS
     assert everywhere[1:4] == ["0.010", "0.110", "0.210"] and everywhere[-3:] == ["2.010", "2.110", "2.210"]
     assert " ".join(everywhere[4:-3]) == f"{m}3.1 ({m}15.2, +1.0)"
     assert hardest[1:4] == ["0.012", "0.112", "0.212"] and hardest[4] == f"{m}5.1"
@@ -270,7 +271,7 @@ def test_the_terminal_shows_the_arms_there_are(arms, heads):
 def test_the_terminal_shows_a_dash_for_a_missing_figure():
     lines = text_table(EVALUATION).splitlines()
     (everywhere, _) = [line.split() for line in lines if line.startswith("held_out/explore")]
-    m, dash = report_tables.MINUS, report_tables.MISSING
+    m, dash = tables.MINUS, tables.MISSING
     assert everywhere[1:] == ["0.750", "0.700", f"{m}3.0", f"({m}5.0,", f"{m}1.0)", dash, dash]
 
 
@@ -301,14 +302,14 @@ def test_real_and_predicted_move_in_one_picture_with_the_context_marked(tmp_path
 
 
 def test_actions_are_shown_as_runs(tmp_path):
-    assert report.run_lengths(["forward", "forward", "", "yaw -5.8", "turn-left"]) == [
+    assert page.run_lengths(["forward", "forward", "", "yaw -5.8", "turn-left"]) == [
         ("forward", 2),
         ("nothing", 1),
-        (f"yaw {report_tables.MINUS}5.8", 1),
+        (f"yaw {tables.MINUS}5.8", 1),
         ("turn-left", 1),
     ]
     text = re.sub(r"<[^>]*>", "", written(tmp_path))
-    assert f"Actions: forward ×2 · nothing · yaw {report_tables.MINUS}5.8 ×2 · left, yaw +1.2" in text
+    assert f"Actions: forward ×2 · nothing · yaw {tables.MINUS}5.8 ×2 · left, yaw +1.2" in text
 
 
 def test_a_reel_that_does_not_fit_together_is_refused(tmp_path):
@@ -344,10 +345,10 @@ def test_curves_show_what_there_is_and_one_line_an_arm(tmp_path):
         (1.5e-7, "1.50e-07"),
         (np.float32(2.5), "2.500"),
         (123456.7, "123457"),
-        (None, report_tables.MISSING),
-        (math.inf, report_tables.MISSING),
+        (None, tables.MISSING),
+        (math.inf, tables.MISSING),
         ("words", "words"),
     ],
 )
 def test_numbers(value, text):
-    assert report_tables.number(value) == text
+    assert tables.number(value) == text

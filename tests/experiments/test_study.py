@@ -10,21 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import (
-    build,
-    config_rules,
-    study,
-    study_plots,
-    study_results,
-    study_run,
-    study_tables,
-)
+from experiments import build, config_rules
 from experiments.arms import ARMS
 from experiments.config_file import UsageError
 from experiments.configs.study import get_config
 from experiments.evaluate import METRICS
 from experiments.run import write_json
-from experiments.study_measure import thinned, values_path
+from experiments.study import __main__ as study
+from experiments.study import grid, plots, tables
+from experiments.study import results as results_file
+from experiments.study.measure import thinned, values_path
 from prowl_jax.data.store import StoreWriter
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -103,14 +98,14 @@ def done(tmp_path_factory):
     """(config, runs, results as read from their file) of two seeds with known values."""
     folder = tmp_path_factory.mktemp("study")
     config = study_config(folder)
-    runs = study_run.open_runs(config, folder / "runs")
+    runs = grid.open_runs(config, folder / "runs")
     for seed, run in runs[1].items():
         fill(config, run, seed)
         note_times(run)
     figures = {"seconds": 1.0, "held_out_accuracy": 0.4, "held_out_action_f1": 0.6, "held_out_commonest_f1": 0.25}
     write_json(runs[0].workdir / "stages.json", {"inverse_dynamics": figures})
-    study_run.write(config, runs)
-    return config, runs, study_results.load(folder / "results" / "study_tiny.json")
+    grid.write(config, runs)
+    return config, runs, results_file.load(folder / "results" / "study_tiny.json")
 
 
 def test_a_constant_factor_is_found_with_an_interval_of_a_point(done):
@@ -152,7 +147,7 @@ def test_the_modes_that_most_clips_hold_are_told_one_by_one(done):
     assert results["novel_modes"] == [15, 0], "all are counted, in each seed"
     assert set(results["sets"]["modes"]["clips"]) == {"all", *kept}
     assert results["sets"]["modes"]["clips"]["mode14"] == [15, 0] and results["sets"]["modes"]["clips"]["all"] == [20, 0]
-    text = study_tables.markdown(results).split("### Clips with a strictly novel action mode")[1].split("###")[0]
+    text = tables.markdown(results).split("### Clips with a strictly novel action mode")[1].split("###")[0]
     rows = [line for line in text.splitlines() if line.startswith(("| all", "| mode"))]
     assert [row.split(" | ")[0][2:] for row in rows] == ["mode", "all", *kept] * 2
     assert rows[2].startswith("| mode14 | 15 | **\N{MINUS SIGN}27.27 (") and rows[0] == "| mode | clips | prowl | unanchored |"
@@ -194,29 +189,29 @@ def test_the_loop_the_events_and_the_budget(done):
 
 def test_arms_that_spent_differently_are_refused(tmp_path):
     config = study_config(tmp_path, seeds=(0,))
-    runs = study_run.open_runs(config, tmp_path / "runs")
+    runs = grid.open_runs(config, tmp_path / "runs")
     fill(config, runs[1][0], 0)
     note_times(runs[1][0])
     counts = json.loads((runs[1][0].workdir / "counts.json").read_text())
     counts["prowl"]["updates"] += 1
     write_json(runs[1][0].workdir / "counts.json", counts)
     with pytest.raises(RuntimeError, match="arm prowl spent"):
-        study_run.write(config, runs)
+        grid.write(config, runs)
 
 
 def test_the_file_is_small_and_reads_back(done, tmp_path):
     results = done[2]
-    study_results.save(tmp_path / "again.json", results)
+    results_file.save(tmp_path / "again.json", results)
     assert json.loads((tmp_path / "again.json").read_text()) == results
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match="no file of results"):
-        study_results.load(tmp_path / "other.json")
+        results_file.load(tmp_path / "other.json")
 
 
 def test_the_tables_say_what_the_file_says(done, capsys):
     config, _, _ = done
     file = pathlib.Path(config.study.results) / "study_tiny.json"
-    assert study_tables.main([str(file)]) == 0
+    assert tables.main([str(file)]) == 0
     text = capsys.readouterr().out
     assert text == file.with_suffix(".md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| prowl | **\N{MINUS SIGN}27"))
@@ -232,10 +227,10 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     assert [line.split(" | ")[0] for line in dense[6:8]] == ["| prowl", "| unanchored"]
     assert dense[6].count("**\N{MINUS SIGN}27.27 (") == 5
     assert row == "| prowl | " + " | ".join([f"**{off} ({off}, {off}) {{{off}, {off}}}**"] * 6) + " |"
-    assert study_tables._interval([-0.01, -0.02, 0.0, -0.03, 0.01]) == (
+    assert tables._interval([-0.01, -0.02, 0.0, -0.03, 0.01]) == (
         "-1.00 (-3.00, +1.00) {-2.00, +0.00}".replace("-", "\N{MINUS SIGN}")
     )
-    assert study_tables._interval([0.011, None, None, None, None]) == "+1.10"
+    assert tables._interval([0.011, None, None, None, None]) == "+1.10"
     events = text.split("### Regret on clips with an event")[1].split("###")[0].splitlines()
     assert events[2].endswith("| flooded, 1 clips |")
     assert events[5].startswith("| prowl | **") and events[5].endswith("** | \N{MINUS SIGN}20.00 |"), "one clip: no interval"
@@ -252,12 +247,12 @@ def test_the_tables_say_what_the_file_says(done, capsys):
 def test_the_document_is_what_the_committed_files_give(capsys):
     """docs/results.md between its markers, whether a study has been committed or not."""
     files = sorted((ROOT / "results").glob("*.json"))
-    study_tables.main([str(file) for file in files])
+    tables.main([str(file) for file in files])
     document = (ROOT / "docs" / "results.md").read_text()
     assert document.split("<!-- results -->\n")[1].split("<!-- /results -->")[0] == capsys.readouterr().out
     for file in files:
         assert file.stat().st_size < 2**20
-        assert file.with_suffix(".md").read_text() == study_tables.markdown(study_results.load(file))
+        assert file.with_suffix(".md").read_text() == tables.markdown(results_file.load(file))
 
 
 def test_the_intervals_that_the_text_quotes_stand_in_the_tables():
@@ -271,13 +266,13 @@ def test_the_intervals_that_the_text_quotes_stand_in_the_tables():
 def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):
     config, _, results = done
     file = pathlib.Path(config.study.results) / "study_tiny.json"
-    assert study_plots.main([str(file), f"--folder={tmp_path}"]) == 0
+    assert plots.main([str(file), f"--folder={tmp_path}"]) == 0
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {f"study_tiny_{plot}.svg" for plot in ("critical", "kl", "camera", "long", "dense", "events")}
     for path in tmp_path.iterdir():
         xml.etree.ElementTree.parse(path)
         assert "prowl" in path.read_text()
-    assert study_plots.draw(results) == {p.stem.rsplit("_")[-1]: p.read_text() for p in tmp_path.iterdir()}
+    assert plots.draw(results) == {p.stem.rsplit("_")[-1]: p.read_text() for p in tmp_path.iterdir()}
 
 
 @pytest.fixture
@@ -295,43 +290,43 @@ def noted(tmp_path, monkeypatch):
         return do
 
     for name in ("demonstrations", "autoencoder", "world_model", "reference"):
-        monkeypatch.setattr(study_run.stages, name, step(name))
-    monkeypatch.setattr(study_run, "inverse_dynamics", step("inverse_dynamics"))
-    monkeypatch.setattr(study_run.phase2, "run_arm", step("arm"))
-    monkeypatch.setattr(study_run.study_measure, "measure", step("evaluation"))
+        monkeypatch.setattr(grid.stages, name, step(name))
+    monkeypatch.setattr(grid, "inverse_dynamics", step("inverse_dynamics"))
+    monkeypatch.setattr(grid.phase2, "run_arm", step("arm"))
+    monkeypatch.setattr(grid.measure, "measure", step("evaluation"))
     return config, calls
 
 
 def test_a_study_goes_on_where_it_was_stopped(noted, tmp_path, monkeypatch):
     config, calls = noted
-    run_arm = study_run.phase2.run_arm
+    run_arm = grid.phase2.run_arm
 
     def stopped(run, arm):
         if (run.config.seed, arm) == (5, "prowl"):
             raise KeyboardInterrupt
         return run_arm(run, arm)
 
-    monkeypatch.setattr(study_run.phase2, "run_arm", stopped)
+    monkeypatch.setattr(grid.phase2, "run_arm", stopped)
     with pytest.raises(KeyboardInterrupt):
-        study_run.run_study(config, tmp_path / "runs")
+        grid.run_study(config, tmp_path / "runs")
     file = tmp_path / "results" / "study_tiny.json"
-    assert study_results.load(file)["seeds"] == [3], "the seed that is done has its results"
+    assert results_file.load(file)["seeds"] == [3], "the seed that is done has its results"
     assert len(calls) == 3 + 6 + 3
     assert calls[:3] == [("shared", name) for name in ("demonstrations", "autoencoder", "inverse_dynamics")]
-    monkeypatch.setattr(study_run.phase2, "run_arm", run_arm)
-    assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
+    monkeypatch.setattr(grid.phase2, "run_arm", run_arm)
+    assert grid.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
     assert len(calls) == len(set(calls)) == 3 + 2 * 6
-    study_run.run_study(config, tmp_path / "runs")
+    grid.run_study(config, tmp_path / "runs")
     assert len(calls) == 15, "nothing is done twice"
 
 
 def test_arms_and_seeds_can_be_added(noted, tmp_path):
     config, calls = noted
     config.study.seeds, config.arms = (3,), ("frozen_reference", "prowl")
-    study_run.run_study(config, tmp_path / "runs")
+    grid.run_study(config, tmp_path / "runs")
     done = len(calls)
     config.study.seeds, config.arms = (3, 5), ARM_NAMES
-    assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
+    assert grid.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
     assert calls[done:][:2] == [("seed3", "unanchored"), ("seed3", "evaluation")]
     assert len(calls) == done + 2 + 6
 
@@ -343,32 +338,32 @@ def test_seeds_side_by_side_are_the_same_steps_in_groups(noted, tmp_path, monkey
         calls.append(("+".join(run.workdir.name for run in runs), arm))
         return [{"tokens": 7} for _ in runs]
 
-    monkeypatch.setattr(study_run.phase2_device, "run_arms", run_arms)
+    monkeypatch.setattr(grid.phase2, "run_arms", run_arms)
     config.study.update(seeds=(3, 5, 8), side_by_side=2)
-    assert study_run.run_study(config, tmp_path / "runs")["seeds"] == [3, 5, 8]
+    assert grid.run_study(config, tmp_path / "runs")["seeds"] == [3, 5, 8]
     own = ["world_model", "reference"]
     expected = [(f"seed{seed}", stage) for seed in (3, 5) for stage in own]
     expected += [("seed3+seed5", arm) for arm in ARM_NAMES] + [("seed3", "evaluation"), ("seed5", "evaluation")]
     expected += [("seed8", stage) for stage in (*own, *ARM_NAMES, "evaluation")]
     assert calls[3:] == expected
-    noted_by = study_run.open_runs(config, tmp_path / "runs")[1][3].stages()["phase2/prowl"]
-    assert noted_by["side_by_side"] == 2 and study_results.seconds_of(noted_by) == noted_by["seconds"] / 2
-    study_run.run_study(config, tmp_path / "runs")
+    noted_by = grid.open_runs(config, tmp_path / "runs")[1][3].stages()["phase2/prowl"]
+    assert noted_by["side_by_side"] == 2 and results_file.seconds_of(noted_by) == noted_by["seconds"] / 2
+    grid.run_study(config, tmp_path / "runs")
     assert len(calls) == 3 + len(expected), "nothing is done twice"
 
 
 def test_a_process_does_the_steps_of_its_own_seed_and_leaves_the_others_alone(noted, tmp_path):
     config, calls = noted
     folder = tmp_path / "runs"
-    study_run.do_steps(config, study_run.open_runs(config, folder, own=("shared",)))
+    grid.do_steps(config, grid.open_runs(config, folder, own=("shared",)))
     assert [name for name, _ in calls] == ["shared"] * 3
     assert not (folder / "seed3").exists() and not (folder / "seed5").exists()
-    study_run.do_steps(config, study_run.open_runs(config, folder, own=(5,)), 2)
+    grid.do_steps(config, grid.open_runs(config, folder, own=(5,)), 2)
     assert [name for name, _ in calls[3:]] == ["seed5"] * 6
     assert not (folder / "seed3").exists()
-    assert study_results.load(tmp_path / "results" / "study_tiny.json")["seeds"] == [5]
+    assert results_file.load(tmp_path / "results" / "study_tiny.json")["seeds"] == [5]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    runs = study_run.open_runs(config, folder, own=())
+    runs = grid.open_runs(config, folder, own=())
     runs[1][5].log.write(stage="phase2", step=1)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before, "who only reads writes nothing"
 
@@ -376,23 +371,23 @@ def test_a_process_does_the_steps_of_its_own_seed_and_leaves_the_others_alone(no
 def test_seeds_are_handed_to_processes_after_what_they_share(noted, tmp_path, monkeypatch):
     config, calls = noted
     config.study.processes, started, folder = 2, [], tmp_path / "runs"
-    monkeypatch.setattr(study_run.at_once, "cores", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(grid.at_once, "cores", lambda: [0, 1, 2, 3])
 
     def run(work, pieces, number):
         started.append((list(pieces), number))
         return {name: code for name, piece in pieces.items() if (code := work(piece))}
 
-    monkeypatch.setattr(study_run.at_once, "run", run)
-    assert study_run.run_study(config, folder)["seeds"] == [3, 5]
+    monkeypatch.setattr(grid.at_once, "run", run)
+    assert grid.run_study(config, folder)["seeds"] == [3, 5]
     assert started == [(["shared"], 1), (["seed3", "seed5"], 2)]
     assert len(calls) == len(set(calls)) == 3 + 2 * 6
     (folder / "seed5" / "stages.json").unlink()
-    study_run.run_study(config, folder)
-    study_run.run_study(config, folder)
+    grid.run_study(config, folder)
+    grid.run_study(config, folder)
     assert started[2:] == [(["shared"], 1), (["seed5"], 1), (["shared"], 1)], "only seeds that are not done"
-    monkeypatch.setattr(study_run.at_once, "run", lambda *_: {"seed3": 1, "seed5": 2})
+    monkeypatch.setattr(grid.at_once, "run", lambda *_: {"seed3": 1, "seed5": 2})
     with pytest.raises(SystemExit) as stopped:
-        study_run.run_study(config, folder)
+        grid.run_study(config, folder)
     assert stopped.value.code == 2
 
 
@@ -416,16 +411,16 @@ def test_demonstrations_that_have_changed_are_refused_before_anything_is_done(no
     content[7] ^= 1
     (folder / "frames.bin").write_bytes(content)
     with pytest.raises(UsageError, match="frames.bin has changed since it was written"):
-        study_run.run_study(config, tmp_path / "runs")
+        grid.run_study(config, tmp_path / "runs")
     assert not calls
     config.demonstrations.verify = False
-    study_run.run_study(config, tmp_path / "runs")
+    grid.run_study(config, tmp_path / "runs")
     assert calls
 
 
 def test_seeds_share_the_demonstrations_and_nothing_else(noted, tmp_path):
     config, _ = noted
-    shared, seeds = study_run.open_runs(config, tmp_path / "runs")
+    shared, seeds = grid.open_runs(config, tmp_path / "runs")
     one, other = seeds.values()
     assert one.data("wander") == other.data("wander") == shared.data("wander")
     for stage in ("autoencoder", "inverse_dynamics"):
@@ -444,10 +439,10 @@ def test_what_is_left_and_how_long():
             return {name: {"seconds": s} for name, s in self._stages.items()}
 
     one, other = Fake({"world_model": 100.0, "phase2/prowl": 60.0, "phase2/passive": 120.0}), Fake({})
-    steps = [study_run.Step((run,), stage, None) for run in (one, other) for stage in (*one._stages, "evaluation/x")]
-    assert study_run.left(steps) == "5 of 8 steps left, about 5 min, 2 of them not timed yet"
-    assert study_run.left(steps[:3]) == "all done"
-    assert study_run.left(steps[3:4]) == "1 of 1 steps left, 1 of them not timed yet"
+    steps = [grid.Step((run,), stage, None) for run in (one, other) for stage in (*one._stages, "evaluation/x")]
+    assert grid.left(steps) == "5 of 8 steps left, about 5 min, 2 of them not timed yet"
+    assert grid.left(steps[:3]) == "all done"
+    assert grid.left(steps[3:4]) == "1 of 1 steps left, 1 of them not timed yet"
 
 
 @pytest.mark.parametrize("arg", ["vizdoom", "voxel", "tiny"])

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import phase2, study_acted
+from experiments import phase2
 from experiments.configs.study import get_config
+from experiments.study import acted
 from prowl_jax.actions import ActionSpec, Camera, camera, choice
 from prowl_jax.envs.base import DeviceStep
 from prowl_jax.types import pytree
@@ -56,7 +57,7 @@ class Scripted:
 
 def act(params, warm_up, steps, reference=(*REST, 0)):
     keys = jax.random.split(jax.random.key(1), 2)
-    return study_acted.act_freely(
+    return acted.act_freely(
         Counter(), Scripted(), jnp.array(params), jnp.array(reference), keys, jax.random.key(0), warm_up=warm_up, steps=steps
     )
 
@@ -66,7 +67,7 @@ def test_events_are_those_of_the_kept_steps_alone():
     np.testing.assert_array_equal(actions, np.broadcast_to(JUMP, (10, 2, 2)))
     expected = [count % 3 == 0 for count in range(5, 15)]  # 6, 9 and 12
     np.testing.assert_array_equal(events["event_fell"], np.stack([expected] * 2, axis=1))
-    figures = study_acted.rates(SPEC, np.asarray(actions), kl, events)
+    figures = acted.rates(SPEC, np.asarray(actions), kl, events)
     assert figures["event_fell"] == pytest.approx(300.0) and figures["steps"] == 20
     assert figures["camera_speed"] == pytest.approx(8.0)
     # Two factors, each sure of another value: SURE nats apart, but for what is left of the probability.
@@ -97,15 +98,15 @@ def test_everyone_is_measured_once(tmp_path, monkeypatch):
         actions = np.zeros((*shape, len(policy.sizes)), np.int32)
         return actions, np.full(shape, 0.5), {"event_fell": np.arange(np.prod(shape)).reshape(shape) < params}
 
-    monkeypatch.setattr(study_acted, "act_freely", act_freely)
-    monkeypatch.setattr(study_acted.build, "make_device_env", lambda *_: None)
+    monkeypatch.setattr(acted, "act_freely", act_freely)
+    monkeypatch.setattr(acted.build, "make_device_env", lambda *_: None)
     study = types.SimpleNamespace(event_rounds=2, event_steps=5)
-    study_acted.measure_acting(run, {"prowl": 4}, 1, study)
-    study_acted.measure_acting(run, {"prowl": 4}, 1, study)
-    study_acted.measure_acting(run, {"prowl": 4, "focused": 8}, 1, study)
+    acted.measure_acting(run, {"prowl": 4}, 1, study)
+    acted.measure_acting(run, {"prowl": 4}, 1, study)
+    acted.measure_acting(run, {"prowl": 4, "focused": 8}, 1, study)
     assert [params for params, *_ in seen] == [1, 4, 8]
-    acted = json.loads((tmp_path / "acted.json").read_text())
-    assert {arm: one["event_fell"] for arm, one in acted.items()} == {
+    figures = json.loads((tmp_path / "acted.json").read_text())
+    assert {arm: one["event_fell"] for arm, one in figures.items()} == {
         "frozen_reference": 25.0,
         "prowl": 100.0,
         "focused": 200.0,
@@ -115,5 +116,5 @@ def test_everyone_is_measured_once(tmp_path, monkeypatch):
         np.testing.assert_array_equal(keys[:, 1], new)
         assert settings["warm_up"] == config.phase2.warm_up and settings["steps"] == 5
     study.event_steps = 6
-    study_acted.measure_acting(run, {"prowl": 4}, 1, study)
+    acted.measure_acting(run, {"prowl": 4}, 1, study)
     assert len(seen) == 5, "other counts are no counts of these steps"

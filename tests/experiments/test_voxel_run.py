@@ -11,20 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import (
-    evaluate,
-    learnability,
-    learnability_measure,
-    phase2,
-    phase2_device,
-    stages,
-    study_measure,
-    study_sets,
-)
+from experiments import evaluate, learnability, learnability_measure, phase2, stages
 from experiments.configs.voxel import get_config
 from experiments.inverse_dynamics import inverse_dynamics
 from experiments.logging import read_metrics
 from experiments.run import Run
+from experiments.study import acted, measure, sets
 from prowl_jax.envs.voxel import EVENTS
 from prowl_jax.train import curriculum
 from prowl_jax.train.checkpoint import Checkpoints
@@ -84,7 +76,7 @@ def test_what_it_leaves_is_what_every_arm_leaves(run):
 
 def test_a_cycle_with_bad_numbers_is_gone_around(run, config, tmp_path, monkeypatch):
     """The second draw is spoilt; the third takes its place, its keys too: as if its plan had been there all along."""
-    whole, build_program, planner = run.workdir, phase2_device.build_program, phase2_device.planner
+    whole, build_program, planner = run.workdir, phase2.device.build_program, phase2.device.planner
     shutil.copytree(whole, tmp_path / "run", ignore=shutil.ignore_patterns("phase2", "metrics.jsonl", ".lock"))
     shutil.copytree(tmp_path / "run", tmp_path / "expected", ignore=shutil.ignore_patterns(".lock"))
     free = copy.deepcopy(config)
@@ -100,11 +92,11 @@ def test_a_cycle_with_bad_numbers_is_gone_around(run, config, tmp_path, monkeypa
 
         return spoilt
 
-    monkeypatch.setattr(phase2_device, "build_program", spoiling)
+    monkeypatch.setattr(phase2.device, "build_program", spoiling)
     broken = Run(tmp_path / "run", free)
     phase2.run_arm(broken, "prowl")
-    monkeypatch.setattr(phase2_device, "build_program", build_program)
-    monkeypatch.setattr(phase2_device, "planner", lambda *a: lambda draws: planner(*a)([d + (d > 0) for d in draws]))
+    monkeypatch.setattr(phase2.device, "build_program", build_program)
+    monkeypatch.setattr(phase2.device, "planner", lambda *a: lambda draws: planner(*a)([d + (d > 0) for d in draws]))
     expected = Run(tmp_path / "expected", free)
     phase2.run_arm(expected, "prowl")
     rows, others = (read_metrics(r.workdir) for r in (broken, expected))
@@ -131,15 +123,15 @@ def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run,
     assert phase2.initial_state(config, trainable, reference, "prowl").ensemble is None
 
 
-def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
+def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
-    for module in (evaluate, study_measure):
+    for module in (evaluate, measure):
         monkeypatch.setattr(module, "BATCH", 4)
     study = types.SimpleNamespace(buffer_clips=3, event_rounds=3, event_steps=8, event_clips=2, event_episodes=2)
     inverse_dynamics(run)
-    study_measure.measure(run, ("prowl",), study)
+    measure.measure(run, ("prowl",), study)
     rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
-    critical = {arm: np.load(study_measure.values_path(run, "critical", arm)) for arm in ("phase1", "prowl")}
+    critical = {arm: np.load(measure.values_path(run, "critical", arm)) for arm in ("phase1", "prowl")}
     groups = np.load(run.workdir / "values" / "critical" / "groups.npz")
     # No task is held out here, so the set is cycle 0 as it was: theta_0 is as wrong as it was then, but for the noise.
     assert groups["first_cycle"].all() and len(groups["first_cycle"]) == config.phase2.trajectories
@@ -150,7 +142,7 @@ def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
         np.square(critical["prowl"]["frame_regret"]).mean(1), np.square(critical["prowl"]["latent_regret"]), rtol=1e-4
     )
 
-    act_out, env = study_measure.actor(run, stages.load_reference(run))
+    act_out, env = measure.actor(run, stages.load_reference(run))
     recollected = act_out(stages.load_reference(run), 0)
     env.close()
     np.testing.assert_allclose(curriculum.event_rates(recollected)["event_jumped"], rows[0]["event_jumped"], rtol=1e-5)
@@ -159,31 +151,31 @@ def test_a_study_measures_what_the_arms_left(run, config, monkeypatch):
 
     rates = json.loads((run.workdir / "demonstrated_events.json").read_text())
     assert rates.keys() == {f"event_{name}" for name in EVENTS} and max(rates.values()) > 0
-    own, grouped = (np.load(study_measure.values_path(run, name, "prowl")) for name in ("in_distribution", "critical"))
-    real = np.load(study_measure.values_path(run, "in_distribution", "real_frames"))
+    own, grouped = (np.load(measure.values_path(run, name, "prowl")) for name in ("in_distribution", "critical"))
+    real = np.load(measure.values_path(run, "in_distribution", "real_frames"))
     assert own["action_f1"].shape == () == real["action_f1"].shape and own["ssim"].shape == (config.evaluation.clips,)
     of_set = {"action_precision", "action_recall", "action_f1", "camera_l1", "frechet_inverse_dynamics"}
-    assert set(own.files) == {*study_measure.MEASURED, *of_set}
-    assert set(grouped.files) == {*study_measure.MEASURED}
-    (sets,) = study_sets.read_sets({0: run}, ("phase1", "prowl"))["in_distribution"]
-    assert len(sets.rows["action_dense"]) == -(-config.evaluation.clips // 3) and sets.real_frames["camera_l1"] >= 0
+    assert set(own.files) == {*measure.MEASURED, *of_set}
+    assert set(grouped.files) == {*measure.MEASURED}
+    (held,) = sets.read_sets({0: run}, ("phase1", "prowl"))["in_distribution"]
+    assert len(held.rows["action_dense"]) == -(-config.evaluation.clips // 3) and held.real_frames["camera_l1"] >= 0
 
-    acted = json.loads((run.workdir / "acted.json").read_text())
-    assert {one["steps"] for one in acted.values()} == {8 * 3 * config.phase2.trajectories}
-    assert acted.keys() == {"frozen_reference", "prowl"} and acted["frozen_reference"]["kl_to_reference"] == 0
-    assert acted["prowl"]["kl_to_reference"] > 0 and set(acted["prowl"]) >= rates.keys()
+    figures = json.loads((run.workdir / "acted.json").read_text())
+    assert {one["steps"] for one in figures.values()} == {8 * 3 * config.phase2.trajectories}
+    assert figures.keys() == {"frozen_reference", "prowl"} and figures["frozen_reference"]["kl_to_reference"] == 0
+    assert figures["prowl"]["kl_to_reference"] > 0 and set(figures["prowl"]) >= rates.keys()
     before = {p: p.stat().st_mtime_ns for p in (run.workdir / "values").rglob("prowl.npz")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_measure.study_acted, "act_freely", lambda *_, **__: pytest.fail("acted again"))
-        patch.setattr(study_measure, "measure_all", lambda *_: pytest.fail("measured again"))
-        study_measure.measure(run, ("prowl",), study)
+        patch.setattr(acted, "act_freely", lambda *_, **__: pytest.fail("acted again"))
+        patch.setattr(measure, "measure_all", lambda *_: pytest.fail("measured again"))
+        measure.measure(run, ("prowl",), study)
     assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
 
 
 def test_the_plan_is_the_chance_of_the_host_path(run, config):
-    plan = phase2_device.planner(run, config)(range(1, 3))
+    plan = phase2.device.planner(run, config)(range(1, 3))
     fetch = stages.passive_fetch(run, plan.passive_starts.shape[2], config.world_model.window)
-    data = phase2_device.on_device(run)
+    data = phase2.device.on_device(run)
     for i in range(config.phase2.updates):
         expected = fetch(1 * config.phase2.updates + i)
         clips = data.clips(plan.passive_starts[0, i], config.world_model.window)
@@ -193,12 +185,12 @@ def test_the_plan_is_the_chance_of_the_host_path(run, config):
 
 
 def test_a_program_serves_every_seed_and_no_other_arm_or_setting(config):
-    program = phase2_device.build_program(config, "prowl")
+    program = phase2.device.build_program(config, "prowl")
     other_seed, other_rate = copy.deepcopy(config), copy.deepcopy(config)
     other_seed.seed, other_rate.phase2.learning_rate = 7, 1e-5
-    assert phase2_device.build_program(other_seed, "prowl") is program
-    assert phase2_device.build_program(other_rate, "prowl") is not program
-    assert phase2_device.build_program(config, "passive") is not program
+    assert phase2.device.build_program(other_seed, "prowl") is program
+    assert phase2.device.build_program(other_rate, "prowl") is not program
+    assert phase2.device.build_program(config, "passive") is not program
 
 
 def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
@@ -211,7 +203,7 @@ def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
             shutil.copytree(run.workdir / name, one.workdir / name)
         shutil.rmtree(one.workdir / "checkpoints/phase2")
     stop_after_a_cycle(runs[0])
-    figures = phase2_device.run_arms(runs, "prowl")
+    figures = phase2.device.run_arms(runs, "prowl")
     alone = Run(tmp_path / "alone", other)
     for name in ("data", "checkpoints"):
         shutil.copytree(run.workdir / name, alone.workdir / name)

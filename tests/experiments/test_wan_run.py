@@ -133,7 +133,7 @@ def test_phase_1_starts_from_the_checkpoint(run, config):
 def test_a_cycle_of_phase_2_and_what_is_measured(run, config, monkeypatch):
     policy = build.make_policy(config)
     reference = policy.init(jax.random.key(0), build.frame_shape(config))
-    monkeypatch.setattr(phase2, "load_reference", lambda run: reference)
+    monkeypatch.setattr(phase2.parts, "load_reference", lambda run: reference)
     monkeypatch.setattr(build, "make_env", Noise)
     figures = phase2.run_arm(run, "prowl")
     assert figures["pat_filled"] == 2 and figures["environment_steps"] == 2 * (1 + 33 - 1)

@@ -212,7 +212,7 @@ class InGroups(Fragile):
 
     def reset(self, seeds):
         self.under_way, self.most, self.diaries = {}, 0, []
-        for rows in self.groups:
+        for _ in self.groups:
             self.diaries.append(Fragile(self.at))
             self.diaries[-1].reset(seeds)
         return super().reset(seeds)

@@ -1,4 +1,4 @@
-"""The tables of studies as Markdown:  python -m experiments.study_tables results/*.json
+"""The tables of studies as Markdown:  python -m experiments.study.tables results/*.json
 
 prints what stands in docs/results.md between its markers; a test holds the document to the files.
 """
@@ -6,8 +6,8 @@ prints what stands in docs/results.md between its markers; a test holds the docu
 import pathlib
 import sys
 
-from experiments.report_tables import METRICS as REPORTED
-from experiments.report_tables import MINUS, MISSING, number, words
+from experiments.report.tables import METRICS as REPORTED
+from experiments.report.tables import MINUS, MISSING, number, words
 
 SETTINGS = (
     ("held-out tasks", "held_out", "all"),
@@ -41,9 +41,9 @@ NOTHING = "No study has been run yet.\n"
 def main(argv):
     """Print the tables of the files; returns the exit code."""
     from experiments.command_line import Parser, fail
-    from experiments.study_results import load
+    from experiments.study.results import load
 
-    parser = Parser("python -m experiments.study_tables", __doc__)
+    parser = Parser("python -m experiments.study.tables", __doc__)
     parser.add_argument("files", nargs="*", type=pathlib.Path, help="results of studies")
     try:
         print(document([load(path) for path in parser.parse_args(argv).files]), end="")

@@ -1,6 +1,6 @@
 """Phase 2 where the environment lives on the device: ``cycles_per_call`` cycles are one program.
 
-The same numbers as ``phase2`` gives with ``phase2.program=host``, to rounding; metrics, checkpoints
+The same numbers as ``host`` gives, to rounding; metrics, checkpoints
 and what is resumed are the same files. Seeds of a study run side by side, as one program under ``jax.vmap`` (``run_arms``).
 """
 
@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, numbers, phase2
+from experiments import build, numbers
 from experiments.arms import configured
 from experiments.logging import Progress
+from experiments.phase2 import parts
 from experiments.stages import open_store, passive_starts
 from prowl_jax.envs.device import keys
 from prowl_jax.train.one_program import Demonstrations, Plan, make_collect, make_program
@@ -42,7 +43,7 @@ def run_arms(runs, arm):
 
 def _saved(run, arm):
     """Cycles of the last checkpoint, 0 where there is none."""
-    with phase2.open_checkpoints(run, arm) as checkpoints:
+    with parts.open_checkpoints(run, arm) as checkpoints:
         return checkpoints.latest() or 0
 
 
@@ -52,11 +53,11 @@ class _Seed:
     def __init__(self, run, arm, checkpoints, skipped):
         self.run, self.arm, self.checkpoints = run, arm, checkpoints
         self.config = configured(run.config, arm)
-        trainable, self.fixed, self.reference = phase2.starting_point(run)
-        state = phase2.initial_state(self.config, trainable, self.reference, arm)
-        self.first, self.state, self.notes, self.skipped = phase2.resume(checkpoints, state, skipped)
+        trainable, self.fixed, self.reference = parts.starting_point(run)
+        state = parts.initial_state(self.config, trainable, self.reference, arm)
+        self.first, self.state, self.notes, self.skipped = parts.resume(checkpoints, state, skipped)
         if not self.first:
-            self.state = phase2.teach_ensemble(run, self.config, self.state)
+            self.state = parts.teach_ensemble(run, self.config, self.state)
         run.log.truncate(stage="phase2", arm=arm, step=self.first)
         self.key = build.stage_key(self.config, "phase2")  # the same for every arm
         self.metrics, self._plan_of = {}, planner(run, self.config)
@@ -70,17 +71,17 @@ class _Seed:
         stage, spec = f"phase2/{self.arm}", build.spec_of(self.config)
         for i, cycle in enumerate(cycles):
             self.metrics = {name: float(values[i]) for name, values in done.metrics.items()}
-            phase2.check_cycle(self.config, stage, cycle, self.metrics, state, self.skipped, finite=bool(done.finite[i]))
-            self.metrics.update(phase2.camera(self.config, spec, done.actions[i], self.notes))
+            parts.check_cycle(self.config, stage, cycle, self.metrics, state, self.skipped, finite=bool(done.finite[i]))
+            self.metrics.update(parts.camera(self.config, spec, done.actions[i], self.notes))
             self.metrics["broken_trajectories"] = 0.0  # nothing on the device can die
             self.run.log.write(stage="phase2", arm=self.arm, step=cycle + 1, **self.metrics)
-        phase2.save_actions(self.run, self.arm, done.actions[-1][:, :-1])
+        parts.save_actions(self.run, self.arm, done.actions[-1][:, :-1])
         loss = self.metrics["world_model_loss"]
         self.checkpoints.save(cycles[-1] + 1, state, {**self.notes, **self.metrics}, loss=loss)
 
     def figures(self):
         """What the arm spent, and its last metrics."""
-        return {**phase2.budget(self.config), **(self.metrics or self.notes)}
+        return {**parts.budget(self.config), **(self.metrics or self.notes)}
 
 
 def _attempt(runs, arm, skipped, until=None):
@@ -90,7 +91,7 @@ def _attempt(runs, arm, skipped, until=None):
     program = build_program(config, arm, count)
     env, demonstrations = build.make_device_env(config, config.env.task), on_device(runs[0])
     with contextlib.ExitStack() as stack, Progress(f"phase2/{arm}", p.cycles) as progress:
-        seeds = [_Seed(run, arm, stack.enter_context(phase2.open_checkpoints(run, arm)), skipped) for run in runs]
+        seeds = [_Seed(run, arm, stack.enter_context(parts.open_checkpoints(run, arm)), skipped) for run in runs]
         if len({seed.first for seed in seeds}) > 1:
             return None
         fixed, reference, key, state = (
@@ -104,7 +105,7 @@ def _attempt(runs, arm, skipped, until=None):
             done = jax.tree.map(np.asarray, done)
             for i, seed in enumerate(seeds):
                 seed.keep(cycles, _unpacked(state, i, count), _unpacked(done, i, count))
-            progress.update(cycles[-1] + 1, **phase2.shown(seeds[0].metrics))
+            progress.update(cycles[-1] + 1, **parts.shown(seeds[0].metrics))
         return [seed.figures() for seed in seeds]
 
 
@@ -131,9 +132,9 @@ def build_program(config, arm, seeds=1):
     key = arm, seeds, json.dumps(settings)
     if key not in _PROGRAMS:
         collect = make_collect(
-            build.make_policy(config), length=phase2.trajectory_length(config), warm_up=config.phase2.warm_up
+            build.make_policy(config), length=parts.trajectory_length(config), warm_up=config.phase2.warm_up
         )
-        program = make_program(phase2.make_programs(config, arm), build.make_curriculum(config), collect)
+        program = make_program(parts.make_programs(config, arm), build.make_curriculum(config), collect)
         if seeds > 1:
             program = jax.jit(jax.vmap(program, in_axes=(None, None, 0, 0, 0, 0, 0)), donate_argnums=2)
         _PROGRAMS[key] = program
@@ -147,7 +148,7 @@ def planner(run, config):
     starts = passive_starts(run, curriculum.passive_rows, curriculum.window)
 
     def plan_of(draws):
-        seeds = np.stack([phase2.env_seeds(config, draw) for draw in draws])
+        seeds = np.stack([parts.env_seeds(config, draw) for draw in draws])
         clips = [[starts(draw * p.updates + i) for i in range(p.updates)] for draw in draws]
         env_keys = keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape)
         return Plan(env_keys, jnp.asarray(clips, jnp.int32), jnp.asarray(draws, jnp.int32))

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from experiments.evaluate import METRICS, action_dense, subsets
-from experiments.study_measure import values_path
+from experiments.study.measure import values_path
 
 
 @dataclasses.dataclass(frozen=True)

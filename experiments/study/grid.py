@@ -12,20 +12,12 @@ from collections.abc import Callable
 import jax
 import ml_collections
 
-from experiments import (
-    at_once,
-    build,
-    phase2,
-    phase2_device,
-    stages,
-    study_measure,
-    study_results,
-    study_tables,
-)
+from experiments import at_once, build, phase2, stages
 from experiments.failures import guarded
 from experiments.inverse_dynamics import inverse_dynamics
 from experiments.memory import keep_freed_memory
 from experiments.run import Run
+from experiments.study import measure, results, tables
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 SHARED = ("autoencoder", "inverse_dynamics")
@@ -77,7 +69,7 @@ class Step:
 
     def seconds(self):
         """How long it took, for all of its runs; None where it is not done."""
-        return None if self.open() else sum(study_results.seconds_of(run.stages()[self.stage]) for run in self.runs)
+        return None if self.open() else sum(results.seconds_of(run.stages()[self.stage]) for run in self.runs)
 
     def take(self):
         """Do it where it is not done."""
@@ -113,7 +105,7 @@ def run_study(config, workdir=None):
     build.check_device(config)
     build.check_mesh(config)
     folder, began = pathlib.Path(workdir or pathlib.Path("runs") / config.name), time.monotonic()
-    spent = study_results.budget(config)
+    spent = results.budget(config)
     print("each arm, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)
     processes = _processes(config)
     if processes == 1:
@@ -210,11 +202,11 @@ def plan(config, runs):
         for run in group:
             steps += [Step((run,), name, getattr(stages, name)) for name in ("world_model", "reference")]
         for arm in config.arms:
-            do = functools.partial(phase2.run_arm if len(group) == 1 else phase2_device.run_arms, arm=arm)
+            do = functools.partial(phase2.run_arm if len(group) == 1 else phase2.run_arms, arm=arm)
             steps.append(Step(group, f"phase2/{arm}", do))
-        measure = functools.partial(study_measure.measure, arms=config.arms, study=config.study)
+        evaluate = functools.partial(measure.measure, arms=config.arms, study=config.study)
         # Named by its arms: with another arm there is more to measure.
-        steps += [Step((run,), f"evaluation/{'+'.join(config.arms)}", measure) for run in group]
+        steps += [Step((run,), f"evaluation/{'+'.join(config.arms)}", evaluate) for run in group]
     return steps
 
 
@@ -240,14 +232,14 @@ def write(config, runs, show=False):
     _, seeds = runs
     measured = f"evaluation/{'+'.join(config.arms)}"
     done = {seed: run for seed, run in seeds.items() if measured in run.stages()}
-    results = study_results.collect(config, done, runs[0])
+    collected = results.collect(config, done, runs[0])
     folder = pathlib.Path(config.study.results)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{config.name}.json"
-    study_results.save(path, results)
-    text = study_tables.markdown(study_results.load(path))
+    results.save(path, collected)
+    text = tables.markdown(results.load(path))
     (folder / f"{config.name}.md").write_text(text)
     if show:
         print(text)
         print(f"written: {path} and {path.with_suffix('.md')}")
-    return results
+    return collected

@@ -1,4 +1,4 @@
-"""The page that a run ends with, and its short form for the terminal.
+"""The page that a run ends with.
 
 The page is one HTML file that opens from disk: its style, curves and moving pictures lie inside.
 """
@@ -14,10 +14,7 @@ import jinja2
 import markupsafe
 import numpy as np
 
-from experiments import report_figures, report_tables
-from experiments.report_tables import text_table
-
-__all__ = ["Gallery", "Reel", "text_table", "write_report"]
+from experiments.report import figures, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,19 +74,16 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
     page = environment.get_template("report.html").render(
         title=title,
         command=command or "python -m experiments.prowl_main --config=FILE --workdir=DIR",
-        checks=report_tables.check_rows(evaluation),
-        arms=[{"name": report_tables.words(a), "series": report_figures.series_of(a, arms)} for a in arms],
-        sets=report_tables.set_tables(evaluation),
-        comparisons=report_tables.comparison_rows(evaluation),
-        actions=report_tables.action_table(evaluation),
-        budget=[
-            (report_tables.words(k), report_tables.number(v))
-            for k, v in _flat(evaluation.get("budget") or {})
-        ],
-        training=_curves(metrics, report_figures.TRAINING, arms),
-        cycles=_curves(metrics, report_figures.CYCLES, arms),
+        checks=tables.check_rows(evaluation),
+        arms=[{"name": tables.words(a), "series": figures.series_of(a, arms)} for a in arms],
+        sets=tables.set_tables(evaluation),
+        comparisons=tables.comparison_rows(evaluation),
+        actions=tables.action_table(evaluation),
+        budget=[(tables.words(k), tables.number(v)) for k, v in _flat(evaluation.get("budget") or {})],
+        training=_curves(metrics, figures.TRAINING, arms),
+        cycles=_curves(metrics, figures.CYCLES, arms),
         galleries=[_gallery(g) for g in galleries],
-        frames_per_second=report_figures.FRAMES_PER_SECOND,
+        frames_per_second=figures.FRAMES_PER_SECOND,
         config=[(k, json.dumps(v, default=str)) for k, v in _flat(config)],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,12 +97,11 @@ def _gallery(gallery):
     for reel in gallery.reels:
         reels.append(
             {
-                **report_figures.reel_pictures(reel),
-                "panels": ["real", *map(report_tables.words, reel.predicted)],
+                **figures.reel_pictures(reel),
+                "panels": ["real", *map(tables.words, reel.predicted)],
                 "caption": reel.caption,
                 "figures": [
-                    (report_tables.METRICS.get(k, (report_tables.words(k),))[0], report_tables.number(v))
-                    for k, v in reel.figures.items()
+                    (tables.METRICS.get(k, (tables.words(k),))[0], tables.number(v)) for k, v in reel.figures.items()
                 ],
                 "runs": run_lengths(reel.actions),
                 "context": reel.context,
@@ -118,14 +111,12 @@ def _gallery(gallery):
 
 
 def _curves(metrics, curves, arms):
-    drawn = report_figures.draw_curves(metrics, curves, arms)
+    drawn = figures.draw_curves(metrics, curves, arms)
     return [{**d, "svg": markupsafe.Markup(d["svg"])} for d in drawn]
 
 
 def _arms(evaluation, metrics):
-    return report_tables.ordered(
-        [*(evaluation.get("arms") or {}), *(r["arm"] for r in metrics if r.get("arm"))]
-    )
+    return tables.ordered([*(evaluation.get("arms") or {}), *(r["arm"] for r in metrics if r.get("arm"))])
 
 
 def _flat(tree, prefix=""):
@@ -140,4 +131,4 @@ def _flat(tree, prefix=""):
 def run_lengths(actions):
     """Words per frame -> runs: ``["forward", "forward", ""]`` -> ``[("forward", 2), ("nothing", 1)]``."""
     runs = [(word or "nothing", len(list(run))) for word, run in itertools.groupby(actions)]
-    return [(re.sub(r"(?<!\w)-(?=\d)", report_tables.MINUS, word), times) for word, times in runs]
+    return [(re.sub(r"(?<!\w)-(?=\d)", tables.MINUS, word), times) for word, times in runs]

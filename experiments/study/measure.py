@@ -31,7 +31,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import build, phase2, processes, study_acted
+from experiments import build, phase2, processes
 from experiments.arms import ARMS, learns_from_found
 from experiments.evaluate import (
     BATCH,
@@ -46,6 +46,8 @@ from experiments.frame_metrics import FrameMetrics, make_frame_metrics
 from experiments.logging import Progress
 from experiments.novel_modes import add_novel_sets
 from experiments.run import Run, write_json
+from experiments.stages import load_reference
+from experiments.study.acted import measure_acting
 from prowl_jax.envs import voxel
 from prowl_jax.envs.device import keys
 from prowl_jax.metrics import modes
@@ -82,7 +84,7 @@ def measure(run, arms, study):
         path = run.workdir / "demonstrated_events.json"
         if not path.exists():
             write_json(path, demonstrated_events(run, study.event_episodes))
-        study_acted.measure_acting(run, found.policies, found.reference, study)
+        measure_acting(run, found.policies, found.reference, study)
     context = build.make_curriculum(run.config).context
     flow = build.make_flow(run.config)
     measure_fn = make_measure(build.make_world_model(run.config), context, flow)
@@ -156,7 +158,7 @@ def _save(path, values):
 
 def _load(run, arms, study):
     """(``Found``, arm -> what was really spent: updates of the world model and cycles)."""
-    found = Found({"phase1": phase2.load_arm(run, "phase1")[0]}, {}, {}, phase2.load_reference(run), run, study)
+    found = Found({"phase1": phase2.load_arm(run, "phase1")[0]}, {}, {}, load_reference(run), run, study)
     counts = {}
     for arm in arms:
         state, fixed = phase2.load_state(run, arm)

@@ -36,7 +36,7 @@ import numpy as np
 from experiments import phase2
 from experiments.arms import ARMS, configured
 from experiments.logging import read_metrics
-from experiments.study_sets import (
+from experiments.study.sets import (
     has,
     largest_groups,
     metrics_of,

@@ -9,8 +9,8 @@ import numpy as np
 from experiments import build, phase2
 from experiments.evaluate import BATCH, exchange_actions, make_measure, make_sets
 from experiments.logging import read_metrics
-from experiments.report import Gallery, Reel, write_report
-from experiments.report_figures import save_stacked
+from experiments.report.figures import save_stacked
+from experiments.report.page import Gallery, Reel, write_report
 from prowl_jax.pat import buffer as pat
 
 REELS, LONG_REELS = 6, 3

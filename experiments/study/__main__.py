@@ -19,7 +19,7 @@ def main(argv):
     command_line.validate(config, (*config_rules.RULES, *RULES))
     with interruption.importing():
         from experiments.failures import guarded
-        from experiments.study_run import run_study
+        from experiments.study.grid import run_study
     return guarded(lambda: run_study(config, workdir), config)
 
 

@@ -1,4 +1,4 @@
-"""The plots of studies:  python -m experiments.study_plots results/*.json [--folder=docs/figures]
+"""The plots of studies:  python -m experiments.study.plots results/*.json [--folder=docs/figures]
 
 writes NAME_critical.svg (regret on the fixed critical trajectories against theta_0), NAME_kl.svg (KL to the reference,
 cycle by cycle), NAME_camera.svg (camera speed against c_kl), NAME_long.svg (regret by predicted frame against theta_0),
@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.report_figures import CAMERA_ALARM, STYLE, bare_axes, svg_text
-from experiments.report_tables import words
-from experiments.study_tables import dense_rows, dense_words
+from experiments.report.figures import CAMERA_ALARM, STYLE, bare_axes, svg_text
+from experiments.report.tables import words
+from experiments.study.tables import dense_rows, dense_words
 from prowl_jax.metrics.intervals import mean_interval
 
 # Legible on white and on black, since a page may be either.
@@ -36,9 +36,9 @@ _PLAIN = {
 def main(argv):
     """Draw; returns the exit code."""
     from experiments.command_line import Parser, fail
-    from experiments.study_results import load
+    from experiments.study.results import load
 
-    parser = Parser("python -m experiments.study_plots", __doc__)
+    parser = Parser("python -m experiments.study.plots", __doc__)
     parser.add_argument("files", nargs="+", type=pathlib.Path, help="results of studies")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("docs/figures"))
     options = parser.parse_args(argv)
