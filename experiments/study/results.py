@@ -52,6 +52,11 @@ CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pa
 DIGITS = 5
 MODES = 12
 """So many strictly novel modes are told one by one."""
+KEYS = (
+    *("study", "seeds", "arms", "machine", "settings", "budget", "sets", "novel_modes", "inverse_dynamics"),
+    *("differences", "cycles", "long_rollout", "events", "acted"),
+)
+"""What every file of results has."""
 
 
 def budget(config):
@@ -314,9 +319,9 @@ def load(path):
     """The results in a file; ValueError of one line where it is none."""
     try:
         results = json.loads(path.read_text())
-        missing = {"study", "seeds", "arms", "sets", "differences", "cycles"} - set(results)
+        missing = [key for key in KEYS if key not in results]
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if missing:
-        raise ValueError(f"{path} is no file of results: it has no {min(missing)!r}")
+        raise ValueError(f"{path} is no file of results: it has no {missing[0]!r}")
     return results

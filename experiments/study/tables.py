@@ -194,7 +194,7 @@ def _modes(results):
     clips = {mode: sum(seeds) for mode, seeds in results["sets"]["modes"]["clips"].items()}
     modes = sorted(clips, key=lambda mode: (mode != "all", -clips[mode]))
     arms = [arm for arm in results["arms"] if arm != "frozen_reference"]
-    counted = results.get("novel_modes", ())
+    counted = results["novel_modes"]
     parts = [f"Strictly novel modes of a seed: {_range(counted)}. Told one by one are those that most clips hold."]
     for title, metric in METRICS:
         rows = [[m, number(clips[m]), *(_interval(there[metric][m].get(arm)) for arm in arms)] for m in modes]
@@ -212,7 +212,7 @@ def _actions_read(results):
             names = [m for m in FRAME_METRICS if any(m in figures for figures in there.values())]
             rows = [[_model(who), *(_range(figures.get(m, ())) for m in names)] for who, figures in there.items()]
             parts += [f"{title}:", _table(["frames of", *(FRAME_METRICS[m] for m in names)], rows)]
-    return ["### Actions read off the dream", _judge(results.get("inverse_dynamics", {})), *parts] if parts else []
+    return ["### Actions read off the dream", _judge(results["inverse_dynamics"]), *parts] if parts else []
 
 
 def _judge(figures):
@@ -228,7 +228,7 @@ def _event_rates(results):
     names = list(next(iter(events.values())))
     rows = []
     for who, rates in events.items():
-        acted = results.get("acted", {}).get(who, {})
+        acted = results["acted"].get(who, {})
         beside = [_range(acted.get(key, ())) for key in ("steps", "kl_to_reference", "camera_speed_over_reference")]
         rows.append([words(who), *beside, *(_range(rates[name]) for name in names)])
     head = ["who", "steps a seed", "KL to the reference", "camera over the reference's"]

@@ -202,9 +202,9 @@ def test_arms_that_spent_differently_are_refused(tmp_path):
 def test_the_file_is_small_and_reads_back(done, tmp_path):
     results = done[2]
     results_file.save(tmp_path / "again.json", results)
-    assert json.loads((tmp_path / "again.json").read_text()) == results
+    assert json.loads((tmp_path / "again.json").read_text()) == results and tuple(results) == results_file.KEYS
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(ValueError, match="no file of results"):
+    with pytest.raises(ValueError, match="no file of results: it has no 'study'"):
         results_file.load(tmp_path / "other.json")
 
 
