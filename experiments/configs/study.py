@@ -3,9 +3,9 @@
   python -m experiments.study --config=experiments/configs/study.py:vizdoom
   python -m experiments.study --config=experiments/configs/study.py:voxel
 
-On 2 cores, a seed on each: voxel takes 40 minutes a seed on a quiet machine, so two hours for 5, and up to 10 GB a
-process (docs/results.md); vizdoom, 3 seeds of 9 arms, has not been run. ``:tiny`` is for tests: nothing that it
-prints means anything.
+On 2 cores, a seed on each, both take about two hours: vizdoom 4 seeds of 9 arms, an hour a seed and 8 GB a process;
+voxel 5 seeds of 5 arms, 40 minutes a seed on a quiet machine and up to 10 GB (docs/results.md).
+``:tiny`` is for tests: nothing that it prints means anything.
 
 ``arms`` takes any rows of experiments/arms.py and ``study.seeds`` any seeds; more of either can be added to
 a finished study, which then does what is missing.
