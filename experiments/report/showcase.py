@@ -55,12 +55,12 @@ def report(run):
         )
     )
     if "training" in sets:
-        seen = sets["training"]
+        learned = sets["training"]
         galleries.append(
             Gallery(
                 "Learned by heart",
                 "Clips of the training episodes: with few recordings, this is all that can be learned.",
-                reels(seen, {"dream": (params["phase1"], seen)}, np.arange(min(REELS, len(seen.actions)))),
+                reels(learned, {"dream": (params["phase1"], learned)}, np.arange(min(REELS, len(learned.actions)))),
             )
         )
     shown = {arm.replace("phase1", "phase 1").replace("_", " "): (p, long) for arm, p in params.items()}
