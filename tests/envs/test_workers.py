@@ -274,10 +274,11 @@ def test_dealing(num_envs, workers, groups):
 
 
 SCRIPT = """
-import os, sys
+import os, signal, sys
 import numpy as np
 import grid_toy
 from prowl_jax.envs.workers import ProcessVectorEnv
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 env = ProcessVectorEnv(grid_toy.Line, 2, 2, grid_toy.SPEC, grid_toy.FRAME_SHAPE)
 env.reset([1, 2])
 print(*[w.process.pid for w in env._workers], *[w.directory for w in env._workers], flush=True)
@@ -304,7 +305,11 @@ def test_workers_end_with_their_parent(how, tmp_path):
         os.killpg(process.pid, signal.SIGINT)
     elif how == "kill":
         process.kill()
-    _, errors = process.communicate(timeout=20)
+    try:
+        _, errors = process.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     assert errors.count("Traceback") == (1 if how == "interrupt" else 0), errors
     deadline = time.monotonic() + 10
     alive = [f"/proc/{first}", f"/proc/{second}", *folders]
