@@ -105,7 +105,7 @@ def run_study(config, workdir=None):
     build.check_device(config)
     build.check_mesh(config)
     folder, began = pathlib.Path(workdir or pathlib.Path("runs") / config.name), time.monotonic()
-    spent = results.budget(config)
+    spent = phase2.budget(config)
     print("each arm, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)
     processes = _processes(config)
     if processes == 1:

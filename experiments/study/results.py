@@ -48,7 +48,7 @@ from prowl_jax.metrics.intervals import hierarchical_bootstrap
 
 AGAINST = ("phase1", "frozen_reference", "passive")
 """Baselines of the differences."""
-CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pat_mean_regret", "return")
+CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pat_mean_regret", "pat_mean_progress")
 DIGITS = 5
 MODES = 12
 """So many strictly novel modes are told one by one."""
@@ -57,11 +57,6 @@ KEYS = (
     *("differences", "cycles", "long_rollout", "events", "acted"),
 )
 """What every file of results has."""
-
-
-def budget(config):
-    """What each arm is to spend on a seed."""
-    return phase2.budget(config)
 
 
 def collect(config, runs, shared):
@@ -136,7 +131,7 @@ def _settings(config):
 
 def _budget(config, runs, shared):
     """Counted: updates by the world model's own count, steps by the cycles that its state has seen."""
-    planned, p = budget(config), config.phase2
+    planned, p = phase2.budget(config), config.phase2
     counted = {}
     for seed, run in runs.items():
         counts = json.loads((run.workdir / "counts.json").read_text())

@@ -4,6 +4,7 @@ prints what stands in docs/results.md between its markers; a test holds the docu
 """
 
 import pathlib
+import statistics
 import sys
 
 from experiments.report.tables import METRICS as REPORTED
@@ -84,6 +85,7 @@ def markdown(results):
             columns = [(words(g), "events", g) for g in ("all", *groups)]
             parts += ["### Regret on clips with an event against theta_0"]
             parts += [_differences(results, "phase1", "latent_regret", columns)]
+    parts += ["### Regret of what the policies find and the buffers keep", _loop(results)]
     parts += _modes(results)
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts.append(
@@ -146,12 +148,24 @@ def _arms(results):
     for arm, described in results["arms"].items():
         cycles, minutes = results["cycles"][arm], results["budget"]["arm_minutes"][arm]
         kl = [max(seed) for seed in cycles["kl_to_reference"]]
-        found = [_range([seed[i] for seed in cycles["regret"]]) for i in (0, -1)]
-        camera = [_mean(seed[len(seed) // 2 :]) for seed in cycles["camera_speed_over_reference"]]
+        camera = [_mean(_second_half(seed)) for seed in cycles["camera_speed_over_reference"]]
         cost = number(described["kl_cost"])
-        rows.append([words(arm), described["says"], cost, _range(kl), _range(camera), *found, number(_mean(minutes))])
+        rows.append([words(arm), described["says"], cost, _range(kl), _range(camera), number(_mean(minutes))])
     head = ["arm", "what", "c_kl", "largest KL of a cycle to the reference", "camera over the reference's, second half"]
-    return _table([*head, "regret of what it finds, first cycle", "last cycle", "minutes a seed"], rows)
+    return _table([*head, "minutes a seed"], rows)
+
+
+def _loop(results):
+    """The regret of what each policy finds and of what its buffer keeps, over the cycles."""
+    rows = []
+    for arm in results["arms"]:
+        cycles = results["cycles"][arm]
+        found, kept, delta = (cycles[key] for key in ("regret", "pat_mean_regret", "pat_mean_progress"))
+        figures = [[seed[0] for seed in found], [seed[-1] for seed in found], [_mean(_second_half(s)) for s in found]]
+        figures += [list(map(_spread, found)), [seed[0] for seed in kept], [seed[-1] for seed in kept]]
+        rows.append([words(arm), *map(_range, figures), _range([_mean(seed) for seed in delta])])
+    head = ["arm", "found, first cycle", "last cycle", "second half", "spread over the cycles"]
+    return _table([*head, "in the buffer, first cycle", "last cycle", "mean Delta of the buffer"], rows)
 
 
 def dense_rows(results):
@@ -241,6 +255,16 @@ def _long(results):
     frames = sorted({1, length // 4, length // 2, 3 * length // 4, length} - {0})
     rows = [[words(arm), *(_interval(curve[t - 1]) for t in frames)] for arm, curve in curves.items()]
     return _table(["arm", *(f"frame {t}" for t in frames)], rows)
+
+
+def _second_half(cycles):
+    return cycles[len(cycles) // 2 :]
+
+
+def _spread(values):
+    """The standard deviation of the values that are known."""
+    known = [v for v in values if v is not None]
+    return statistics.pstdev(known) if known else None
 
 
 def _mean(values):

@@ -74,8 +74,8 @@ def fill(config, run, seed):
         for cycle in range(p.cycles):
             kl = {} if ARMS[arm].reward is None else {"kl_to_reference": 0.1 * cycle + seed}
             run.log.write(
-                stage="phase2", arm=arm, step=cycle + 1, event_fell=RISK[arm] * cycle, regret=1.0,
-                camera_speed_over_reference=RISK[arm], pat_mean_regret=1.0, **kl, **{"return": 0.0},
+                stage="phase2", arm=arm, step=cycle + 1, event_fell=RISK[arm] * cycle, regret=1 + 0.2 * cycle,
+                camera_speed_over_reference=RISK[arm], pat_mean_regret=1.0 + cycle, pat_mean_progress=-0.25, **kl,
             )  # fmt: skip
 
 
@@ -241,6 +241,7 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     assert "on held-out real frames: whole actions right 0.4000, F1 0.6000, F1 of always" in text
     assert "| prowl | 64 | 0.4000 | 4.000 | 8.000 (7.000 to 9.000) |" in text
     assert "| arm | all, 40 clips | first cycle, 20 clips | held out, 20 clips |" in text
+    assert f"| prowl | 1.000 | 1.200 | 1.200 | 0.1000 | 1.000 | 2.000 | {tables.number(-0.25)} |" in text
     assert "| hardest decile, 8 clips | others' buffers | in distribution, 40 clips |" in text
 
 
