@@ -10,9 +10,15 @@ from voxel_worlds import FLOOR, flat, hollow
 
 from prowl_jax.envs.voxel.blocks import (
     AIR,
+    CACTUS,
+    CLAY,
+    COAL,
     COLOURS,
     DIRT,
+    GOLD,
     GRASS,
+    LEAVES,
+    LOG,
     PLANKS,
     SAND,
     SNOW,
@@ -103,16 +109,17 @@ def test_pixels_look_where_a_pinhole_camera_looks():
 
 
 @functools.cache
-def drawer():
-    return jax.jit(functools.partial(draw, frame_size=SIZE))
+def drawer(look):
+    return jax.jit(functools.partial(draw, frame_size=SIZE, look=look))
 
 
 def picture(
-    world, *, origin=(30.5, 30.5, FLOOR + 1.62), yaw=0.0, pitch=0.0, under=False, time=6000, mined=-1, damage=0.0
-):
+    world, *, origin=(30.5, 30.5, FLOOR + 1.62), yaw=0.0, pitch=0.0, under=False, time=6000, mined=-1, damage=0.0,
+    look="textured",
+):  # fmt: skip
     values = (jnp.float32(origin), jnp.float32(yaw), jnp.float32(pitch), jnp.bool_(under))
     view = View(*values, jnp.int32(time), jnp.int32(mined), jnp.float32(damage))
-    return np.asarray(drawer()(jnp.asarray(world), view)).astype(int)
+    return np.asarray(drawer(look)(jnp.asarray(world), view)).astype(int)
 
 
 def mean_colour(frame):
@@ -153,6 +160,45 @@ def test_a_block_that_is_being_broken_shows_cracks():
     whole, cracked, nearly = (picture(wall, mined=mined, damage=d).sum() for d in (0.0, 0.5, 1.0))
     assert nearly < cracked < whole
     assert picture(wall, mined=mined + 32 * 30, damage=1.0).sum() == whole  # another block, out of sight
+
+
+BLOCKS = [GRASS, DIRT, STONE, SAND, LOG, LEAVES, COAL, GOLD, SNOW, PLANKS, CACTUS, CLAY]
+
+
+@pytest.mark.parametrize("where", ["sides", "tops"])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_flat_face_has_one_colour_the_mean_of_its_grain(block, where):
+    """Seen from near, straight on, so that whole faces fill the picture; the lamp makes the middle a little lighter."""
+    if where == "sides":
+        world, at = flat((np.s_[32:, :, FLOOR:], block)), {"origin": (30.3, 30.5, FLOOR + 2.5)}
+    else:
+        world, at = flat((np.s_[:, :, FLOOR - 1], block)), {"origin": (30.5, 30.5, FLOOR + 1.7), "pitch": 90.0}
+    plain, grained = (picture(world, look=look, **at) for look in ("flat", "textured"))
+    jumps = [max(np.abs(np.diff(frame, axis=axis)).max() for axis in (0, 1)) for frame in (plain, grained)]
+    assert jumps[0] <= 1 and jumps[1] >= 8
+    np.testing.assert_allclose(mean_colour(plain), mean_colour(grained), rtol=0.06, atol=2)
+
+
+def test_the_flat_sky_has_no_clouds_and_the_flat_lake_no_ripples():
+    up = {look: picture(flat(), pitch=-60, time=9000, look=look) for look in ("flat", "textured")}
+    jumps = {look: np.abs(np.diff(frame, axis=1)).max() for look, frame in up.items()}
+    assert jumps["flat"] <= 4 and jumps["textured"] > 20
+    lake = flat((np.s_[:, :, 5:FLOOR], WATER))
+    frames = {look: [picture(lake, pitch=45, time=t, look=look) for t in (6000, 6008)] for look in ("flat", "textured")}
+    changes = {look: np.abs(a - b).max() for look, (a, b) in frames.items()}
+    assert changes["flat"] <= 1 < changes["textured"]
+
+
+def test_a_flat_block_grows_darker_as_it_is_broken():
+    """The hour, the light, the fog and the cracks stay in the flat look."""
+    wall = flat((np.s_[32:, :, FLOOR:], STONE))
+    mined = (32 * 64 + 30) * 32 + FLOOR + 1
+    whole, cracked, nearly = (picture(wall, mined=mined, damage=d, look="flat") for d in (0.0, 0.5, 1.0))
+    assert nearly.sum() < cracked.sum() < whole.sum()
+    middle = np.s_[10:14, 14:18]
+    np.testing.assert_allclose(nearly[middle] / whole[middle], 1 - 0.7 * 0.75, atol=0.02)
+    noon, night = (mean_colour(picture(wall, look="flat", time=t)) for t in (6000, 18000))
+    assert night.max() < 0.6 * noon.min()
 
 
 def test_pictures_drawn_in_turn_are_those_drawn_together():

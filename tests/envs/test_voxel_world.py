@@ -1,6 +1,7 @@
 """The voxel world as an environment: reproducible, alike alone and in a batch, restarting, honest about events."""
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from prowl_jax.envs.base import DeviceEnv
 from prowl_jax.envs.device import DeviceVectorEnv, keys
 from prowl_jax.envs.voxel import EVENTS, SPEC, TASKS, make_voxel, make_world, record
 from prowl_jax.envs.voxel.blocks import LIGHT, SOLID, WATER, block_of
+from prowl_jax.envs.voxel.render import LOOKS
 from prowl_jax.envs.voxel.scripted import act, demonstrate, start
 from prowl_jax.envs.voxel.tasks import Behaviour
 
@@ -61,6 +63,38 @@ def test_an_episode_that_is_over_restarts_from_the_pool_and_leaves_the_others_al
             moved = np.linalg.norm(step.info["position"] - before.info["position"], axis=1)
             assert (moved < 2.5).all()
     assert len({tuple(p) for s in starts for p in s}) >= 11  # each episode starts in a place of its own
+
+
+def played(env, steps=12):
+    """States' times [T+1, N] and positions, and frames, of three environments of ``env``."""
+    many = DeviceVectorEnv(env, 3)
+    played = [many.reset([1, 2, 3])] + [many.step(a) for a in some_actions(steps, 3)]
+    return {name: np.stack([s.info[name] for s in played]) for name in ("time", "position")}, [s.frames for s in played]
+
+
+def test_the_hour_stands_still_where_it_is_told_and_nothing_else_changes():
+    """Over an end as well: episodes of 8 steps, 12 are done."""
+    settings = SETTINGS | {"episode_steps": 8}
+    free, frames = played(make_world("wander", **settings))
+    fixed, at_dusk = played(make_world("wander", hour=11900, **settings))
+    assert len(np.unique(free["time"][0])) == 3
+    np.testing.assert_array_equal(free["time"][:8] - free["time"][0], np.tile(np.arange(8)[:, None], 3))
+    np.testing.assert_array_equal(fixed["time"], 11900)
+    np.testing.assert_array_equal(fixed["position"], free["position"])
+    assert np.mean(at_dusk) < 0.8 * np.mean(frames)
+
+
+def test_the_look_changes_pictures_and_nothing_else():
+    (textured, frames), (flat, plain) = (played(make_world("wander", look=look, **SETTINGS)) for look in LOOKS)
+    for name in textured:
+        np.testing.assert_array_equal(flat[name], textured[name])
+    edges = [np.abs(np.diff(np.asarray(f, int), axis=3)).mean() for f in (frames, plain)]
+    assert edges[1] < 0.8 * edges[0]
+    np.testing.assert_allclose(np.mean(plain), np.mean(frames), rtol=0.03)
+    with pytest.raises(ValueError, match="look must be one of textured, flat, got 'clay'"):
+        make_world("wander", look="clay")
+    with pytest.raises(ValueError, match="hour must be a tick"):
+        make_world("wander", hour=24000)
 
 
 @functools.cache
@@ -197,6 +231,10 @@ def test_recordings_are_reproducible_and_cut_where_an_episode_ends():
         np.testing.assert_array_equal(frames, frames_again)
         np.testing.assert_array_equal(actions, actions_again)
         assert frames.dtype == np.uint8 and actions.dtype == np.int32 and len(actions) == len(frames)
+    # As on the day before the world had looks and hours: steps 0, 19 and 39 of four episodes, kept in a file.
+    with np.load(pathlib.Path(__file__).with_name("voxel_pictures.npz")) as kept:
+        shown = np.stack([first[i][0][[0, 19, 39]] for i in range(4)]).astype(int)
+        assert (np.abs(shown - kept["frames"]).max(-1) > 3).mean() < 0.002  # other machines round otherwise at edges
     # Acting the same once more shows the same: actions[t] is done on seeing frames[t].
     seeds = np.random.SeedSequence([9, 0]).generate_state(24)[:3]
     env = DeviceVectorEnv(make_world("wander", **SETTINGS), 3)

@@ -6,6 +6,7 @@ import functools
 import jax.numpy as jnp
 
 from prowl_jax.envs.device import DeviceVectorEnv
+from prowl_jax.envs.voxel.render import DAY, LOOKS
 from prowl_jax.envs.voxel.terrain import generate_pool
 from prowl_jax.envs.voxel.world import VoxelWorld
 from prowl_jax.types import pytree
@@ -109,10 +110,10 @@ def make_world(task: str, *, worlds: int = 16, seed: int = 0, **settings) -> Vox
       task: key of ``TASKS``.
       worlds: 128 KiB each.
       seed: the same seed gives the same worlds.
-      **settings: ``frame_size``, ``episode_steps``, ``together`` of ``VoxelWorld``.
+      **settings: ``frame_size``, ``episode_steps``, ``look``, ``hour``, ``together`` of ``VoxelWorld``.
 
     Raises:
-      ValueError: an unknown task, or sizes out of range.
+      ValueError: an unknown task or look, or sizes or an hour out of range.
     """
     chosen = _task(task)
     height, width = settings.get("frame_size", (64, 64))
@@ -120,6 +121,11 @@ def make_world(task: str, *, worlds: int = 16, seed: int = 0, **settings) -> Vox
         raise ValueError(f"frame_size must be positive, got {(height, width)}")
     if settings.get("episode_steps", 0) < 0:
         raise ValueError(f"episode_steps must not be negative, got {settings['episode_steps']}")
+    if settings.get("look", LOOKS[0]) not in LOOKS:
+        raise ValueError(f"look must be one of {', '.join(LOOKS)}, got {settings['look']!r}")
+    hour = settings.get("hour")
+    if hour is not None and not 0 <= hour < DAY:
+        raise ValueError(f"hour must be a tick of the day, 0..{DAY - 1}, or None, got {hour}")
     pool = _pool(seed, worlds, chosen.biome, chosen.underground)
     return VoxelWorld(jnp.asarray(pool.worlds), jnp.asarray(pool.starts), **settings)
 

@@ -104,6 +104,9 @@ class VoxelWorld:
       worlds, starts: a ``terrain.Pool`` on the device, uint8 ``[P, CELLS]`` and int32 ``[P, S, 3]``.
       frame_size: (H, W) of the pictures.
       episode_steps: after as many steps an episode ends; 0 is never.
+      look: one of ``render.LOOKS``.
+      hour: a tick of the day (0..23999; 0 sunrise, 6000 noon) at which time stands still, clouds and ripples
+        too; None lets episodes begin at any hour of daylight and time go on.
       together: how ``vmap`` draws, see ``render.make_renderer``.
     """
 
@@ -111,6 +114,8 @@ class VoxelWorld:
     starts: jax.Array
     frame_size: tuple = dataclasses.field(default=(64, 64), metadata={"static": True})
     episode_steps: int = dataclasses.field(default=1200, metadata={"static": True})
+    look: str = dataclasses.field(default="textured", metadata={"static": True})
+    hour: int | None = dataclasses.field(default=None, metadata={"static": True})
     together: bool | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
@@ -137,6 +142,8 @@ class VoxelWorld:
         body turns and moves.
         """
         acted, events = _act(state, _controls(action))
+        if self.hour is None:
+            acted = dataclasses.replace(acted, time=(state.time + 1) % DAY)
         done = (acted.age >= self.episode_steps) if self.episode_steps else jnp.bool_(False)
         world, fresh = self._start(acted.key, acted.episode + 1)
         fresh = dataclasses.replace(fresh, world=())
@@ -159,7 +166,7 @@ class VoxelWorld:
             state.mined,
             damage.astype(jnp.float32),
         )
-        return make_renderer(self.frame_size, together=self.together)(state.world, view)
+        return make_renderer(self.frame_size, look=self.look, together=self.together)(state.world, view)
 
     def _start(self, key, episode):
         """(index of a world, a state without it) for an episode."""
@@ -178,7 +185,7 @@ class VoxelWorld:
             no,
             position[2],
         )
-        time = jax.random.randint(draw[4], (), *DAWN_TO_DUSK)
+        time = jax.random.randint(draw[4], (), *DAWN_TO_DUSK) if self.hour is None else jnp.int32(self.hour)
         aim = Aim((zero,) * 3, (zero,) * 3, jnp.float32(jnp.inf))
         return world, State(key, episode, zero, time, (), body, aim, zero - 1, zero, zero, no, no, no, no)
 
@@ -236,7 +243,6 @@ def _act(state, controls):
     after = dataclasses.replace(
         state,
         age=state.age + 1,
-        time=(state.time + 1) % DAY,
         world=world,
         body=moved,
         mined=jnp.where(mining, target, -1),
