@@ -21,7 +21,8 @@ import time
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
-    from experiments import benchmarks, command_line
+    from experiments import benchmarks
+    from experiments.run import command_line
 
     options = _parse(argv, benchmarks.SUBJECTS, command_line.fail)
     output = pathlib.Path(options.output)
@@ -29,7 +30,7 @@ def main(argv):
         command_line.fail(f"--output: there is no directory {output.parent}")
     if options.quick:
         _compile_sooner()
-    from experiments.memory import keep_freed_memory
+    from experiments.run.memory import keep_freed_memory
 
     keep_freed_memory()  # as a run does, before JAX starts its threads
     from experiments.benchmarks.timing import Settings
@@ -52,7 +53,7 @@ def main(argv):
 
 
 def _parse(argv, subjects, fail):
-    from experiments.command_line import Parser
+    from experiments.run.command_line import Parser
 
     parser = Parser("python -m experiments.benchmark", __doc__)
     parser.add_argument("--quick", action="store_true", help="small shapes, 10 repeats")

@@ -11,9 +11,9 @@ tensors; safetensors files of the same names will do as well.
 import pathlib
 import sys
 
-from experiments.command_line import Parser
-from experiments.config_file import UsageError
 from experiments.converting import read_tensors, told
+from experiments.run.command_line import Parser
+from experiments.run.config_file import UsageError
 
 
 def main(argv):
@@ -35,9 +35,7 @@ def convert(trunk, heads, output):
     for flag, path in (("trunk", trunk), ("heads", heads)):
         if not pathlib.Path(path).is_file():
             raise UsageError(f"--{flag}={path}: no such file; docs/metrics.md says where it is published")
-    from prowl_jax.models import (
-        lpips_weights as library,  # after the cheap mistakes, since it imports JAX
-    )
+    from prowl_jax.models.published import lpips_weights as library
 
     arrays = library.clean(read_tensors(trunk, "AlexNet's or VGG's") | read_tensors(heads, "LPIPS's"))
     target = pathlib.Path(output) / f"lpips_{library.trunk_of(arrays)}.safetensors"

@@ -10,9 +10,9 @@ nothing but tensors. ``--size`` says how many iterations are run: L is M's file,
 import pathlib
 import sys
 
-from experiments.command_line import Parser
-from experiments.config_file import UsageError
 from experiments.converting import read_tensors, told
+from experiments.run.command_line import Parser
+from experiments.run.config_file import UsageError
 
 
 def main(argv):
@@ -36,9 +36,7 @@ def convert(weights, size, output):
     target = pathlib.Path(output) / f"sea_raft_{size}.safetensors"
     if target.exists():
         raise UsageError(f"{target} exists already; name another --output or remove it")
-    from prowl_jax.models import (
-        sea_raft_weights as library,  # after the cheap mistakes, since it imports JAX
-    )
+    from prowl_jax.models.published import sea_raft_weights as library
 
     arrays = library.clean(read_tensors(weights, "SEA-RAFT's"))
     blocks, iterations = library.SIZES[size]

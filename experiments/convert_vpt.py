@@ -3,7 +3,7 @@
     python -m experiments.convert_vpt --model=foundation-model-1x.model --weights=foundation-model-1x.weights \
         --output=DIR
 
-writes ``DIR/foundation-model-1x.safetensors``, which ``prowl_jax.models.convert.load_policy`` reads without
+writes ``DIR/foundation-model-1x.safetensors``, which ``prowl_jax.models.published.vpt_weights.load_policy`` reads without
 torch. The inverse dynamics model (``4x_idm.model``, ``4x_idm.weights``) likewise. Needs the extra
 ``convert``. ``--temperature=2.0`` instead of ``--model`` where that file is not at hand.
 
@@ -18,9 +18,9 @@ import sys
 
 import numpy as np
 
-from experiments.command_line import Parser
-from experiments.config_file import UsageError
 from experiments.converting import read_tensors, told
+from experiments.run.command_line import Parser
+from experiments.run.config_file import UsageError
 
 # What the network here does, under the names of the ``.model`` file's arguments. Arguments that give
 # sizes are held against the shapes of the weights instead.
@@ -67,9 +67,7 @@ def convert(weights, model, temperature, output):
     if target.exists():
         raise UsageError(f"{target} exists already; name another --output or remove it")
     arrays = read_weights(weights)
-    from prowl_jax.models import (
-        convert as library,  # after the cheap mistakes, since it imports JAX
-    )
+    from prowl_jax.models.published import vpt_weights as library
 
     network = library.model_of(arrays, temperature)
     if arguments is not None:

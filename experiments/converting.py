@@ -3,8 +3,8 @@
 import pathlib
 import re
 
-from experiments.command_line import fail
-from experiments.config_file import UsageError
+from experiments.run.command_line import fail
+from experiments.run.config_file import UsageError
 
 
 def read_tensors(path, whose):
@@ -18,9 +18,9 @@ def read_tensors(path, whose):
       ImportError: of safetensors.
     """
     if pathlib.Path(path).suffix == ".safetensors":
-        from prowl_jax.models import published
+        from prowl_jax.models.published import torch_layout
 
-        return {name: array.astype("float32") for name, array in published.load(path)[0].items()}
+        return {name: array.astype("float32") for name, array in torch_layout.load(path)[0].items()}
     try:
         import torch
     except ImportError as error:

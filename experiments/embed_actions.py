@@ -3,7 +3,7 @@
     python -m experiments.embed_actions --config=experiments/configs/minecraft.py --model=DIR --output=FILE
 
 writes the table that ``world_model.action_text`` names: one row for each value of each action factor of the
-configured environment (prowl_jax/models/action_text.py says which words). DIR holds the folders
+configured environment (prowl_jax/models/dit/action_text.py says which words). DIR holds the folders
 ``text_encoder`` and ``tokenizer`` of Wan-AI/Wan2.1-T2V-1.3B-Diffusers, UMT5-XXL as Wan2.1 uses it: 11 GB,
 which have to fit in memory. Needs the extra ``text``; a run needs neither torch nor transformers.
 """
@@ -11,10 +11,10 @@ which have to fit in memory. Needs the extra ``text``; a run needs neither torch
 import pathlib
 import sys
 
-from experiments import config_file
-from experiments.command_line import Parser
-from experiments.config_file import UsageError
 from experiments.converting import told
+from experiments.run import config_file
+from experiments.run.command_line import Parser
+from experiments.run.config_file import UsageError
 
 BATCH = 16
 SOURCE = "https://huggingface.co/Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
@@ -46,8 +46,8 @@ def embed(config, model, output):
     if pathlib.Path(output).exists():
         raise UsageError(f"{output} exists already; name another --output or remove it")
     read = text_reader(model)
-    from experiments import build  # after the cheap mistakes, since it imports JAX
-    from prowl_jax.models import action_text
+    from experiments.stages import build  # after the cheap mistakes, since it imports JAX
+    from prowl_jax.models.dit import action_text
 
     spec = build.spec_of(config)
     texts = action_text.phrases(spec)

@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from experiments.command_line import Parser, fail
+from experiments.run.command_line import Parser, fail
 
 TRANSLATIONS = ((0.4, -0.3), (1.5, 0.5), (4.0, -1.0), (8.0, 2.0))
 """Right and down, in pixels."""
@@ -91,7 +91,7 @@ def flows(weights):
 
     found = {"small": jax.jit(optical_flow), "SEA-RAFT": "not run: no weights", "OpenCV DIS": _dense_inverse_search()}
     if weights:
-        from prowl_jax.models import sea_raft_weights
+        from prowl_jax.models.published import sea_raft_weights
 
         model, params = sea_raft_weights.load(weights)
         run = jax.jit(model.flow)

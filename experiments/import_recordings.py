@@ -22,12 +22,12 @@ def main(argv):
     """Import recordings, or compare speeds of reading; returns the exit code."""
     # JAX is imported after the command line has been checked: a mistake is answered at once, and
     # reading processes, which import this module, start without it.
-    from experiments import command_line
+    from experiments.run import command_line
 
     options = _parse(argv, command_line.fail)
     try:
         if options.compare_speed:
-            from experiments import reading_speed
+            from experiments.benchmarks import reading_speed
 
             print(reading_speed.compare(options.source, options.size, options.workers))
             return 0
@@ -40,7 +40,7 @@ def main(argv):
 
 
 def _import(options, fail):
-    from experiments.logging import Progress
+    from experiments.run.progress import Progress
     from prowl_jax.data.importer import NothingReadError, import_recordings
     from prowl_jax.data.recordings import Settings
 
@@ -73,7 +73,7 @@ def _import(options, fail):
 
 
 def _parse(argv, fail):
-    from experiments.command_line import Parser
+    from experiments.run.command_line import Parser
 
     parser = Parser("python -m experiments.import_recordings", __doc__)
     parser.add_argument("--source", help="a folder of recordings, or an index file", metavar="DIR_OR_INDEX")

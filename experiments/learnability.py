@@ -17,9 +17,9 @@ it has learned by heart.
 import json
 import sys
 
-from experiments import on_run
-from experiments.arms import ARMS
-from experiments.command_line import UsageError
+from experiments.run import finished_run
+from experiments.run.command_line import UsageError
+from experiments.stages.arms import ARMS
 
 TRAINABLE = ("phase2", "all")
 PRIORITIES = ("uniform", "rank")
@@ -27,16 +27,16 @@ PRIORITIES = ("uniform", "rank")
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
-    options, config, _ = on_run.read(_parser(), argv, _check)
+    options, config, _ = finished_run.read(_parser(), argv, _check)
 
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
-        from experiments.learnability_measure import measure
         from experiments.study.grid import open_run
+        from experiments.study.learnability import measure
 
         return measure(open_run(options.workdir, config), options)
 
-    return on_run.tell(options, measured, table)
+    return finished_run.tell(options, measured, table)
 
 
 def table(result):
@@ -73,13 +73,13 @@ def _check(config, options):
 
 
 def _parser():
-    parser = on_run.parser("learnability", __doc__)
-    counts, parts = on_run.several(on_run.count), on_run.several(TRAINABLE)
-    parser.add_argument("--policies", type=on_run.several(str), default=("prowl", "frozen_reference"), metavar="ARM,...")
+    parser = finished_run.parser("learnability", __doc__)
+    counts, parts = finished_run.several(finished_run.count), finished_run.several(TRAINABLE)
+    parser.add_argument("--policies", type=finished_run.several(str), default=("prowl", "frozen_reference"), metavar="ARM,...")
     parser.add_argument("--trajectories", type=counts, default=(64, 512), metavar="N,...")
     parser.add_argument("--trainable", type=parts, default=TRAINABLE[:1], metavar="PART,...", help=", ".join(TRAINABLE))
     parser.add_argument("--priority", choices=PRIORITIES, default="uniform")
-    parser.add_argument("--updates", type=on_run.count, default=360, metavar="N")
+    parser.add_argument("--updates", type=finished_run.count, default=360, metavar="N")
     return parser
 
 

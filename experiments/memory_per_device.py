@@ -13,10 +13,10 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from experiments.command_line import Parser
+from experiments.run.command_line import Parser
 from prowl_jax.diffusion.forcing import Forcing
-from prowl_jax.models.dit import DiT
-from prowl_jax.models.variants import DIT_SIZES, dit_size
+from prowl_jax.models.dit.dit import DiT
+from prowl_jax.models.dit.sizes import DIT_SIZES, dit_size
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.train.mesh import make_mesh, replicated, split_leading
 from prowl_jax.train.sharding import DIT_RULES, abstract, keep_placement

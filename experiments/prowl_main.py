@@ -12,22 +12,22 @@ def main(argv):
     """Run all stages; returns the exit code."""
     # JAX is imported after the command line has been checked: a mistake is answered at once, and
     # environment workers, which import this module, start without it.
-    from experiments import command_line, interruption
+    from experiments.run import command_line, interruption
 
     config, workdir = command_line.parse(argv, program="python -m experiments.prowl_main")
-    from experiments import config_rules
+    from experiments.planning import config_rules
 
     command_line.validate(config, config_rules.RULES)
     with interruption.importing():
-        from experiments import dry_run
-        from experiments.failures import guarded
-        from experiments.pipeline import run_all
+        from experiments.planning import dry_run
+        from experiments.run.failures import guarded
+        from experiments.stages.pipeline import run_all
     if config.dry_run:
         return guarded(lambda: dry_run.main(config), config)
     return guarded(lambda: run_all(config, workdir), config)
 
 
 if __name__ == "__main__":
-    from experiments.interruption import leave
+    from experiments.run.interruption import leave
 
     leave(main(sys.argv[1:]))

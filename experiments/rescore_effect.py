@@ -23,7 +23,7 @@ TURNS = 4
 
 def main(argv):
     """Print the table; returns the exit code."""
-    from experiments import command_line
+    from experiments.run import command_line
 
     options = _parse(argv, command_line.fail)
     path = pathlib.Path(options.workdir, "config.json")
@@ -31,7 +31,7 @@ def main(argv):
         command_line.fail(f"--workdir: {options.workdir} holds no run; name the directory of a finished one")
     from ml_collections import ConfigDict
 
-    from experiments.run import Run
+    from experiments.run.directory import Run
 
     run = Run(options.workdir, ConfigDict(json.loads(path.read_text())))
     if f"phase2/{options.arm}" not in run.stages():
@@ -51,7 +51,7 @@ def _medians(rows, column):
 
 
 def _parse(argv, fail):
-    from experiments.command_line import Parser
+    from experiments.run.command_line import Parser
 
     parser = Parser("python -m experiments.rescore_effect", __doc__)
     parser.add_argument("--workdir", required=True, help="a finished run")
@@ -82,8 +82,8 @@ def measure(run, arm, cycles, age, rows, top, learning_rate=0.0):
     import jax.numpy as jnp
     import numpy as np
 
-    from experiments import build, phase2
-    from experiments.stages import passive_fetch
+    from experiments.stages import build, phase2
+    from experiments.stages.passive_batches import passive_fetch
     from prowl_jax.pat import buffer as pat
     from prowl_jax.pat.rescoring import Rescoring
     from prowl_jax.train import curriculum as loop

@@ -14,8 +14,8 @@ beside the sharpness. Takes minutes on 2 cores.
 import dataclasses
 import sys
 
-from experiments import on_run
-from experiments.config_rules import CACHES
+from experiments.planning.config_rules import CACHES
+from experiments.run import finished_run
 
 STEPS = (1, 2, 4, 8, 16, 32)
 SETS = ("in_distribution", "held_out/TASK", "long_rollout")
@@ -23,15 +23,15 @@ SETS = ("in_distribution", "held_out/TASK", "long_rollout")
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
-    options, config, clips = on_run.read(_parser(), argv, lambda config, options: _set(config, options.set))
+    options, config, clips = finished_run.read(_parser(), argv, lambda config, options: _set(config, options.set))
 
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
-        from experiments.run import Run
+        from experiments.run.directory import Run
 
         return measure(Run(options.workdir, config), *clips, options.steps, options.cache, options.clips)
 
-    return on_run.tell(options, measured, table)
+    return finished_run.tell(options, measured, table)
 
 
 def measure(run, task, horizon, clips, steps, caches, limit=None):
@@ -50,18 +50,20 @@ def measure(run, task, horizon, clips, steps, caches, limit=None):
     import jax
     import numpy as np
 
-    from experiments import build, stages
     from experiments.benchmarks.timing import alternate
-    from experiments.evaluate import BATCH, clip_set, make_measure, measure_all
-    from experiments.logging import Progress
+    from experiments.evaluation.evaluate import BATCH, clip_set, make_measure, measure_all
+    from experiments.run.progress import Progress
+    from experiments.stages import build
+    from experiments.stages.clip_stores import open_store, split
+    from experiments.stages.world_model import load_world_model
     from prowl_jax.metrics.image import gradient_energy
 
     config, model = run.config, build.make_world_model(run.config)
     context, clips = build.make_curriculum(config).context, min(clips, limit or clips)
-    store = stages.open_store(run, task)
-    held_out = stages.split(run, store)[1] if task == config.env.task else np.arange(len(store.lengths))
+    store = open_store(run, task)
+    held_out = split(run, store)[1] if task == config.env.task else np.arange(len(store.lengths))
     items = clip_set(run, task, held_out, clips, context + horizon, context)
-    params, key = stages.load_world_model(run), build.stage_key(config, "evaluation")
+    params, key = load_world_model(run), build.stage_key(config, "evaluation")
     energy = jax.jit(lambda frames: gradient_energy(frames).mean(axis=-1))
     configured = (config.world_model.cache, config.world_model.sampler_steps)
     asked = [(cache, n) for cache in caches for n in steps]
@@ -141,7 +143,7 @@ def _line(row):
 
 def _set(config, name):
     """(task, horizon, clips) of a set by name; UsageError names those that there are."""
-    from experiments.command_line import UsageError
+    from experiments.run.command_line import UsageError
 
     e = config.evaluation
     sets = {"in_distribution": (config.env.task, e.horizon, e.clips)}
@@ -153,12 +155,12 @@ def _set(config, name):
 
 
 def _parser():
-    parser = on_run.parser("sampler_steps", __doc__)
-    steps, caches = on_run.several(on_run.count), on_run.several(CACHES)
+    parser = finished_run.parser("sampler_steps", __doc__)
+    steps, caches = finished_run.several(finished_run.count), finished_run.several(CACHES)
     parser.add_argument("--steps", type=steps, default=STEPS, metavar="N,...", help="numbers of Euler steps")
     parser.add_argument("--cache", type=caches, default=CACHES, metavar="KIND,...", help=", ".join(CACHES))
     parser.add_argument("--set", default="in_distribution", metavar="SET", help=f"{', '.join(SETS)}")
-    parser.add_argument("--clips", type=on_run.count, metavar="N", help="clips at most (the run's evaluation.clips)")
+    parser.add_argument("--clips", type=finished_run.count, metavar="N", help="clips at most (the run's evaluation.clips)")
     return parser
 
 

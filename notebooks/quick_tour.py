@@ -36,8 +36,8 @@ from prowl_jax.diffusion.forcing import Forcing, sample_levels
 from prowl_jax.envs.demonstrators import record
 from prowl_jax.envs.vizdoom import make_vizdoom
 from prowl_jax.metrics.image import psnr
-from prowl_jax.models.dit import DiT
-from prowl_jax.models.vae import Autoencoder
+from prowl_jax.models.autoencoders.small import Autoencoder
+from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority

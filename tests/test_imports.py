@@ -168,7 +168,7 @@ def test_breaches_are_seen():
         "prowl_jax/pat/buffer.py:2 imports prowl_jax.train; pat may import"
     )
     for source in (
-        "import prowl_jax.models.dit",
+        "import prowl_jax.models.dit.dit",
         "from prowl_jax import metrics",
         "from ..rl import gae",
         "def f():\n    from prowl_jax.metrics.image import psnr",

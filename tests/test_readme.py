@@ -8,8 +8,9 @@ import shlex
 
 import pytest
 
-from experiments import command_line, config_rules
 from experiments.configs.quickstart import get_config
+from experiments.planning import config_rules
+from experiments.run import command_line
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, phase2
 from experiments.benchmarks import timing
 from experiments.benchmarks.timing import Row
 from experiments.configs import quickstart
+from experiments.stages import build, phase2
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
 from prowl_jax.train import curriculum as loop

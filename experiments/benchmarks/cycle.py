@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, phase2
 from experiments.benchmarks.timing import (
     Row,
     alternate,
@@ -13,6 +12,7 @@ from experiments.benchmarks.timing import (
     random_like,
 )
 from experiments.configs import voxel
+from experiments.stages import build, phase2
 from prowl_jax.envs.device import keys
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import curriculum as loop

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, phase2
 from experiments.benchmarks import timing
 from experiments.benchmarks.buffer import DeviceBuffer, example_item
 from experiments.benchmarks.timing import Row
 from experiments.configs import quickstart
+from experiments.stages import build, phase2
 from prowl_jax.envs.device import keys
 from prowl_jax.envs.voxel.tasks import make_world
 from prowl_jax.train.state import init_state

@@ -7,10 +7,10 @@ import time
 import jax
 import numpy as np
 
-from experiments import build
 from experiments.benchmarks.timing import Row
 from experiments.benchmarks.train_step import quick_start_step
 from experiments.configs import quickstart
+from experiments.stages import build
 from prowl_jax.data.feeder import Feeder, batch_starts
 from prowl_jax.train.mesh import place_batch
 from prowl_jax.types import Batch

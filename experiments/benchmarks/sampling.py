@@ -11,8 +11,8 @@ import numpy as np
 
 from experiments.benchmarks import timing
 from experiments.benchmarks.timing import Row
-from prowl_jax.models.dit import DiT
-from prowl_jax.models.variants import dit_size
+from prowl_jax.models.dit.dit import DiT
+from prowl_jax.models.dit.sizes import dit_size
 from prowl_jax.models.world_model import WorldModel
 
 CONTEXT, CHUNK, STEPS, GRID, SIZES = 21, 3, 4, (6, 8, 8), (2, 3, 11)

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
 from experiments.benchmarks import flops, timing, wan_pytorch
 from experiments.benchmarks.timing import Row
 from experiments.configs import quickstart
+from experiments.stages import build
 from prowl_jax.diffusion.forcing import Forcing
-from prowl_jax.models.dit import DiT
+from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.train.state import count, init_state, make_optimizer
 from prowl_jax.train.world_model import make_train_step

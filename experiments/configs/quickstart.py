@@ -16,7 +16,7 @@ def get_config(arg="full"):
     c.name = "quickstart"
     c.seed = 0
     c.dry_run = False  # compile every step for a mesh of pretended devices and say what it needs (docs/wan.md)
-    c.arms = ("frozen_reference", "prowl")  # rows of experiments/arms.py
+    c.arms = ("frozen_reference", "prowl")  # rows of experiments/stages/arms.py
 
     c.env = ml_collections.ConfigDict()
     c.env.name = "vizdoom"  # or voxel (configs/voxel.py), minerl (docs/minerl.md), recordings: no phase 2

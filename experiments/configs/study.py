@@ -7,7 +7,7 @@ On 2 cores, a seed on each, both take about two hours: vizdoom 4 seeds of 9 arms
 voxel 5 seeds of 5 arms, 40 minutes a seed on a quiet machine and up to 10 GB (docs/results.md).
 ``:tiny`` is for tests: nothing that it prints means anything.
 
-``arms`` takes any rows of experiments/arms.py and ``study.seeds`` any seeds; more of either can be added to
+``arms`` takes any rows of experiments/stages/arms.py and ``study.seeds`` any seeds; more of either can be added to
 a finished study, which then does what is missing.
 """
 

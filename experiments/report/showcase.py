@@ -6,11 +6,11 @@ import json
 import jax
 import numpy as np
 
-from experiments import build, phase2
-from experiments.evaluate import BATCH, exchange_actions, make_measure, make_sets
-from experiments.logging import read_metrics
+from experiments.evaluation.evaluate import BATCH, exchange_actions, make_measure, make_sets
 from experiments.report.figures import save_stacked
 from experiments.report.page import Gallery, Reel, write_report
+from experiments.run.metrics_log import read_metrics
+from experiments.stages import build, phase2
 from prowl_jax.pat import buffer as pat
 
 REELS, LONG_REELS = 6, 3

@@ -11,14 +11,15 @@ import sys
 def main(argv):
     """Run what is left of the study; returns the exit code."""
     # JAX is imported after the command line has been checked: a mistake is answered at once.
-    from experiments import command_line, config_rules, interruption
+    from experiments.planning import config_rules
+    from experiments.run import command_line, interruption
 
     config, workdir = command_line.parse(argv, program="python -m experiments.study")
     if "study" not in config:
         command_line.fail("--config has no group 'study'; name experiments/configs/study.py")
     command_line.validate(config, (*config_rules.RULES, *RULES))
     with interruption.importing():
-        from experiments.failures import guarded
+        from experiments.run.failures import guarded
         from experiments.study.grid import run_study
     return guarded(lambda: run_study(config, workdir), config)
 
@@ -28,7 +29,7 @@ RULES = (
         lambda c: c.study.seeds and len(set(c.study.seeds)) == len(c.study.seeds) and min(c.study.seeds) >= 0,
         "study.seeds={config.study.seeds} is not one or more different whole numbers of at least 0",
     ),
-    (lambda c: c.arms, "arms is empty; name rows of experiments/arms.py"),
+    (lambda c: c.arms, "arms is empty; name rows of experiments/stages/arms.py"),
     (
         lambda c: c.demonstrations.seed >= 0,
         "demonstrations.seed={config.demonstrations.seed}: all seeds of a study share the demonstrations; give them a seed",
@@ -61,6 +62,6 @@ RULES = (
 )
 
 if __name__ == "__main__":
-    from experiments.interruption import leave
+    from experiments.run.interruption import leave
 
     leave(main(sys.argv[1:]))

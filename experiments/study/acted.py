@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, phase2
-from experiments.logging import Progress
-from experiments.run import write_json
+from experiments.run.directory import write_json
+from experiments.run.progress import Progress
+from experiments.stages import build, phase2
 from prowl_jax.envs.device import keys
 from prowl_jax.rl import categorical
 

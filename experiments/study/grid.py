@@ -12,11 +12,17 @@ from collections.abc import Callable
 import jax
 import ml_collections
 
-from experiments import at_once, build, phase2, stages
-from experiments.failures import guarded
-from experiments.inverse_dynamics import inverse_dynamics
-from experiments.memory import keep_freed_memory
-from experiments.run import Run
+from experiments.run import parallel
+from experiments.run.directory import Run
+from experiments.run.failures import guarded
+from experiments.run.memory import keep_freed_memory
+from experiments.stages import build, phase2
+from experiments.stages.autoencoder import train_autoencoder
+from experiments.stages.clip_stores import verify_stores
+from experiments.stages.demonstrations import make_demonstrations
+from experiments.stages.inverse_dynamics import inverse_dynamics
+from experiments.stages.reference import clone_reference
+from experiments.stages.world_model import train_world_model
 from experiments.study import measure, results, tables
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
@@ -122,7 +128,7 @@ def do_steps(config, runs, processes=1):
     """Do what is not done of the runs that this process owns; ``processes`` share what is left."""
     enable_compilation_cache()
     if runs[0].owned:
-        stages.verify_stores(runs[0])
+        verify_stores(runs[0])
     steps = plan(config, runs)
     for step in steps:
         if step.seconds() is not None or not all(run.owned for run in step.runs):
@@ -137,7 +143,7 @@ def _processes(config):
     """``study.processes``, as far as there are cores and seeds; 1 on an accelerator, and where seeds are one program."""
     if jax.default_backend() != "cpu" or config.study.side_by_side > 1:
         return 1
-    return min(config.study.processes, len(at_once.cores()), len(config.study.seeds))
+    return min(config.study.processes, len(parallel.cores()), len(config.study.seeds))
 
 
 def _in_processes(config, folder, processes):
@@ -147,7 +153,7 @@ def _in_processes(config, folder, processes):
     names = [seed for seed, run in runs[1].items() if run in unfinished]
     for owners, number in ((["shared"], 1), (names, min(processes, len(names)))):
         pieces = {owner if owner == "shared" else f"seed{owner}": (config, folder, owner, number) for owner in owners}
-        failed = at_once.run(_one_process, pieces, number) if pieces else {}
+        failed = parallel.run(_one_process, pieces, number) if pieces else {}
         for name, code in failed.items():
             print(f"error: {name} ended with code {code}; what it said stands above", file=sys.stderr)
         if failed:
@@ -193,14 +199,14 @@ def _config_of(config, seed):
 def plan(config, runs):
     """All steps in their order: what is shared, then seed after seed, ``study.side_by_side`` at a time."""
     shared, seeds = runs
-    steps = [Step((shared,), name, getattr(stages, name)) for name in ("demonstrations", "autoencoder")]
+    steps = [Step((shared,), "demonstrations", make_demonstrations), Step((shared,), "autoencoder", train_autoencoder)]
     if config.inverse_dynamics.steps:
         steps.append(Step((shared,), "inverse_dynamics", inverse_dynamics))
     members, at_a_time = tuple(seeds.values()), config.study.side_by_side
     for first in range(0, len(members), at_a_time):
         group = members[first : first + at_a_time]
         for run in group:
-            steps += [Step((run,), name, getattr(stages, name)) for name in ("world_model", "reference")]
+            steps += [Step((run,), "world_model", train_world_model), Step((run,), "reference", clone_reference)]
         for arm in config.arms:
             do = functools.partial(phase2.run_arm if len(group) == 1 else phase2.run_arms, arm=arm)
             steps.append(Step(group, f"phase2/{arm}", do))

@@ -31,9 +31,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import build, phase2, processes
-from experiments.arms import ARMS, learns_from_found
-from experiments.evaluate import (
+from experiments.evaluation.evaluate import (
     BATCH,
     METRICS,
     action_amounts,
@@ -42,11 +40,14 @@ from experiments.evaluate import (
     measure_all,
     subsets,
 )
-from experiments.frame_metrics import FrameMetrics, make_frame_metrics
-from experiments.logging import Progress
-from experiments.novel_modes import add_novel_sets
-from experiments.run import Run, write_json
-from experiments.stages import load_reference
+from experiments.evaluation.frame_metrics import FrameMetrics, make_frame_metrics
+from experiments.evaluation.novel_modes import add_novel_sets
+from experiments.run import processes
+from experiments.run.directory import Run, write_json
+from experiments.run.progress import Progress
+from experiments.stages import build, phase2
+from experiments.stages.arms import ARMS, learns_from_found
+from experiments.stages.reference import load_reference
 from experiments.study.acted import measure_acting
 from prowl_jax.envs import voxel
 from prowl_jax.envs.device import keys

@@ -35,7 +35,7 @@ _PLAIN = {
 
 def main(argv):
     """Draw; returns the exit code."""
-    from experiments.command_line import Parser, fail
+    from experiments.run.command_line import Parser, fail
     from experiments.study.results import load
 
     parser = Parser("python -m experiments.study.plots", __doc__)

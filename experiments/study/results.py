@@ -33,9 +33,9 @@ import platform
 import jax
 import numpy as np
 
-from experiments import phase2
-from experiments.arms import ARMS, configured
-from experiments.logging import read_metrics
+from experiments.run.metrics_log import read_metrics
+from experiments.stages import phase2
+from experiments.stages.arms import ARMS, configured
 from experiments.study.sets import (
     has,
     largest_groups,

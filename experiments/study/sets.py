@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments.evaluate import METRICS, action_dense, subsets
+from experiments.evaluation.evaluate import METRICS, action_dense, subsets
 from experiments.study.measure import values_path
 
 

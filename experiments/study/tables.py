@@ -41,7 +41,7 @@ NOTHING = "No study has been run yet.\n"
 
 def main(argv):
     """Print the tables of the files; returns the exit code."""
-    from experiments.command_line import Parser, fail
+    from experiments.run.command_line import Parser, fail
     from experiments.study.results import load
 
     parser = Parser("python -m experiments.study.tables", __doc__)

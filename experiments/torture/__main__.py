@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 
-from experiments.command_line import Parser
+from experiments.run.command_line import Parser
 
 
 def main(argv):

@@ -17,10 +17,12 @@ import time
 
 import numpy as np
 
-from experiments import command_line, config_rules
 from experiments.configs import quickstart
-from experiments.logging import Progress, read_metrics
-from experiments.run import Run
+from experiments.planning import config_rules
+from experiments.run import command_line
+from experiments.run.directory import Run
+from experiments.run.metrics_log import read_metrics
+from experiments.run.progress import Progress
 from experiments.torture import toy_env, toy_training
 from prowl_jax.data.store import ClipStore, StoreWriter
 from prowl_jax.envs.workers import ProcessVectorEnv

@@ -9,10 +9,10 @@ import sys
 
 import jax
 
-from experiments import phase2
-from experiments.logging import MetricsLog
-from experiments.memory import heap_bytes, keep_freed_memory
-from experiments.run import Run
+from experiments.run.directory import Run
+from experiments.run.memory import heap_bytes, keep_freed_memory
+from experiments.run.metrics_log import MetricsLog
+from experiments.stages import phase2
 from experiments.torture.smallest import get_config
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.run import Run
-from experiments.training_loop import train
+from experiments.run.directory import Run
+from experiments.run.training_loop import train
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.mesh import make_mesh
 from prowl_jax.train.state import apply_gradients, init_state, make_optimizer

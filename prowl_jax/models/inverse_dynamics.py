@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from prowl_jax.metrics.action_follow import flow_of_frames
-from prowl_jax.models.convolution import conv
+from prowl_jax.models.cpu.convolution import conv
 
 
 class InverseDynamicsNetwork(nn.Module):

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 
 from prowl_jax.diffusion import flow, ring, sampler
 from prowl_jax.diffusion.forcing import block_causal_mask
-from prowl_jax.models.action_adapter import UNKNOWN, actions_of_latents
-from prowl_jax.models.action_text import ActionText
-from prowl_jax.models.dit import DiT
-from prowl_jax.models.vae import DOWNSAMPLING, Autoencoder
-from prowl_jax.models.wan_vae import WanVAE
+from prowl_jax.models.autoencoders.small import DOWNSAMPLING, Autoencoder
+from prowl_jax.models.autoencoders.wan import WanVAE
+from prowl_jax.models.dit.action_adapter import UNKNOWN, actions_of_latents
+from prowl_jax.models.dit.action_text import ActionText
+from prowl_jax.models.dit.dit import DiT
 
 CACHES = ("window", "rolling", "none")
 """How a rollout keeps its past (``WorldModel.cache``); the configuration's rules are tested against it."""

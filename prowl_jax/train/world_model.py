@@ -5,7 +5,7 @@ import functools
 import jax
 
 from prowl_jax.diffusion.forcing import forcing_loss
-from prowl_jax.models.dit import ACTION_CONDITIONING
+from prowl_jax.models.dit.dit import ACTION_CONDITIONING
 from prowl_jax.train.state import apply_gradients, merge, split_by_path
 
 

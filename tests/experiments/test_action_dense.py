@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from experiments.evaluate import action_amounts, action_dense
+from experiments.evaluation.evaluate import action_amounts, action_dense
 from prowl_jax.actions import ActionSpec, Camera, Factor, camera, choice
 
 SPEC = ActionSpec(

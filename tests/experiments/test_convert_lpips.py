@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import build, convert_lpips
-from experiments.config_file import UsageError
+from experiments import convert_lpips
 from experiments.configs.quickstart import get_config
-from prowl_jax.models import lpips_weights as weights
-from prowl_jax.models import published
+from experiments.run.config_file import UsageError
+from experiments.stages import build
+from prowl_jax.models.published import lpips_weights as weights
+from prowl_jax.models.published import torch_layout
 
 pytest.importorskip("safetensors")
 NUMBERS = {"alexnet": [0, 3, 6, 8, 10], "vgg16": [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]}
@@ -49,7 +50,7 @@ def test_what_is_converted_is_what_is_loaded(tmp_path, capsys, name, kind):
             torch = pytest.importorskip("torch", reason="torch reads the published .pth; it is not installed")
             torch.save({k: torch.from_numpy(v) for k, v in arrays.items()}, path)
         else:
-            published.save(path, arrays, {})
+            torch_layout.save(path, arrays, {})
     code, out = convert(capsys, **files, output=tmp_path / "new")
     assert code == 0 and re.fullmatch(rf"wrote \S+/new/lpips_{name}.safetensors: 0.0 M numbers\n", out)
     found, params = weights.load(tmp_path / "new" / f"lpips_{name}.safetensors")
@@ -104,16 +105,16 @@ def mistake(capsys, **flags):
 def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):
     trunk, heads, out = tmp_path / "trunk.safetensors", tmp_path / "heads.safetensors", tmp_path / "out"
     for path, arrays in zip((trunk, heads), random_arrays("alexnet"), strict=True):
-        published.save(path, arrays, {})
+        torch_layout.save(path, arrays, {})
     assert "--heads" in mistake(capsys, trunk=trunk, output=out)
     assert "--trunk=" in mistake(capsys, trunk=tmp_path / "no", heads=heads, output=out)
     other = tmp_path / "vgg.safetensors"
-    published.save(other, random_arrays("vgg16")[1], {})
+    torch_layout.save(other, random_arrays("vgg16")[1], {})
     assert "lin2.model.1.weight has shape" in mistake(capsys, trunk=trunk, heads=other, output=out)
     heads.write_text("<html>not found</html>")
     assert "is not a whole safetensors file" in mistake(capsys, trunk=trunk, heads=heads, output=out)
     assert not out.exists()
-    published.save(heads, random_arrays("alexnet")[1], {})
+    torch_layout.save(heads, random_arrays("alexnet")[1], {})
     out.mkdir()
     (out / "lpips_alexnet.safetensors").write_text("precious")
     assert "exists already" in mistake(capsys, trunk=trunk, heads=heads, output=out)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import build, convert_sea_raft
-from experiments.config_file import UsageError
+from experiments import convert_sea_raft
 from experiments.configs.quickstart import get_config
-from prowl_jax.models import published
-from prowl_jax.models import sea_raft_weights as weights
-from prowl_jax.models.sea_raft import SeaRaft, SeaRaftNetwork
+from experiments.run.config_file import UsageError
+from experiments.stages import build
+from prowl_jax.models.flow.sea_raft import SeaRaft, SeaRaftNetwork
+from prowl_jax.models.published import sea_raft_weights as weights
+from prowl_jax.models.published import torch_layout
 
 pytest.importorskip("safetensors")
 TINY = SeaRaft(SeaRaftNetwork(stem=4, widths=(4, 6, 8), blocks=(2, 2, 2), features=8))
@@ -36,7 +37,7 @@ def test_what_is_converted_is_what_is_loaded(tmp_path, capsys, kind):
         torch = pytest.importorskip("torch", reason="torch reads the published .pth; it is not installed")
         torch.save({k: torch.from_numpy(np.array(v)) for k, v in doubled.items()}, path)
     else:
-        published.save(path, doubled, {})
+        torch_layout.save(path, doubled, {})
     code, out = convert(capsys, size="S", weights=path, output=tmp_path / "new")
     assert code == 0 and re.fullmatch(r"wrote \S+/new/sea_raft_S.safetensors: 0.0 M numbers, 4 iterations\n", out)
     model, params = weights.load(tmp_path / "new" / "sea_raft_S.safetensors")
@@ -54,16 +55,16 @@ def mistake(capsys, **flags):
 
 def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):
     path, out = tmp_path / "model.safetensors", tmp_path / "out"
-    published.save(path, ARRAYS, {})
+    torch_layout.save(path, ARRAYS, {})
     assert "--size" in mistake(capsys, weights=path, output=out)
     assert "no such file; the README of princeton-vl" in mistake(capsys, size="S", weights=tmp_path / "no", output=out)
     assert "blocks (2, 2, 2), SEA-RAFT M has (3, 4, 6)" in mistake(capsys, size="M", weights=path, output=out)
-    published.save(path, {k: v for k, v in ARRAYS.items() if k != "init_conv.weight"}, {})
+    torch_layout.save(path, {k: v for k, v in ARRAYS.items() if k != "init_conv.weight"}, {})
     assert "init_conv.weight is missing" in mistake(capsys, size="S", weights=path, output=out)
     path.write_text("<html>not found</html>")
     assert "is not a whole safetensors file" in mistake(capsys, size="S", weights=path, output=out)
     assert not out.exists()
-    published.save(path, ARRAYS, {})
+    torch_layout.save(path, ARRAYS, {})
     out.mkdir()
     (out / "sea_raft_S.safetensors").write_text("precious")
     assert "exists already" in mistake(capsys, size="S", weights=path, output=out)
@@ -83,7 +84,7 @@ def test_without_its_weights_a_run_says_where_to_get_them(config):
 
 
 def test_a_converted_file_says_its_iterations(config):
-    published.save(config.metrics.flow_weights, ARRAYS, {})
+    torch_layout.save(config.metrics.flow_weights, ARRAYS, {})
     with pytest.raises(UsageError, match="how many iterations to run is not written in it"):
         build.check_files(config)
 

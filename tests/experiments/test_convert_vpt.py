@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from experiments import convert_vpt
-from experiments.config_file import UsageError
-from prowl_jax.models import convert
-from prowl_jax.models.vpt_idm import IDMNetwork, VPTInverseDynamics
-from prowl_jax.models.vpt_policy import VPTNetwork, VPTPolicy
+from experiments.run.config_file import UsageError
+from prowl_jax.models.policies.vpt_idm import IDMNetwork, VPTInverseDynamics
+from prowl_jax.models.policies.vpt_policy import VPTNetwork, VPTPolicy
+from prowl_jax.models.published import vpt_weights
 
 POLICY = VPTPolicy(VPTNetwork((2, 3, 4), hidden=8, heads=2, blocks=2, kept=3, buttons=7, camera=5, image=16))
 IDM = VPTInverseDynamics(IDMNetwork((2, 3, 4), hidden=8, heads=2, time_channels=5, bins=3, image=16))
 rng = np.random.default_rng(0)
-ARRAYS = {k: rng.normal(size=shape).astype(np.float32) for k, shape in convert.published_shapes(POLICY).items()}
+ARRAYS = {k: rng.normal(size=shape).astype(np.float32) for k, shape in vpt_weights.published_shapes(POLICY).items()}
 ARGUMENTS = {
     "attention_heads": 2, "attention_mask_style": "clipped_causal", "attention_memory_size": 6, "timesteps": 3,
     "hidsize": 8, "impala_chans": [2, 3, 4], "impala_kwargs": {"post_pool_groups": 1}, "impala_width": 1,
@@ -62,9 +62,9 @@ def test_what_is_converted_is_what_is_loaded(tmp_path, monkeypatch, capsys):
     assert convert_vpt.main([f"--model={model}", "--weights=tiny.weights", f"--output={out}"]) == 0
     assert files(out) == ["tiny.safetensors"]
     assert capsys.readouterr().out == f"wrote {out}/tiny.safetensors: a policy, 0.0 M numbers, temperature 3.5\n"
-    policy, params = convert.load_policy(out / "tiny.safetensors")
+    policy, params = vpt_weights.load_policy(out / "tiny.safetensors")
     assert policy == VPTPolicy(POLICY.network.clone(temperature=3.5))
-    jax.tree.map(np.testing.assert_array_equal, params, convert.from_published(POLICY, ARRAYS))
+    jax.tree.map(np.testing.assert_array_equal, params, vpt_weights.from_published(POLICY, ARRAYS))
 
 
 def test_further_heads_are_left_out_and_a_missing_value_head_is_zero(tmp_path, monkeypatch, capsys):
@@ -77,7 +77,7 @@ def test_further_heads_are_left_out_and_a_missing_value_head_is_zero(tmp_path, m
         "left out, without a place in the network: aux_head.weight",
         "there is no value head: it starts at 0",
     ]
-    _, params = convert.load_policy(tmp_path / "tiny.safetensors")
+    _, params = vpt_weights.load_policy(tmp_path / "tiny.safetensors")
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(params["value_head"]))
 
 
@@ -157,12 +157,12 @@ def test_without_safetensors_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     (tmp_path / "tiny.safetensors").write_bytes(b"")
     with pytest.raises(ImportError, match=r"pip install 'prowl_jax\[vpt\]'"):
-        convert.load_policy(tmp_path / "tiny.safetensors")
+        vpt_weights.load_policy(tmp_path / "tiny.safetensors")
 
 
 def test_reading_needs_no_torch():
     """Nor does anything that is imported to run a policy."""
-    code = "import sys, prowl_jax.models.convert; sys.exit('torch' in sys.modules or 'safetensors' in sys.modules)"
+    code = "import sys, prowl_jax.models.published.vpt_weights; sys.exit('torch' in sys.modules or 'safetensors' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
@@ -182,9 +182,9 @@ class TestWithTorch:
         torch.save(tensors, weights, _use_new_zipfile_serialization=zipped)
         model = model_file(tmp_path / "tiny.model")
         assert convert_vpt.main([f"--model={model}", f"--weights={weights}", f"--output={tmp_path}"]) == 0
-        policy, params = convert.load_policy(tmp_path / "tiny.safetensors")
+        policy, params = vpt_weights.load_policy(tmp_path / "tiny.safetensors")
         assert policy == POLICY
-        jax.tree.map(np.testing.assert_array_equal, params, convert.from_published(POLICY, ARRAYS))
+        jax.tree.map(np.testing.assert_array_equal, params, vpt_weights.from_published(POLICY, ARRAYS))
 
     def test_weights_that_would_run_code_are_refused(self, torch, tmp_path):
         trace, weights = tmp_path / "trace", tmp_path / "evil.weights"

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import build, config_file, embed_actions
-from prowl_jax.models import action_text
+from experiments import embed_actions
+from experiments.run import config_file
+from experiments.stages import build
+from prowl_jax.models.dit import action_text
 
-QUICKSTART = str(pathlib.Path(build.__file__).parent / "configs" / "quickstart.py")
+QUICKSTART = str(pathlib.Path(build.__file__).parents[1] / "configs" / "quickstart.py")
 
 
 def refusal(capsys, *arguments):

@@ -9,7 +9,8 @@ import sys
 import pytest
 from toy_recordings import tick, write_recording
 
-from experiments import import_recordings, reading_speed
+from experiments import import_recordings
+from experiments.benchmarks import reading_speed
 from prowl_jax.data import importer
 from prowl_jax.data.store import ClipStore
 

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from experiments.memory_per_device import measure
-from prowl_jax.models.dit import DiT
+from prowl_jax.models.dit.dit import DiT
 from prowl_jax.train.state import count
 
 TINY = {"width": 24, "depth": 1, "heads": 2, "ffn": 32}

@@ -11,15 +11,17 @@ from toy_recordings import panorama, real_recording, tick, write_ticks, write_vi
 
 pytest.importorskip("av")
 
-from experiments import phase2, pipeline, stages
-from experiments.command_line import UsageError
 from experiments.configs.minecraft import get_config
-from experiments.logging import read_metrics
-from experiments.run import Run
+from experiments.run.command_line import UsageError
+from experiments.run.directory import Run
+from experiments.run.metrics_log import read_metrics
+from experiments.stages import phase2, pipeline
+from experiments.stages.demonstrations import make_demonstrations
+from experiments.stages.reference import clone_reference
 from prowl_jax import minecraft
 from prowl_jax.data.store import ClipStore
-from prowl_jax.models import convert
-from prowl_jax.models.vpt_policy import VPTNetwork, VPTPolicy
+from prowl_jax.models.policies.vpt_policy import VPTNetwork, VPTPolicy
+from prowl_jax.models.published import vpt_weights
 
 STUB = pathlib.Path(__file__).parents[1] / "envs" / "minerl_stub.py"
 
@@ -90,14 +92,14 @@ def test_with_minerl_the_same_configuration_runs_phase_2(done, config, tmp_path)
     """
     network = VPTNetwork((4, 4, 4), hidden=8, heads=2, blocks=1, kept=2, image=16)
     params = VPTPolicy(network).init(jax.random.key(0), (16, 16, 3))
-    convert.save(tmp_path / "tiny.safetensors", convert.to_published(params), network.temperature)
+    vpt_weights.save(tmp_path / "tiny.safetensors", vpt_weights.to_published(params), network.temperature)
     live = config.copy_and_resolve_references()
     live.env.name, live.reference.weights = "minerl", str(tmp_path / "tiny.safetensors")
     live.env.minerl.update(python=sys.executable, make=f"{STUB}:make", episode_steps=200)
     live.phase2.trajectories = 2
     (done / "config.json").unlink()
     run = Run(done, live)
-    measured = stages.reference(run)
+    measured = clone_reference(run)
     assert measured["held_out_nll"] == pytest.approx(np.log(8641 * 121), rel=0.01)  # small heads: all but uniform
     figures = phase2.run_arm(run, "frozen_reference")
     assert figures["pat_filled"] > 0 and figures["broken_trajectories"] == 0
@@ -113,7 +115,7 @@ def test_the_real_recording_is_read_whole(tmp_path):
     video, _ = real_recording()
     config = get_config("small")
     config.demonstrations.source = str(video.parent)
-    figures = stages.demonstrations(Run(tmp_path, config))
+    figures = make_demonstrations(Run(tmp_path, config))
     store = ClipStore.open(tmp_path / "data" / config.env.task, minecraft.SPEC)
     assert figures["frames"] == len(store) > 250 and max(store.lengths) == 50
 
@@ -123,5 +125,5 @@ def test_one_episode_is_not_enough(recordings, tmp_path):
     config.demonstrations.update(source=str(recordings / "lonely"), episode_frames=400)
     record(recordings / "lonely", "one", 0, frames=30)
     with pytest.raises(UsageError, match="gave 1 episode .* one to hold out"):
-        stages.demonstrations(Run(tmp_path, config))
+        make_demonstrations(Run(tmp_path, config))
     assert not (tmp_path / "data" / config.env.task).exists()

@@ -15,11 +15,14 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from experiments import phase2, pipeline, sampler_steps, stages, training_loop
-from experiments.command_line import UsageError
+from experiments import sampler_steps
 from experiments.configs.quickstart import get_config
-from experiments.logging import read_metrics
-from experiments.run import Run
+from experiments.run import training_loop
+from experiments.run.command_line import UsageError
+from experiments.run.directory import Run
+from experiments.run.metrics_log import read_metrics
+from experiments.stages import phase2, pipeline
+from experiments.stages.world_model import load_world_model, train_world_model
 from prowl_jax.train.checkpoint import Checkpoints
 
 ARMS = ("phase1", "frozen_reference", "prowl")
@@ -198,15 +201,15 @@ def test_an_interrupted_training_goes_on_to_the_same_parameters(done, tmp_path, 
     run = copy_without(whole.workdir, tmp_path / "broken", "world_model")
     interrupt(monkeypatch, training_loop, "place_batch", 8)
     with pytest.raises(KeyboardInterrupt):
-        run.run_stage("world_model", stages.world_model)
+        run.run_stage("world_model", train_world_model)
     monkeypatch.undo()
     assert "world_model" not in run.stages()
     with Checkpoints(run.checkpoints("world_model")) as checkpoints:
         assert checkpoints.latest() == 5
     spent = float((run.workdir / ".spent_world_model").read_text())
-    assert run.run_stage("world_model", stages.world_model)["seconds"] > spent > 0
+    assert run.run_stage("world_model", train_world_model)["seconds"] > spent > 0
     assert not (run.workdir / ".spent_world_model").exists()
-    ours, theirs = stages.load_world_model(run), stages.load_world_model(whole)
+    ours, theirs = load_world_model(run), load_world_model(whole)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert rows_of(run.workdir, "world_model") == rows_of(whole.workdir, "world_model")
 

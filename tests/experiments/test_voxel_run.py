@@ -11,12 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import evaluate, learnability, learnability_measure, phase2, stages
+from experiments import learnability as learnability_command
 from experiments.configs.voxel import get_config
-from experiments.inverse_dynamics import inverse_dynamics
-from experiments.logging import read_metrics
-from experiments.run import Run
-from experiments.study import acted, measure, sets
+from experiments.evaluation import evaluate
+from experiments.run.directory import Run
+from experiments.run.metrics_log import read_metrics
+from experiments.stages import phase2
+from experiments.stages.autoencoder import train_autoencoder
+from experiments.stages.demonstrations import make_demonstrations
+from experiments.stages.inverse_dynamics import inverse_dynamics
+from experiments.stages.passive_batches import passive_fetch
+from experiments.stages.reference import clone_reference, load_reference
+from experiments.stages.world_model import train_world_model
+from experiments.study import acted, learnability, measure, sets
 from prowl_jax.envs.voxel import EVENTS
 from prowl_jax.train import curriculum
 from prowl_jax.train.checkpoint import Checkpoints
@@ -49,7 +56,7 @@ def stop_after_a_cycle(run):
 def run(config, tmp_path_factory):
     """A run whose adversary has been stopped after a cycle and gone on."""
     run = Run(tmp_path_factory.mktemp("voxel") / "run", config)
-    for stage in (stages.demonstrations, stages.autoencoder, stages.world_model, stages.reference):
+    for stage in (make_demonstrations, train_autoencoder, train_world_model, clone_reference):
         stage(run)
     stop_after_a_cycle(run)
     run.figures = phase2.run_arm(run, "prowl")
@@ -142,8 +149,8 @@ def test_a_measures_what_the_arms_left(run, config, monkeypatch):
         np.square(critical["prowl"]["frame_regret"]).mean(1), np.square(critical["prowl"]["latent_regret"]), rtol=1e-4
     )
 
-    act_out, env = measure.actor(run, stages.load_reference(run))
-    recollected = act_out(stages.load_reference(run), 0)
+    act_out, env = measure.actor(run, load_reference(run))
+    recollected = act_out(load_reference(run), 0)
     env.close()
     np.testing.assert_allclose(curriculum.event_rates(recollected)["event_jumped"], rows[0]["event_jumped"], rtol=1e-5)
     events = dict(np.load(run.workdir / "values" / "events" / "groups.npz"))
@@ -174,7 +181,7 @@ def test_a_measures_what_the_arms_left(run, config, monkeypatch):
 
 def test_the_plan_is_the_chance_of_the_host_path(run, config):
     plan = phase2.device.planner(run, config)(range(1, 3))
-    fetch = stages.passive_fetch(run, plan.passive_starts.shape[2], config.world_model.window)
+    fetch = passive_fetch(run, plan.passive_starts.shape[2], config.world_model.window)
     data = phase2.device.on_device(run)
     for i in range(config.phase2.updates):
         expected = fetch(1 * config.phase2.updates + i)
@@ -226,7 +233,7 @@ def test_what_can_be_learned_of_what_was_found(run):
     )
     rate, run.config.phase2.learning_rate = run.config.phase2.learning_rate, 3e-3
     try:
-        result = learnability_measure.measure(run, options)
+        result = learnability.measure(run, options)
     finally:
         run.config.phase2.learning_rate = rate
     by_part = {(row["policy"], row["trainable"]): row for row in result["rows"]}
@@ -238,7 +245,7 @@ def test_what_can_be_learned_of_what_was_found(run):
         assert low <= relative <= high and relative != 0.0, (policy, part)
     for policy in options.policies:  # all parameters learn two trajectories by heart
         assert by_part[policy, "all"]["against_theta_0"]["own"]["all"][0] < -0.02
-    lines = learnability.table(result).splitlines()
+    lines = learnability_command.table(result).splitlines()
     assert max(map(len, lines)) <= 80 and sum("trained on" in line for line in lines) == 4
 
 

@@ -9,15 +9,19 @@ import pytest
 
 pytest.importorskip("safetensors")
 
-from experiments import build, evaluate, latent_clips, phase2, stages
-from experiments.command_line import UsageError
 from experiments.configs.minerl_wan import get_config
-from experiments.run import Run
+from experiments.evaluation import evaluate
+from experiments.run.command_line import UsageError
+from experiments.run.directory import Run
+from experiments.stages import build, latent_clips, phase2
+from experiments.stages.autoencoder import load_autoencoder, train_autoencoder
+from experiments.stages.clip_stores import open_store, split
+from experiments.stages.world_model import init_dit, load_world_model, pretrained, train_world_model
 from prowl_jax.data.store import StoreWriter
 from prowl_jax.envs.base import Step
-from prowl_jax.models import published, wan_dit_weights, wan_vae_weights
-from prowl_jax.models.action_adapter import UNKNOWN, actions_of_latents
-from prowl_jax.models.wan_vae import WanVAE
+from prowl_jax.models.autoencoders.wan import WanVAE
+from prowl_jax.models.dit.action_adapter import UNKNOWN, actions_of_latents
+from prowl_jax.models.published import torch_layout, wan_dit_weights, wan_vae_weights
 from prowl_jax.train.mesh import make_mesh
 from prowl_jax.train.sharding import DIT_RULES, abstract
 from prowl_jax.train.state import init_state, make_optimizer
@@ -66,7 +70,7 @@ def config(tmp_path_factory):
     config.adversary.minibatches = 1
     vae = build.make_autoencoder(config)
     params = random_like(jax.eval_shape(vae.init_params, jax.random.key(0)), 0)
-    published.save(folder / "vae.safetensors", published.to_published(params, wan_vae_weights._RENAMES), {})
+    torch_layout.save(folder / "vae.safetensors", torch_layout.to_published(params, wan_vae_weights._RENAMES), {})
     dit = build.make_world_model(config).dit
     wan_dit_weights.export(folder / "transformer", dit, random_like(wan_dit_weights._shapes(dit), 1))
     config.autoencoder.weights = str(folder / "vae.safetensors")
@@ -83,13 +87,13 @@ def run(config, tmp_path_factory):
             frames = rng.integers(0, 256, (length, *build.frame_shape(config))).astype(np.uint8)
             writer.add_episode(frames, np.stack([rng.integers(0, n, length) for n in spec.sizes], -1).astype(np.int32))
     build.check_files(config)
-    run.figures = {name: getattr(stages, name)(run) for name in ("autoencoder", "world_model")}
+    run.figures = {"autoencoder": train_autoencoder(run), "world_model": train_world_model(run)}
     return run
 
 
 def test_latent_k_of_a_window_sees_the_actions_of_its_own_frames(run, config):
     """By brute force over the frames: 9 latents a clip, windows of 6 at 4 places, none across an episode."""
-    store, model, params = stages.open_store(run), build.make_world_model(config), stages.load_autoencoder(run)
+    store, model, params = open_store(run), build.make_world_model(config), load_autoencoder(run)
     windows = latent_clips.Windows(config, store, [0, 1, 3], 6)
     tiles = [0, 33, 40]  # of episodes 0 and 1; the second has a last clip that ends with it
     assert len(windows.choices) == 4 * len(tiles)
@@ -108,10 +112,10 @@ def test_latent_k_of_a_window_sees_the_actions_of_its_own_frames(run, config):
 
 
 def test_latents_are_kept_by_the_clip_and_normalised(run, config):
-    store = stages.open_store(run)
+    store = open_store(run)
     latents = store.tile_array("latents", 33)
     assert latents.shape == (5, 9, 4, 6, 4)  # 1 + 2 + 2 + 0 clips
-    train, _ = stages.split(run, store)
+    train, _ = split(run, store)
     own = np.isin(store.tiles(range(4), 33), store.tiles(train, 33))
     np.testing.assert_allclose(latents[own].mean((0, 1, 2, 3)), 0, atol=1e-4)
     np.testing.assert_allclose(latents[own].std((0, 1, 2, 3)), 1, atol=1e-3)
@@ -120,12 +124,12 @@ def test_latents_are_kept_by_the_clip_and_normalised(run, config):
 
 def test_phase_1_starts_from_the_checkpoint(run, config):
     dit, optimizer = build.make_world_model(config).dit, make_optimizer(1e-3, 1)
-    init = lambda: init_state(stages._init_dit(config), optimizer)
+    init = lambda: init_state(init_dit(config), optimizer)
     placed = abstract(make_mesh(devices=jax.devices()[:1]), init, DIT_RULES)
-    state = stages._pretrained(config, optimizer)(placed)
+    state = pretrained(config, optimizer)(placed)
     jax.tree.map(np.testing.assert_array_equal, state.params, random_like(wan_dit_weights._shapes(dit), 1))
     jax.tree.map(np.testing.assert_array_equal, state.params, state.ema)
-    trained = stages.load_world_model(run)["dit"]
+    trained = load_world_model(run)["dit"]
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), trained, state.params)
     assert 0 < max(jax.tree.leaves(moved)) < 0.1  # two steps away, not from scratch
 

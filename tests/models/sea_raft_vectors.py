@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prowl_jax.models import sea_raft_parts as parts
-from prowl_jax.models import sea_raft_weights as weights
-from prowl_jax.models.sea_raft import negative_log_likelihood, sequence_loss
+from prowl_jax.models.flow import sea_raft_parts as parts
+from prowl_jax.models.flow.sea_raft import negative_log_likelihood, sequence_loss
+from prowl_jax.models.published import sea_raft_weights as weights
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 FILE = "sea_raft_tiny.npz"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from prowl_jax.diffusion.flow import sigma_schedule
-from prowl_jax.models.dit import DiT
-from prowl_jax.models.vae import Autoencoder
+from prowl_jax.models.autoencoders.small import Autoencoder
+from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.world_model import WorldModel
 
 SIZES, CHUNK, CONTEXT = (3, 5), 2, 4

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from prowl_jax.actions import Camera
-from prowl_jax.models.convert import from_published, model_of
-from prowl_jax.models.vpt_frames import resize
+from prowl_jax.models.policies.vpt_frames import resize
+from prowl_jax.models.published.vpt_weights import from_published, model_of
 from prowl_jax.rl import categorical, value_normaliser
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from prowl_jax.diffusion.forcing import Forcing
-from prowl_jax.models.dit import DiT
-from prowl_jax.models.vae import Autoencoder
+from prowl_jax.models.autoencoders.small import Autoencoder
+from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.world_model import WorldModel
 
 SIZES = (3, 5)

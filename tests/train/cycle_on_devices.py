@@ -15,9 +15,9 @@ import optax
 from prowl_jax.data.feeder import process_share
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.metrics import action_follow
-from prowl_jax.models.dit import DiT
-from prowl_jax.models.policy import Policy, PolicyNetwork
-from prowl_jax.models.vae import Autoencoder
+from prowl_jax.models.autoencoders.small import Autoencoder
+from prowl_jax.models.dit.dit import DiT
+from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.train import adversary, curriculum
 from prowl_jax.train.compilation_cache import enable_compilation_cache

@@ -10,7 +10,7 @@ import pytest
 
 from prowl_jax.actions import ActionSpec, choice
 from prowl_jax.envs.base import Step
-from prowl_jax.models.policy import Policy, PolicyNetwork
+from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train.adversary import (
     Adversary,

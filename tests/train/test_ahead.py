@@ -11,7 +11,7 @@ from prowl_jax.actions import ActionSpec, choice
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.envs.base import Step
 from prowl_jax.metrics import action_follow
-from prowl_jax.models.policy import Policy, PolicyNetwork
+from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.pat import buffer as pat
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train import adversary, curriculum

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prowl_jax.models.vae import Autoencoder
+from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.train.autoencoder import (
     latent_statistics,
     make_train_step,

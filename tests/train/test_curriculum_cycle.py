@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from prowl_jax.metrics import action_follow
-from prowl_jax.models.policy import Policy, PolicyNetwork
+from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.pat import buffer as pat
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train import adversary, curriculum

@@ -6,7 +6,7 @@ import optax
 import pytest
 from flax import traverse_util
 
-from prowl_jax.models import wan_dit_weights
+from prowl_jax.models.published import wan_dit_weights
 from prowl_jax.train.lora import split_low_rank
 from prowl_jax.train.state import count, init_state, merge
 from prowl_jax.train.world_model import make_update

@@ -13,7 +13,7 @@ import pytest
 
 from prowl_jax.envs.device import DeviceVectorEnv, keys
 from prowl_jax.metrics import action_follow
-from prowl_jax.models.policy import Policy, PolicyNetwork
+from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train import adversary, curriculum, disagreement
 from prowl_jax.train.curriculum import Curriculum, PATItem

@@ -10,7 +10,7 @@ import pytest
 from toy_world_model import FrameByFrame
 
 from prowl_jax.metrics import action_follow
-from prowl_jax.models.policy import Policy, PolicyNetwork
+from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.rescoring import Rescoring
 from prowl_jax.rl.ppo import PPOConfig

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prowl_jax.envs.base import Step
-from prowl_jax.models.vpt_policy import VPTNetwork, VPTPolicy
+from prowl_jax.models.policies.vpt_policy import VPTNetwork, VPTPolicy
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train import adversary, behaviour
 from prowl_jax.train.state import init_state, make_optimizer

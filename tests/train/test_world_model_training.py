@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from prowl_jax.models.dit import ACTION_CONDITIONING
+from prowl_jax.models.dit.dit import ACTION_CONDITIONING
 from prowl_jax.train.mesh import make_mesh, replicate
 from prowl_jax.train.state import init_state, merge
 from prowl_jax.train.world_model import make_train_step, make_update, split_trainable

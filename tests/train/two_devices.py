@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from prowl_jax.diffusion.forcing import Forcing
-from prowl_jax.models.dit import DiT
+from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.compilation_cache import enable_compilation_cache

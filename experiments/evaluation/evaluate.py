@@ -1,0 +1,261 @@
+"""Evaluation of every arm on every set: ``evaluation.json``.
+
+Sets: ``in_distribution`` (held-out episodes of the training task), ``held_out/<task>``, ``training``
+(where asked for),
+``buffer/<arm>`` (what that arm's policy found; every model is measured on every buffer, so on the
+other arm's too), ``long_rollout``. All models see the same clips and the same initial noise, so
+that differences are paired. The hardest tertile and decile of a set are those clips on which
+theta_0 (phase 1) had the highest regret: one choice for all arms.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.evaluation.action_prior import action_tables
+from experiments.evaluation.frame_metrics import make_frame_metrics
+from experiments.evaluation.novel_modes import add_novel_sets, mode_tables
+from experiments.run.directory import peak_memory_gb, write_json
+from experiments.run.progress import Progress
+from experiments.stages import build, latent_clips, phase2
+from experiments.stages.autoencoder import load_autoencoder
+from experiments.stages.clip_stores import open_store, split
+from prowl_jax.data.feeder import batch_starts
+from prowl_jax.metrics.action_follow import afs_of_frames, flow_of_frames
+from prowl_jax.metrics.image import gradient_energy, psnr, ssim
+from prowl_jax.metrics.intervals import paired_bootstrap
+from prowl_jax.pat import buffer as pat
+from prowl_jax.pat.score import latent_regret
+from prowl_jax.train.curriculum import PATItem, flow_with
+
+METRICS = ("latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy")
+BASELINES = ("phase1", "frozen_reference", "passive", "prowl")
+"""What other arms are compared with."""
+BATCH = 32
+
+
+def make_measure(world_model, context, flow=None):
+    """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
+
+    ``frame_regret`` is ``[B, H]``, the regret of each predicted latent. ``items`` is a ``PATItem`` of clips;
+    all latents after the first ``context`` are predicted. ``flow`` is the optical flow that the items' was made with,
+    as in ``curriculum.make_predict``.
+    """
+
+    seen = world_model.frames_of(context)
+
+    @jax.jit
+    def measure(params, items, key):
+        horizon = items.latents.shape[1] - context
+        past, real = items.latents[:, :context], items.latents[:, context:]
+        dreamt = world_model.rollout(params, key, past, items.actions, horizon // world_model.chunk)
+        frames = world_model.decode_after(params, past, dreamt)
+        real_frames = items.frames.astype(jnp.float32) / 255.0
+        shown = jnp.concatenate([real_frames[:, seen - 1 : seen], frames], axis=1)
+        values = {
+            "latent_regret": latent_regret(dreamt, real),
+            "frame_regret": latent_regret(dreamt[:, :, None], real[:, :, None]),
+            "afs_epe": afs_of_frames(shown, items.flow.astype(jnp.float32), flow_with(flow, params)),
+            "psnr": jnp.mean(psnr(frames, real_frames[:, seen:]), axis=1),
+            "ssim": jnp.mean(ssim(frames, real_frames[:, seen:]), axis=1),
+            "gradient_energy": jnp.mean(gradient_energy(frames), axis=1),
+            "repeat_last_frame": latent_regret(jnp.repeat(past[:, -1:], horizon, axis=1), real),
+        }
+        return values, jnp.round(frames * 255.0).astype(jnp.uint8)
+
+    return measure
+
+
+def measure_all(measure, params, items, key, on_batch=None, more=None):
+    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape for all sets of a length).
+
+    ``more`` are the ``FrameMetrics``; their rows stand beside the others.
+    """
+    rows = items.actions.shape[0]
+    out = []
+    for start in range(0, rows, BATCH):
+        chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
+        some = jax.tree.map(lambda x, i=chosen: x[i], items)
+        values, dreamt = measure(params, some, jax.random.fold_in(key, start))
+        values = {**values, **(more.rows(dreamt, some) if more else {})}
+        out.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], values))
+        if on_batch is not None:
+            on_batch()
+    return {name: np.concatenate([values[name] for values in out]) for name in out[0]}
+
+
+def exchange_actions(items, seen):
+    """The clips with the next clip's actions after ``seen`` frames: what a model that follows actions gets wrong."""
+    other = np.roll(items.actions, 1, axis=0)
+    actions = np.concatenate([items.actions[:, : seen - 1], other[:, seen - 1 :]], axis=1)
+    return PATItem(items.latents, actions, items.frames, items.flow)
+
+
+def clip_set(run, task, episodes, clips, length, context):
+    """``clips`` clips of ``length`` latents from ``episodes`` of a task's store, as a ``PATItem`` of numpy arrays."""
+    store, model = open_store(run, task), build.make_world_model(run.config)
+    time, seen = model.frames_of(length), model.frames_of(context)
+    starts = batch_starts(run.config.seed + 7, 0, store.starts(episodes, time), clips)
+    frames = store.gather(starts, time)
+    flow, params = build.make_flow(run.config), build.flow_params(run.config)
+    flow_of = jax.jit(lambda params, frames: flow_of_frames(frames, flow_with(flow, params)))
+    scored = frames.frames[:, seen - 1 :].astype(np.float32) / 255.0
+    flows = np.concatenate([flow_of(params, scored[i : i + 1]) for i in range(clips)]).astype(np.float16)
+    if model.stride == 1:
+        latents = store.gather_array("latents", starts, time)
+    else:
+        latents = latent_clips.encode(model, load_autoencoder(run), frames.frames)
+    return PATItem(latents, frames.actions, frames.frames, flows)
+
+
+def make_sets(run, buffers):
+    """name -> clips, for all sets; ``buffers`` is arm -> PAT buffer."""
+    config, e = run.config, run.config.evaluation
+    context = build.make_curriculum(config).context
+    train_episodes, held_out = split(run, open_store(run))
+    task = config.env.task
+    sets = {"in_distribution": clip_set(run, task, held_out, e.clips, context + e.horizon, context)}
+    for other in config.env.held_out_tasks:
+        episodes = np.arange(len(open_store(run, other).lengths))
+        sets[f"held_out/{other}"] = clip_set(run, other, episodes, e.clips, context + e.horizon, context)
+    for arm, buffer in buffers.items():
+        filled = np.flatnonzero(np.asarray(buffer.filled))
+        sets[f"buffer/{arm}"] = jax.tree.map(np.asarray, pat.gather(buffer, filled))
+    if e.training_clips:
+        sets["training"] = clip_set(run, task, train_episodes, e.training_clips, context + e.horizon, context)
+    sets["long_rollout"] = clip_set(run, task, held_out, e.long_clips, context + e.long_horizon, context)
+    return sets
+
+
+def subsets(theta_0_regret):
+    """Row numbers of all clips, the hardest tertile and the hardest decile."""
+    order = np.argsort(-theta_0_regret, kind="stable")
+    n = len(order)
+    return {"all": order, "hardest_tertile": order[: -(-n // 3)], "hardest_decile": order[: -(-n // 10)]}
+
+
+def action_amounts(spec, actions):
+    """How much is done in each clip: int ``[B, T, A]`` -> ``{"keys", "camera"}``, float ``[B]`` each.
+
+    ``keys`` is how many factors but the camera's do something, ``camera`` degrees turned; means over the T steps.
+    """
+    keys = [i for i in range(len(spec.factors)) if i not in spec.camera_factors]
+    pressed = (actions[..., keys] != spec.null[keys]).sum(axis=-1)
+    return {"keys": pressed.mean(axis=1), "camera": spec.camera_speed(actions).mean(axis=1)}
+
+
+def action_dense(amounts):
+    """Row numbers of the tertile of clips in which most is done, the most first.
+
+    The amounts have no common unit, so that their ranks among the clips are added; like amounts share their
+    mean rank. Models have no say, so that the choice favours none.
+    """
+    ranks = sum(np.searchsorted(np.sort(x), x, side) for x in amounts.values() for side in ("left", "right"))
+    return np.argsort(-ranks, kind="stable")[: -(-len(ranks) // 3)]
+
+
+def evaluate(run):
+    """Measure everything and write ``evaluation.json``; returns the checks."""
+    start = time.monotonic()
+    config = run.config
+    world_model, context = build.make_world_model(config), build.make_curriculum(config).context
+    seen = world_model.frames_of(context)
+    arms = ("phase1", *build.arms(config))
+    models = {arm: phase2.load_arm(run, arm) for arm in arms}
+    sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
+    measure, key = make_measure(world_model, context, build.make_flow(config)), build.stage_key(config, "evaluation")
+    more = make_frame_metrics(run)
+
+    batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
+    values, done = {}, 0
+    with Progress("evaluation", batches) as progress:
+
+        def on_batch():
+            nonlocal done
+            done += 1
+            progress.update(done)
+
+        for arm, (params, _) in models.items():
+            for name, items in sets.items():
+                values[arm, name] = measure_all(measure, params, items, key, on_batch, more)
+    exchanged = measure_all(
+        measure, models["phase1"][0], exchange_actions(sets["in_distribution"], seen), key
+    )
+    modes = add_novel_sets(run, sets, values)
+    evaluation = _summary(config, arms, sets, values, more)
+    actions = action_tables(run)
+    own = values["phase1", "in_distribution"]
+    stages = run.stages()
+    last, judge = stages.get("phase2/prowl", {}), stages.get("inverse_dynamics", {})
+    checks = {
+        "autoencoder_psnr_db": stages["autoencoder"]["psnr_db"],
+        "regret_over_repeat_last_frame": _ratio(own["latent_regret"], own["repeat_last_frame"]),
+        "regret_exchanged_actions_over_true": _ratio(exchanged["latent_regret"], own["latent_regret"]),
+        "minutes": (sum(s["seconds"] for s in stages.values()) + time.monotonic() - start) / 60.0,
+        "peak_memory_gb": max([peak_memory_gb(), *(s["peak_memory_gb"] for s in stages.values())]),
+        "kl_to_reference_last_cycle": last.get("kl_to_reference"),
+        "camera_speed_over_reference": last.get("camera_speed_over_reference"),
+        **{f"inverse_dynamics_{k}": v for k, v in judge.items() if k.startswith("held_out")},
+    }
+    budget = {arm: stages[f"phase2/{arm}"] for arm in arms[1:]}
+    keys = ("world_model_updates", "world_model_tokens", "environment_steps", "seconds")
+    evaluation = {
+        "checks": checks,
+        "targets": config.evaluation.targets,
+        **evaluation,
+        "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
+        "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},
+        "actions": actions,
+        "modes": mode_tables(modes, values, (*METRICS, *more.per_clip)),
+    }
+    write_json(run.workdir / "evaluation.json", evaluation)
+    return {k: v for k, v in checks.items() if k.startswith("regret")}
+
+
+def _ratio(a, b):
+    return float(np.mean(a) / np.mean(b))
+
+
+def _summary(config, arms, sets, values, more):
+    """The tables: means of every arm, set, metric and subset, and paired differences between arms."""
+    metrics, ceilings = (*METRICS, *more.per_clip), {}
+    tables = {arm: {} for arm in arms}
+    comparisons, baselines = [], {}
+    for name, items in sets.items():
+        rows = subsets(values["phase1", name]["latent_regret"])
+        baselines[name] = float(values["phase1", name]["repeat_last_frame"].mean())
+        ceilings[name] = more.ceilings(items, BATCH)
+        for arm in arms:
+            tables[arm][name] = {"clips": len(items.actions)} | {
+                metric: {subset: float(values[arm, name][metric][chosen].mean()) for subset, chosen in rows.items()}
+                for metric in metrics
+            }
+            tables[arm][name] |= more.of_set(values[arm, name], items)
+        for arm, against in _pairs(arms):
+            for metric in metrics:
+                for subset, chosen in rows.items():
+                    result = paired_bootstrap(
+                        values[arm, name][metric][chosen],
+                        values[against, name][metric][chosen],
+                        seed=config.seed,
+                        resamples=config.evaluation.resamples,
+                    )
+                    comparisons.append(
+                        {"arm": arm, "against": against, "set": name, "metric": metric, "subset": subset}
+                        | {k: result[k] for k in ("relative", "low", "high")}
+                    )
+    beside = {"repeat_last_frame": baselines} | ({"real_frames": ceilings} if any(ceilings.values()) else {})
+    curves = {arm: values[arm, "long_rollout"]["frame_regret"].mean(0).tolist() for arm in arms}
+    return {
+        "arms": tables,
+        "comparisons": comparisons,
+        "baselines": beside,
+        "long_rollout_regret_by_frame": curves,
+    }
+
+
+def _pairs(arms):
+    """Every arm against those before it that are a baseline: (frozen, phase1), (prowl, phase1), (prowl, frozen)."""
+    return [(b, a) for i, b in enumerate(arms) for a in arms[:i] if a in BASELINES]

@@ -1,0 +1,199 @@
+"""A run directory: its configuration, its finished stages, its files.
+
+    config.json  metrics.jsonl  stages.json  data/  checkpoints/  evaluation.json  report/  .lock
+"""
+
+import functools
+import io
+import json
+import os
+import pathlib
+import threading
+import time
+
+from experiments.run import lock, processes
+from experiments.run.command_line import UsageError
+from experiments.run.memory import MemoryWatch
+from experiments.run.metrics_log import MetricsLog
+
+
+class Run:
+    """One run in ``workdir``; opening it writes the configuration or checks it against the one there.
+
+    Of several processes the first one writes. A run that is not ``owned`` is only read, while another process
+    may be at work in it. The mesh may differ from the one before: a run goes on with other devices than it
+    began with; and so may what is done when something breaks.
+
+    Raises:
+      UsageError: the directory belongs to a run of another configuration, or another process is at work in it.
+    """
+
+    NOTE_SECONDS = 2.0
+    """How much of a stage's time a kill may lose."""
+
+    def __init__(self, workdir, config, owned=True):
+        self.workdir = pathlib.Path(workdir)
+        self.config = config
+        self.owned = owned
+        as_json = json.loads(config.to_json())
+        path = self.workdir / "config.json"
+        if not processes.is_main():
+            processes.meet("config")
+        elif owned:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            self._lock = lock.take(self.workdir)
+        if path.exists():
+            _refuse_other(path, json.loads(path.read_text()), as_json)
+        elif owned:
+            write_json(path, as_json)
+        if processes.is_main():
+            processes.meet("config")
+        self.log = MetricsLog(self.workdir, writes=owned and processes.is_main())
+        peak_memory_gb()  # starts the watch
+
+    def data(self, name):
+        """Where the clip store of a task is, or another file made of the demonstrations."""
+        return self.workdir / "data" / name
+
+    def checkpoints(self, stage):
+        """Where ``stage`` keeps its checkpoints."""
+        return self.workdir / "checkpoints" / stage
+
+    def stages(self):
+        """Finished stages: name -> what was noted at their end, ``seconds`` among it."""
+        path = self.workdir / "stages.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def run_stage(self, name, function):
+        """Do ``function(self) -> dict of figures`` unless it was done before; returns the figures."""
+        processes.meet(name)  # what process 0 wrote before is there
+        done = self.stages()
+        if name in done:
+            print(f"{name}: done before ({done[name]['seconds']:.0f} s)", flush=True)
+            return done[name]
+        spent_path = self.workdir / f".spent_{name.replace('/', '_')}"
+        with _Stopwatch(spent_path, self.NOTE_SECONDS, writes=processes.is_main()) as stopwatch:
+            figures = function(self) or {}
+        if not processes.is_main():
+            return figures
+        figures = {
+            **figures,
+            "seconds": round(stopwatch.seconds(), 2),
+            "peak_memory_gb": round(peak_memory_gb(), 3),
+        }
+        write_json(self.workdir / "stages.json", {**self.stages(), name: figures})
+        spent_path.unlink(missing_ok=True)
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in figures.items() if isinstance(v, int | float))
+        print(f"{name}: {shown}", flush=True)
+        return figures
+
+
+class _Stopwatch:
+    """Seconds of a stage, those before an interruption included.
+
+    They are noted in ``path`` every ``interval`` seconds and where the ``with`` block is left by an
+    exception, so that a kill loses no more than that of them.
+    """
+
+    def __init__(self, path, interval, writes=True):
+        self._path, self._interval, self._writes = path, interval, writes
+        self._before, self._start = _number_in(path), time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stage-seconds", daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self._ended.set()
+        self._thread.join()
+        if kind is not None:
+            self._note()
+
+    def seconds(self):
+        """So far, in this call and the ones before."""
+        return self._before + time.monotonic() - self._start
+
+    def _run(self):
+        while not self._ended.wait(self._interval):
+            self._note()
+
+    def _note(self):
+        if self._writes:
+            try:
+                write_text(self._path, str(self.seconds()))
+            except OSError:
+                pass  # a full disk is told by who has more to lose
+
+
+def _number_in(path):
+    """The number that a file holds; 0 where there is none."""
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def write_json(path, value):
+    """Write all of it or nothing."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path, text):
+    """Write all of it or nothing."""
+    write_bytes(path, text.encode())
+
+
+def write_numpy(path, save, *arrays, **named):
+    """Write what ``save`` (``np.save``, ``np.savez``) makes of the arrays: all of it or nothing."""
+    content = io.BytesIO()
+    save(content, *arrays, **named)
+    write_bytes(path, content.getvalue())
+
+
+def write_bytes(path, content):
+    """Write all of it or nothing."""
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+@functools.cache
+def _memory_watch():
+    return MemoryWatch()
+
+
+def peak_memory_gb():
+    """Peak resident memory of this process and all its descendants since the first ``Run``, in GB.
+
+    An upper bound, see ``MemoryWatch``.
+    """
+    return _memory_watch().peak_gb()
+
+
+_FREE = ("on_nan", "rewinds", "checkpoint_keep", "checkpoint_best", "env.restarts", "demonstrations.verify")
+"""What may change from one call to the next: it changes no number of an undisturbed run."""
+
+
+def _refuse_other(path, there, asked):
+    def flat(tree, prefix=""):
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    there, asked = dict(flat(there)), dict(flat(asked))
+    differ = (k for k in there.keys() | asked.keys() if there.get(k) != asked.get(k))
+    other = sorted(k for k in differ if not k.startswith("mesh.") and k not in _FREE)
+    if other:
+        key = other[0]
+        more = f" (and {len(other) - 1} more keys)" if len(other) > 1 else ""
+        raise UsageError(
+            f"{path.parent} holds a run with {key}={there.get(key)}, asked was {asked.get(key)}{more}; "
+            "choose another --workdir"
+        )

@@ -1,0 +1,95 @@
+"""What commands on a finished run share: their flags, the run's configuration, and how they end."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from ml_collections import ConfigDict
+
+from experiments.configs import quickstart
+from experiments.run import interruption
+from experiments.run.command_line import Parser, UsageError, fail
+
+
+def parser(command, description):
+    """A ``Parser`` with ``--workdir`` and ``--output``, RUN/COMMAND.json by default."""
+    made = Parser(f"python -m experiments.{command}", description)
+    made.add_argument("--workdir", required=True, type=pathlib.Path, metavar="RUN", help="a run directory")
+    made.add_argument("--output", type=pathlib.Path, metavar="FILE", help=f"the json file (RUN/{command}.json)")
+    made.set_defaults(command=command)
+    return made
+
+
+def read(parser, argv, check):
+    """(options, the run's configuration, ``check(config, options)``); a mistake is one line and exit code 2."""
+    options = parser.parse_args(argv)
+    options.output = options.output or options.workdir / f"{options.command}.json"
+    if options.workdir.is_dir() and not options.output.parent.is_dir():
+        fail(f"--output: there is no directory {options.output.parent}")
+    try:
+        config = read_config(options.workdir)
+        return options, config, check(config, options)
+    except UsageError as error:
+        fail(error)
+
+
+def tell(options, measure, table):
+    """Print the ``table(result)`` of ``measure()`` and write the result; returns the exit code."""
+    with interruption.importing():
+        from experiments.run.directory import write_json
+        from prowl_jax.train.compilation_cache import enable_compilation_cache
+    enable_compilation_cache()
+    try:
+        result = measure()
+    except UsageError as error:  # somebody else is at work in the directory
+        fail(error)
+    except KeyboardInterrupt:
+        print("interrupted: nothing is written", file=sys.stderr)
+        return 130
+    print(table(result))
+    write_json(options.output, result)
+    print(f"written: {options.output}")
+    return 0
+
+
+def count(text):
+    """A flag's whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def several(kind):
+    """``"4,8,4"`` -> ``(4, 8)``: a flag of values with commas between; ``kind`` is their type, or the names there are."""
+
+    def one(text):
+        if callable(kind):
+            return kind(text)
+        if text not in kind:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(kind)}")
+        return text
+
+    return lambda text: tuple(dict.fromkeys(map(one, text.split(","))))
+
+
+def read_config(workdir):
+    """The configuration of a run in which phase 1 is done, from its files; UsageError of one line."""
+    def keys(tree, prefix=""):
+        for key, value in tree.items():
+            yield from keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [prefix + key]
+
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UsageError(f"--workdir={workdir} holds no run: there is no config.json in it")
+    try:
+        config = ConfigDict(json.loads(path.read_text()))
+        stages = json.loads((workdir / "stages.json").read_text()) if (workdir / "stages.json").exists() else {}
+    except ValueError as error:
+        raise UsageError(f"--workdir={workdir}: its config.json or stages.json cannot be read: {error}") from None
+    missing = sorted(set(keys(quickstart.get_config())) - set(keys(config)))
+    if missing:
+        raise UsageError(f"{path} has no {missing[0]}: the run is of another version; run it anew")
+    if "world_model" not in stages:
+        raise UsageError(f"--workdir={workdir}: phase 1 (stage world_model) is not done; let prowl_main finish it")
+    return config.lock()

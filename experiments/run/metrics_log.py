@@ -1,0 +1,83 @@
+"""The figures of a run while it runs: ``metrics.jsonl``, a row a line."""
+
+import json
+import math
+import os
+import pathlib
+
+FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Appends figures to ``workdir/metrics.jsonl``, one JSON object a line.
+
+    A row is ``{"stage": str, "arm": str or None, "step": int, name: float or None, ...}``; None
+    stands for a figure that was not finite, so that a divergence can be seen in the file.
+    """
+
+    def __init__(self, workdir, writes=True):
+        self._writes = writes
+        if not writes:  # of several processes one does
+            return
+        self._path = pathlib.Path(workdir) / FILE
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_torn_line(self._path)
+
+    def write(self, *, stage, step, arm=None, **figures):
+        """Append one row and flush it. ``figures`` are numbers, or arrays of one number."""
+        if not self._writes:
+            return
+        row = {"stage": stage, "arm": arm, "step": int(step)}
+        for name, value in figures.items():
+            value = float(value)
+            row[name] = value if math.isfinite(value) else None
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def truncate(self, *, stage, step, arm=None):
+        """Drop this stage's and arm's rows after ``step``, as a resumed stage writes them again.
+
+        The file is replaced as a whole: an interrupt leaves the old or the new one.
+        """
+        if not self._writes:
+            return
+        rows = read_metrics(self._path.parent)
+        kept = [r for r in rows if (r["stage"], r.get("arm")) != (stage, arm) or r["step"] <= step]
+        if len(kept) == len(rows):
+            return
+        temporary = self._path.with_suffix(".tmp")
+        with temporary.open("w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in kept)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+
+
+def read_metrics(workdir):
+    """The rows of ``workdir/metrics.jsonl``, in order; none where there is no file.
+
+    A last line that an interrupt cut off is left out. ValueError names any other line that is
+    not JSON.
+    """
+    path = pathlib.Path(workdir) / FILE
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    rows = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is torn, or empty
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}, line {number} is not JSON: {error.msg}") from error
+    return rows
+
+
+def _drop_torn_line(path):
+    """Cut off a last line without its newline, or the next row would be glued to it."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with path.open("r+b") as file:
+                file.truncate(whole)

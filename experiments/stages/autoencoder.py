@@ -1,0 +1,120 @@
+"""The stage of the autoencoder: trained or taken as published, and the latents of all demonstrations."""
+
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.run import processes
+from experiments.run.directory import write_numpy
+from experiments.run.progress import Progress
+from experiments.run.training_loop import restore_state, shapes, train
+from experiments.stages import build, latent_clips
+from experiments.stages.clip_stores import open_store, own_starts, split, tasks
+from prowl_jax.metrics.image import psnr
+from prowl_jax.train import autoencoder as autoencoder_training
+from prowl_jax.train.mesh import local_copy
+from prowl_jax.train.state import count, init_state, make_optimizer
+
+ENCODE_BATCH = 128
+
+
+def train_autoencoder(run):
+    """Train the autoencoder, or take Wan's as it is; measure its PSNR on held-out frames, cache all latents."""
+    config, a = run.config, run.config.autoencoder
+    if a.kind == "wan":
+        return _wan_autoencoder(run) if processes.is_main() else {}
+    store = open_store(run)
+    train_episodes, held_out = split(run, store)
+    starts = store.starts(train_episodes, 1)
+    network = build.make_autoencoder(config)
+    optimizer = make_optimizer(a.learning_rate, a.steps, warm_up=min(50, a.steps // 4))
+    key = build.stage_key(config, "autoencoder")
+    state = train(
+        run,
+        "autoencoder",
+        lambda: init_state(_autoencoder_params(config), optimizer),
+        autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=0.99),
+        lambda step: store.frames[own_starts(config, step, starts, a.batch, in_order=True)],
+        key,
+        steps=a.steps,
+        mesh=build.make_config_mesh(config),
+    )
+    if not processes.is_main():
+        return {}
+    params = {"autoencoder": local_copy(state.ema)}
+    _cache_latents(run, params, train_episodes)
+
+    world_model, params = build.make_world_model(config), load_autoencoder(run)
+    held_out_starts = store.starts(held_out, 1)
+    sample = held_out_starts[:: max(1, len(held_out_starts) // 512)][:512]
+    frames, latents = store.frames[sample], store.array("latents")[sample]
+    decoded = jax.jit(world_model.decode)(params, latents)
+    value = jnp.mean(psnr(decoded, frames.astype(np.float32) / 255.0))
+    return {"psnr_db": float(value), "parameters": count(state.params)}
+
+
+def _wan_autoencoder(run):
+    """Nothing to train: normalise by the published statistics, encode the demonstrations of every task."""
+    config, store = run.config, open_store(run)
+    train_episodes, held_out = split(run, store)
+    params = {"autoencoder": build.wan_autoencoder_params(config)}
+    mean, std = latent_clips.statistics(config, store, params, train_episodes)
+    write_numpy(run.data("latent_statistics.npz"), np.savez, mean=mean, std=std)
+    params |= {"latent_mean": mean, "latent_std": std}
+    for task in tasks(config):
+        latent_clips.add_latents(config, open_store(run, task), params, f"latents {task}")
+    psnr_db = latent_clips.reconstruction_psnr(config, store, params, held_out)
+    return {"psnr_db": psnr_db, "parameters": count(params["autoencoder"])}
+
+
+def _autoencoder_params(config):
+    key = build.stage_key(config, "autoencoder init")
+    return build.make_autoencoder(config).init_params(key, build.frame_shape(config))
+
+
+def _cache_latents(run, params, train_episodes):
+    """Encode every frame once; normalise by the statistics of the training episodes."""
+    config = run.config
+    world_model = build.make_world_model(config)
+    channels = config.autoencoder.channels
+    identity = {"latent_mean": jnp.zeros(channels), "latent_std": jnp.ones(channels)}
+    encode = jax.jit(world_model.encode)
+
+    def encode_store(store, params, title):
+        out = []
+        with Progress(title, len(store)) as progress:
+            for i in range(0, len(store), ENCODE_BATCH):
+                frames = store.frames[i : i + ENCODE_BATCH]
+                padding = ENCODE_BATCH - len(frames)  # one shape, one compilation
+                frames = np.pad(frames, ((0, padding), (0, 0), (0, 0), (0, 0)))
+                out.append(np.asarray(encode(params, frames))[: ENCODE_BATCH - padding])
+                progress.update(min(i + ENCODE_BATCH, len(store)))
+        return np.concatenate(out)
+
+    store = open_store(run)
+    raw = encode_store(store, {**params, **identity}, "latents")
+    training_frames = store.starts(train_episodes, 1)
+    mean, std = map(np.asarray, autoencoder_training.latent_statistics(raw[training_frames]))
+    write_numpy(run.data("latent_statistics.npz"), np.savez, mean=mean, std=std)
+    if not store.has_array("latents"):
+        store.add_array("latents", (raw - mean) / std)
+    for task in config.env.held_out_tasks:
+        other = open_store(run, task)
+        if not other.has_array("latents"):
+            statistics = {"latent_mean": mean, "latent_std": std}
+            other.add_array("latents", encode_store(other, {**params, **statistics}, f"latents {task}"))
+
+
+def load_autoencoder(run):
+    """``{"autoencoder", "latent_mean", "latent_std"}`` of the finished stage."""
+    config = run.config
+    if config.autoencoder.kind == "wan":
+        params = build.wan_autoencoder_params(config)
+    else:
+        optimizer = make_optimizer(1.0, 1)
+        example = shapes(lambda: init_state(_autoencoder_params(config), optimizer))
+        params = restore_state(run, "autoencoder", example).ema
+    statistics = np.load(run.data("latent_statistics.npz"))
+    mean, std = jnp.asarray(statistics["mean"]), jnp.asarray(statistics["std"])
+    return {"autoencoder": params, "latent_mean": mean, "latent_std": std}

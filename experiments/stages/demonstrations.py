@@ -1,0 +1,75 @@
+"""The stage that records or imports demonstrations: a clip store of every task."""
+
+import contextlib
+import shutil
+
+from experiments.run.config_file import UsageError
+from experiments.run.progress import Progress
+from experiments.stages import build
+from experiments.stages.clip_stores import open_store, tasks
+from prowl_jax.data.importer import import_recordings
+from prowl_jax.data.recordings import Settings
+from prowl_jax.data.store import StoreWriter
+from prowl_jax.envs.demonstrators import record
+
+
+def make_demonstrations(run):
+    """Clip stores of every task: the scripted demonstrators' episodes, or recordings of people."""
+    config, d = run.config, run.config.demonstrations
+    frames = {}
+    for i, task in enumerate(tasks(config)):
+        if run.data(task).exists():
+            frames[task] = len(open_store(run, task))
+            continue
+        if d.source:
+            frames[task] = _import(run, task)
+            continue
+        episodes = d.episodes if task == config.env.task else d.held_out_task_episodes
+        with (
+            StoreWriter(run.data(task), build.spec_of(config), build.frame_shape(config)) as writer,
+            Progress(f"demonstrations {task}", episodes * d.episode_frames) as progress,
+        ):
+            for clip in _record(config, task, episodes, 1000 * build.data_seed(config) + i, progress.update):
+                writer.add_episode(*clip)
+        frames[task] = len(open_store(run, task))
+    return {"frames": sum(frames.values())}
+
+
+def _record(config, task, episodes, seed, on_progress):
+    """Yield the scripted demonstrator's episodes, (frames, actions)."""
+    if config.env.name == "voxel":
+        yield from build.record_voxel(config, task, episodes, seed, on_progress)
+        return
+    with contextlib.closing(build.make_env(config, task)) as env:
+        length = config.demonstrations.episode_frames
+        yield from record(env, task, length, episodes, seed=seed, on_progress=on_progress)
+
+
+def _import(run, task):
+    """Read the recordings of ``demonstrations.source`` into the clip store of ``task``; returns its frames."""
+    config, d = run.config, run.config.demonstrations
+    settings = Settings(
+        size=build.frame_shape(config)[:2], min_frames=build.shortest_episode(config), max_frames=d.episode_frames
+    )
+    with contextlib.ExitStack() as stack:
+        progress = None
+
+        def show(done, total, frames):
+            nonlocal progress
+            progress = progress or stack.enter_context(Progress("recordings", total))
+            progress.update(done, **({"frames": frames} if frames else {}))
+
+        try:
+            summary = import_recordings(d.source, run.data(task), settings, on_progress=show)
+        except (ValueError, OSError, ImportError) as error:
+            raise UsageError(f"demonstrations.source={d.source}: {error}") from None
+    for name, reason in summary.skipped:
+        print(f"skipped {name}: {reason}")
+    print(f"read: {summary.episodes} episodes, {summary.frames} frames; skipped: {len(summary.skipped)} files")
+    if summary.episodes < 2:
+        shutil.rmtree(run.data(task))
+        raise UsageError(
+            f"demonstrations.source={d.source} gave {summary.episodes} episode of at most "
+            f"demonstrations.episode_frames={d.episode_frames} frames; at least two are needed, one to hold out"
+        )
+    return summary.frames

@@ -1,0 +1,31 @@
+"""Batches of demonstrations for the world model: clips of latents and actions, pure functions of the step."""
+
+
+import numpy as np
+
+from experiments.stages import build, latent_clips
+from experiments.stages.clip_stores import clip_starts, open_store, own_starts, split
+from prowl_jax.types import Batch
+
+
+def passive_starts(run, rows, length):
+    """``f(step) -> int64``: where this process's part of ``rows`` clips begins, a pure function of the step."""
+    store = open_store(run)
+    starts = clip_starts(store, split(run, store)[0], length, "world_model.window")
+    return lambda step: own_starts(run.config, step, starts, rows)
+
+
+def passive_fetch(run, rows, length):
+    """``f(step) -> Batch`` of this process's part of ``rows`` clips of ``length`` latents, a function of the step."""
+    store = open_store(run)
+    if build.make_autoencoder(run.config).frames_per_latent > 1:
+        windows = latent_clips.Windows(run.config, store, split(run, store)[0], length)
+        return lambda step: windows.fetch(own_starts(run.config, step, windows.choices, rows))
+    starts = passive_starts(run, rows, length)
+    latents = store.array("latents")
+
+    def fetch(step):
+        frames = starts(step)[:, None] + np.arange(length)
+        return Batch(latents[frames], store.actions[frames])
+
+    return fetch

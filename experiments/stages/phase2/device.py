@@ -1,0 +1,164 @@
+"""Phase 2 where the environment lives on the device: ``cycles_per_call`` cycles are one program.
+
+The same numbers as ``host`` gives, to rounding; metrics, checkpoints
+and what is resumed are the same files. Seeds of a study run side by side, as one program under ``jax.vmap`` (``run_arms``).
+"""
+
+import contextlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.run import divergence
+from experiments.run.progress import Progress
+from experiments.stages import build
+from experiments.stages.arms import configured
+from experiments.stages.clip_stores import open_store
+from experiments.stages.passive_batches import passive_starts
+from experiments.stages.phase2 import parts
+from prowl_jax.envs.device import keys
+from prowl_jax.train.one_program import Demonstrations, Plan, make_collect, make_program
+
+
+def run_arm(run, arm):
+    """All cycles of one arm; returns the figures of the last."""
+    return divergence.rewinding(run.config, lambda skipped: _attempt([run], arm, skipped)[0])
+
+
+def run_arms(runs, arm):
+    """``run_arm`` of several runs side by side; a list of figures.
+
+    The runs differ in their seeds alone: demonstrations and worlds are the same. Runs that were stopped
+    after different numbers of cycles first catch up with each other, those of one number together. Numbers
+    that go wrong in one of them stop all (``on_nan=rewind`` goes back in runs that are alone).
+    """
+    while True:
+        steps = [_saved(run, arm) for run in runs]
+        behind = [run for run, step in zip(runs, steps, strict=True) if step == min(steps)]
+        ahead = [step for step in steps if step > min(steps)]
+        figures = _attempt(behind, arm, None, until=min(ahead, default=None))
+        if figures and not ahead:
+            return figures
+
+
+def _saved(run, arm):
+    """Cycles of the last checkpoint, 0 where there is none."""
+    with parts.open_checkpoints(run, arm) as checkpoints:
+        return checkpoints.latest() or 0
+
+
+class _Seed:
+    """One run's part of an arm: where it begins, what chance it draws, and what it keeps of a call."""
+
+    def __init__(self, run, arm, checkpoints, skipped):
+        self.run, self.arm, self.checkpoints = run, arm, checkpoints
+        self.config = configured(run.config, arm)
+        trainable, self.fixed, self.reference = parts.starting_point(run)
+        state = parts.initial_state(self.config, trainable, self.reference, arm)
+        self.first, self.state, self.notes, self.skipped = parts.resume(checkpoints, state, skipped)
+        if not self.first:
+            self.state = parts.teach_ensemble(run, self.config, self.state)
+        run.log.truncate(stage="phase2", arm=arm, step=self.first)
+        self.key = build.stage_key(self.config, "phase2")  # the same for every arm
+        self.metrics, self._plan_of = {}, planner(run, self.config)
+
+    def plan(self, cycles):
+        """The chance of these cycles."""
+        return self._plan_of([divergence.draw_of(cycle, self.skipped) for cycle in cycles])
+
+    def keep(self, cycles, state, done):
+        """Check, log and save what the program gave for ``cycles``."""
+        stage, spec = f"phase2/{self.arm}", build.spec_of(self.config)
+        for i, cycle in enumerate(cycles):
+            self.metrics = {name: float(values[i]) for name, values in done.metrics.items()}
+            parts.check_cycle(self.config, stage, cycle, self.metrics, state, self.skipped, finite=bool(done.finite[i]))
+            self.metrics.update(parts.camera(self.config, spec, done.actions[i], self.notes))
+            self.metrics["broken_trajectories"] = 0.0  # nothing on the device can die
+            self.run.log.write(stage="phase2", arm=self.arm, step=cycle + 1, **self.metrics)
+        parts.save_actions(self.run, self.arm, done.actions[-1][:, :-1])
+        loss = self.metrics["world_model_loss"]
+        self.checkpoints.save(cycles[-1] + 1, state, {**self.notes, **self.metrics}, loss=loss)
+
+    def figures(self):
+        """What the arm spent, and its last metrics."""
+        return {**parts.budget(self.config), **(self.metrics or self.notes)}
+
+
+def _attempt(runs, arm, skipped, until=None):
+    """The cycles up to ``until``, or all, of runs with as many behind them; None where a broken checkpoint has changed that."""
+    config = configured(runs[0].config, arm)
+    p, count = config.phase2, len(runs)
+    program = build_program(config, arm, count)
+    env, demonstrations = build.make_device_env(config, config.env.task), on_device(runs[0])
+    with contextlib.ExitStack() as stack, Progress(f"phase2/{arm}", p.cycles) as progress:
+        seeds = [_Seed(run, arm, stack.enter_context(parts.open_checkpoints(run, arm)), skipped) for run in runs]
+        if len({seed.first for seed in seeds}) > 1:
+            return None
+        fixed, reference, key, state = (
+            _packed([getattr(seed, name) for seed in seeds]) for name in ("fixed", "reference", "key", "state")
+        )
+        end = until or p.cycles
+        for begin in range(seeds[0].first, end, p.cycles_per_call):
+            cycles = range(begin, min(begin + p.cycles_per_call, end))
+            plan = _packed([seed.plan(cycles) for seed in seeds])
+            state, done = program(env, demonstrations, state, fixed, reference, plan, key)
+            done = jax.tree.map(np.asarray, done)
+            for i, seed in enumerate(seeds):
+                seed.keep(cycles, _unpacked(state, i, count), _unpacked(done, i, count))
+            progress.update(cycles[-1] + 1, **parts.shown(seeds[0].metrics))
+        return [seed.figures() for seed in seeds]
+
+
+def _packed(trees):
+    """One tree with a leading axis of seeds; the tree itself where it is alone."""
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _unpacked(tree, i, count):
+    """Seed ``i`` of what ``_packed`` made of ``count``."""
+    return tree if count == 1 else jax.tree.map(lambda leaf: leaf[i], tree)
+
+
+_PROGRAMS = {}
+
+
+def build_program(config, arm, seeds=1):
+    """The program of an arm's cycles, see ``one_program.make_program``; one for all seeds, as it knows none.
+
+    Of several ``seeds``, it is mapped over what they differ in: all but the environment and the demonstrations.
+    """
+    settings = json.loads(config.to_json())
+    del settings["seed"]
+    key = arm, seeds, json.dumps(settings)
+    if key not in _PROGRAMS:
+        collect = make_collect(
+            build.make_policy(config), length=parts.trajectory_length(config), warm_up=config.phase2.warm_up
+        )
+        program = make_program(parts.make_programs(config, arm), build.make_curriculum(config), collect)
+        if seeds > 1:
+            program = jax.jit(jax.vmap(program, in_axes=(None, None, 0, 0, 0, 0, 0)), donate_argnums=2)
+        _PROGRAMS[key] = program
+    return _PROGRAMS[key]
+
+
+def planner(run, config):
+    """``f(draws) -> Plan``: the chance that the host path has for cycles of these draws; ``config`` is the arm's."""
+    p = config.phase2
+    curriculum = build.make_curriculum(config)
+    starts = passive_starts(run, curriculum.passive_rows, curriculum.window)
+
+    def plan_of(draws):
+        seeds = np.stack([parts.env_seeds(config, draw) for draw in draws])
+        clips = [[starts(draw * p.updates + i) for i in range(p.updates)] for draw in draws]
+        env_keys = keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape)
+        return Plan(env_keys, jnp.asarray(clips, jnp.int32), jnp.asarray(draws, jnp.int32))
+
+    return plan_of
+
+
+def on_device(run):
+    """The demonstrations' latents and actions as device arrays."""
+    store = open_store(run)
+    return Demonstrations(jnp.asarray(store.array("latents")), jnp.asarray(store.actions))

@@ -1,0 +1,51 @@
+"""All stages in order: demonstrations, autoencoder, world model, reference, phase 2, evaluation, report."""
+
+import functools
+import json
+import pathlib
+
+from experiments.evaluation import evaluate
+from experiments.planning import preflight
+from experiments.report import showcase
+from experiments.report.tables import text_table
+from experiments.run import processes
+from experiments.run.directory import Run
+from experiments.run.memory import keep_freed_memory
+from experiments.stages import build, phase2
+from experiments.stages.autoencoder import train_autoencoder
+from experiments.stages.clip_stores import verify_stores
+from experiments.stages.demonstrations import make_demonstrations
+from experiments.stages.inverse_dynamics import inverse_dynamics
+from experiments.stages.reference import clone_reference
+from experiments.stages.world_model import train_world_model
+from prowl_jax.train.compilation_cache import enable_compilation_cache
+
+
+def run_all(config, workdir=None):
+    """Run what is not done yet in ``workdir`` (default ``runs/<name>``), print the table and the report's path."""
+    keep_freed_memory()  # before anything asks for devices: that starts JAX's threads
+    build.check_files(config)
+    processes.start(config)
+    build.check_device(config)
+    build.check_mesh(config)
+    enable_compilation_cache()
+    run = Run(workdir or pathlib.Path("runs") / config.name, config)
+    print(f"run directory: {run.workdir}", flush=True)
+    preflight.say(config)
+    if processes.is_main():
+        verify_stores(run)
+    run.run_stage("demonstrations", processes.main_only(make_demonstrations))
+    run.run_stage("autoencoder", train_autoencoder)
+    run.run_stage("world_model", train_world_model)
+    run.run_stage("reference", clone_reference)
+    if config.inverse_dynamics.steps:
+        run.run_stage("inverse_dynamics", inverse_dynamics)
+    for arm in build.arms(config):
+        run.run_stage(f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm))
+    run.run_stage("evaluation", processes.main_only(evaluate.evaluate))
+    run.run_stage("report", processes.main_only(showcase.report))
+    processes.meet("end")
+    evaluation = json.loads((run.workdir / "evaluation.json").read_text())
+    print(text_table(evaluation))
+    print(f"report: {run.workdir / 'report' / 'index.html'}")
+    return evaluation

@@ -1,0 +1,69 @@
+"""The stage of the reference policy pi_ref: demonstrators cloned, or VPT as published."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from experiments.run import processes
+from experiments.run.training_loop import restore_state, shapes, train
+from experiments.stages import build
+from experiments.stages.clip_stores import clip_starts, open_store, own_starts, split
+from prowl_jax.data.feeder import batch_starts
+from prowl_jax.train import behaviour
+from prowl_jax.train.mesh import local_copy
+from prowl_jax.train.state import init_state, make_optimizer
+
+
+def _init_policy(config):
+    key = build.stage_key(config, "policy init")
+    return build.make_policy(config).init(key, build.frame_shape(config))
+
+
+def clone_reference(run):
+    """Clone the demonstrators of the training task; measure it on held-out episodes."""
+    config, r = run.config, run.config.reference
+    store = open_store(run)
+    train_episodes, _ = split(run, store)
+    starts = clip_starts(store, train_episodes, r.clip, "reference.clip")
+    policy = build.make_policy(config)
+    if r.weights:  # VPT was cloned from people already
+        return _measure_reference(run, policy, load_reference(run), store) if processes.is_main() else {}
+    optimizer = make_optimizer(r.learning_rate, r.steps, warm_up=min(50, r.steps // 4))
+    state = train(
+        run,
+        "behaviour",
+        lambda: init_state(_init_policy(config), optimizer),
+        behaviour.make_train_step(policy, optimizer, ema_decay=0.99),
+        lambda step: store.gather(own_starts(config, step, starts, r.batch), r.clip),
+        build.stage_key(config, "behaviour"),
+        steps=r.steps,
+        mesh=build.make_config_mesh(config),
+    )
+    return _measure_reference(run, policy, local_copy(state.ema), store) if processes.is_main() else {}
+
+
+def _measure_reference(run, policy, params, store):
+    """Held-out negative log-likelihood of the demonstrations' actions, and that of their frequencies."""
+    config, r = run.config, run.config.reference
+    _, from_env = build.action_maps(config)
+    own = from_env or (lambda actions: actions)
+    train_episodes, held_out = split(run, store)
+    nll = jax.jit(lambda params, clip: behaviour.negative_log_likelihood(policy, params, clip))
+    starts = store.starts(held_out, r.clip)
+    losses = []
+    for i in range(16):
+        clip = store.gather(batch_starts(config.seed + 1, i, starts, r.batch), r.clip)
+        losses.append(float(nll(params, dataclasses.replace(clip, actions=own(clip.actions)))))
+    seen, unseen = (own(store.actions[store.starts(episodes, 1)]) for episodes in (train_episodes, held_out))
+    marginal = behaviour.marginal_nll(seen, unseen, policy.sizes)
+    return {"held_out_nll": float(np.mean(losses)), "marginal_nll": float(marginal)}
+
+
+def load_reference(run):
+    """Parameters of pi_ref."""
+    if run.config.reference.weights:
+        return build.vpt_params(run.config)
+    optimizer = make_optimizer(1.0, 1)
+    example = shapes(lambda: init_state(_init_policy(run.config), optimizer))
+    return restore_state(run, "behaviour", example).ema

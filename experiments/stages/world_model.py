@@ -1,0 +1,76 @@
+"""The stage of phase 1: diffusion forcing on the demonstrations, whose averaged parameters are theta_0."""
+
+
+import jax
+from flax import traverse_util
+
+from experiments.run.training_loop import restore_state, shapes, train
+from experiments.stages import build
+from experiments.stages.autoencoder import load_autoencoder
+from experiments.stages.passive_batches import passive_fetch
+from prowl_jax.train import world_model as world_model_training
+from prowl_jax.train.mesh import put
+from prowl_jax.train.sharding import DIT_RULES
+from prowl_jax.train.state import count, init_state, make_optimizer
+
+
+def init_dit(config):
+    key = build.stage_key(config, "world model init")
+    return build.make_world_model(config).init(key, build.frame_shape(config), config.world_model.window)["dit"]
+
+
+def world_model_optimizer(config):
+    """The optimiser of phase 1."""
+    w = config.world_model
+    return make_optimizer(
+        w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay
+    )
+
+
+def train_world_model(run):
+    """Phase 1: diffusion forcing on the demonstrations."""
+    config, w = run.config, run.config.world_model
+    optimizer = world_model_optimizer(config)
+    step_fn = world_model_training.make_train_step(
+        build.make_world_model(config), build.make_forcing(config), optimizer, ema_decay=w.ema_decay
+    )
+    state = train(
+        run,
+        "world_model",
+        lambda: init_state(init_dit(config), optimizer),
+        step_fn,
+        passive_fetch(run, w.batch, w.window),
+        build.stage_key(config, "world_model"),
+        steps=w.steps,
+        mesh=build.make_config_mesh(config),
+        rules=DIT_RULES,
+        pretrained=pretrained(config, optimizer) if w.weights else None,
+    )
+    return {"parameters": count(state.params), "tokens": w.steps * w.batch * tokens_per_clip(config)}
+
+
+def pretrained(config, optimizer):
+    """``f(placed) -> TrainState`` from ``world_model.weights``, laid as the shapes in ``placed`` say."""
+
+    def load(placed):
+        where = traverse_util.flatten_dict(jax.tree.map(lambda x: x.sharding, placed.params))
+        key = build.stage_key(config, "world model init")
+        params = build.load_dit(config, key, lambda path, array: put(array, where[path]))
+        state = jax.jit(init_state, static_argnums=1, out_shardings=jax.tree.map(lambda x: x.sharding, placed))
+        return state(params, optimizer)
+
+    return load
+
+
+def tokens_per_clip(config):
+    """Tokens of one training window."""
+    h, w = (s // 8 // config.world_model.patch for s in build.frame_shape(config)[:2])
+    return config.world_model.window * h * w
+
+
+def load_world_model(run):
+    """theta_0: the whole world model of phase 1 (averaged parameters), and the optical flow's weights."""
+    optimizer = world_model_optimizer(run.config)
+    example = shapes(lambda: init_state(init_dit(run.config), optimizer))
+    dit = restore_state(run, "world_model", example).ema
+    return {**load_autoencoder(run), **build.flow_params(run.config), "dit": dit}
