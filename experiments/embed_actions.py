@@ -11,9 +11,8 @@ which have to fit in memory. Needs the extra ``text``; a run needs neither torch
 import pathlib
 import sys
 
-from experiments.converting import told
 from experiments.run import config_file
-from experiments.run.command_line import Parser
+from experiments.run.command_line import Parser, print_result
 from experiments.run.config_file import UsageError
 
 BATCH = 16
@@ -27,7 +26,7 @@ def main(argv):
     parser.add_argument("--model", required=True, metavar="DIR", help="with the folders text_encoder and tokenizer")
     parser.add_argument("--output", required=True, metavar="FILE", help="such as action_text.safetensors")
     flags = parser.parse_args(argv)
-    return told(embed, flags.config, flags.model, flags.output)
+    return print_result(embed, flags.config, flags.model, flags.output)
 
 
 def embed(config, model, output):

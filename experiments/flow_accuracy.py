@@ -144,7 +144,7 @@ def table(height, width, seed, weights=None):
 def main(argv):
     """Print the table; returns the exit code."""
     parser = Parser(prog="python -m experiments.flow_accuracy", description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", metavar="FILE", help="SEA-RAFT's, from python -m experiments.convert_sea_raft")
+    parser.add_argument("--weights", metavar="FILE", help="SEA-RAFT's, from python -m experiments.convert sea_raft")
     parser.add_argument("--height", type=int, default=48, help="of a picture, even")
     parser.add_argument("--width", type=int, default=64, help="of a picture, even")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")

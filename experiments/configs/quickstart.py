@@ -164,8 +164,8 @@ def get_config(arg="full"):
 
     c.metrics = ml_collections.ConfigDict()
     c.metrics.flow = "small"  # of AFS-EPE; or sea_raft, as in the paper, which needs its weights
-    c.metrics.flow_weights = ""  # what python -m experiments.convert_sea_raft wrote
-    c.metrics.lpips_weights = ""  # what python -m experiments.convert_lpips wrote; "": no LPIPS
+    c.metrics.flow_weights = ""  # what python -m experiments.convert sea_raft wrote
+    c.metrics.lpips_weights = ""  # what python -m experiments.convert lpips wrote; "": no LPIPS
     c.metrics.frechet = ""  # inverse_dynamics or lpips_trunk: the network of a Frechet distance; "": none
 
     c.mesh = ml_collections.ConfigDict()

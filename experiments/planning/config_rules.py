@@ -305,7 +305,7 @@ RULES = (
     (
         lambda c: c.metrics.flow != "sea_raft" or c.metrics.flow_weights,
         (
-            "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.convert_sea_raft) "
+            "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.convert sea_raft) "
             "or set metrics.flow=small"
         ),
     ),
@@ -324,7 +324,7 @@ RULES = (
     ),
     (
         lambda c: c.metrics.frechet != "lpips_trunk" or c.metrics.lpips_weights,
-        "metrics.frechet=lpips_trunk needs metrics.lpips_weights (python -m experiments.convert_lpips)",
+        "metrics.frechet=lpips_trunk needs metrics.lpips_weights (python -m experiments.convert lpips)",
     ),
     # Shapes
     *_frame_side("env.frame_height", 480),

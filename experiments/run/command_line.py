@@ -38,13 +38,22 @@ def fail(message):
 class Parser(argparse.ArgumentParser):
     """argparse for commands without a configuration: a mistake is one line, the help is laid out as written."""
 
-    def __init__(self, prog, description):
+    def __init__(self, prog, description, **options):
         layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=description, formatter_class=layout, allow_abbrev=False)
+        super().__init__(prog, description=description, formatter_class=layout, allow_abbrev=False, **options)
 
     def error(self, message):
         """Leave with ``message`` as one line and exit code 2."""
         fail(f"{message}; --help lists the flags")
+
+
+def print_result(make, *arguments):
+    """Print the text that ``make(*arguments)`` returns; a mistake is one line and exit code 2. Returns the exit code."""
+    try:
+        print(make(*arguments))
+    except (UsageError, ValueError, ImportError, OSError) as error:
+        fail(str(error).splitlines()[0])  # other libraries' messages go on
+    return 0
 
 
 def validate(config, rules):

@@ -1,6 +1,6 @@
 """Published LPIPS weights: torchvision's AlexNet or VGG-16 and the heads of version 0.1, by name.
 
-``experiments/convert_lpips.py`` writes the safetensors file that ``load`` reads. In it stand, under
+``python -m experiments.convert lpips`` writes the safetensors file that ``load`` reads. In it stand, under
 their published names and in torch's layout, ``features.<N>.weight`` ``[out, in, kh, kw]`` and
 ``features.<N>.bias`` ``[out]`` of the trunk's convolutions, and ``lin<K>.model.1.weight`` ``[1, C, 1, 1]``
 of the five heads. The metadata's ``trunk`` is ``alexnet`` or ``vgg16``.
@@ -107,6 +107,6 @@ def how_to_get(path):
     trunk, heads = SOURCES["alexnet"]
     return (
         f"no LPIPS weights at {path}: download {trunk} and lpips/weights/v0.1/{heads} of "
-        "richzhang/PerceptualSimilarity, then run python -m experiments.convert_lpips "
+        "richzhang/PerceptualSimilarity, then run python -m experiments.convert lpips "
         f"--trunk={pathlib.PurePath(trunk).name} --heads={heads} --output={pathlib.Path(path).parent}"
     )

@@ -1,6 +1,6 @@
 """Published SEA-RAFT weights to our parameters, by name; the widths are read off the shapes.
 
-``experiments/convert_sea_raft.py`` writes the file that ``load`` reads. How many iterations to run is not
+``python -m experiments.convert sea_raft`` writes the file that ``load`` reads. How many iterations to run is not
 in the shapes (L is M's network run longer), so the file's metadata say it.
 """
 
@@ -102,7 +102,7 @@ def how_to_get(path):
     """One line for a user without weights."""
     return (
         f"no SEA-RAFT weights at {path}: download model.safetensors from {SOURCE.format(size='S')}, then run "
-        f"python -m experiments.convert_sea_raft --size=S --weights=model.safetensors --output={path.parent}"
+        f"python -m experiments.convert sea_raft --size=S --weights=model.safetensors --output={path.parent}"
     )
 
 

@@ -1,6 +1,6 @@
 """Published VPT weights to our trees and back, by name.
 
-``experiments/convert_vpt.py`` turns OpenAI's ``.weights`` (a pickle of torch tensors) into a safetensors
+``python -m experiments.convert vpt`` turns OpenAI's ``.weights`` (a pickle of torch tensors) into a safetensors
 file, once. That file keeps the published names and layouts, so neither torch nor pickle is needed to
 run, and it outlives changes of our trees. The architecture is read off the shapes of its arrays; its
 metadata say what the shapes cannot, the temperature.
@@ -112,7 +112,7 @@ def load_policy(path):
     """A published policy: ``(VPTPolicy, params)``, params as numpy arrays.
 
     Args:
-      path: what ``python -m experiments.convert_vpt`` wrote, such as ``foundation-model-1x.safetensors``.
+      path: what ``python -m experiments.convert vpt`` wrote, such as ``foundation-model-1x.safetensors``.
 
     Raises:
       FileNotFoundError: it is not there; the message says where to get it. ValueError: it holds
@@ -153,6 +153,6 @@ def how_to_get(path, kind=VPTPolicy):
         weights, model = f"models/{named}.weights", f"models/{'' if size == '2x' else 'foundation-model-'}{size}.model"
     return (
         f"no VPT weights at {path}: download {SOURCE}/{weights} and {SOURCE}/{model}, then run "
-        f"python -m experiments.convert_vpt --model={pathlib.PurePosixPath(model).name} "
+        f"python -m experiments.convert vpt --model={pathlib.PurePosixPath(model).name} "
         f"--weights={pathlib.PurePosixPath(weights).name} --output={path.parent}"
     )

@@ -136,5 +136,5 @@ def test_without_weights_a_user_is_told_where_they_are(load, name, model, weight
         load(tmp_path / f"{name}.safetensors")
     message = str(error.value)
     assert "\n" not in message
-    for words in (f"/{model},", f"/{weights}.weights and", "python -m experiments.convert_vpt", f"--output={tmp_path}"):
+    for words in (f"/{model},", f"/{weights}.weights and", "python -m experiments.convert vpt", f"--output={tmp_path}"):
         assert words in message

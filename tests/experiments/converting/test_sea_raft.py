@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import convert_sea_raft
+from experiments import convert as command
 from experiments.configs.quickstart import get_config
 from experiments.run.config_file import UsageError
 from experiments.stages import build
@@ -25,7 +25,7 @@ ARRAYS = weights.to_published(PARAMS)
 
 
 def convert(capsys, **flags):
-    code = convert_sea_raft.main([f"--{name}={value}" for name, value in flags.items()])
+    code = command.main(["sea_raft", *(f"--{name}={value}" for name, value in flags.items())])
     return code, capsys.readouterr().out
 
 

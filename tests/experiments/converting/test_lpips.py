@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import convert_lpips
+from experiments import convert as command
 from experiments.configs.quickstart import get_config
 from experiments.run.config_file import UsageError
 from experiments.stages import build
@@ -36,7 +36,7 @@ def random_arrays(name):
 
 
 def convert(capsys, **flags):
-    code = convert_lpips.main([f"--{name}={value}" for name, value in flags.items()])
+    code = command.main(["lpips", *(f"--{name}={value}" for name, value in flags.items())])
     return code, capsys.readouterr().out
 
 

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import convert_vpt
+from experiments import convert as command
+from experiments.converting import vpt
 from experiments.run.config_file import UsageError
 from prowl_jax.models.policies.vpt_idm import IDMNetwork, VPTInverseDynamics
 from prowl_jax.models.policies.vpt_policy import VPTNetwork, VPTPolicy
@@ -47,7 +48,7 @@ def model_file(path, temperature="2.0", **changed):
 
 def reads_as(weights, monkeypatch):
     """Stands in for torch's part, so that everything else is tested without it."""
-    monkeypatch.setattr(convert_vpt, "read_weights", lambda path: dict(weights))
+    monkeypatch.setattr(vpt, "read_weights", lambda path: dict(weights))
 
 
 def files(folder):
@@ -59,7 +60,7 @@ def test_what_is_converted_is_what_is_loaded(tmp_path, monkeypatch, capsys):
     reads_as(ARRAYS, monkeypatch)
     model = model_file(tmp_path / "tiny.model", temperature="3.5")
     out = tmp_path / "new" / "folder"
-    assert convert_vpt.main([f"--model={model}", "--weights=tiny.weights", f"--output={out}"]) == 0
+    assert command.main(["vpt", f"--model={model}", "--weights=tiny.weights", f"--output={out}"]) == 0
     assert files(out) == ["tiny.safetensors"]
     assert capsys.readouterr().out == f"wrote {out}/tiny.safetensors: a policy, 0.0 M numbers, temperature 3.5\n"
     policy, params = vpt_weights.load_policy(out / "tiny.safetensors")
@@ -71,7 +72,7 @@ def test_further_heads_are_left_out_and_a_missing_value_head_is_zero(tmp_path, m
     pytest.importorskip("safetensors")
     without = {k: v for k, v in ARRAYS.items() if not k.startswith("value_head.")}
     reads_as(without | {"aux_head.weight": np.ones((2, 8), np.float32)}, monkeypatch)
-    convert_vpt.main(["--temperature=2", "--weights=tiny.weights", f"--output={tmp_path}"])
+    command.main(["vpt", "--temperature=2", "--weights=tiny.weights", f"--output={tmp_path}"])
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == [
         "left out, without a place in the network: aux_head.weight",
@@ -83,7 +84,7 @@ def test_further_heads_are_left_out_and_a_missing_value_head_is_zero(tmp_path, m
 
 def mistake(capsys, *argv):
     with pytest.raises(SystemExit) as exit:
-        convert_vpt.main([str(a) for a in argv])
+        command.main(["vpt", *(str(a) for a in argv)])
     output = capsys.readouterr()
     assert exit.value.code == 2 and output.out == "" and "Traceback" not in output.err
     assert output.err.startswith("error: ") and output.err.count("\n") == 1
@@ -115,11 +116,11 @@ def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
 
 
 def test_an_inverse_dynamics_model_has_its_own_mask(tmp_path):
-    arguments, temperature = convert_vpt.read_model(model_file(tmp_path / "idm.model", "4.0", attention_mask_style="none"))
+    arguments, temperature = vpt.read_model(model_file(tmp_path / "idm.model", "4.0", attention_mask_style="none"))
     assert temperature == 4.0
-    convert_vpt.check(arguments, IDM.network, "idm.model", "idm.weights")
+    vpt.check(arguments, IDM.network, "idm.model", "idm.weights")
     with pytest.raises(UsageError, match="attention_mask_style = 'none'"):
-        convert_vpt.check(arguments, POLICY.network, "idm.model", "tiny.weights")
+        vpt.check(arguments, POLICY.network, "idm.model", "tiny.weights")
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
@@ -128,7 +129,7 @@ def test_a_model_file_that_would_run_code_is_refused(tmp_path, protocol):
     args = {"net": {"args": ARGUMENTS}, "pi_head_opts": {"temperature": Trap(trace)}}
     path.write_bytes(pickle.dumps({"model": {"args": args}}, protocol))
     with pytest.raises(UsageError, match="evil.model is refused.*it asks for .*--temperature=2.0 instead") as error:
-        convert_vpt.read_model(path)
+        vpt.read_model(path)
     assert "\n" not in str(error.value) and not trace.exists()
     pickle.loads(path.read_bytes())  # it is a trap indeed
     assert trace.exists()
@@ -142,7 +143,7 @@ def test_no_name_is_looked_up(tmp_path, module):
     argument = f"touch {trace}" if name == "system" else f"open({str(trace)!r}, 'w')"
     path.write_bytes(f"c{module}\n{name}\n(V{argument}\ntR.".encode())
     with pytest.raises(UsageError, match=f"it asks for {module}.{name}"):
-        convert_vpt.read_model(path)
+        vpt.read_model(path)
     assert not trace.exists()
 
 
@@ -150,7 +151,7 @@ def test_without_torch_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "tiny.weights").write_bytes(b"")
     with pytest.raises(UsageError, match=r"needs torch, once: pip install 'prowl_jax\[convert\]'"):
-        convert_vpt.read_weights(tmp_path / "tiny.weights")
+        vpt.read_weights(tmp_path / "tiny.weights")
 
 
 def test_without_safetensors_it_says_what_to_install(tmp_path, monkeypatch):
@@ -163,7 +164,7 @@ def test_without_safetensors_it_says_what_to_install(tmp_path, monkeypatch):
 def test_reading_needs_no_torch():
     """Nor does anything that is imported to run a policy."""
     code = "import sys, prowl_jax.models.published.vpt_weights; sys.exit('torch' in sys.modules or 'safetensors' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[3])}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
@@ -181,7 +182,7 @@ class TestWithTorch:
         tensors = {name: torch.from_numpy(array) for name, array in ARRAYS.items()}
         torch.save(tensors, weights, _use_new_zipfile_serialization=zipped)
         model = model_file(tmp_path / "tiny.model")
-        assert convert_vpt.main([f"--model={model}", f"--weights={weights}", f"--output={tmp_path}"]) == 0
+        assert command.main(["vpt", f"--model={model}", f"--weights={weights}", f"--output={tmp_path}"]) == 0
         policy, params = vpt_weights.load_policy(tmp_path / "tiny.safetensors")
         assert policy == POLICY
         jax.tree.map(np.testing.assert_array_equal, params, vpt_weights.from_published(POLICY, ARRAYS))
@@ -190,14 +191,14 @@ class TestWithTorch:
         trace, weights = tmp_path / "trace", tmp_path / "evil.weights"
         torch.save({"net": torch.zeros(3), "trap": Trap(trace)}, weights)
         with pytest.raises(UsageError, match=r"evil.weights is refused.*: it asks for [\w.]+$") as error:
-            convert_vpt.read_weights(weights)
+            vpt.read_weights(weights)
         assert "\n" not in str(error.value) and not trace.exists()
 
     def test_what_is_no_dict_of_tensors(self, torch, tmp_path):
         for content in ([torch.zeros(3)], {"step": 3}):
             torch.save(content, tmp_path / "odd.weights")
             with pytest.raises(UsageError, match="does not hold a dict of tensors"):
-                convert_vpt.read_weights(tmp_path / "odd.weights")
+                vpt.read_weights(tmp_path / "odd.weights")
         (tmp_path / "odd.weights").write_text("<html>not found</html>")
         with pytest.raises(UsageError, match="odd.weights is refused"):
-            convert_vpt.read_weights(tmp_path / "odd.weights")
+            vpt.read_weights(tmp_path / "odd.weights")

@@ -1,9 +1,8 @@
-"""What the commands that make files of published weights share: reading tensors, and how they end."""
+"""Reading the tensors of a published file, without running what may be in it."""
 
 import pathlib
 import re
 
-from experiments.run.command_line import fail
 from experiments.run.config_file import UsageError
 
 
@@ -35,12 +34,3 @@ def read_tensors(path, whose):
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise UsageError(f"{path} does not hold a dict of tensors, as {whose} weights do")
     return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
-
-
-def told(make, *arguments):
-    """Print the line that ``make(*arguments)`` returns, or end with one line and code 2; returns the exit code."""
-    try:
-        print(make(*arguments))
-    except (UsageError, ValueError, ImportError, OSError) as error:
-        fail(str(error).splitlines()[0])  # other libraries' messages go on
-    return 0

@@ -1,6 +1,6 @@
 """Princeton's published SEA-RAFT weights as the safetensors file that a run reads, once:
 
-    python -m experiments.convert_sea_raft --size=S --weights=model.safetensors --output=DIR
+    python -m experiments.convert sea_raft --size=S --weights=model.safetensors --output=DIR
 
 writes ``DIR/sea_raft_S.safetensors``, which ``metrics.flow_weights`` names. ``--weights`` is a safetensors
 file, or a torch checkpoint (.pth), which needs the extra ``convert`` and goes through torch's loader of
@@ -8,21 +8,17 @@ nothing but tensors. ``--size`` says how many iterations are run: L is M's file,
 """
 
 import pathlib
-import sys
 
-from experiments.converting import read_tensors, told
-from experiments.run.command_line import Parser
+from experiments.converting.tensors import read_tensors
 from experiments.run.config_file import UsageError
 
 
-def main(argv):
-    """Convert; returns the exit code."""
-    parser = Parser(prog="python -m experiments.convert_sea_raft", description=__doc__.splitlines()[0])
+def add_flags(parser):
+    """Give ``parser`` the flags of this conversion, and what does it with them."""
     parser.add_argument("--size", required=True, choices=("S", "M", "L"), help="S, M, or L: M with more iterations")
     parser.add_argument("--weights", required=True, metavar="FILE", help="model.safetensors or a .pth file")
     parser.add_argument("--output", required=True, metavar="DIR", help="where the safetensors file goes")
-    flags = parser.parse_args(argv)
-    return told(convert, flags.weights, flags.size, flags.output)
+    parser.set_defaults(convert=lambda flags: convert(flags.weights, flags.size, flags.output))
 
 
 def convert(weights, size, output):
@@ -36,6 +32,7 @@ def convert(weights, size, output):
     target = pathlib.Path(output) / f"sea_raft_{size}.safetensors"
     if target.exists():
         raise UsageError(f"{target} exists already; name another --output or remove it")
+    # After the cheap mistakes, since it imports JAX.
     from prowl_jax.models.published import sea_raft_weights as library
 
     arrays = library.clean(read_tensors(weights, "SEA-RAFT's"))
@@ -49,7 +46,3 @@ def convert(weights, size, output):
     library.save(target, arrays, iterations)
     millions = sum(array.size for array in arrays.values()) / 1e6
     return f"wrote {target}: {millions:.1f} M numbers, {iterations} iterations"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """OpenAI's published VPT weights as safetensors, once:
 
-    python -m experiments.convert_vpt --model=foundation-model-1x.model --weights=foundation-model-1x.weights \
+    python -m experiments.convert vpt --model=foundation-model-1x.model --weights=foundation-model-1x.weights \
         --output=DIR
 
 writes ``DIR/foundation-model-1x.safetensors``, which ``prowl_jax.models.published.vpt_weights.load_policy`` reads without
@@ -14,12 +14,10 @@ torch's own loader of nothing but tensors; the ``.model`` file through one that 
 import io
 import pathlib
 import pickle
-import sys
 
 import numpy as np
 
-from experiments.converting import read_tensors, told
-from experiments.run.command_line import Parser
+from experiments.converting.tensors import read_tensors
 from experiments.run.config_file import UsageError
 
 # What the network here does, under the names of the ``.model`` file's arguments. Arguments that give
@@ -36,16 +34,14 @@ FIXED = {
 }
 
 
-def main(argv):
-    """Convert; returns the exit code."""
-    parser = Parser(prog="python -m experiments.convert_vpt", description=__doc__.splitlines()[0])
+def add_flags(parser):
+    """Give ``parser`` the flags of this conversion, and what does it with them."""
     parser.add_argument("--weights", required=True, metavar="FILE", help="such as foundation-model-1x.weights")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", metavar="FILE", help="such as foundation-model-1x.model")
     source.add_argument("--temperature", type=float, metavar="NUMBER", help="of the logits, instead of --model")
     parser.add_argument("--output", required=True, metavar="DIR", help="where the safetensors file goes")
-    flags = parser.parse_args(argv)
-    return told(convert, flags.weights, flags.model, flags.temperature, flags.output)
+    parser.set_defaults(convert=lambda flags: convert(flags.weights, flags.model, flags.temperature, flags.output))
 
 
 def convert(weights, model, temperature, output):
@@ -67,6 +63,7 @@ def convert(weights, model, temperature, output):
     if target.exists():
         raise UsageError(f"{target} exists already; name another --output or remove it")
     arrays = read_weights(weights)
+    # After the cheap mistakes, since it imports JAX.
     from prowl_jax.models.published import vpt_weights as library
 
     network = library.model_of(arrays, temperature)
@@ -156,7 +153,3 @@ def _file(path, flag):
     if not path.is_file():
         raise UsageError(f"{flag}={path}: no such file; the README of openai/Video-Pre-Training links to all of them")
     return path
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
