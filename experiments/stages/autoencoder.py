@@ -1,6 +1,5 @@
 """The stage of the autoencoder: trained or taken as published, and the latents of all demonstrations."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

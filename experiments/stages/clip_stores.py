@@ -1,6 +1,5 @@
 """The clip stores of a run, one a task: opened, checked, split, and drawn from."""
 
-
 import numpy as np
 
 from experiments.run import processes

@@ -1,6 +1,5 @@
 """Batches of demonstrations for the world model: clips of latents and actions, pure functions of the step."""
 
-
 import numpy as np
 
 from experiments.stages import build, latent_clips

@@ -1,6 +1,5 @@
 """The stage of phase 1: diffusion forcing on the demonstrations, whose averaged parameters are theta_0."""
 
-
 import jax
 from flax import traverse_util
 

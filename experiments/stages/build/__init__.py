@@ -1,0 +1,61 @@
+"""From a configuration to objects: the last place that knows ``ConfigDict``.
+
+Callers import the folder and say ``build.make_world_model(config)``: every public name is here.
+"""
+
+from experiments.stages.build.checks import check_device, check_files, check_mesh, make_config_mesh
+from experiments.stages.build.environment import (
+    action_maps,
+    data_seed,
+    frame_shape,
+    make_device_env,
+    make_env,
+    record_voxel,
+    spec_of,
+    stage_key,
+)
+from experiments.stages.build.judges import flow_params, load_lpips, make_flow, make_inverse_dynamics, make_mode_rule
+from experiments.stages.build.phase2 import arms, make_adversary, make_curriculum, make_ensemble
+from experiments.stages.build.policy import make_policy, vpt_params
+from experiments.stages.build.world_model import (
+    load_dit,
+    make_autoencoder,
+    make_forcing,
+    make_world_model,
+    shortest_episode,
+    split_phase2,
+    wan_autoencoder_params,
+)
+
+__all__ = [
+    "action_maps",
+    "arms",
+    "check_device",
+    "check_files",
+    "check_mesh",
+    "data_seed",
+    "flow_params",
+    "frame_shape",
+    "load_dit",
+    "load_lpips",
+    "make_adversary",
+    "make_autoencoder",
+    "make_config_mesh",
+    "make_curriculum",
+    "make_device_env",
+    "make_ensemble",
+    "make_env",
+    "make_flow",
+    "make_forcing",
+    "make_inverse_dynamics",
+    "make_mode_rule",
+    "make_policy",
+    "make_world_model",
+    "record_voxel",
+    "shortest_episode",
+    "spec_of",
+    "split_phase2",
+    "stage_key",
+    "vpt_params",
+    "wan_autoencoder_params",
+]

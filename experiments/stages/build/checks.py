@@ -1,0 +1,66 @@
+"""What a configuration asks of this machine: files, devices, a mesh; a mistake is one line."""
+
+import os
+
+import jax
+
+from experiments.run.config_file import UsageError
+from experiments.stages.build.environment import spec_of
+from experiments.stages.build.judges import load_flow, load_lpips
+from experiments.stages.build.phase2 import arms, make_curriculum
+from experiments.stages.build.policy import load_vpt
+from experiments.stages.build.world_model import check_dit_weights, load_action_text, make_autoencoder
+from prowl_jax.train.mesh import make_mesh
+
+
+def check_device(config):
+    """UsageError of one line where the configuration wants a device that is not there."""
+    if config.world_model.attention == "cudnn" and jax.default_backend() != "gpu":
+        raise UsageError("world_model.attention=cudnn wants a GPU, and JAX sees none; take einsum or xla")
+
+
+def check_files(config):
+    """UsageError of one line where a file or folder that the configuration names is not there."""
+    for key in ("demonstrations.source", "evaluation.action_prior"):
+        group, name = key.split(".")
+        path = config[group][name]
+        if path and not os.path.exists(path):
+            raise UsageError(f"{key}={path} is not there; name a folder of recordings")
+    if config.reference.weights:
+        load_vpt(config.reference.weights)
+    if config.autoencoder.kind == "wan":
+        make_autoencoder(config)
+    if config.world_model.weights:
+        check_dit_weights(config)
+    if config.metrics.flow == "sea_raft":
+        load_flow(config.metrics.flow_weights)
+    if config.metrics.lpips_weights:
+        load_lpips(config)
+    if config.world_model.action_text:
+        load_action_text(config.world_model.action_text, spec_of(config))
+
+
+def check_mesh(config):
+    """UsageError of one line where the devices that are there do not fit the mesh, or the batches the mesh."""
+    try:
+        devices = make_config_mesh(config).size
+    except ValueError as error:
+        raise UsageError(f"{error}; set mesh.data and mesh.fsdp, or mesh.data=-1") from None
+    if arms(config) and config.phase2.program == "device" and jax.process_count() > 1:
+        raise UsageError("phase2.program=device runs in one process; set phase2.program=host")
+    rows = {f"{name}.batch": config[name].batch for name in ("autoencoder", "world_model", "reference")}
+    if config.inverse_dynamics.steps:
+        rows["inverse_dynamics.batch"] = config.inverse_dynamics.batch
+    if config.reference.weights:
+        del rows["reference.batch"]
+    if arms(config):
+        rows |= {f"phase2.{name}": config.phase2[name] for name in ("trajectories", "capacity", "batch")}
+        rows["(1 - phase2.pat_share) * phase2.batch"] = make_curriculum(config).passive_rows
+    misfits = [f"{key}={value}" for key, value in rows.items() if value % devices]
+    if misfits:
+        raise UsageError(f"{', '.join(misfits)} {'does' if len(misfits) == 1 else 'do'} not divide over {devices} devices")
+
+
+def make_config_mesh(config):
+    """The configured mesh over all devices of all processes."""
+    return make_mesh(config.mesh.data, config.mesh.fsdp)

@@ -1,0 +1,93 @@
+"""Environments, frames and actions from a configuration."""
+
+import jax
+
+from prowl_jax import minecraft
+from prowl_jax.envs import voxel
+from prowl_jax.envs.device import DeviceVectorEnv
+from prowl_jax.envs.minerl import make_minerl
+from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
+
+
+def spec_of(config):
+    """The ``ActionSpec`` of the configured environment."""
+    if config.env.name in ("minerl", "recordings"):
+        return minecraft.SPEC
+    if config.env.name == "voxel":
+        return voxel.SPEC
+    return action_spec(config.env.max_turn_degrees)
+
+
+def frame_shape(config):
+    """(H, W, 3)."""
+    return (config.env.frame_height, config.env.frame_width, 3)
+
+
+def data_seed(config):
+    """The seed of the demonstrations, of what is held out of them, and of the voxel worlds."""
+    own = config.demonstrations.seed
+    return config.seed if own < 0 else own
+
+
+def stage_key(config, name):
+    """A key of its own for every stage, from the seed and the stage's name."""
+    key = jax.random.key(config.seed)
+    for byte in name.encode():
+        key = jax.random.fold_in(key, byte)
+    return key
+
+
+def make_env(config, task, num_envs=None):
+    """A ``HostEnv`` of ``task`` with the configured frames and workers."""
+    env = config.env
+    if env.name == "minerl":
+        return make_minerl(
+            task,
+            num_envs or env.num_envs,
+            python=env.minerl.python,
+            make=env.minerl.make,
+            frame_size=frame_shape(config)[:2],
+            episode_steps=env.minerl.episode_steps or None,
+        )
+    if env.name == "voxel":
+        return DeviceVectorEnv(make_device_env(config, task), num_envs or env.num_envs)
+    return make_vizdoom(
+        task,
+        num_envs or env.num_envs,
+        workers=env.workers,
+        frame_size=frame_shape(config)[:2],
+        frame_skip=env.frame_skip,
+        max_turn_degrees=env.max_turn_degrees,
+        restarts=env.restarts,
+    )
+
+
+def make_device_env(config, task):
+    """The ``DeviceEnv`` of ``task``, where the environment is one (``env.name=voxel``)."""
+    return voxel.make_world(task, **_voxel_settings(config))
+
+
+def record_voxel(config, task, episodes, seed, on_progress):
+    """Episodes of a voxel task's demonstrator: yields (frames, actions)."""
+    settings = _voxel_settings(config)
+    return voxel.record(
+        task, config.demonstrations.episode_frames, episodes, seed, on_progress,
+        num_envs=config.env.num_envs, world_seed=settings.pop("seed"), **settings,
+    )  # fmt: skip
+
+
+def _voxel_settings(config):
+    v = config.env.voxel
+    return {
+        "worlds": v.worlds, "seed": data_seed(config), "frame_size": frame_shape(config)[:2], "episode_steps": v.episode_steps,
+    }  # fmt: skip
+
+
+def action_maps(config):
+    """``(to_env, from_env)`` between the policy's actions and the environment's; None where they are the same.
+
+    VPT draws joint indices (``minecraft.VPT_SPEC``); the world model is told factors.
+    """
+    if not config.reference.weights:
+        return None, None
+    return minecraft.joint_to_factors, minecraft.factors_to_joint

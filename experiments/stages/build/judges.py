@@ -1,0 +1,67 @@
+"""What dreams are measured with, from a configuration: optical flow, LPIPS, action modes, inverse dynamics."""
+
+import functools
+
+import jax
+
+from experiments.run.config_file import UsageError
+from experiments.stages.build.environment import frame_shape, spec_of
+from experiments.stages.build.world_model import make_autoencoder
+from prowl_jax.metrics.lpips import check_size
+from prowl_jax.metrics.modes import ModeRule
+from prowl_jax.models.inverse_dynamics import InverseDynamics, InverseDynamicsNetwork
+from prowl_jax.models.published import lpips_weights, sea_raft_weights
+
+
+def make_flow(config):
+    """The optical flow of AFS-EPE: ``f(params, first, second)``, or None, the small one.
+
+    Its weights are ``params["flow"]`` (``flow_params``), beside the world model's.
+    """
+    if config.metrics.flow == "small":
+        return None
+    sea_raft = sea_raft_weights.sea_raft("M") if config.dry_run else load_flow(config.metrics.flow_weights)[0]
+    return lambda params, first, second: sea_raft.flow(params["flow"], first, second)
+
+
+def flow_params(config):
+    """What the flow adds to the world model's parameters: ``{"flow": weights}``, or nothing."""
+    if config.metrics.flow == "small":
+        return {}
+    if config.dry_run:
+        return {"flow": sea_raft_weights.sea_raft("M").init(jax.random.key(0))}
+    return {"flow": load_flow(config.metrics.flow_weights)[1]}
+
+
+@functools.cache
+def load_flow(path):
+    try:
+        return sea_raft_weights.load(path)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
+
+
+def load_lpips(config):
+    """``(trunk, params)`` of the LPIPS weights in ``metrics.lpips_weights``, as numpy arrays."""
+    try:
+        trunk, params = _load_lpips(config.metrics.lpips_weights)
+        check_size(trunk, *frame_shape(config)[:2])
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
+    return trunk, params
+
+
+_load_lpips = functools.cache(lpips_weights.load)
+
+
+def make_mode_rule(config):
+    """Where an action mode begins and ends; a window is no longer than what is scored of a trajectory."""
+    m = config.evaluation.modes
+    scored = config.phase2.horizon * make_autoencoder(config).frames_per_latent
+    return ModeRule(min(m.window, scored), m.share, m.degrees)
+
+
+def make_inverse_dynamics(config):
+    """The configured ``InverseDynamics``."""
+    i = config.inverse_dynamics
+    return InverseDynamics(InverseDynamicsNetwork(spec_of(config).sizes, i.window, i.width, i.features, i.hidden))

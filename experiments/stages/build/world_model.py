@@ -1,0 +1,148 @@
+"""The autoencoder and the world model from a configuration."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.run.config_file import UsageError
+from experiments.stages.build.environment import spec_of, stage_key
+from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.models.autoencoders.small import Autoencoder
+from prowl_jax.models.autoencoders.wan import WanVAE, WanVAENetwork
+from prowl_jax.models.dit import action_text
+from prowl_jax.models.dit.dit import DiT
+from prowl_jax.models.dit.sizes import dit_size
+from prowl_jax.models.published import wan_dit_weights, wan_vae_weights
+from prowl_jax.models.world_model import WorldModel
+from prowl_jax.train.lora import split_low_rank
+from prowl_jax.train.world_model import split_trainable
+
+
+def make_autoencoder(config):
+    """The configured autoencoder: an ``Autoencoder``, or the ``WanVAE`` whose weights are given."""
+    a = config.autoencoder
+    if a.kind == "wan":
+        return _wan_network(config) if config.dry_run or a.weights == "random" else _wan_autoencoder(config)[0]
+    return Autoencoder(channels=a.channels, widths=tuple(a.widths), blocks=a.blocks)
+
+
+def wan_autoencoder_params(config):
+    """Parameters of Wan's autoencoder: those of ``autoencoder.weights``, or random ones."""
+    if config.autoencoder.weights == "random":
+        return jax.jit(make_autoencoder(config).init_params)(stage_key(config, "autoencoder init"))
+    return _wan_autoencoder(config)[1]
+
+
+def _wan_network(config):
+    """The ``WanVAE`` of the configured sizes. Random weights have no published statistics."""
+    a = config.autoencoder
+    multiples = tuple(width // a.widths[0] for width in a.widths)
+    network = WanVAENetwork(a.channels, a.widths[0], multiples, a.blocks)
+    if network == WanVAENetwork() and a.weights != "random":
+        return WanVAE(network)
+    return WanVAE(network, (0.0,) * a.channels, (1.0,) * a.channels)
+
+
+def _wan_autoencoder(config):
+    """(``WanVAE``, params) of ``autoencoder.weights``; UsageError where their sizes are not the configured ones."""
+    a = config.autoencoder
+    try:
+        model, params = _load_wan_autoencoder(a.weights)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
+    theirs = model.network
+    if theirs != _wan_network(config).network:
+        widths = tuple(theirs.base * multiple for multiple in theirs.multiples)
+        raise UsageError(
+            f"autoencoder.weights={a.weights} has autoencoder.channels={theirs.channels}, "
+            f"autoencoder.widths={widths} and autoencoder.blocks={theirs.blocks}; set these, "
+            f"not {a.channels}, {tuple(a.widths)} and {a.blocks}"
+        )
+    return model, params
+
+
+_load_wan_autoencoder = functools.cache(wan_vae_weights.load)
+
+
+def make_world_model(config):
+    """The configured ``WorldModel``."""
+    w = config.world_model
+    text, autoencoder = _action_text(config), make_autoencoder(config)
+    dit = DiT(
+        channels=autoencoder.channels,
+        action_frames=autoencoder.frames_per_latent,
+        action_sizes=spec_of(config).sizes,
+        patch=w.patch,
+        chunk=w.chunk,
+        attention=w.attention,
+        action_modulation=w.action_modulation,
+        rope_base=w.rope_base,
+        dtype=jnp.dtype(w.dtype),
+        remat=w.remat,
+        text_width=text.width if text else 0,
+        **dit_size(w.size),
+    )
+    return WorldModel(dit, autoencoder, w.sampler_steps, w.sampler_shift, w.cache, action_text=text)
+
+
+def load_dit(config, key, place):
+    """Parameters of the DiT in ``world_model.weights``, each array as ``place(path, array)`` made it."""
+    return wan_dit_weights.load(config.world_model.weights, make_world_model(config).dit, key, place)
+
+
+def check_dit_weights(config):
+    w = config.world_model
+    try:
+        wan_dit_weights.check(w.weights, make_world_model(config).dit)
+    except FileNotFoundError as error:
+        raise UsageError(f"world_model.weights: {error}") from None
+    except (OSError, ValueError, ImportError) as error:
+        sizes = f"world_model.size={w.size}, world_model.patch={w.patch}, {config.autoencoder.channels} channels"
+        raise UsageError(f"world_model.weights do not fit {sizes}: {error}") from None
+
+
+def _action_text(config):
+    path, spec = config.world_model.action_text, spec_of(config)
+    if not path:
+        return None
+    return _blank_action_text(spec) if config.dry_run else load_action_text(path, spec)
+
+
+@functools.cache
+def _blank_action_text(spec):
+    """A table as wide as UMT5's, for a dry run."""
+    return action_text.ActionText(spec.sizes, np.zeros((sum(spec.sizes), action_text.UMT5_WIDTH), np.float32))
+
+
+@functools.cache  # the same table for every model, so that what is compiled for one serves the next
+def load_action_text(path, spec):
+    try:
+        return action_text.load(path, spec)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
+
+
+def make_forcing(config):
+    """How phase 1 and phase 2 draw noise levels."""
+    w = config.world_model
+    return Forcing(chunk=w.chunk, shift=w.shift, clean_prefix=w.clean_prefix)
+
+
+def split_phase2(config, dit_params):
+    """(what phase 2 trains of the DiT, the rest), both nested dicts; ``state.merge`` makes one of them."""
+    if config.phase2.trainable == "lora":
+        return split_low_rank(dit_params, stage_key(config, "lora"), config.phase2.lora_rank)
+    return split_trainable(dit_params)
+
+
+def shortest_episode(config):
+    """Frames that an episode must have for every stage to find a clip in it."""
+    w, e, model = config.world_model, config.evaluation, make_world_model(config)
+    context = w.window - w.chunk
+    latents = [w.window, context + max(e.horizon, e.long_horizon)]
+    if model.stride > 1:
+        latents.append(context + config.phase2.horizon)  # demonstrations are encoded in clips as long as a trajectory
+    asked = [model.frames_of(max(latents)), config.reference.clip]
+    return max(asked + [config.inverse_dynamics.clip] * (config.inverse_dynamics.steps > 0))
