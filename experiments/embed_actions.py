@@ -38,7 +38,7 @@ def embed(config, model, output):
     Raises:
       UsageError, ValueError, ImportError, OSError: says what is wrong; nothing is written.
     """
-    config = config_file.load(config)
+    config = config_file.load_config(config)
     for folder in ("text_encoder", "tokenizer"):
         if not (pathlib.Path(model) / folder).is_dir():
             raise UsageError(f"--model={model} holds no folder {folder}; download it from {SOURCE}")

@@ -93,7 +93,7 @@ def flows(weights):
     if weights:
         from prowl_jax.models.published import sea_raft_weights
 
-        model, params = sea_raft_weights.load(weights)
+        model, params = sea_raft_weights.load_sea_raft(weights)
         run = jax.jit(model.flow)
         params = jax.device_put(params)
         found["SEA-RAFT"] = lambda first, second: run(params, first, second)

@@ -27,16 +27,16 @@ PRIORITIES = ("uniform", "rank")
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
-    options, config, _ = finished_run.read(_parser(), argv, _check)
+    options, config, _ = finished_run.parse_options(_parser(), argv, _check)
 
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
         from experiments.study.grid import open_run
-        from experiments.study.learnability import measure
+        from experiments.study.learnability import measure_learnability
 
-        return measure(open_run(options.workdir, config), options)
+        return measure_learnability(open_run(options.workdir, config), options)
 
-    return finished_run.tell(options, measured, table)
+    return finished_run.measure_and_write(options, measured, table)
 
 
 def table(result):

@@ -57,7 +57,7 @@ def _print_row(size, phase, mesh, options):
     data, fsdp = map(int, mesh.split("x"))
     shape, depth = dit_size(size), dit_size(size)["depth"]
     few, many = (
-        measure({**shape, "depth": d}, phase, data, fsdp, options.latents, not options.placement_only) for d in DEPTHS
+        memory_of_step({**shape, "depth": d}, phase, data, fsdp, options.latents, not options.placement_only) for d in DEPTHS
     )
     whole = {n: few[n] + (many[n] - few[n]) * (depth - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0]) for n in few}
     parameters, trained = (f"{whole[n] / 1e6:,.1f} M" for n in ("parameters", "trained"))
@@ -65,7 +65,7 @@ def _print_row(size, phase, mesh, options):
     print(f"| {size} | {phase} | {parameters} | {trained} | {data} x {fsdp} | {' | '.join(megabytes)} |", flush=True)
 
 
-def measure(shape, phase, data, fsdp, latents, compiled=True):
+def memory_of_step(shape, phase, data, fsdp, latents, compiled=True):
     """What one device holds in one training step.
 
     Args:

@@ -28,6 +28,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    from experiments.run.interruption import leave
+    from experiments.run.interruption import exit_process
 
-    leave(main(sys.argv[1:]))
+    exit_process(main(sys.argv[1:]))

@@ -39,7 +39,7 @@ def main(argv):
     print("cycle  scored  of  spearman  top in both  never renewed  time over all's")
     rows = []
     chosen = (options.arm, options.cycles, options.age, options.rows, options.top, options.learning_rate)
-    for row in measure(run, *chosen):
+    for row in measure_rescoring(run, *chosen):
         rows.append(row)
         print("{:5}  {:6}  {:2}  {:8.3f}  {:11.2f}  {:13.3f}  {:15.2f}".format(*row), flush=True)
     print("median{:7.0f}      {:8.3f}  {:11.2f}  {:13.3f}  {:15.2f}".format(*(_medians(rows, i) for i in (1, 3, 4, 5, 6))))
@@ -71,7 +71,7 @@ def _parse(argv, fail):
     return options
 
 
-def measure(run, arm, cycles, age, rows, top, learning_rate=0.0):
+def measure_rescoring(run, arm, cycles, age, rows, top, learning_rate=0.0):
     """Yields (cycle, entries scored, entries, Spearman, top in both, Spearman if never renewed, time ratio) for each cycle.
 
     Args:

@@ -23,18 +23,18 @@ SETS = ("in_distribution", "held_out/TASK", "long_rollout")
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
-    options, config, clips = finished_run.read(_parser(), argv, lambda config, options: _set(config, options.set))
+    options, config, clips = finished_run.parse_options(_parser(), argv, lambda config, options: _set(config, options.set))
 
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
         from experiments.run.directory import Run
 
-        return measure(Run(options.workdir, config), *clips, options.steps, options.cache, options.clips)
+        return measure_sampler_steps(Run(options.workdir, config), *clips, options.steps, options.cache, options.clips)
 
-    return finished_run.tell(options, measured, table)
+    return finished_run.measure_and_write(options, measured, table)
 
 
-def measure(run, task, horizon, clips, steps, caches, limit=None):
+def measure_sampler_steps(run, task, horizon, clips, steps, caches, limit=None):
     """Every number of Euler steps with every cache on the same held-out clips.
 
     Args:

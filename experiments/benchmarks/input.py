@@ -24,7 +24,7 @@ def rows(settings):
     config = quickstart.get_config()
     steps = 30 if settings.quick else 200
     with tempfile.TemporaryDirectory() as folder:
-        waits, seconds = measure(config, store(config, folder), steps)
+        waits, seconds = measure_feeding(config, store(config, folder), steps)
     share = statistics.median(waits) / statistics.median(seconds)
     against = f"limit {LIMIT}; {1e3 * statistics.median(waits):.2f} of {1e3 * statistics.median(seconds):.1f} ms a step"
     yield Row("input_wait_share", share, "share", against, share, steps)
@@ -39,7 +39,7 @@ def store(config, folder):
     return tuple(np.load(f"{folder}/{name}.npy", mmap_mode="r") for name in ("latents", "actions"))
 
 
-def measure(config, data, steps):
+def measure_feeding(config, data, steps):
     """(seconds waited for the input, seconds in all) of each step, the first left out."""
     w, mesh, train = config.world_model, build.make_config_mesh(config), quick_start_step()
     first_frames = np.arange(FRAMES - w.window)

@@ -19,7 +19,7 @@ def read_tensors(path, whose):
     if pathlib.Path(path).suffix == ".safetensors":
         from prowl_jax.models.published import torch_layout
 
-        return {name: array.astype("float32") for name, array in torch_layout.load(path)[0].items()}
+        return {name: array.astype("float32") for name, array in torch_layout.load_arrays(path)[0].items()}
     try:
         import torch
     except ImportError as error:

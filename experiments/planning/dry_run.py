@@ -71,7 +71,7 @@ def main(config, compiling=True):
     of_depth = functools.cache(lambda layers: steps(config, mesh, layers))
     figures = {}
     for i, step in enumerate(of_depth(_depths(depth, TRACED)[0])):
-        figures[step.name] = row = measure(config, lambda layers, i=i: of_depth(layers)[i], depth, compiling)
+        figures[step.name] = row = measure_step(config, lambda layers, i=i: of_depth(layers)[i], depth, compiling)
         print(_row(step.name, row), flush=True)
     print("\n" + "\n".join(hours(figures, mesh.size)))
     return 0
@@ -106,7 +106,7 @@ def _how(config, depth, compiling):
     return "; ".join(parts)
 
 
-def measure(config, of_depth, depth, compiling=True):
+def measure_step(config, of_depth, depth, compiling=True):
     """``traced`` and, with ``compiling``, ``temporary`` and ``seconds`` of ``compiled``; ``estimated``:
     whether ``temporary`` is the upper estimate from the trace."""
     figures = traced(of_depth, depth)

@@ -103,7 +103,7 @@ def _parse(argv, program):
             print(_help(program))
             raise SystemExit(0)
         raise UsageError(_no_config(rest))
-    config = config_file.load(known.config)
+    config = config_file.load_config(known.config)
     if known.help:
         print(_help(program, known.config, config))
         raise SystemExit(0)

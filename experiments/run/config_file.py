@@ -32,7 +32,7 @@ def raise_all(mistakes):
         raise UsageErrors([str(mistake) for mistake in mistakes])
 
 
-def load(argument):
+def load_config(argument):
     """Run a config file.
 
     Args:

@@ -38,7 +38,7 @@ class Run:
         as_json = json.loads(config.to_json())
         path = self.workdir / "config.json"
         if not processes.is_main():
-            processes.meet("config")
+            processes.wait_for_all("config")
         elif owned:
             self.workdir.mkdir(parents=True, exist_ok=True)
             self._lock = lock.take(self.workdir)
@@ -47,7 +47,7 @@ class Run:
         elif owned:
             write_json(path, as_json)
         if processes.is_main():
-            processes.meet("config")
+            processes.wait_for_all("config")
         self.log = MetricsLog(self.workdir, writes=owned and processes.is_main())
         peak_memory_gb()  # starts the watch
 
@@ -66,7 +66,7 @@ class Run:
 
     def run_stage(self, name, function):
         """Do ``function(self) -> dict of figures`` unless it was done before; returns the figures."""
-        processes.meet(name)  # what process 0 wrote before is there
+        processes.wait_for_all(name)  # what process 0 wrote before is there
         done = self.stages()
         if name in done:
             print(f"{name}: done before ({done[name]['seconds']:.0f} s)", flush=True)

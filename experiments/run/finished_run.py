@@ -21,7 +21,7 @@ def parser(command, description):
     return made
 
 
-def read(parser, argv, check):
+def parse_options(parser, argv, check):
     """(options, the run's configuration, ``check(config, options)``); a mistake is one line and exit code 2."""
     options = parser.parse_args(argv)
     options.output = options.output or options.workdir / f"{options.command}.json"
@@ -34,7 +34,7 @@ def read(parser, argv, check):
         fail(error)
 
 
-def tell(options, measure, table):
+def measure_and_write(options, measure, table):
     """Print the ``table(result)`` of ``measure()`` and write the result; returns the exit code."""
     with interruption.importing():
         from experiments.run.directory import write_json

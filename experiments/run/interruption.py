@@ -52,7 +52,7 @@ def importing():
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def leave(code):
+def exit_process(code):
     """End the process with an exit code; after an interruption without waiting for what a device still computes."""
     if code in (130, EXIT_CODE):
         sys.stdout.flush()

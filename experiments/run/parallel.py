@@ -104,7 +104,7 @@ def _inside(work, argument, own, mark, writers):
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
     Progress.COLUMNS -= len(mark)
-    interruption.leave(work(argument))
+    interruption.exit_process(work(argument))
 
 
 def _end(processes, at_once):

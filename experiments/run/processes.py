@@ -67,7 +67,7 @@ def main_only(function):
     return lambda run: function(run) if is_main() else {}
 
 
-def meet(name):
+def wait_for_all(name):
     """Wait until every process is here."""
     if jax.process_count() > 1:
         everyone = set(range(jax.process_count()))

@@ -21,7 +21,7 @@ from prowl_jax.train.state import count, init_state, make_optimizer
 HELD_OUT_BATCHES = 16
 
 
-def inverse_dynamics(run):
+def train_inverse_dynamics(run):
     """Train the model; returns how well it recovers the actions of held-out episodes.
 
     ``held_out_`` stands before each name, and before ``commonest_f1``: what always answering each factor's

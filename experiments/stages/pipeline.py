@@ -15,7 +15,7 @@ from experiments.stages import build, phase2
 from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.clip_stores import verify_stores
 from experiments.stages.demonstrations import make_demonstrations
-from experiments.stages.inverse_dynamics import inverse_dynamics
+from experiments.stages.inverse_dynamics import train_inverse_dynamics
 from experiments.stages.reference import clone_reference
 from experiments.stages.world_model import train_world_model
 from prowl_jax.train.compilation_cache import enable_compilation_cache
@@ -39,12 +39,12 @@ def run_all(config, workdir=None):
     run.run_stage("world_model", train_world_model)
     run.run_stage("reference", clone_reference)
     if config.inverse_dynamics.steps:
-        run.run_stage("inverse_dynamics", inverse_dynamics)
+        run.run_stage("inverse_dynamics", train_inverse_dynamics)
     for arm in build.arms(config):
         run.run_stage(f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm))
     run.run_stage("evaluation", processes.main_only(evaluate.evaluate))
     run.run_stage("report", processes.main_only(showcase.report))
-    processes.meet("end")
+    processes.wait_for_all("end")
     evaluation = json.loads((run.workdir / "evaluation.json").read_text())
     print(text_table(evaluation))
     print(f"report: {run.workdir / 'report' / 'index.html'}")

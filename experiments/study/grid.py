@@ -20,7 +20,7 @@ from experiments.stages import build, phase2
 from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.clip_stores import verify_stores
 from experiments.stages.demonstrations import make_demonstrations
-from experiments.stages.inverse_dynamics import inverse_dynamics
+from experiments.stages.inverse_dynamics import train_inverse_dynamics
 from experiments.stages.reference import clone_reference
 from experiments.stages.world_model import train_world_model
 from experiments.study import measure, results, tables
@@ -201,7 +201,7 @@ def plan(config, runs):
     shared, seeds = runs
     steps = [Step((shared,), "demonstrations", make_demonstrations), Step((shared,), "autoencoder", train_autoencoder)]
     if config.inverse_dynamics.steps:
-        steps.append(Step((shared,), "inverse_dynamics", inverse_dynamics))
+        steps.append(Step((shared,), "inverse_dynamics", train_inverse_dynamics))
     members, at_a_time = tuple(seeds.values()), config.study.side_by_side
     for first in range(0, len(members), at_a_time):
         group = members[first : first + at_a_time]
@@ -210,7 +210,7 @@ def plan(config, runs):
         for arm in config.arms:
             do = functools.partial(phase2.run_arm if len(group) == 1 else phase2.run_arms, arm=arm)
             steps.append(Step(group, f"phase2/{arm}", do))
-        evaluate = functools.partial(measure.measure, arms=config.arms, study=config.study)
+        evaluate = functools.partial(measure.measure_arms, arms=config.arms, study=config.study)
         # Named by its arms: with another arm there is more to measure.
         steps += [Step((run,), f"evaluation/{'+'.join(config.arms)}", evaluate) for run in group]
     return steps
@@ -243,7 +243,7 @@ def write(config, runs, show=False):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{config.name}.json"
     results.save(path, collected)
-    text = tables.markdown(results.load(path))
+    text = tables.markdown(results.load_results(path))
     (folder / f"{config.name}.md").write_text(text)
     if show:
         print(text)

@@ -23,7 +23,7 @@ from prowl_jax.train.state import init_state, make_optimizer
 TEST_TRAJECTORIES = 128
 
 
-def measure(run, options):
+def measure_learnability(run, options):
     """All combinations; a dict with ``rows``, each with its ``against_theta_0``: set -> subset -> interval."""
     config = run.config
     theta_0, reference = load_world_model(run), load_reference(run)

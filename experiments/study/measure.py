@@ -76,7 +76,7 @@ class Found:
     study: Any
 
 
-def measure(run, arms, study):
+def measure_arms(run, arms, study):
     """All values of this seed that are not there yet; returns nothing to note."""
     found, counts = _load(run, arms, study)
     path = run.workdir / "counts.json"

@@ -36,7 +36,7 @@ _PLAIN = {
 def main(argv):
     """Draw; returns the exit code."""
     from experiments.run.command_line import Parser, fail
-    from experiments.study.results import load
+    from experiments.study.results import load_results
 
     parser = Parser("python -m experiments.study.plots", __doc__)
     parser.add_argument("files", nargs="+", type=pathlib.Path, help="results of studies")
@@ -45,7 +45,7 @@ def main(argv):
     options.folder.mkdir(parents=True, exist_ok=True)
     for file in options.files:
         try:
-            results = load(file)
+            results = load_results(file)
         except ValueError as error:
             fail(error)
         for name, svg in draw(results).items():

@@ -310,7 +310,7 @@ def save(path, results):
     temporary.replace(path)
 
 
-def load(path):
+def load_results(path):
     """The results in a file; ValueError of one line where it is none."""
     try:
         results = json.loads(path.read_text())

@@ -42,12 +42,12 @@ NOTHING = "No study has been run yet.\n"
 def main(argv):
     """Print the tables of the files; returns the exit code."""
     from experiments.run.command_line import Parser, fail
-    from experiments.study.results import load
+    from experiments.study.results import load_results
 
     parser = Parser("python -m experiments.study.tables", __doc__)
     parser.add_argument("files", nargs="*", type=pathlib.Path, help="results of studies")
     try:
-        print(document([load(path) for path in parser.parse_args(argv).files]), end="")
+        print(document([load_results(path) for path in parser.parse_args(argv).files]), end="")
     except ValueError as error:
         fail(error)
     return 0

@@ -5,7 +5,7 @@
 f_l are the features of stage l of AlexNet or VGG-16, divided by their norm over channels, w_l the
 heads that were fitted to people's judgements (Zhang et al., CVPR 2018, arXiv 1801.03924; version 0.1 of
 their code, richzhang/PerceptualSimilarity, BSD). It is LPIPS with the published weights only, which
-``models/lpips_weights.py`` reads; other weights give a number of the same form and another meaning.
+``models/published/lpips_weights.py`` reads; other weights give a number of the same form and another meaning.
 """
 
 import dataclasses
@@ -95,7 +95,7 @@ def features(trunk, params, images):
 def lpips(trunk, params, a, b):
     """LPIPS of pairs of pictures: two float ``[..., H, W, 3]`` in 0..1 -> ``[...]``, 0 for the same.
 
-    ``trunk`` and ``params`` from ``models.lpips_weights.load``; ``params["heads"]`` are float ``[D]``, one a
+    ``trunk`` and ``params`` from ``models.published.lpips_weights.load_lpips``; ``params["heads"]`` are float ``[D]``, one a
     stage. ValueError where pictures are too small for the trunk.
     """
     chex.assert_equal_shape([a, b])

@@ -1,6 +1,5 @@
 """The table of embedded actions: what a tiny UMT5 says of each phrase, and refusals of one line."""
 
-import pathlib
 import sys
 
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from experiments.run import config_file
 from experiments.stages import build
 from prowl_jax.models.dit import action_text
 
-QUICKSTART = str(pathlib.Path(build.__file__).parents[1] / "configs" / "quickstart.py")
+QUICKSTART = str(config_file.CONFIGS / "quickstart.py")
 
 
 def refusal(capsys, *arguments):
@@ -75,7 +74,7 @@ def tiny_umt5(folder):
     return lambda text: model(torch.tensor([[*(vocabulary[word] for word in text.split()), 1]]))[0].detach().numpy()[0]
 
 
-SPEC = build.spec_of(config_file.load(QUICKSTART))
+SPEC = build.spec_of(config_file.load_config(QUICKSTART))
 PHRASES = action_text.phrases(SPEC)
 
 
@@ -85,12 +84,12 @@ def test_a_row_is_the_mean_over_the_tokens_of_its_phrase(folder, tiny_umt5, caps
     assert embed_actions.main(arguments(folder)) == 0
     path = folder / "text.safetensors"
     assert f"wrote {path}: {len(PHRASES)} phrases, 12 numbers each" in capsys.readouterr().out
-    table = action_text.load(path, SPEC).embeddings
+    table = action_text.load_action_text(path, SPEC).embeddings
     expected = np.stack([tiny_umt5(text).mean(0) for text in PHRASES])
     held_to("table of embedded actions: transformers' UMT5, a phrase at a time", table, expected, atol=1e-5)
     assert np.linalg.norm(expected[:, None] - expected[None], axis=-1)[~np.eye(len(table), dtype=bool)].min() > 1e-3
 
-    config = config_file.load(QUICKSTART)
+    config = config_file.load_config(QUICKSTART)
     config.world_model.action_text = str(path)
     model = build.make_world_model(config)
     assert model.dit.text_width == 12 and model == build.make_world_model(config)

@@ -6,7 +6,7 @@ import sys
 import jax
 import pytest
 
-from experiments.memory_per_device import measure
+from experiments.memory_per_device import memory_of_step
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.train.state import count
 
@@ -14,7 +14,7 @@ TINY = {"width": 24, "depth": 1, "heads": 2, "ffn": 32}
 
 
 def test_one_device_holds_everything():
-    figures = measure(TINY, 1, 1, 1, (3, 2, 2))
+    figures = memory_of_step(TINY, 1, 1, 1, (3, 2, 2))
     shapes = jax.eval_shape(
         lambda: DiT(channels=16, action_sizes=(3, 3, 2, 11, 11), **TINY).init(
             jax.random.key(0), jax.numpy.zeros((1, 3, 2, 2, 16)), jax.numpy.zeros((1, 1)),
@@ -29,7 +29,7 @@ def test_one_device_holds_everything():
 
 
 def test_phase_2_keeps_less_and_is_given_the_rest():
-    whole, part = (measure(TINY, phase, 1, 1, (3, 2, 2), compiled=False) for phase in (1, 2))
+    whole, part = (memory_of_step(TINY, phase, 1, 1, (3, 2, 2), compiled=False) for phase in (1, 2))
     assert part["parameters"] == whole["parameters"] and 0 < part["trained"] < whole["trained"]
     assert part["state"] == pytest.approx(16 * part["trained"], abs=16)
     assert part["inputs"] - whole["inputs"] == 4 * (part["parameters"] - part["trained"])

@@ -19,7 +19,7 @@ from experiments.run.metrics_log import read_metrics
 from experiments.stages import phase2
 from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.demonstrations import make_demonstrations
-from experiments.stages.inverse_dynamics import inverse_dynamics
+from experiments.stages.inverse_dynamics import train_inverse_dynamics
 from experiments.stages.passive_batches import passive_fetch
 from experiments.stages.reference import clone_reference, load_reference
 from experiments.stages.world_model import train_world_model
@@ -135,8 +135,8 @@ def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     for module in (evaluate, measure):
         monkeypatch.setattr(module, "BATCH", 4)
     study = types.SimpleNamespace(buffer_clips=3, event_rounds=3, event_steps=8, event_clips=2, event_episodes=2)
-    inverse_dynamics(run)
-    measure.measure(run, ("prowl",), study)
+    train_inverse_dynamics(run)
+    measure.measure_arms(run, ("prowl",), study)
     rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
     critical = {arm: np.load(measure.values_path(run, "critical", arm)) for arm in ("phase1", "prowl")}
     groups = np.load(run.workdir / "values" / "critical" / "groups.npz")
@@ -175,7 +175,7 @@ def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(acted, "act_freely", lambda *_, **__: pytest.fail("acted again"))
         patch.setattr(measure, "measure_all", lambda *_: pytest.fail("measured again"))
-        measure.measure(run, ("prowl",), study)
+        measure.measure_arms(run, ("prowl",), study)
     assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
 
 
@@ -233,7 +233,7 @@ def test_what_can_be_learned_of_what_was_found(run):
     )
     rate, run.config.phase2.learning_rate = run.config.phase2.learning_rate, 3e-3
     try:
-        result = learnability.measure(run, options)
+        result = learnability.measure_learnability(run, options)
     finally:
         run.config.phase2.learning_rate = rate
     by_part = {(row["policy"], row["trainable"]): row for row in result["rows"]}

@@ -36,7 +36,7 @@ def flow_params(config):
 @functools.cache
 def load_flow(path):
     try:
-        return sea_raft_weights.load(path)
+        return sea_raft_weights.load_sea_raft(path)
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(str(error)) from None
 
@@ -51,7 +51,7 @@ def load_lpips(config):
     return trunk, params
 
 
-_load_lpips = functools.cache(lpips_weights.load)
+_load_lpips = functools.cache(lpips_weights.load_lpips)
 
 
 def make_mode_rule(config):

@@ -63,7 +63,7 @@ def _wan_autoencoder(config):
     return model, params
 
 
-_load_wan_autoencoder = functools.cache(wan_vae_weights.load)
+_load_wan_autoencoder = functools.cache(wan_vae_weights.load_wan_vae)
 
 
 def make_world_model(config):
@@ -89,7 +89,7 @@ def make_world_model(config):
 
 def load_dit(config, key, place):
     """Parameters of the DiT in ``world_model.weights``, each array as ``place(path, array)`` made it."""
-    return wan_dit_weights.load(config.world_model.weights, make_world_model(config).dit, key, place)
+    return wan_dit_weights.load_wan_dit(config.world_model.weights, make_world_model(config).dit, key, place)
 
 
 def check_dit_weights(config):
@@ -119,7 +119,7 @@ def _blank_action_text(spec):
 @functools.cache  # the same table for every model, so that what is compiled for one serves the next
 def load_action_text(path, spec):
     try:
-        return action_text.load(path, spec)
+        return action_text.load_action_text(path, spec)
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(str(error)) from None
 

@@ -63,7 +63,7 @@ def save(path, spec, embeddings, model):
     torch_layout.save(path, arrays, {"phrases": json.dumps(phrases(spec)), "model": model})
 
 
-def load(path, spec):
+def load_action_text(path, spec):
     """The ``ActionText`` of an ``ActionSpec`` from a file of ``save``.
 
     Raises:
@@ -74,7 +74,7 @@ def load(path, spec):
         raise FileNotFoundError(
             f"no embedded action text at {path}: python -m experiments.embed_actions --help says how to make it"
         )
-    arrays, metadata = torch_layout.load(path)
+    arrays, metadata = torch_layout.load_arrays(path)
     if set(arrays) != {"embeddings"} or "phrases" not in metadata:
         raise ValueError(f"{path} holds no embedded action text; python -m experiments.embed_actions makes such files")
     theirs, ours = json.loads(metadata["phrases"]), phrases(spec)

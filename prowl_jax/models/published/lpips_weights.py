@@ -1,6 +1,6 @@
 """Published LPIPS weights: torchvision's AlexNet or VGG-16 and the heads of version 0.1, by name.
 
-``python -m experiments.convert lpips`` writes the safetensors file that ``load`` reads. In it stand, under
+``python -m experiments.convert lpips`` writes the safetensors file that ``load_lpips`` reads. In it stand, under
 their published names and in torch's layout, ``features.<N>.weight`` ``[out, in, kh, kw]`` and
 ``features.<N>.bias`` ``[out]`` of the trunk's convolutions, and ``lin<K>.model.1.weight`` ``[1, C, 1, 1]``
 of the five heads. The metadata's ``trunk`` is ``alexnet`` or ``vgg16``.
@@ -86,7 +86,7 @@ def save(path, arrays):
     torch_layout.save(path, arrays, {"trunk": trunk.name})
 
 
-def load(path):
+def load_lpips(path):
     """Published weights: ``(Trunk, params)`` for ``metrics.lpips``, params as numpy arrays.
 
     Raises:
@@ -97,7 +97,7 @@ def load(path):
     if not path.is_file():
         raise ValueError(how_to_get(path))
     try:
-        return from_published(torch_layout.load(path)[0])
+        return from_published(torch_layout.load_arrays(path)[0])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -1,6 +1,6 @@
 """Published SEA-RAFT weights to our parameters, by name; the widths are read off the shapes.
 
-``python -m experiments.convert sea_raft`` writes the file that ``load`` reads. How many iterations to run is not
+``python -m experiments.convert sea_raft`` writes the file that ``load_sea_raft`` reads. How many iterations to run is not
 in the shapes (L is M's network run longer), so the file's metadata say it.
 """
 
@@ -78,7 +78,7 @@ def save(path, arrays, iterations):
     torch_layout.save(path, arrays, {"iterations": iterations})
 
 
-def load(path):
+def load_sea_raft(path):
     """A published network: ``(SeaRaft, params)``, params as numpy arrays.
 
     Raises:
@@ -88,7 +88,7 @@ def load(path):
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(how_to_get(path))
-    arrays, metadata = torch_layout.load(path)
+    arrays, metadata = torch_layout.load_arrays(path)
     try:
         if not metadata.get("iterations", "").isdigit():
             raise ValueError("how many iterations to run is not written in it; convert the weights again")

@@ -91,7 +91,7 @@ def save(path, arrays, metadata):
     os.replace(partial, path)
 
 
-def load(path):
+def load_arrays(path):
     """``({name: numpy array}, metadata)`` of a safetensors file.
 
     Raises:

@@ -130,7 +130,7 @@ def _load(path, kind):
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(how_to_get(path, kind))
-    arrays, metadata = torch_layout.load(path)
+    arrays, metadata = torch_layout.load_arrays(path)
     try:
         model = model_of(arrays, float(metadata.get("temperature", "nan")))
         if not isinstance(model, kind):

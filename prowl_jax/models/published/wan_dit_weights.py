@@ -131,7 +131,7 @@ def _matched(dit, arrays):
     return named, own
 
 
-def load(path, dit, key, place=lambda path, array: array):
+def load_wan_dit(path, dit, key, place=lambda path, array: array):
     """The parameters of ``dit`` from a published or exported file; see ``from_published``.
 
     Args:
@@ -148,7 +148,7 @@ def load(path, dit, key, place=lambda path, array: array):
 
 
 def check(path, dit):
-    """What ``load`` would raise, from the files' headers: no array is read."""
+    """What ``load_wan_dit`` would raise, from the files' headers: no array is read."""
     try:
         _matched(dit, _open(path))
     except ValueError as error:
@@ -166,7 +166,7 @@ def _open(path):
 def export(folder, dit, params):
     """Write the DiT's parameters as diffusers keeps a transformer: a safetensors file and its ``config.json``.
 
-    ``load`` reads the same numbers back. ``WanTransformer3DModel.from_pretrained`` leaves out what Wan does not
+    ``load_wan_dit`` reads the same numbers back. ``WanTransformer3DModel.from_pretrained`` leaves out what Wan does not
     have and, where there is no ``text_width``, will miss the text embedder.
     Low-rank updates belong into ``params`` before (``train.state.merge``).
     """

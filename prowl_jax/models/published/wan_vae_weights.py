@@ -94,7 +94,7 @@ def published_shapes(model):
     return torch_layout.published_shapes(_shapes(model), _RENAMES)
 
 
-def load(path):
+def load_wan_vae(path):
     """The published autoencoder: ``(WanVAE, params)``, params as numpy arrays.
 
     Raises:
@@ -107,7 +107,7 @@ def load(path):
             f"no weights of Wan2.1's autoencoder at {path}: download "
             f"vae/diffusion_pytorch_model.safetensors from {SOURCE}"
         )
-    arrays = clean(torch_layout.load(path)[0])
+    arrays = clean(torch_layout.load_arrays(path)[0])
     try:
         model = model_of(arrays)
         return model, from_published(model, arrays)

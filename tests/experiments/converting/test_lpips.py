@@ -53,7 +53,7 @@ def test_what_is_converted_is_what_is_loaded(tmp_path, capsys, name, kind):
             torch_layout.save(path, arrays, {})
     code, out = convert(capsys, **files, output=tmp_path / "new")
     assert code == 0 and re.fullmatch(rf"wrote \S+/new/lpips_{name}.safetensors: 0.0 M numbers\n", out)
-    found, params = weights.load(tmp_path / "new" / f"lpips_{name}.safetensors")
+    found, params = weights.load_lpips(tmp_path / "new" / f"lpips_{name}.safetensors")
     assert found.name == name and len(params["convs"]) == len(NUMBERS[name])
     for number, layer in zip(NUMBERS[name], params["convs"], strict=True):
         np.testing.assert_array_equal(layer["kernel"].transpose(3, 2, 0, 1), trunk[f"features.{number}.weight"])

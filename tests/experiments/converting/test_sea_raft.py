@@ -40,7 +40,7 @@ def test_what_is_converted_is_what_is_loaded(tmp_path, capsys, kind):
         torch_layout.save(path, doubled, {})
     code, out = convert(capsys, size="S", weights=path, output=tmp_path / "new")
     assert code == 0 and re.fullmatch(r"wrote \S+/new/sea_raft_S.safetensors: 0.0 M numbers, 4 iterations\n", out)
-    model, params = weights.load(tmp_path / "new" / "sea_raft_S.safetensors")
+    model, params = weights.load_sea_raft(tmp_path / "new" / "sea_raft_S.safetensors")
     assert model == TINY
     jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
 

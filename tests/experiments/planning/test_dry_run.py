@@ -45,7 +45,7 @@ def without_phase_2(config):
 def test_phase_1_holds_its_state_and_its_batch(without_phase_2, mesh):
     """Parameters, average and two moments in float32, beside a batch of 4 windows of 6 latents and 21 actions."""
     config, of_depth = without_phase_2, phase_1(without_phase_2, mesh)
-    figures = dry_run.measure(config, of_depth, 1)
+    figures = dry_run.measure_step(config, of_depth, 1)
     shapes = jax.eval_shape(
         lambda: DiT(
             channels=4, width=48, depth=1, heads=2, ffn=192, action_sizes=build.spec_of(config).sizes,
@@ -69,10 +69,10 @@ def test_what_two_depths_say_of_a_fifth_is_so(without_phase_2, mesh, monkeypatch
     config = without_phase_2.copy_and_resolve_references()
     config.world_model.remat = remat
     of_depth = phase_1(config, mesh)
-    continued = dry_run.measure(config, of_depth, 5, compiling=not remat)
+    continued = dry_run.measure_step(config, of_depth, 5, compiling=not remat)
     monkeypatch.setattr(dry_run, "TRACED", (5,))
     monkeypatch.setattr(dry_run, "COMPILED", (5,))
-    whole = dry_run.measure(config, of_depth, 5, compiling=not remat)
+    whole = dry_run.measure_step(config, of_depth, 5, compiling=not remat)
     assert continued["estimated"] == whole["estimated"] == remat
     for name in ("flops", "arguments", "kept"):
         assert continued[name] == pytest.approx(whole[name], rel=1e-4), name

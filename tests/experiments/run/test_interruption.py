@@ -154,6 +154,6 @@ def test_an_interrupted_process_leaves_without_waiting_for_the_device(monkeypatc
     monkeypatch.setattr(interruption.os, "_exit", left.append)
     for code in (0, 1, 2, 130, 143):
         with pytest.raises(SystemExit) as stop:
-            interruption.leave(code)
+            interruption.exit_process(code)
         assert stop.value.code == code
     assert left == [130, 143]

@@ -44,7 +44,7 @@ def test_every_piece_is_done_marked_and_failures_are_named(capfd):
 
 PROGRAM = textwrap.dedent("""
     import sys, time
-    from experiments import at_once, interruption
+    from experiments.run import parallel, interruption
 
     def wait(path):
         interruption.listen()
@@ -61,7 +61,7 @@ PROGRAM = textwrap.dedent("""
     if __name__ == "__main__":
         interruption.listen()
         try:
-            at_once.run(wait, {"piece": sys.argv[1]}, 1)
+            parallel.run(wait, {"piece": sys.argv[1]}, 1)
         except interruption.Terminated:
             print("terminated")
         except KeyboardInterrupt:

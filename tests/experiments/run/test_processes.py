@@ -120,7 +120,7 @@ def test_a_mesh_that_does_not_fit_the_devices_is_refused(changes, words):
 
 def test_batches_that_do_not_divide_over_the_mesh_are_refused(monkeypatch):
     config = get_config()
-    monkeypatch.setattr(build, "make_config_mesh", lambda config: ml_collections.ConfigDict({"size": 8}))
+    monkeypatch.setattr(build.checks, "make_config_mesh", lambda config: ml_collections.ConfigDict({"size": 8}))
     build.check_mesh(config)
     config.world_model.batch, config.phase2.capacity = 12, 100
     with pytest.raises(UsageError, match="world_model.batch=12, phase2.capacity=100 do not divide over 8 devices"):

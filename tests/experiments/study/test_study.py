@@ -293,9 +293,9 @@ def noted(tmp_path, monkeypatch):
 
     for function in ("make_demonstrations", "train_autoencoder", "train_world_model", "clone_reference"):
         monkeypatch.setattr(grid, function, step(function.partition("_")[2]))
-    monkeypatch.setattr(grid, "inverse_dynamics", step("inverse_dynamics"))
+    monkeypatch.setattr(grid, "train_inverse_dynamics", step("inverse_dynamics"))
     monkeypatch.setattr(grid.phase2, "run_arm", step("arm"))
-    monkeypatch.setattr(grid.measure, "measure", step("evaluation"))
+    monkeypatch.setattr(grid.measure, "measure_arms", step("evaluation"))
     return config, calls
 
 

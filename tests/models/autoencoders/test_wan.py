@@ -94,18 +94,18 @@ def test_a_file_and_what_is_none(tmp_path, params):
     pytest.importorskip("safetensors")
     arrays = torch_layout.to_published(params, (torch_layout.NUMBERED, torch_layout.WEIGHT))
     torch_layout.save(tmp_path / "vae.safetensors", arrays, {})
-    model, loaded = weights.load(tmp_path / "vae.safetensors")
+    model, loaded = weights.load_wan_vae(tmp_path / "vae.safetensors")
     assert model == TINY
     jax.tree.map(np.testing.assert_array_equal, loaded, params)
     with pytest.raises(FileNotFoundError, match="download vae/diffusion_pytorch_model.safetensors from https"):
-        weights.load(tmp_path / "other.safetensors")
+        weights.load_wan_vae(tmp_path / "other.safetensors")
     del arrays["encoder.mid_block.resnets.1.conv2.bias"]
     torch_layout.save(tmp_path / "vae.safetensors", arrays, {})
     with pytest.raises(ValueError, match="encoder.mid_block.resnets.1.conv2.bias is missing"):
-        weights.load(tmp_path / "vae.safetensors")
+        weights.load_wan_vae(tmp_path / "vae.safetensors")
     torch_layout.save(tmp_path / "vae.safetensors", {"x": np.zeros(3)}, {})
     with pytest.raises(ValueError, match="these are not the weights of Wan2.1's autoencoder"):
-        weights.load(tmp_path / "vae.safetensors")
+        weights.load_wan_vae(tmp_path / "vae.safetensors")
 
 
 class TestAgainstDiffusers:

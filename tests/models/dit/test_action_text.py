@@ -101,16 +101,16 @@ def test_a_file_and_what_is_none(tmp_path):
     pytest.importorskip("safetensors")
     path, embeddings = tmp_path / "text.safetensors", rng.normal(size=(8, 5)).astype(np.float32)
     with pytest.raises(FileNotFoundError, match="no embedded action text at .*: python -m experiments.embed_actions"):
-        action_text.load(path, SPEC)
+        action_text.load_action_text(path, SPEC)
     action_text.save(path, SPEC, embeddings, "tiny")
-    loaded = action_text.load(path, SPEC)
+    loaded = action_text.load_action_text(path, SPEC)
     np.testing.assert_array_equal(loaded.embeddings, embeddings)
     assert loaded.sizes == SIZES
     other = ActionSpec((*SPEC.factors[:2], camera("yaw", Camera(bins=3, max_degrees=8.0))))
     with pytest.raises(ValueError, match="other actions .*'yaw -10.0 degrees' where it should be 'yaw -8.0 degrees'"):
-        action_text.load(path, other)
+        action_text.load_action_text(path, other)
     with pytest.raises(ValueError, match=r"other actions \(8 phrases, not 5\)"):
-        action_text.load(path, ActionSpec(SPEC.factors[:2]))
+        action_text.load_action_text(path, ActionSpec(SPEC.factors[:2]))
     action_text.published.save(path, {"x": embeddings}, {})
     with pytest.raises(ValueError, match="holds no embedded action text"):
-        action_text.load(path, SPEC)
+        action_text.load_action_text(path, SPEC)

@@ -90,19 +90,19 @@ def test_a_folder_of_shards_is_read_a_tensor_at_a_time(params, tmp_path, monkeyp
     (tmp_path / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     events, read = [], torch_layout.Shards.__getitem__
     monkeypatch.setattr(torch_layout.Shards, "__getitem__", lambda self, name: events.append("read") or read(self, name))
-    loaded = weights.load(tmp_path, TINY, KEY, place=lambda path, array: events.append(path) or jnp.asarray(array))
+    loaded = weights.load_wan_dit(tmp_path, TINY, KEY, place=lambda path, array: events.append(path) or jnp.asarray(array))
     same(loaded, params)
     assert events[::2] == ["read"] * len(arrays) and "read" not in events[1::2]
     (tmp_path / "diffusion_pytorch_model-00002-of-00002.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="00002-of-00002"):
-        weights.load(tmp_path, TINY, KEY)
+        weights.load_wan_dit(tmp_path, TINY, KEY)
 
 
 def test_bfloat16_files_become_float32(params, tmp_path):
     pytest.importorskip("safetensors")
     halved = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
     weights.export(tmp_path / "half", TINY, halved)
-    loaded = weights.load(tmp_path / "half", TINY, KEY)
+    loaded = weights.load_wan_dit(tmp_path / "half", TINY, KEY)
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype("float32")}
     same(loaded, jax.tree.map(lambda x: x.astype(np.float32), halved))
 
@@ -124,19 +124,19 @@ def test_what_does_not_fit_is_named(params, tmp_path):
     pytest.importorskip("safetensors")
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     with pytest.raises(FileNotFoundError, match="download the folder transformer of https"):
-        weights.load(path, TINY, KEY)
+        weights.load_wan_dit(path, TINY, KEY)
     weights.export(tmp_path, TINY, params)
     deeper = dataclasses.replace(TINY, depth=3)
     with pytest.raises(ValueError, match=r"model.safetensors: .*blocks.2.attn2.norm_k.weight is missing"):
-        weights.load(path, deeper, KEY)
+        weights.load_wan_dit(path, deeper, KEY)
     with pytest.raises(ValueError, match=r"blocks.1.attn1.norm_k.weight has no place"):
-        weights.load(path, dataclasses.replace(TINY, depth=1), KEY)
+        weights.load_wan_dit(path, dataclasses.replace(TINY, depth=1), KEY)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="is not a whole safetensors file"):
-        weights.load(path, TINY, KEY)
+        weights.load_wan_dit(path, TINY, KEY)
     path.unlink()
     with pytest.raises(ValueError, match="holds 0 sets of safetensors weights"):
-        weights.load(tmp_path, TINY, KEY)
+        weights.load_wan_dit(tmp_path, TINY, KEY)
 
 
 class TestAgainstDiffusers:
@@ -173,7 +173,7 @@ class TestAgainstDiffusers:
         assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.state_dict().items())
         loaded.save_pretrained(tmp_path / "theirs", max_shard_size="100KB")
         assert len(list((tmp_path / "theirs").glob("*.safetensors"))) > 1
-        same(weights.load(tmp_path / "theirs", TINY, KEY), params)
+        same(weights.load_wan_dit(tmp_path / "theirs", TINY, KEY), params)
 
     def run(self, torch, model, timestep, text):
         """``[B, L, h, w, C]`` of their model, timestep ``[B]`` or ``[B, tokens]``."""
