@@ -11,7 +11,6 @@ real frames) and ms a chunk. Regret and PSNR reward the blurred mean of what may
 beside the sharpness. Takes minutes on 2 cores.
 """
 
-import dataclasses
 import sys
 
 from experiments.planning.config_rules import CACHES
@@ -27,118 +26,17 @@ def main(argv):
 
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
+        from experiments.evaluation.sampler_steps import measure_sampler_steps
         from experiments.run.directory import Run
 
         return measure_sampler_steps(Run(options.workdir, config), *clips, options.steps, options.cache, options.clips)
 
-    return finished_run.measure_and_write(options, measured, table)
+    def text(result):
+        from experiments.evaluation.sampler_steps import table
 
+        return table(result)
 
-def measure_sampler_steps(run, task, horizon, clips, steps, caches, limit=None):
-    """Every number of Euler steps with every cache on the same held-out clips.
-
-    Args:
-      run: a ``Run`` with a finished world model.
-      task, horizon, clips: of the set, as ``_set`` gives them; ``limit`` clips at most.
-      steps, caches: what to compare.
-
-    Returns:
-      A dict: ``set`` (task, horizon, clips), ``configured`` (steps and cache of the run), ``sharpness_of_decoded``
-      (real latents through the autoencoder: no dream is sharper for it), ``ms_of_clips`` (how many clips a
-      timed chunk has), and ``rows``.
-    """
-    import jax
-    import numpy as np
-
-    from experiments.benchmarks.timing import alternate
-    from experiments.evaluation.evaluate import BATCH, clip_set, make_measure, measure_all
-    from experiments.run.progress import Progress
-    from experiments.stages import build
-    from experiments.stages.clip_stores import open_store, split
-    from experiments.stages.world_model import load_world_model
-    from prowl_jax.metrics.image import gradient_energy
-
-    config, model = run.config, build.make_world_model(run.config)
-    context, clips = build.make_curriculum(config).context, min(clips, limit or clips)
-    store = open_store(run, task)
-    held_out = split(run, store)[1] if task == config.env.task else np.arange(len(store.lengths))
-    items = clip_set(run, task, held_out, clips, context + horizon, context)
-    params, key = load_world_model(run), build.stage_key(config, "evaluation")
-    energy = jax.jit(lambda frames: gradient_energy(frames).mean(axis=-1))
-    configured = (config.world_model.cache, config.world_model.sampler_steps)
-    asked = [(cache, n) for cache in caches for n in steps]
-    every = list(dict.fromkeys([configured, *asked]))
-    batch = jax.tree.map(lambda x: x[: min(BATCH, clips)], items)
-    values, calls = {}, {}
-    with Progress("sampler steps", len(every)) as progress:
-        for i, (cache, n) in enumerate(every):
-            variant = dataclasses.replace(model, sampler_steps=n, cache=cache)
-            values[cache, n] = measure_all(make_measure(variant, context), params, items, key)
-            rollout = jax.jit(variant.rollout, static_argnums=4)
-            calls[cache, n] = lambda f=rollout: f(
-                params, key, batch.latents[:, :context], batch.actions, horizon // model.chunk
-            )
-            progress.update(i + 1)
-        seconds = alternate({name: calls[name] for name in asked}, 5)
-    real = energy(items.frames[:, model.frames_of(context) :] / np.float32(255)).mean()
-    decode = jax.jit(lambda z: energy(model.decode_after(params, z[:context], z[context:])))
-    decoded = np.mean([decode(z) for z in items.latents])
-    return {
-        "set": {"task": task, "horizon": horizon, "clips": clips},
-        "configured": dict(zip(("cache", "steps"), configured, strict=True)),
-        "sharpness_of_decoded": float(decoded / real),
-        "ms_of_clips": len(batch.actions),
-        "rows": [
-            {
-                "cache": cache,
-                "steps": n,
-                **_summary(values[cache, n], values[configured], real, config),
-                "ms_per_chunk": 1e3 * seconds[cache, n] * model.chunk / horizon,
-            }
-            for cache, n in asked
-        ],
-    }
-
-
-def _summary(values, configured, real_energy, config):
-    """Means over the clips, and the regret's intervals."""
-    from prowl_jax.metrics.intervals import mean_interval, paired_bootstrap
-
-    regret, draws = values["latent_regret"], {"seed": config.seed, "resamples": config.evaluation.resamples}
-    change = paired_bootstrap(regret, configured["latent_regret"], **draws)
-    return {
-        "latent_regret": mean_interval(regret, **draws),
-        "against_configured": {k: change[k] for k in ("relative", "low", "high")},
-        "afs_epe": float(values["afs_epe"].mean()),
-        "psnr": float(values["psnr"].mean()),
-        "sharpness": float(values["gradient_energy"].mean() / real_energy),
-    }
-
-
-TABLE = """{clips} held-out clips of {task}, {horizon} latents predicted; ms for {ms_of_clips} clips at once
-
-cache    steps  regret (95 %)         against own, %       AFS-EPE   PSNR  sharp ms/chunk
-{rows}
-
-own: the run's setting, {steps} steps with cache {cache!r}. sharp: energy of the image gradients over that of
-the real frames; real latents, decoded, have {sharpness_of_decoded:.3f}. Regret and PSNR reward the blurred mean
-of what may come: fewer steps, more blur."""
-
-
-def table(result):
-    """The result as text."""
-    rows = "\n".join(map(_line, result["rows"]))
-    return TABLE.format(**{**result, **result["set"], **result["configured"], "rows": rows})
-
-
-def _line(row):
-    regret, change = row["latent_regret"], {k: 100 * x for k, x in row["against_configured"].items()}
-    interval = "{mean:.3f} ({low:.3f}, {high:.3f})".format(**regret)
-    change = "{relative:+.1f} ({low:+.1f}, {high:+.1f})".format(**change)
-    return (
-        f"{row['cache']:<8} {row['steps']:>5}  {interval:<21} {change:<20} "
-        f"{row['afs_epe']:>7.3f} {row['psnr']:>6.2f} {row['sharpness']:>6.3f} {row['ms_per_chunk']:>8.3g}"
-    )
+    return finished_run.measure_and_write(options, measured, text)
 
 
 def _set(config, name):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from experiments import flow_accuracy
-from experiments.flow_accuracy import end_point_error, scenes
+from experiments import flow_accuracy as command
+from experiments.evaluation import flow_accuracy
+from experiments.evaluation.flow_accuracy import end_point_error, scenes
 
 SCENES = scenes(48, 64, seed=0)
 
@@ -44,7 +45,7 @@ def test_the_error_is_the_mean_distance_over_what_is_seen():
 def test_the_table(capsys, monkeypatch):
     """The small flow is below a third of a pixel on every translation; a network without weights is not shown."""
     monkeypatch.setattr(flow_accuracy, "TURNS", 1)
-    assert flow_accuracy.main([]) == 0
+    assert command.main([]) == 0
     title, head, small, sea_raft, dis = capsys.readouterr().out.splitlines()
     assert title.endswith("4 pictures of 48x64 a motion, seed 0") and head.split()[-3:] == ["ms", "a", "pair"]
     assert sea_raft.split() == ["SEA-RAFT", "not", "run:", "no", "weights"]
@@ -61,6 +62,6 @@ def test_without_opencv_its_row_says_so(monkeypatch):
 @pytest.mark.parametrize("argument", ["--height=47", "--width=8", "--seed=-1", "--weights=none.safetensors", "--x=1"])
 def test_mistakes_are_one_line(argument, capsys):
     with pytest.raises(SystemExit) as exit:
-        flow_accuracy.main([argument])
+        command.main([argument])
     error = capsys.readouterr().err
     assert exit.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1

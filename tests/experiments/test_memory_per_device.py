@@ -6,7 +6,7 @@ import sys
 import jax
 import pytest
 
-from experiments.memory_per_device import memory_of_step
+from experiments.planning.memory_per_device import memory_of_step
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.train.state import count
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import rescore_effect
+from experiments import rescore_effect as command
+from experiments.evaluation import rescore_effect
 
 
 def test_spearman_is_scipys():
@@ -34,6 +35,6 @@ def test_the_top_of_two_rankings():
 def test_mistakes_are_one_line(tmp_path, capsys, argv, said):
     (tmp_path / "config.json").write_text(json.dumps({"name": "x"}))
     with pytest.raises(SystemExit) as stop:
-        rescore_effect.main([a.replace("RUN", str(tmp_path)) for a in argv])
+        command.main([a.replace("RUN", str(tmp_path)) for a in argv])
     line = capsys.readouterr().err
     assert stop.value.code == 2 and said in line and line.count("\n") == 1
