@@ -106,7 +106,7 @@ def done(tmp_path_factory):
     figures = {"seconds": 1.0, "held_out_accuracy": 0.4, "held_out_action_f1": 0.6, "held_out_commonest_f1": 0.25}
     write_json(runs[0].workdir / "stages.json", {"inverse_dynamics": figures})
     grid.write(config, runs)
-    return config, runs, results_file.load(folder / "results" / "study_tiny.json")
+    return config, runs, results_file.load_results(folder / "results" / "study_tiny.json")
 
 
 def test_a_constant_factor_is_found_with_an_interval_of_a_point(done):
@@ -206,7 +206,7 @@ def test_the_file_is_small_and_reads_back(done, tmp_path):
     assert json.loads((tmp_path / "again.json").read_text()) == results and tuple(results) == results_file.KEYS
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match="no file of results: it has no 'study'"):
-        results_file.load(tmp_path / "other.json")
+        results_file.load_results(tmp_path / "other.json")
 
 
 def test_the_tables_say_what_the_file_says(done, capsys):
@@ -254,7 +254,7 @@ def test_the_document_is_what_the_committed_files_give(capsys):
     assert document.split("<!-- results -->\n")[1].split("<!-- /results -->")[0] == capsys.readouterr().out
     for file in files:
         assert file.stat().st_size < 2**20
-        assert file.with_suffix(".md").read_text() == tables.markdown(results_file.load(file))
+        assert file.with_suffix(".md").read_text() == tables.markdown(results_file.load_results(file))
 
 
 def test_the_intervals_that_the_text_quotes_stand_in_the_tables():
@@ -312,7 +312,7 @@ def test_a_study_goes_on_where_it_was_stopped(noted, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         grid.run_study(config, tmp_path / "runs")
     file = tmp_path / "results" / "study_tiny.json"
-    assert results_file.load(file)["seeds"] == [3], "the seed that is done has its results"
+    assert results_file.load_results(file)["seeds"] == [3], "the seed that is done has its results"
     assert len(calls) == 3 + 6 + 3
     assert calls[:3] == [("shared", name) for name in ("demonstrations", "autoencoder", "inverse_dynamics")]
     monkeypatch.setattr(grid.phase2, "run_arm", run_arm)
@@ -363,7 +363,7 @@ def test_a_process_does_the_steps_of_its_own_seed_and_leaves_the_others_alone(no
     grid.do_steps(config, grid.open_runs(config, folder, own=(5,)), 2)
     assert [name for name, _ in calls[3:]] == ["seed5"] * 6
     assert not (folder / "seed3").exists()
-    assert results_file.load(tmp_path / "results" / "study_tiny.json")["seeds"] == [5]
+    assert results_file.load_results(tmp_path / "results" / "study_tiny.json")["seeds"] == [5]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     runs = grid.open_runs(config, folder, own=())
     runs[1][5].log.write(stage="phase2", step=1)
