@@ -1,17 +1,17 @@
-"""Every speed beside its rival or its limit, measured in one run:
+"""Every speed beside its rival or its limit, measured in one run.
 
     python -m experiments.benchmark [--quick] [--only=SUBJECT,...] [--output=benchmark.json]
 
-prints a table and writes a list of rows {name, value, unit, against, ratio, repeats}. Values are
-medians of at least 10 timed calls, rivals in alternation, compile times in rows of their own. A rival
+Writes: --output, a list of rows {name, value, unit, against, ratio, repeats}.
+Costs: under two minutes on 2 cores with --quick, most of it compiling; without it several times that.
+
+Values are medians of at least 10 timed calls, rivals in alternation, compile times in rows of their own. A rival
 that is not installed is a row without a value that says so. Compare ratios, not times: machines have
-moods. --quick takes under two minutes on 2 cores, most of it compiling; it compiles at LLVM's level 1,
-a third faster, and the programs are as fast.
+moods. --quick compiles at LLVM's level 1, a third faster, and the programs are as fast.
 """
 
 import dataclasses
 import importlib
-import json
 import os
 import pathlib
 import sys
@@ -30,6 +30,7 @@ def main(argv):
         command_line.fail(f"--output: there is no directory {output.parent}")
     if options.quick:
         _compile_sooner()
+    from experiments.run.files import write_json
     from experiments.run.memory import keep_freed_memory
 
     keep_freed_memory()  # as a run does, before JAX starts its threads
@@ -47,7 +48,7 @@ def main(argv):
     except KeyboardInterrupt:
         print("interrupted: nothing is written", file=sys.stderr)
         return 130
-    output.write_text(json.dumps(rows, indent=2) + "\n")
+    write_json(output, rows, indent=2)
     print(f"{len(rows)} rows in {time.monotonic() - began:.0f} s: {output}")
     return 0
 

@@ -2,7 +2,7 @@
 
     python -m experiments.convert vpt|sea_raft|lpips --output=DIR ...
 
-Writes: one safetensors file in --output, under the published names.
+Writes: one safetensors file in --output, arrays under their published names.
 Costs: seconds; a file of torch tensors needs the extra ``convert``.
 
 ``python -m experiments.convert KIND --help`` says which published files a kind wants.

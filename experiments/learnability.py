@@ -1,14 +1,17 @@
-"""What there is to learn in what a policy finds, without the loop around it:
+"""What there is to learn in what a policy finds, without the loop around it.
 
     python -m experiments.learnability --workdir=RUN [--policies=prowl,frozen_reference] [--trajectories=64,512]
                                        [--trainable=phase2,all] [--priority=uniform]
                                        [--updates=360] [--output=FILE]
 
+Writes: RUN/learnability.json, or --output.
+Costs: for each policy, number of trajectories and trained part one phase 2 of --updates, without its cycles.
+
 RUN is a run directory, or a seed's of a study, in which the arms whose last policies are asked for are done
 (``frozen_reference`` is pi_ref). For every policy, number of trajectories and trained part (what phase 2
 trains, or all), theta_0 is fine-tuned as in phase 2, on half passive data and half those trajectories, all
-of them collected at once and scored once; what it is measured on comes from other seeds. Printed and written
-to RUN/learnability.json: regret against theta_0's in per cent, all clips and theta_0's hardest decile, with
+of them collected at once and scored once; what it is measured on comes from other seeds. Printed and
+written: regret against theta_0's in per cent, all clips and theta_0's hardest decile, with
 95 % intervals (bootstrap over clips, of these very models), on the trajectories it was trained on, on fresh
 ones of each policy, in distribution and on the held-out tasks. Where the first falls and the others do not,
 it has learned by heart.
@@ -17,6 +20,7 @@ it has learned by heart.
 import json
 import sys
 
+from experiments.configs import quickstart
 from experiments.run import finished_run
 from experiments.run.command_line import UsageError
 from experiments.stages.arms import ARMS
@@ -27,7 +31,7 @@ PRIORITIES = ("uniform", "rank")
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
-    options, config, _ = finished_run.parse_options(_parser(), argv, _check)
+    options, config, _ = finished_run.parse_options(_parser(), argv, quickstart.get_config(), _check)
 
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():

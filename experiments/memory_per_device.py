@@ -1,4 +1,9 @@
-"""Memory per device of a training step, by the compiler:  python -m experiments.memory_per_device [--sizes S B ...]
+"""Memory per device of a training step, as the compiler counts it, for named sizes on several meshes.
+
+    python -m experiments.memory_per_device [--sizes S B ...] [--phases 1 2] [--meshes 1x1 8x1 ...] [--placement-only]
+
+Writes: nothing; a markdown table is printed.
+Costs: up to a minute a row on one core, and no device; with --placement-only next to nothing.
 
 Lowers and compiles the steps of phase 1 and phase 2 for pretended devices, from shapes and their
 placement alone: nothing is allocated, and any size fits on any machine. A step is compiled at two

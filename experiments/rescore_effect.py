@@ -1,13 +1,17 @@
-"""What it does to the ranking of the buffer to rescore a part of it:
+"""What it does to the ranking of the buffer to rescore a part of it.
 
-    python -m experiments.rescore_effect --workdir=RUN [--arm=prowl] [--cycles=8] [--age=4] [--rows=0] [--top=16] [--learning-rate=1e-3]
+    python -m experiments.rescore_effect --workdir=RUN [--arm=prowl] [--cycles=8] [--age=4] [--rows=0] [--top=16]
+                                         [--learning-rate=1e-3]
 
-goes on from the last cycle of a finished run, without collecting: the world model learns from the
+Writes: nothing; RUN is only read.
+Costs: the training of --cycles cycles, and four times their rescoring in both ways.
+
+It goes on from the last cycle of a finished run, without collecting: the world model learns from the
 demonstrations and the buffer, whose scores are renewed as ``phase2.rescore="due"`` does. After each
 cycle everything is scored under the same parameters beside it, as ``"all"`` would, and the two
 rankings by composite score are compared: Spearman's correlation and the share of the first TOP entries
 that both have; beside it Spearman's of the ranking that is never renewed, which says how much there was to lose.
-The last column is the time of the partial rescoring over the full one's, the two in turns. RUN is only read.
+The last column is the time of the partial rescoring over the full one's, the two in turns.
 At the end of a run the learning rate has fallen, and little changes; ``--learning-rate`` sets a constant one.
 """
 

@@ -1,18 +1,22 @@
-"""How many Euler steps a chunk needs, measured on the world model of a run:
+"""How many Euler steps a chunk needs, measured on the world model of a run.
 
     python -m experiments.sampler_steps --workdir=RUN [--steps=1,2,4,8,16,32] [--cache=window,rolling]
                                         [--set=in_distribution] [--clips=N] [--output=FILE]
 
+Writes: RUN/sampler_steps.json, or --output.
+Costs: minutes on 2 cores.
+
 RUN is a run directory in which phase 1 is done. Every number of steps, with either way to keep the past
-(world_model.cache), dreams the same held-out clips from the same noise. Printed and written to
-RUN/sampler_steps.json: regret with its 95 % interval (bootstrap over clips) and against the run's own
+(world_model.cache), dreams the same held-out clips from the same noise. Printed and written:
+regret with its 95 % interval (bootstrap over clips) and against the run's own
 setting on the same clips, AFS-EPE, PSNR, sharpness (energy of the image gradients over that of the
 real frames) and ms a chunk. Regret and PSNR reward the blurred mean of what may come: read them
-beside the sharpness. Takes minutes on 2 cores.
+beside the sharpness.
 """
 
 import sys
 
+from experiments.configs import quickstart
 from experiments.planning.config_rules import CACHES
 from experiments.run import finished_run
 
@@ -22,7 +26,9 @@ SETS = ("in_distribution", "held_out/TASK", "long_rollout")
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
-    options, config, clips = finished_run.parse_options(_parser(), argv, lambda config, options: _set(config, options.set))
+    options, config, clips = finished_run.parse_options(
+        _parser(), argv, quickstart.get_config(), lambda config, options: _set(config, options.set)
+    )
 
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():

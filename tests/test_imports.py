@@ -10,6 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "prowl_jax"
+EXPERIMENTS = ROOT / "experiments"
 
 # What each part of prowl_jax may import of prowl_jax; a package may always import itself.
 # types, actions, minecraft -> diffusion, pat, rl, metrics -> models -> train -> experiments.
@@ -28,6 +29,32 @@ LAYERS = {
     "data": BASE,
     "models": BASE | MATHS,
     "train": BASE | MATHS | {"models", "envs", "data"},
+}
+
+# The same for the rooms of experiments/. A part is a folder, or a file that stands above its folder, named by its path;
+# what lies at the top is what a person starts: it may import any room, and no room imports it.
+ROOMS = {
+    "run": set(),
+    "configs": set(),
+    "stages": {"run"},
+    "converting": {"run", "stages"},
+    "planning": {"run", "stages"},
+    "benchmarks": {"run", "configs", "stages"},
+    "evaluation": {"run", "stages", "benchmarks"},
+    "report": {"run", "stages", "evaluation"},
+    "stages/pipeline": {"run", "stages", "planning", "evaluation", "report"},
+    "study": {"run", "configs", "stages", "planning", "evaluation", "report"},
+    "torture": {"run", "configs", "stages", "stages/pipeline", "planning"},
+}
+
+# What the machinery of a run knows of the library: data, devices and checkpoints, but no model, reward or method.
+MACHINERY = {
+    "prowl_jax.data.feeder",
+    "prowl_jax.envs.workers",
+    "prowl_jax.train.checkpoint",
+    "prowl_jax.train.compilation_cache",
+    "prowl_jax.train.mesh",
+    "prowl_jax.train.sharding",
 }
 
 # (files, modules they must not import, at which depth, why). "top" means an import that runs with
@@ -135,6 +162,69 @@ def part_of(path):
     return path.parts[0].removesuffix(".py")
 
 
+def room_of(path):
+    """The part of a file under experiments/: its own row of ``ROOMS``, else its folder's; None for a command."""
+    own = path.with_suffix("").as_posix()
+    return own if own in ROOMS else path.parts[0] if len(path.parts) > 1 else None
+
+
+def broken_rooms(path, source):
+    """Sentences about imports in ``source`` that run against ``ROOMS``; ``path`` is under experiments."""
+    room = room_of(path)
+    sentences = []
+    for name, line, _ in imports(source, "experiments." + ".".join(path.with_suffix("").parts)):
+        whose, *parts = name.split(".")
+        if whose == "prowl_jax" and room == "run" and not any(name == m or name.startswith(f"{m}.") for m in MACHINERY):
+            if not any(m.startswith(f"{name}.") for m in MACHINERY):
+                sentences.append(f"experiments/{path}:{line} imports {name}; a run's machinery knows no model or method")
+        if whose != "experiments" or not parts:
+            continue
+        target = next((p for p in ("/".join(parts[:2]), parts[0]) if p in ROOMS), None)
+        if target is None and (EXPERIMENTS / f"{parts[0]}.py").exists():
+            sentences.append(f"experiments/{path}:{line} imports {name}; what is started is imported by nobody")
+        if target not in {None, room, *(ROOMS[room])}:
+            sentences.append(
+                f"experiments/{path}:{line} imports {name}; {room} may import of experiments only "
+                f"{', '.join(sorted(ROOMS[room] | {room}))}"
+            )
+    return list(dict.fromkeys(sentences))
+
+
+def rooms():
+    return [path.relative_to(EXPERIMENTS) for path in sorted(EXPERIMENTS.glob("*/**/*.py"))]
+
+
+def test_every_room_has_a_layer():
+    unknown = {path.parts[0] for path in rooms()} - set(ROOMS)
+    assert not unknown, f"give {sorted(unknown)} a row in ROOMS"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_of_the_rooms_run_one_way(room):
+    broken = []
+    for path in rooms():
+        if room_of(path) == room:
+            broken += broken_rooms(path, (EXPERIMENTS / path).read_text())
+    assert not broken, "\n".join(broken)
+
+
+def test_breaches_of_the_rooms_are_seen():
+    path = pathlib.Path("run/lock.py")
+    for source in (
+        "from experiments.stages import build",
+        "def f():\n    from experiments.planning import preflight",
+        "from prowl_jax.models.dit.dit import DiT",
+        "from prowl_jax.train import world_model",
+        "from prowl_jax.rl import ppo",
+        "from experiments import prowl_main",
+    ):
+        assert broken_rooms(path, source), source
+    for source in ("from experiments.run import lock", "from prowl_jax.train.mesh import replicate", "from . import lock"):
+        assert not broken_rooms(path, source), source
+    assert broken_rooms(pathlib.Path("stages/autoencoder.py"), "from experiments.stages import pipeline")
+    assert not broken_rooms(pathlib.Path("torture/cycles.py"), "from experiments.stages.pipeline import run_all")
+
+
 def test_every_part_has_a_layer():
     unknown = {part_of(p) for p in modules()} - set(LAYERS) - {"__init__"}
     assert not unknown, f"give {sorted(unknown)} a row in LAYERS"
@@ -206,6 +296,11 @@ def test_the_package_requires_the_allowed_and_no_more():
     assert names(required) == REQUIRED
     assert [r for r in required if r.startswith("jax")] == ["jax>=0.10,<0.13"]
     assert all(">" in r for r in required), "every requirement has a lower bound"
+
+
+def test_a_wheel_installs_one_package():
+    find = setup_cfg()["options.packages.find"]
+    assert lines(find["include"]) == ["prowl_jax*"]
 
 
 def test_requirements_files_say_what_setup_cfg_says():

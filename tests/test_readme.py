@@ -8,6 +8,7 @@ import shlex
 
 import pytest
 
+from experiments import __main__ as overview
 from experiments.configs.quickstart import get_config
 from experiments.planning import config_rules
 from experiments.run import command_line
@@ -51,9 +52,29 @@ def test_the_commands_are_understood(arguments, monkeypatch, capsys):
     assert workdir is None or not workdir.is_absolute()
 
 
+def test_the_table_of_commands_is_what_they_say_of_themselves():
+    rows = overview.commands()
+    _, table, _ = README.split("<!-- commands -->\n")
+    assert table.strip() == overview.markdown(rows)
+    there = {p.stem for p in (ROOT / "experiments").glob("*.py")} - {"__init__", "__main__"}
+    assert there < {row.module.removeprefix("experiments.") for row in rows} >= {"study", "torture"}
+    printed = overview.text(rows)
+    assert all(f"python -m {row.module}\n" in printed for row in rows) and max(map(len, printed.splitlines())) <= 79
+
+
+@pytest.mark.parametrize(
+    "docstring", ["", "No full stop", "A sentence.\n\nWrites: x", "A sentence.\n\nCosts: x"]
+)
+def test_a_command_that_says_too_little_is_named(tmp_path, monkeypatch, docstring):
+    (tmp_path / "quiet.py").write_text(f'"""{docstring}"""')
+    monkeypatch.setattr(overview, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=r"quiet\.py: its docstring needs one sentence"):
+        overview.commands()
+
+
 def test_the_tree_is_there():
     (tree,) = [block for block in blocks("") if "curriculum.py" in block]
-    named = [line.split()[0] for line in tree.splitlines()]
+    named = [line.split()[0] for line in tree.splitlines() if not line.startswith(" ")]
     assert all((ROOT / name).exists() for name in named)
     parts = {p.name for p in (ROOT / "prowl_jax").iterdir() if not p.name.startswith("__")}
     assert {pathlib.Path(name).name for name in named if name.startswith("prowl_jax/")} == parts

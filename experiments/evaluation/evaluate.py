@@ -17,7 +17,8 @@ import numpy as np
 from experiments.evaluation.action_prior import action_tables
 from experiments.evaluation.frame_metrics import make_frame_metrics
 from experiments.evaluation.novel_modes import add_novel_sets, mode_tables
-from experiments.run.directory import peak_memory_gb, write_json
+from experiments.run.files import write_json
+from experiments.run.memory import peak_memory_gb
 from experiments.run.progress import Progress
 from experiments.stages import build, latent_clips, phase2
 from experiments.stages.autoencoder import load_autoencoder

@@ -27,7 +27,7 @@ import time
 
 import jax
 
-from experiments.planning import config_rules
+from experiments.planning import config_rules, preflight
 from experiments.planning.dry_run_steps import parameters, steps
 from experiments.planning.traced_flops import traced_flops
 from experiments.run import command_line
@@ -189,7 +189,7 @@ def trace_only(argv):
     config, _ = command_line.parse(argv, program="python -m experiments.planning.dry_run")
     config.dry_run = True
     command_line.validate(config, config_rules.RULES)
-    return guarded(lambda: main(config, compiling=False), config)
+    return guarded(lambda: main(config, compiling=False), config, preflight.largest)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
+from experiments.run.files import write_bytes
+
 FRAMES_PER_SECOND = 8
 CAMERA_ALARM = 3.0
 
@@ -211,7 +213,7 @@ def save_stacked(path, reels):
             picture.paste(row, (0, i * row.height))
         pictures.append(picture)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_animate(pictures))
+    write_bytes(path, _animate(pictures))
 
 
 def _animate(frames):

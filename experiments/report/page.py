@@ -6,7 +6,6 @@ The page is one HTML file that opens from disk: its style, curves and moving pic
 import dataclasses
 import itertools
 import json
-import os
 import pathlib
 import re
 
@@ -15,6 +14,7 @@ import markupsafe
 import numpy as np
 
 from experiments.report import figures, tables
+from experiments.run.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +87,7 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
         config=[(k, json.dumps(v, default=str)) for k, v in _flat(config)],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, page)
 
 
 def _gallery(gallery):

@@ -8,6 +8,7 @@ This module knows no JAX, so that a mistyped command is answered at once.
 """
 
 import argparse
+import collections
 import copy
 import difflib
 import pathlib
@@ -237,18 +238,31 @@ def _wrong_type(message, config):
 
 
 def _nearest_key(key, keys):
-    """The key nearest to ``key``: by its whole spelling, else by its last part; None where none is near."""
-    close = difflib.get_close_matches(key, keys, 1, 0.75)
-    if close:
+    """The key that is meant by ``key``; None where none is near.
+
+    In this order: nearly the same name in the group that was named; nearly the same spelling of the whole; initials
+    (lr for learning_rate); the very name in another group; anything in the group that was named; a similar name.
+    """
+    *groups, name = key.split(".")
+    deepest_first = sorted(reversed(keys), key=lambda k: -k.count("."))  # of keys of one name the last one stays
+    elsewhere = {k.rsplit(".", 1)[-1]: k for k in deepest_first}
+    inside = {k.rsplit(".", 1)[-1]: k for k in deepest_first if groups and k.startswith(".".join(groups) + ".")}
+    often = collections.Counter(k.rsplit(".", 1)[-1] for k in keys)
+    by_weight = sorted(elsewhere, key=lambda last: (last in inside, often[last]))
+    initials = {"".join(word[:1] for word in last.split("_")): inside.get(last, elsewhere[last]) for last in by_weight}
+    if close := difflib.get_close_matches(name, inside, 1, 0.6):
+        return inside[close[0]]
+    # Within a known group its own name would make everything in it look near.
+    if not inside and (close := difflib.get_close_matches(key, keys, 1, 0.75)):
         return close[0]
-    by_last = {k.rsplit(".", 1)[-1]: k for k in reversed(keys)}
-    name = key.rsplit(".", 1)[-1]
-    by_initials = {"".join(word[:1] for word in last.split("_")): k for last, k in by_last.items()}
-    if len(name) > 1 and name in by_initials:  # lr for learning_rate
-        return by_initials[name]
-    last = difflib.get_close_matches(name, by_last, 1, 0.6)
-    if last:
-        return by_last[last[0]]
+    if len(name) > 1 and name in initials:
+        return initials[name]
+    if name in elsewhere:
+        return elsewhere[name]
+    if close := difflib.get_close_matches(name, inside, 1, 0.3):
+        return inside[close[0]]
+    if close := difflib.get_close_matches(name, elsewhere, 1, 0.6):
+        return elsewhere[close[0]]
     return next(iter(difflib.get_close_matches(key, keys, 1, 0.5)), None)
 
 

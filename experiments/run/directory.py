@@ -3,17 +3,15 @@
     config.json  metrics.jsonl  stages.json  data/  checkpoints/  evaluation.json  report/  .lock
 """
 
-import functools
-import io
 import json
-import os
 import pathlib
 import threading
 import time
 
 from experiments.run import lock, processes
 from experiments.run.command_line import UsageError
-from experiments.run.memory import MemoryWatch
+from experiments.run.files import write_json, write_text
+from experiments.run.memory import peak_memory_gb
 from experiments.run.metrics_log import MetricsLog
 
 
@@ -133,46 +131,6 @@ def _number_in(path):
         return float(path.read_text())
     except (OSError, ValueError):
         return 0.0
-
-
-def write_json(path, value):
-    """Write all of it or nothing."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def write_text(path, text):
-    """Write all of it or nothing."""
-    write_bytes(path, text.encode())
-
-
-def write_numpy(path, save, *arrays, **named):
-    """Write what ``save`` (``np.save``, ``np.savez``) makes of the arrays: all of it or nothing."""
-    content = io.BytesIO()
-    save(content, *arrays, **named)
-    write_bytes(path, content.getvalue())
-
-
-def write_bytes(path, content):
-    """Write all of it or nothing."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-@functools.cache
-def _memory_watch():
-    return MemoryWatch()
-
-
-def peak_memory_gb():
-    """Peak resident memory of this process and all its descendants since the first ``Run``, in GB.
-
-    An upper bound, see ``MemoryWatch``.
-    """
-    return _memory_watch().peak_gb()
 
 
 _FREE = ("on_nan", "rewinds", "checkpoint_keep", "checkpoint_best", "env.restarts", "demonstrations.verify")

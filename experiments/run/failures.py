@@ -14,8 +14,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 GO_ON = "the same command goes on from the last checkpoint"
 
 
-def guarded(work, config):
-    """Do ``work()``; returns the exit code, and says in one line what ended it before its time."""
+def guarded(work, config, largest_part):
+    """Do ``work()``; returns the exit code, and says in one line what ended it before its time.
+
+    Args:
+      work: what is done. config: of the run.
+      largest_part: ``f(config) -> (name, size in words, what to lower)``, asked where memory was too little.
+    """
     interruption.listen()
     try:
         work()
@@ -28,7 +33,7 @@ def guarded(work, config):
         print("\nterminated: saved; the same command goes on from there", file=sys.stderr)
         return interruption.EXIT_CODE
     except Exception as error:
-        line = explain(error, config)
+        line = explain(error, config, largest_part)
         if line is None:
             raise
         print(line, file=sys.stderr)
@@ -36,7 +41,7 @@ def guarded(work, config):
     return 0
 
 
-def explain(error, config):
+def explain(error, config, largest_part):
     """One line for an exception that a user meets and can do something about; None for any other.
 
     Of environments that do not come back, what they wrote to stderr follows.
@@ -52,7 +57,7 @@ def explain(error, config):
     if isinstance(error, EnvironmentFailure):
         return "\n".join([f"error: {error}; {GO_ON}", *getattr(error, "__notes__", ())])
     if out_of_memory(error):
-        return f"error: {memory_line(error, config)}"
+        return f"error: {memory_line(error, config, largest_part)}"
     return None
 
 
@@ -61,9 +66,7 @@ def out_of_memory(error):
     return isinstance(error, MemoryError) or bool(re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error)))
 
 
-def memory_line(error, config):
+def memory_line(error, config, largest_part):
     """Which part of a run is the largest, and what to lower."""
-    from experiments.planning import preflight
-
-    part, size, cure = preflight.largest(config)
+    part, size, cure = largest_part(config)
     return f"out of memory ({str(error).splitlines()[0][:120]}); the largest part is {part} ({size}): lower {cure}"

@@ -7,7 +7,6 @@ import sys
 
 from ml_collections import ConfigDict
 
-from experiments.configs import quickstart
 from experiments.run import interruption
 from experiments.run.command_line import Parser, UsageError, fail
 
@@ -21,14 +20,14 @@ def parser(command, description):
     return made
 
 
-def parse_options(parser, argv, check):
+def parse_options(parser, argv, example, check):
     """(options, the run's configuration, ``check(config, options)``); a mistake is one line and exit code 2."""
     options = parser.parse_args(argv)
     options.output = options.output or options.workdir / f"{options.command}.json"
     if options.workdir.is_dir() and not options.output.parent.is_dir():
         fail(f"--output: there is no directory {options.output.parent}")
     try:
-        config = read_config(options.workdir)
+        config = read_config(options.workdir, example)
         return options, config, check(config, options)
     except UsageError as error:
         fail(error)
@@ -37,7 +36,7 @@ def parse_options(parser, argv, check):
 def measure_and_write(options, measure, table):
     """Print the ``table(result)`` of ``measure()`` and write the result; returns the exit code."""
     with interruption.importing():
-        from experiments.run.directory import write_json
+        from experiments.run.files import write_json
         from prowl_jax.train.compilation_cache import enable_compilation_cache
     enable_compilation_cache()
     try:
@@ -73,8 +72,16 @@ def several(kind):
     return lambda text: tuple(dict.fromkeys(map(one, text.split(","))))
 
 
-def read_config(workdir):
-    """The configuration of a run in which phase 1 is done, from its files; UsageError of one line."""
+def read_config(workdir, example):
+    """The configuration of a run in which the stage ``world_model`` is done, locked, from its files.
+
+    Args:
+      workdir: the run directory.
+      example: a configuration that has every key of this version's.
+
+    Raises:
+      UsageError: one line: there is no run, it is of another version, or the stage is not done.
+    """
     def keys(tree, prefix=""):
         for key, value in tree.items():
             yield from keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [prefix + key]
@@ -87,7 +94,7 @@ def read_config(workdir):
         stages = json.loads((workdir / "stages.json").read_text()) if (workdir / "stages.json").exists() else {}
     except ValueError as error:
         raise UsageError(f"--workdir={workdir}: its config.json or stages.json cannot be read: {error}") from None
-    missing = sorted(set(keys(quickstart.get_config())) - set(keys(config)))
+    missing = sorted(set(keys(example)) - set(keys(config)))
     if missing:
         raise UsageError(f"{path} has no {missing[0]}: the run is of another version; run it anew")
     if "world_model" not in stages:

@@ -1,6 +1,7 @@
 """How much memory a run takes, and keeping what was freed for the next step."""
 
 import ctypes
+import functools
 import threading
 import time
 
@@ -116,3 +117,16 @@ class MemoryWatch:
                         continue
             self._peak = max(self._peak, total)
             return self._peak
+
+
+@functools.cache
+def _memory_watch():
+    return MemoryWatch()
+
+
+def peak_memory_gb():
+    """Peak resident memory of this process and all its descendants since the first ``Run``, in GB.
+
+    An upper bound, see ``MemoryWatch``.
+    """
+    return _memory_watch().peak_gb()

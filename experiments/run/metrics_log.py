@@ -2,8 +2,9 @@
 
 import json
 import math
-import os
 import pathlib
+
+from experiments.run.files import write_json_lines
 
 FILE = "metrics.jsonl"
 
@@ -45,12 +46,7 @@ class MetricsLog:
         kept = [r for r in rows if (r["stage"], r.get("arm")) != (stage, arm) or r["step"] <= step]
         if len(kept) == len(rows):
             return
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path)
+        write_json_lines(self._path, kept)
 
 
 def read_metrics(workdir):

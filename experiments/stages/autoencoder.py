@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.run import processes
-from experiments.run.directory import write_numpy
+from experiments.run.files import write_numpy
 from experiments.run.progress import Progress
 from experiments.run.training_loop import restore_state, shapes, train
 from experiments.stages import build, latent_clips

@@ -1,4 +1,9 @@
-"""The study of the paper's claims:  python -m experiments.study --config=experiments/configs/study.py[:arg] [--workdir=DIR]
+"""The study of the paper's claims: several arms and seeds, compared from the same start with the same budget.
+
+    python -m experiments.study --config=experiments/configs/study.py[:arg] [--workdir=DIR]
+
+Writes: a run directory a seed under --workdir, and results/NAME.json and results/NAME.md (``study.results``).
+Costs: about two hours on 2 cores for two seeds; it can be stopped and goes on.
 
 Every arm of ``arms`` from the same theta_0 and pi_ref, one pair a seed of ``study.seeds``, with the same updates,
 tokens and environment steps; the demonstrations and the autoencoder are the same for all seeds. Stopped at any
@@ -19,9 +24,10 @@ def main(argv):
         command_line.fail("--config has no group 'study'; name experiments/configs/study.py")
     command_line.validate(config, (*config_rules.RULES, *RULES))
     with interruption.importing():
+        from experiments.planning import preflight
         from experiments.run.failures import guarded
         from experiments.study.grid import run_study
-    return guarded(lambda: run_study(config, workdir), config)
+    return guarded(lambda: run_study(config, workdir), config, preflight.largest)
 
 
 RULES = (

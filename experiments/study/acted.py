@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.run.directory import write_json
+from experiments.run.files import write_json
 from experiments.run.progress import Progress
 from experiments.stages import build, phase2
 from prowl_jax.envs.device import keys

@@ -12,9 +12,11 @@ from collections.abc import Callable
 import jax
 import ml_collections
 
+from experiments.planning import preflight
 from experiments.run import parallel
 from experiments.run.directory import Run
 from experiments.run.failures import guarded
+from experiments.run.files import write_text
 from experiments.run.memory import keep_freed_memory
 from experiments.stages import build, phase2
 from experiments.stages.autoencoder import train_autoencoder
@@ -163,7 +165,7 @@ def _in_processes(config, folder, processes):
 def _one_process(argument):
     config, folder, owner, number = argument
     keep_freed_memory()
-    return guarded(lambda: do_steps(config, open_runs(config, folder, own=(owner,)), number), config)
+    return guarded(lambda: do_steps(config, open_runs(config, folder, own=(owner,)), number), config, preflight.largest)
 
 
 def open_runs(config, workdir, own=None):
@@ -244,7 +246,7 @@ def write(config, runs, show=False):
     path = folder / f"{config.name}.json"
     results.save(path, collected)
     text = tables.markdown(results.load_results(path))
-    (folder / f"{config.name}.md").write_text(text)
+    write_text(folder / f"{config.name}.md", text)
     if show:
         print(text)
         print(f"written: {path} and {path.with_suffix('.md')}")

@@ -43,7 +43,8 @@ from experiments.evaluation.evaluate import (
 from experiments.evaluation.frame_metrics import FrameMetrics, make_frame_metrics
 from experiments.evaluation.novel_modes import add_novel_sets
 from experiments.run import processes
-from experiments.run.directory import Run, write_json
+from experiments.run.directory import Run
+from experiments.run.files import write_json, write_numpy, write_text
 from experiments.run.progress import Progress
 from experiments.stages import build, phase2
 from experiments.stages.arms import ARMS, learns_from_found
@@ -98,11 +99,11 @@ def measure_arms(run, arms, study):
             real = values_path(run, name, "real_frames")
             _begin(run, real.parent, items, groups)
             if not real.exists():
-                _save(real, more.ceilings(items, BATCH))
+                write_numpy(real, np.savez, **more.ceilings(items, BATCH))
             for arm, params in found.params.items():
                 path = values_path(run, name, arm)
                 if not path.exists():
-                    _save(path, _values(measure_all(measure_fn, params, items, key, more=more), items, more))
+                    write_numpy(path, np.savez, **_values(measure_all(measure_fn, params, items, key, more=more), items, more))
                 progress.update(next(done))
 
         for name, items in sets.items():
@@ -144,17 +145,10 @@ def _begin(run, folder, items, groups):
     if folder.exists() and not (path.exists() and path.read_text() == clips):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _save(folder / "groups.npz", groups)
+    write_numpy(folder / "groups.npz", np.savez, **groups)
     scored = items.flow.shape[1]
-    _save(folder / "amounts.npz", action_amounts(build.spec_of(run.config), items.actions[:, -scored - 1 : -1]))
-    path.write_text(clips)
-
-
-def _save(path, values):
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **values)
-    partial.replace(path)
+    write_numpy(folder / "amounts.npz", np.savez, **action_amounts(build.spec_of(run.config), items.actions[:, -scored - 1 : -1]))
+    write_text(path, clips)
 
 
 def _load(run, arms, study):

@@ -36,6 +36,7 @@ _PLAIN = {
 def main(argv):
     """Draw; returns the exit code."""
     from experiments.run.command_line import Parser, fail
+    from experiments.run.files import write_text
     from experiments.study.results import load_results
 
     parser = Parser("python -m experiments.study.plots", __doc__)
@@ -50,7 +51,7 @@ def main(argv):
             fail(error)
         for name, svg in draw(results).items():
             path = options.folder / f"{results['study']}_{name}.svg"
-            path.write_text(svg)
+            write_text(path, svg)
             print(f"written: {path}")
     return 0
 

@@ -33,6 +33,7 @@ import platform
 import jax
 import numpy as np
 
+from experiments.run.files import write_text
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import phase2
 from experiments.stages.arms import ARMS, configured
@@ -305,9 +306,7 @@ def save(path, results):
             lines.append(prefix + json.dumps(value) + comma)
 
     write(results, 0, None, True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.replace(path)
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def load_results(path):

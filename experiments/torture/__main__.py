@@ -1,4 +1,9 @@
-"""Break a run on purpose, again and again:  python -m experiments.torture [--minutes=N] [--seed=S] [--attacks A ...]
+"""A run broken on purpose, again and again: kills, damaged files, hanging environments, wrong configurations.
+
+    python -m experiments.torture [--minutes=N] [--seed=S] [--attacks A ...]
+
+Writes: nothing that stays, but for what repeats a failure.
+Costs: --minutes, or longer where one turn of every attack takes longer.
 
 Six attacks take turns until the time is over (each at least once; later ones only where they still fit):
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from experiments import learnability
+from experiments.configs import quickstart
 from experiments.configs.study import get_config
 from experiments.run import finished_run
 from experiments.study import grid
@@ -48,13 +49,13 @@ def test_a_seed_of_a_study_is_opened_with_what_is_shared(config, tmp_path):
     config = get_config("tiny")
     _, seeds = grid.open_runs(config, tmp_path)
     path = next(iter(seeds.values())).workdir
-    run = grid.open_run(path, finished_run.read_config(_with_phase_1(path)))
+    run = grid.open_run(path, finished_run.read_config(_with_phase_1(path), quickstart.get_config()))
     assert run.data("wander") == tmp_path / "shared" / "data" / "wander"
     assert run.checkpoints("world_model").parent.parent == path
 
 
 def test_a_run_of_its_own_is_opened_as_it_is(workdir, config):
-    run = grid.open_run(workdir, finished_run.read_config(workdir))
+    run = grid.open_run(workdir, finished_run.read_config(workdir, quickstart.get_config()))
     assert run.data("wander") == workdir / "data" / "wander"
 
 

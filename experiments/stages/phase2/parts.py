@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.run import divergence
-from experiments.run.directory import write_numpy
+from experiments.run.files import write_numpy
 from experiments.stages import build
 from experiments.stages.arms import ARMS, configured, learns_from_found
 from experiments.stages.clip_stores import open_store, split

@@ -12,7 +12,8 @@ import pytest
 
 from experiments.run import directory as run_module
 from experiments.run.command_line import UsageError
-from experiments.run.directory import Run, write_json
+from experiments.run.directory import Run
+from experiments.run.files import write_json
 
 ROOT = pathlib.Path(__file__).parents[3]
 

@@ -14,7 +14,7 @@ from experiments.configs.study import get_config
 from experiments.evaluation.evaluate import METRICS
 from experiments.planning import config_rules
 from experiments.run.config_file import UsageError
-from experiments.run.directory import write_json
+from experiments.run.files import write_json
 from experiments.stages import build
 from experiments.stages.arms import ARMS
 from experiments.study import __main__ as study
