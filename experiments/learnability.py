@@ -65,10 +65,11 @@ def _check(config, options):
     """UsageError of one line where the run has no such policy."""
     done = json.loads((options.workdir / "stages.json").read_text())
     for policy in options.policies:
-        if policy not in ARMS or (policy != "frozen_reference" and ARMS[policy].reward is None):
-            learned = ", ".join(name for name, arm in ARMS.items() if arm.reward is not None)
-            raise UsageError(f"--policies: {policy!r} has no policy; there are frozen_reference, {learned}")
-        if policy != "frozen_reference" and f"phase2/{policy}" not in done:
+        if policy not in ARMS or ARMS[policy].method != "prowl":
+            acting = ", ".join(name for name, arm in ARMS.items() if arm.method == "prowl")
+            raise UsageError(f"--policies: {policy!r} has no policy; there are {acting}")
+        rests = "reward" in ARMS[policy].own and ARMS[policy].own["reward"] is None
+        if not rests and f"phase2/{policy}" not in done:
             raise UsageError(f"--policies: the arm {policy} is not done in {options.workdir}")
     if "reference" not in done:
         raise UsageError(f"--workdir={options.workdir} has no reference policy yet")

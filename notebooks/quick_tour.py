@@ -59,17 +59,17 @@ key = jax.random.key(0)
 # can be any pytree. Here an item is just a number.
 
 # %%
-scoring, priority = pat.Scoring(), Priority("rank", temperature=0.3, staleness=0.3)
-buffer = pat.init(jax.ShapeDtypeStruct((), jnp.float32), capacity=12)
+scoring, priority = pat.Scoring({"regret": 1.0}), Priority("rank", temperature=0.3, staleness=0.3)
+buffer = pat.init(jax.ShapeDtypeStruct((), jnp.float32), capacity=12, scoring=scoring)
 regret = np.random.default_rng(0).uniform(size=40).astype(np.float32)
 insert = jax.jit(pat.insert, donate_argnames="buffer", static_argnames="scoring")
-buffer = insert(buffer, regret, regret, np.zeros(40), np.ones(40, bool), cycle=0, scoring=scoring)
-print("offered 40, kept the 12 worst:", bool(buffer.regret.min() >= np.sort(regret)[-12]))
+buffer = insert(buffer, regret, {"regret": regret}, np.ones(40, bool), cycle=0, scoring=scoring)
+print("offered 40, kept the 12 worst:", bool(buffer.raw["regret"].min() >= np.sort(regret)[-12]))
 
 # The world model learns half of them by heart; their scores sink.
-first_regret = np.asarray(buffer.regret)
+first_regret = np.asarray(buffer.raw["regret"])
 now = np.where(first_regret > np.median(first_regret), np.float32(0.1), first_regret)
-rescored = pat.rescore(buffer, now, np.zeros(12), 0)
+rescored = pat.rescore(buffer, {"regret": now}, 0)
 
 distribution = jax.jit(pat.distribution, static_argnames=("scoring", "priority"))
 
@@ -177,9 +177,8 @@ latents = np.asarray((raw - params["latent_mean"]) / params["latent_std"])
 
 optimizer = make_optimizer(3e-3, steps=150, warm_up=10)
 state = init_state(params["dit"], optimizer)
-step = world_model_training.make_train_step(
-    world_model, Forcing(chunk=4, clean_prefix=0.75), optimizer, ema_decay=0.95
-)
+loss = world_model_training.make_loss(world_model, Forcing(chunk=4, clean_prefix=0.75))
+step = world_model_training.make_train_step(loss, optimizer, ema_decay=0.95)
 for i in range(150):  # episodes 1 to 7; episode 0 is kept for looking at
     e, t = rng.integers(1, 8, (8, 1)), rng.integers(0, 120 - 8, (8, 1)) + np.arange(8)
     state, metrics = step(state, Batch(latents[e, t], actions[e, t]), key)
@@ -225,4 +224,4 @@ plt.show()
 #
 # `latent_regret` is what PROWL's adversary is paid for: it looks for places where this number is
 # high, without leaving plausible behaviour. The loop that closes the circle is
-# `prowl_jax.train.curriculum.run_cycle`.
+# `prowl_jax.methods.prowl.Prowl.cycle`.

@@ -77,3 +77,45 @@ class Trajectory:
     valid: jax.Array
     broken: jax.Array | None = None
     events: dict | None = None
+
+
+@pytree
+class RealClip:
+    """A real clip as a world model is held against it: what the PAT buffer keeps of a trajectory, too.
+
+    Attributes:
+      latents: float ``[..., L, h, w, C]``, normalised.
+      actions: int32 ``[..., T, A]``, the world model's.
+      frames: uint8 ``[..., T, H, W, 3]``; None where only latents are known.
+      flow: float16 ``[..., T', H, W, 2]``, the optical flow into each of the last T' frames, those after a context,
+        in pixels; None where only latents are known.
+    """
+
+    latents: jax.Array
+    actions: jax.Array
+    frames: jax.Array | None = None
+    flow: jax.Array | None = None
+
+
+@pytree
+class Dream:
+    """What a world model makes of a context and the actions that followed it.
+
+    Attributes:
+      latents: float ``[..., L', h, w, C]``, normalised: what was dreamt after the context.
+      frames: float ``[..., T', H, W, 3]`` in 0..1, what they show.
+      flow: float32 ``[..., T', H, W, 2]``, the optical flow into each of them, the first from the last frame seen.
+      context: float ``[..., S, h, w, C]``, the latents that it began from, real ones.
+      seen: float ``[..., T - T', H, W, 3]`` in 0..1, the frames of the context.
+      actions: int32 ``[..., T, A]``, from the context's first frame on.
+      real: what really followed the context, cut as the dream is: ``latents [..., L', h, w, C]``,
+        ``frames [..., T', H, W, 3]``, ``flow``; its ``actions`` are the dream's. None where nobody knows.
+    """
+
+    latents: jax.Array
+    frames: jax.Array
+    flow: jax.Array
+    context: jax.Array
+    seen: jax.Array
+    actions: jax.Array
+    real: RealClip | None = None

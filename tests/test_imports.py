@@ -13,7 +13,7 @@ PACKAGE = ROOT / "prowl_jax"
 EXPERIMENTS = ROOT / "experiments"
 
 # What each part of prowl_jax may import of prowl_jax; a package may always import itself.
-# types, actions, minecraft -> diffusion, pat, rl, metrics -> models -> train -> experiments.
+# types, actions, minecraft -> diffusion, pat, rl, metrics -> models -> rewards -> train -> methods -> experiments.
 # envs and data stand beside the maths and know neither it nor each other.
 BASE = {"types", "actions", "minecraft"}
 MATHS = {"diffusion", "pat", "rl", "metrics"}
@@ -28,7 +28,9 @@ LAYERS = {
     "envs": BASE,
     "data": BASE,
     "models": BASE | MATHS,
-    "train": BASE | MATHS | {"models", "envs", "data"},
+    "rewards": BASE | MATHS | {"models"},
+    "train": BASE | MATHS | {"models", "rewards"},
+    "methods": BASE | MATHS | {"models", "rewards", "train", "envs"},
 }
 
 # The same for the rooms of experiments/. A part is a folder, or a file that stands above its folder, named by its path;

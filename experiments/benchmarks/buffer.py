@@ -15,10 +15,11 @@ import numpy as np
 from experiments.benchmarks import timing
 from experiments.benchmarks.timing import Row
 from experiments.configs import quickstart
-from experiments.stages import build, phase2
+from experiments.stages import build
+from prowl_jax.methods.base import Start
+from prowl_jax.methods.prowl import Prowl
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
-from prowl_jax.train import curriculum as loop
 from prowl_jax.train.world_model import split_trainable
 from prowl_jax.types import Batch, Trajectory
 
@@ -40,7 +41,7 @@ def rows(settings):
 
 def example_item(smaller=1):
     """Shapes of a quick start's trajectory, its frames and latents ``smaller`` times smaller a side."""
-    item = phase2.example_item(quickstart.get_config())
+    item = build.make_shared(quickstart.get_config()).example_clip
 
     def shrink(x):
         grid = x.ndim == 4
@@ -75,23 +76,27 @@ class DeviceBuffer:
         empty = pat.init(item, capacity)
         regret = jnp.asarray(np.random.default_rng(0).uniform(size=capacity), jnp.float32)
         filled = jnp.ones(capacity, bool)
-        self.buffer = dataclasses.replace(empty, regret=regret, previous_regret=jnp.copy(regret), filled=filled)
+        raw, previous = {**empty.raw, "regret": regret}, {"regret": jnp.copy(regret)}
+        self.buffer = dataclasses.replace(empty, raw=raw, previous=previous, filled=filled)
         self.items = jax.tree.map(lambda x: jnp.ones((OFFERED, *x.shape), x.dtype), item)
         self.valid, self.afs = jnp.ones(OFFERED, bool), jnp.zeros(OFFERED)
         # Made beforehand, so that a call is the program's alone: regrets from bad to worse, and keys.
         self.regrets = iter([jnp.full(OFFERED, float(i + 1)) for i in range(CALLS)])
         self.draws = iter([(key, jnp.int32(i)) for i, key in enumerate(jax.random.split(jax.random.key(0), CALLS))])
         self.now = jnp.int32(0)
-        shapes = jax.eval_shape(lambda: (self.buffer, self.items, self.afs, self.afs, self.valid, jnp.int32(0)))
+        shapes = jax.eval_shape(lambda: (self.buffer, self.items, self._raw(self.afs), self.valid, jnp.int32(0)))
         self.insertion = insert.lower(*shapes, SCORING).compile()
         self.memory = self.insertion.memory_analysis()
         key = jax.eval_shape(lambda: jax.random.key(0))
         self.draw = sample.lower(shapes[0], key, DRAWN, shapes[-1], SCORING, PRIORITY).compile()
 
+    def _raw(self, regret):
+        return {"regret": regret, "afs": self.afs}
+
     def insert(self):
         """Ever worse trajectories: all enter."""
-        regret = next(self.regrets)
-        self.buffer = self.insertion(self.buffer, self.items, regret, self.afs, self.valid, self.now)
+        raw = self._raw(next(self.regrets))
+        self.buffer = self.insertion(self.buffer, self.items, raw, self.valid, self.now)
         return self.buffer
 
     def sample(self):
@@ -116,7 +121,7 @@ class HostBuffer:
         mean = np.array([self.regret.mean(), self.afs.mean()])
         std = np.array([self.regret.std(), self.afs.std()])
         std[std < SCORING.epsilon] = 1.0
-        return (regret - mean[0]) / std[0] + SCORING.lambda_afs * (afs - mean[1]) / std[1] + regret - previous
+        return (regret - mean[0]) / std[0] + dict(SCORING.weights)["afs"] * (afs - mean[1]) / std[1] + regret - previous
 
     def insert(self):
         """The lowest scores leave; here all that is offered enters."""
@@ -159,75 +164,74 @@ def _rescoring(settings):
     total, part = np.median(seconds["cycle"]), np.median(seconds["rescore"])
     p = config.phase2
     what = f"{p.capacity} entries, {p.trajectories} trajectories, {p.updates} updates of {p.batch}"
-    against = f"a cycle's explore and mend, {1e3 * total:.4g} ms; {config.name}: {what}"
+    against = f"a cycle but for acting, {1e3 * total:.4g} ms; {config.name}: {what}"
     yield Row("pat_rescore_ms", 1e3 * part, "ms", against, part / total, settings.repeats)
     yield Row("rescore_share_of_cycle", part / total, "share", against, part / total, settings.repeats)
-    one_by_one = loop.make_rescore(cycle.model, dataclasses.replace(cycle.curriculum, score_batch=1))
+    shared = cycle.method.shared
+    one_row = dataclasses.replace(shared, budget=dataclasses.replace(shared.budget, score_batch=1))
+    one_by_one = Prowl(cycle.method.config, one_row).programs.rescore
     buffers = {"batched": cycle.copy_of_buffer(), "one": cycle.copy_of_buffer()}
     programs = {"batched": cycle.rescore, "one": one_by_one}
 
     def call(name):
         buffers[name] = programs[name](cycle.params(), buffers[name], jnp.int32(0))
-        return buffers[name].regret
+        return buffers[name].raw
 
     times = timing.alternate({name: lambda name=name: call(name) for name in programs}, settings.repeats)
-    batch = cycle.curriculum.score_batch
+    batch = shared.budget.score_batch
     against = f"one entry at a time, {1e3 * times['one']:.4g} ms; {batch} at a time; {config.name}: {p.capacity} entries"
     gain = times["one"] / times["batched"]
     yield Row("pat_rescore_batched_speedup", 1e3 * times["batched"], "ms", against, gain, settings.repeats)
 
 
 class Cycle:
-    """``explore`` and ``mend`` of a configuration, on random weights and a full buffer."""
+    """PROWL's cycle in a configuration, but for acting, on random weights and a full buffer."""
 
     def __init__(self, config):
         rng = np.random.default_rng(0)
-        self.model, self.curriculum = build.make_world_model(config), build.make_curriculum(config)
-        c, p = self.curriculum, config.phase2
-        policy, frame, key = build.make_policy(config), build.frame_shape(config), jax.random.key(0)
-        world = timing.random_like(jax.eval_shape(lambda: self.model.init(key, frame, c.window)))
-        self.reference = timing.random_like(jax.eval_shape(lambda: policy.init(key, frame)))
-        trainable, frozen = split_trainable(world["dit"])
-        self.fixed = {**world, "dit": frozen}
-        state = phase2.initial_state(config, trainable, self.reference)
+        self.method = Prowl(build.prowl_settings(config), build.make_shared(config))
+        shared, p = self.method.shared, config.phase2
+        budget, frame, key = shared.budget, shared.frame_shape, jax.random.key(0)
+        world = timing.random_like(jax.eval_shape(lambda: shared.world_model.init(key, frame, budget.window)))
+        reference = timing.random_like(jax.eval_shape(lambda: shared.policy.init(key, frame)))
+        trained, frozen = split_trainable(shared.world_model, world["dit"])
+        self.start = Start(trained, {**world, "dit": frozen}, reference)
+        state = self.method.init(self.start, key)
         filled = jnp.ones(p.capacity, bool)
         self.state = dataclasses.replace(state, buffer=dataclasses.replace(state.buffer, filled=filled))
-        self.programs = phase2.make_programs(config, "prowl")
-        item = phase2.example_item(config)
+        item = shared.example_clip
         shape = (p.trajectories, item.actions.shape[0])
         frames = rng.integers(0, 256, (p.trajectories, *item.frames.shape), np.uint8)
         zeros = np.zeros(shape, np.float32)
         actions = np.zeros((*shape, item.actions.shape[1]), np.int32)
-        latents = rng.normal(size=(c.updates, c.passive_rows, c.window, *item.latents.shape[1:])).astype(np.float32)
+        rows = self.method.needs().rows
+        latents = rng.normal(size=(budget.updates, rows, budget.window, *item.latents.shape[1:])).astype(np.float32)
         self.trajectory, self.passive = jax.device_put((
             Trajectory(frames, actions, zeros > 0, zeros - 5.0, zeros, np.ones(len(zeros), bool)),
             Batch(latents, np.zeros((*latents.shape[:3], actions.shape[-1]), np.int32)),
         ))  # fmt: skip
-        rescore = self.programs.rescore
-        self.programs = dataclasses.replace(self.programs, rescore=lambda *arguments: self._timed(rescore, *arguments))
-        self.rescore = rescore
+        self.rescore = self.method.programs.rescore
+        self.method.programs = dataclasses.replace(self.method.programs, rescore=self._timed)
 
-    def _timed(self, rescore, *arguments):
+    def _timed(self, *arguments):
         jax.block_until_ready(arguments)
         began = time.perf_counter()
-        buffer = jax.block_until_ready(rescore(*arguments))
+        buffer = jax.block_until_ready(self.rescore(*arguments))
         self.rescoring_took = time.perf_counter() - began
         return buffer
 
     def __call__(self):
-        """(seconds of explore and mend, seconds of the rescoring in it)."""
+        """(seconds of a cycle without acting, seconds of the rescoring in it)."""
         began = time.perf_counter()
         key = jax.random.key(0)
-        state, explored = loop.explore(
-            self.programs, self.curriculum, self.state, self.fixed, self.reference, self.trajectory, key
-        )
-        self.state, mended = loop.mend(self.programs, state, self.fixed, self.passive, key)
-        jax.block_until_ready((self.state, explored, mended))
+        state, learned = self.method.update_policy(self.state, self.start, self.trajectory, key)
+        self.state, trained = self.method.update_world_model(state, self.start, self.passive, key)
+        jax.block_until_ready((self.state, learned, trained))
         return time.perf_counter() - began, self.rescoring_took
 
     def params(self):
         """The whole world model's, as it is now."""
-        return loop.predicting(self.state.theta, self.fixed)
+        return self.method.world_model_params(self.state, self.start)
 
     def copy_of_buffer(self):
         """To be donated elsewhere."""

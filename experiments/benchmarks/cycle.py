@@ -14,11 +14,12 @@ from experiments.benchmarks.timing import (
 from experiments.configs import voxel
 from experiments.stages import build, phase2
 from prowl_jax.envs.device import keys
-from prowl_jax.train import adversary as adversary_training
-from prowl_jax.train import curriculum as loop
-from prowl_jax.train.one_program import Demonstrations, Plan
+from prowl_jax.methods.acting import collect, make_act
+from prowl_jax.methods.base import Start
+from prowl_jax.methods.one_program import Demonstrations, DeviceSource, Plan
 from prowl_jax.train.world_model import split_trainable
 
+ARM = "prowl"
 REPEATS = 10  # a cycle takes many seconds
 NAMES = ("one_program_speedup", "one_program_compile_s")
 
@@ -52,49 +53,47 @@ def make_config(variant="full"):
 
 def make_rivals(config):
     """({"one program", "host"} -> a function that does a cycle, seconds of compiling the program)."""
-    trainable, fixed, reference = random_start(config)
-    key, curriculum, p = jax.random.key(0), build.make_curriculum(config), config.phase2
+    start, method = random_start(config), build.make_method(config, ARM)
     env, data, plan = build.make_device_env(config, config.env.task), random_demonstrations(config), make_plan(config)
+    key, shared = jax.random.key(0), method.shared
 
-    def start():
-        return jax.tree.map(jnp.copy, phase2.initial_state(config, trainable, reference))
+    def begin():
+        return jax.tree.map(jnp.copy, phase2.initial_state(config, method, start))
 
-    device = {"state": start()}
+    device = {"state": begin()}
     program, compile_seconds = compiled(
-        phase2.device.build_program(config, "prowl"), env, data, device["state"], fixed, reference, plan, key
+        phase2.device.build_program(config, ARM), env, data, device["state"], start, plan, key
     )
 
     def one_program():
-        device["state"], cycles = program(env, data, device["state"], fixed, reference, plan, key)
+        device["state"], cycles = program(env, data, device["state"], start, plan, key)
         return cycles.metrics
 
-    programs, policy = phase2.make_programs(config, "prowl"), build.make_policy(config)
-    act, envs = adversary_training.make_act(policy), build.make_env(config, config.env.task, p.trajectories)
-    host = {"state": start()}
+    act = make_act(shared.policy)
+    envs = build.make_env(config, config.env.task, shared.budget.trajectories)
+    host = {"state": begin()}
 
-    def collect(params):
-        return adversary_training.collect(
-            envs, act, policy, params, key, seeds=phase2.env_seeds(config, 0),
-            length=phase2.trajectory_length(config), warm_up=p.warm_up, warm_up_params=reference,
+    def act_out(params):
+        return collect(
+            envs, act, shared.policy, params, key, seeds=phase2.env_seeds(config, 0), length=shared.trajectory_length,
+            warm_up=shared.budget.warm_up, warm_up_params=start.reference,
         )[0]  # fmt: skip
 
     def step_by_step():
-        passive = data.clips(plan.passive_starts[0], curriculum.window)
-        host["state"], metrics = loop.run_cycle(
-            programs, curriculum, host["state"], fixed, reference, collect, passive, key
-        )
+        source = DeviceSource(act_out, lambda: data.clips(plan.passive_starts[0], method.needs().length))
+        host["state"], metrics = method.cycle(host["state"], start, source, key)
         return metrics
 
     return {"one program": one_program, "host": step_by_step}, compile_seconds
 
 
 def random_start(config):
-    """(trained part of a random world model, the rest of it, parameters of a random policy)."""
+    """A ``Start`` of a random world model and a random policy."""
     key, shape = jax.random.key(1), build.frame_shape(config)
     model, policy, window = build.make_world_model(config), build.make_policy(config), config.world_model.window
     theta = random_like(jax.eval_shape(lambda: model.init(key, shape, window)))
-    trainable, frozen = split_trainable(theta["dit"])
-    return trainable, {**theta, "dit": frozen}, random_like(jax.eval_shape(lambda: policy.init(key, shape)))
+    trained, frozen = split_trainable(model, theta["dit"])
+    return Start(trained, {**theta, "dit": frozen}, random_like(jax.eval_shape(lambda: policy.init(key, shape))))
 
 
 def random_demonstrations(config, frames=512):
@@ -108,8 +107,7 @@ def random_demonstrations(config, frames=512):
 
 def make_plan(config, frames=512):
     """The plan of one cycle."""
-    curriculum = build.make_curriculum(config)
-    seeds = phase2.env_seeds(config, 0)
-    last = frames - curriculum.window
-    starts = np.random.default_rng(0).integers(0, last, (1, curriculum.updates, curriculum.passive_rows))
+    needs, seeds = build.make_method(config, ARM).needs(), phase2.env_seeds(config, 0)
+    last = frames - needs.length
+    starts = np.random.default_rng(0).integers(0, last, (1, config.phase2.updates, needs.rows))
     return Plan(keys(seeds, seeds.size)[None], jnp.asarray(starts, jnp.int32), jnp.zeros(1, jnp.int32))

@@ -14,11 +14,11 @@ from experiments.benchmarks import timing
 from experiments.benchmarks.buffer import DeviceBuffer, example_item
 from experiments.benchmarks.timing import Row
 from experiments.configs import quickstart
-from experiments.stages import build, phase2
+from experiments.stages import build
 from prowl_jax.envs.device import keys
 from prowl_jax.envs.voxel.tasks import make_world
 from prowl_jax.train.state import init_state
-from prowl_jax.train.world_model import make_train_step
+from prowl_jax.train.world_model import make_loss, make_train_step
 from prowl_jax.types import Batch
 
 
@@ -68,7 +68,7 @@ class Model:
     def __init__(self, variant):
         self.config = quickstart.get_config(variant)
         self.model = build.make_world_model(self.config)
-        self.frame, self.item = build.frame_shape(self.config), phase2.example_item(self.config)
+        self.frame, self.item = build.frame_shape(self.config), build.make_shared(self.config).example_clip
         self.rng = np.random.default_rng(0)
 
     def _params(self, latents):
@@ -82,10 +82,10 @@ class Model:
     @functools.cache
     def training(self, batch, latents):
         """(call, bytes beside the arguments) of a training step."""
-        optimizer = phase2.tuner(self.config)
+        optimizer = build.phase2_optimizer(self.config)
         holder = [init_state(self._params(latents), optimizer)]
         clips, key = self._clips(batch, latents), jax.random.key(0)
-        step = make_train_step(self.model, build.make_forcing(self.config), optimizer)
+        step = make_train_step(make_loss(self.model, build.make_forcing(self.config)), optimizer)
         program = step.lower(holder[0], clips, key).compile()
 
         def call():

@@ -19,7 +19,7 @@ from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.train.state import count, init_state, make_optimizer
-from prowl_jax.train.world_model import make_train_step
+from prowl_jax.train.world_model import make_loss, make_train_step
 from prowl_jax.types import Batch
 
 ACTION_SIZES = (3, 3, 3, 11)
@@ -58,7 +58,7 @@ class Step:
         shapes = jax.eval_shape(lambda: dit.init(jax.random.key(0), z[:1], sigma, led_to)["params"])
         params = timing.random_like(shapes)
         self.state, self.parameters = init_state(params, optimizer), count(params)
-        step = make_train_step(WorldModel(dit, None), forcing, optimizer, ema_decay=ema_decay)
+        step = make_train_step(make_loss(WorldModel(dit, None), forcing), optimizer, ema_decay=ema_decay)
         self._step, self.compile_s = timing.compiled(step, self.state, self.batch, self.key)
         self.flops = flops.TRAINING * flops.dit_forward(dit, batch, latents, *grid)
         self.memory = self._step.memory_analysis()

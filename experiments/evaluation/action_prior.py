@@ -35,7 +35,10 @@ def action_tables(run):
     )
     tables["reference"] = action_statistics(spec, *reference_actions(run, store))
     for arm in build.arms(config):
-        actions = np.load(phase2.actions_path(run, arm))
+        path = phase2.actions_path(run, arm)
+        if not path.exists():  # nobody acts in this arm
+            continue
+        actions = np.load(path)
         lengths = np.full(len(actions), actions.shape[1])
         tables[arm] = action_statistics(spec, actions.reshape(-1, actions.shape[-1]), lengths)
     return tables

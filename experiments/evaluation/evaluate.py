@@ -8,6 +8,9 @@ that differences are paired. The hardest tertile and decile of a set are those c
 theta_0 (phase 1) had the highest regret: one choice for all arms.
 """
 
+import dataclasses
+import functools
+import itertools
 import time
 
 import jax
@@ -21,50 +24,48 @@ from experiments.run.files import write_json
 from experiments.run.memory import peak_memory_gb
 from experiments.run.progress import Progress
 from experiments.stages import build, latent_clips, phase2
+from experiments.stages.arms import ARMS
 from experiments.stages.autoencoder import load_autoencoder
 from experiments.stages.clip_stores import open_store, split
 from prowl_jax.data.feeder import batch_starts
-from prowl_jax.metrics.action_follow import afs_of_frames, flow_of_frames
+from prowl_jax.metrics.action_follow import flow_of_frames
 from prowl_jax.metrics.image import gradient_energy, psnr, ssim
 from prowl_jax.metrics.intervals import paired_bootstrap
-from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.score import latent_regret
-from prowl_jax.train.curriculum import PATItem, flow_with
+from prowl_jax.rewards.afs import afs
+from prowl_jax.rewards.dream import make_dream
+from prowl_jax.rewards.regret import frame_regret, regret
+from prowl_jax.types import RealClip
 
 METRICS = ("latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy")
-BASELINES = ("phase1", "frozen_reference", "passive", "prowl")
-"""What other arms are compared with."""
 BATCH = 32
 
 
-def make_measure(world_model, context, flow=None):
+def make_measure(world_model, context, flow):
     """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
 
-    ``frame_regret`` is ``[B, H]``, the regret of each predicted latent. ``items`` is a ``PATItem`` of clips;
+    ``frame_regret`` is ``[B, H]``, the regret of each predicted latent. ``items`` is a ``RealClip``;
     all latents after the first ``context`` are predicted. ``flow`` is the optical flow that the items' was made with,
-    as in ``curriculum.make_predict``.
+    see ``rewards.dream``.
     """
-
-    seen = world_model.frames_of(context)
+    dream = make_dream(world_model, context, flow)
 
     @jax.jit
     def measure(params, items, key):
-        horizon = items.latents.shape[1] - context
-        past, real = items.latents[:, :context], items.latents[:, context:]
-        dreamt = world_model.rollout(params, key, past, items.actions, horizon // world_model.chunk)
-        frames = world_model.decode_after(params, past, dreamt)
-        real_frames = items.frames.astype(jnp.float32) / 255.0
-        shown = jnp.concatenate([real_frames[:, seen - 1 : seen], frames], axis=1)
+        dreamt = dream(params, key, items)
+        real_frames, horizon = dreamt.real.frames.astype(jnp.float32) / 255.0, dreamt.latents.shape[1]
         values = {
-            "latent_regret": latent_regret(dreamt, real),
-            "frame_regret": latent_regret(dreamt[:, :, None], real[:, :, None]),
-            "afs_epe": afs_of_frames(shown, items.flow.astype(jnp.float32), flow_with(flow, params)),
-            "psnr": jnp.mean(psnr(frames, real_frames[:, seen:]), axis=1),
-            "ssim": jnp.mean(ssim(frames, real_frames[:, seen:]), axis=1),
-            "gradient_energy": jnp.mean(gradient_energy(frames), axis=1),
-            "repeat_last_frame": latent_regret(jnp.repeat(past[:, -1:], horizon, axis=1), real),
+            "latent_regret": regret(params, dreamt),
+            "frame_regret": frame_regret(params, dreamt),
+            "afs_epe": afs(params, dreamt),
+            "psnr": jnp.mean(psnr(dreamt.frames, real_frames), axis=1),
+            "ssim": jnp.mean(ssim(dreamt.frames, real_frames), axis=1),
+            "gradient_energy": jnp.mean(gradient_energy(dreamt.frames), axis=1),
+            "repeat_last_frame": latent_regret(
+                jnp.repeat(dreamt.context[:, -1:], horizon, axis=1), dreamt.real.latents
+            ),
         }
-        return values, jnp.round(frames * 255.0).astype(jnp.uint8)
+        return values, jnp.round(dreamt.frames * 255.0).astype(jnp.uint8)
 
     return measure
 
@@ -91,39 +92,38 @@ def exchange_actions(items, seen):
     """The clips with the next clip's actions after ``seen`` frames: what a model that follows actions gets wrong."""
     other = np.roll(items.actions, 1, axis=0)
     actions = np.concatenate([items.actions[:, : seen - 1], other[:, seen - 1 :]], axis=1)
-    return PATItem(items.latents, actions, items.frames, items.flow)
+    return dataclasses.replace(items, actions=actions)
 
 
 def clip_set(run, task, episodes, clips, length, context):
-    """``clips`` clips of ``length`` latents from ``episodes`` of a task's store, as a ``PATItem`` of numpy arrays."""
+    """``clips`` clips of ``length`` latents from ``episodes`` of a task's store, as a ``RealClip`` of numpy arrays."""
     store, model = open_store(run, task), build.make_world_model(run.config)
     time, seen = model.frames_of(length), model.frames_of(context)
     starts = batch_starts(run.config.seed + 7, 0, store.starts(episodes, time), clips)
     frames = store.gather(starts, time)
     flow, params = build.make_flow(run.config), build.flow_params(run.config)
-    flow_of = jax.jit(lambda params, frames: flow_of_frames(frames, flow_with(flow, params)))
+    flow_of = jax.jit(lambda params, frames: flow_of_frames(frames, functools.partial(flow, params)))
     scored = frames.frames[:, seen - 1 :].astype(np.float32) / 255.0
     flows = np.concatenate([flow_of(params, scored[i : i + 1]) for i in range(clips)]).astype(np.float16)
     if model.stride == 1:
         latents = store.gather_array("latents", starts, time)
     else:
         latents = latent_clips.encode(model, load_autoencoder(run), frames.frames)
-    return PATItem(latents, frames.actions, frames.frames, flows)
+    return RealClip(latents, frames.actions, frames.frames, flows)
 
 
-def make_sets(run, buffers):
-    """name -> clips, for all sets; ``buffers`` is arm -> PAT buffer."""
+def make_sets(run, found):
+    """name -> clips, for all sets; ``found`` is arm -> ``methods.base.Found``."""
     config, e = run.config, run.config.evaluation
-    context = build.make_curriculum(config).context
+    context = build.make_budget(config).context
     train_episodes, held_out = split(run, open_store(run))
     task = config.env.task
     sets = {"in_distribution": clip_set(run, task, held_out, e.clips, context + e.horizon, context)}
     for other in config.env.held_out_tasks:
         episodes = np.arange(len(open_store(run, other).lengths))
         sets[f"held_out/{other}"] = clip_set(run, other, episodes, e.clips, context + e.horizon, context)
-    for arm, buffer in buffers.items():
-        filled = np.flatnonzero(np.asarray(buffer.filled))
-        sets[f"buffer/{arm}"] = jax.tree.map(np.asarray, pat.gather(buffer, filled))
+    for arm, what in found.items():
+        sets[f"buffer/{arm}"] = what.clips
     if e.training_clips:
         sets["training"] = clip_set(run, task, train_episodes, e.training_clips, context + e.horizon, context)
     sets["long_rollout"] = clip_set(run, task, held_out, e.long_clips, context + e.long_horizon, context)
@@ -161,35 +161,34 @@ def evaluate(run):
     """Measure everything and write ``evaluation.json``; returns the checks."""
     start = time.monotonic()
     config = run.config
-    world_model, context = build.make_world_model(config), build.make_curriculum(config).context
+    world_model, context = build.make_world_model(config), build.make_budget(config).context
     seen = world_model.frames_of(context)
     arms = ("phase1", *build.arms(config))
     models = {arm: phase2.load_arm(run, arm) for arm in arms}
-    sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
+    sets = make_sets(run, {arm: done.found for arm, done in models.items() if done.found is not None})
     measure, key = make_measure(world_model, context, build.make_flow(config)), build.stage_key(config, "evaluation")
     more = make_frame_metrics(run)
 
     batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
-    values, done = {}, 0
+    values, counted = {}, itertools.count(1)
     with Progress("evaluation", batches) as progress:
-
-        def on_batch():
-            nonlocal done
-            done += 1
-            progress.update(done)
-
-        for arm, (params, _) in models.items():
+        for arm, done in models.items():
             for name, items in sets.items():
-                values[arm, name] = measure_all(measure, params, items, key, on_batch, more)
+                values[arm, name] = measure_all(
+                    measure, done.params, items, key, lambda: progress.update(next(counted)), more
+                )
     exchanged = measure_all(
-        measure, models["phase1"][0], exchange_actions(sets["in_distribution"], seen), key
+        measure, models["phase1"].params, exchange_actions(sets["in_distribution"], seen), key
     )
-    modes = add_novel_sets(run, sets, values)
+    modes = add_novel_sets(run, sets, values, resting(models))
     evaluation = _summary(config, arms, sets, values, more)
     actions = action_tables(run)
     own = values["phase1", "in_distribution"]
     stages = run.stages()
-    last, judge = stages.get("phase2/prowl", {}), stages.get("inverse_dynamics", {})
+    judge = stages.get("inverse_dynamics", {})
+    told = ("kl_to_reference", "camera_speed_over_reference")
+    policies = {arm: {key: stages[f"phase2/{arm}"].get(key) for key in told} for arm in with_policy(models)}
+    last = next(iter(policies.values()), {})
     checks = {
         "autoencoder_psnr_db": stages["autoencoder"]["psnr_db"],
         "regret_over_repeat_last_frame": _ratio(own["latent_regret"], own["repeat_last_frame"]),
@@ -207,12 +206,23 @@ def evaluate(run):
         "targets": config.evaluation.targets,
         **evaluation,
         "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
+        "policies": policies,
         "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},
         "actions": actions,
         "modes": mode_tables(modes, values, (*METRICS, *more.per_clip)),
     }
     write_json(run.workdir / "evaluation.json", evaluation)
     return {k: v for k, v in checks.items() if k.startswith("regret")}
+
+
+def with_policy(models):
+    """The arms that trained a policy; ``models`` is arm -> ``phase2.Done``."""
+    return [arm for arm, done in models.items() if done.policy is not None]
+
+
+def resting(models):
+    """The arms whose world model learned from what the reference policy found, theirs being never updated."""
+    return [arm for arm, done in models.items() if done.policy is None and done.found is not None]
 
 
 def _ratio(a, b):
@@ -258,5 +268,5 @@ def _summary(config, arms, sets, values, more):
 
 
 def _pairs(arms):
-    """Every arm against those before it that are a baseline: (frozen, phase1), (prowl, phase1), (prowl, frozen)."""
-    return [(b, a) for i, b in enumerate(arms) for a in arms[:i] if a in BASELINES]
+    """Every arm against phase 1 and those before it that others are compared with: (frozen, phase1), (prowl, phase1), (prowl, frozen)."""
+    return [(b, a) for i, b in enumerate(arms) for a in arms[:i] if a == "phase1" or ARMS[a].compared]

@@ -26,7 +26,7 @@ class Part:
 
     Attributes:
       rows: ``f(dreamt, items) -> {name: [B, ...]}``: dreamt frames uint8 ``[B, H, ...]`` that follow the
-        context of the clips, a ``PATItem``.
+        context of the clips, a ``RealClip``.
       per_clip: those of the names that are a number for each clip, metrics as they are.
       of_set: ``f(rows, items) -> {metric: float}`` for metrics of a whole set, from all its rows.
       ceiling: whether the metrics of real frames are worth telling.

@@ -1,7 +1,7 @@
 """Composite action modes of the arms: which ones only the adversary found, and how the models do on them.
 
-The references are the demonstrations of every task, at every step where a window can begin, and the
-frozen reference's whole buffer, likewise; what was found are the scored steps of another arm's buffer.
+The references are the demonstrations of every task, at every step where a window can begin, and, likewise, all that
+arms found whose policy rests; what was found are the scored steps of another arm's buffer.
 """
 
 import jax
@@ -11,28 +11,29 @@ from experiments.stages import build
 from experiments.stages.clip_stores import open_store, tasks
 from prowl_jax.metrics import modes
 
-FROZEN = "frozen_reference"
 
-
-def add_novel_sets(run, sets, values):
+def add_novel_sets(run, sets, values, resting):
     """Find the strictly novel modes; the clips that hold one become sets ``novel_modes/<arm>``.
 
     Args:
-      sets: name -> clips (``PATItem``), and values: (model, set) -> rows; both gain the new sets, whose
+      sets: name -> clips (``RealClip``), and values: (model, set) -> rows; both gain the new sets, whose
         rows are those of ``buffer/<arm>``.
+      resting: the arms whose policy is never updated, of those with a buffer.
 
     Returns:
-      arm -> (its modes int ``[clips, windows]``, the strictly novel ones); empty where there is no
-      frozen reference to compare with.
+      arm -> (its modes int ``[clips, windows]``, the strictly novel ones); empty where no policy
+      rests, to compare with.
     """
-    if f"buffer/{FROZEN}" not in sets:
+    if not resting:
         return {}
     spec, rule = build.spec_of(run.config), build.make_mode_rule(run.config)
-    frozen = modes.modes_of(spec, sets[f"buffer/{FROZEN}"].actions[:, :-1], rule, stride=1)
-    references, found = [frozen, *_demonstrated(run, spec, rule)], {}
+    found_at_rest = [
+        modes.modes_of(spec, sets[f"buffer/{arm}"].actions[:, :-1], rule, stride=1) for arm in resting
+    ]
+    references, found = [*found_at_rest, *_demonstrated(run, spec, rule)], {}
     for name in [name for name in sets if name.startswith("buffer/")]:
         arm, items = name.removeprefix("buffer/"), sets[name]
-        if arm == FROZEN:
+        if arm in resting:
             continue
         scored = items.flow.shape[1]
         of_clips = modes.modes_of(spec, items.actions[:, -scored - 1 : -1], rule)

@@ -10,9 +10,9 @@ import numpy as np
 
 from experiments.stages import build, phase2
 from experiments.stages.passive_batches import passive_fetch
+from prowl_jax.methods.base import predicting
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.rescoring import Rescoring
-from prowl_jax.train import curriculum as loop
 from prowl_jax.train.state import make_optimizer
 
 TURNS = 4
@@ -26,26 +26,25 @@ def measure_rescoring(run, arm, cycles, age, rows, top, learning_rate=0.0):
       cycles, age, rows, top, learning_rate: as in the command line.
     """
     config = run.config
-    settings = build.make_curriculum(config)
-    model, optimizer = build.make_world_model(config), phase2.tuner(config)
+    method, state, start = phase2.load_state(run, arm)
+    settings, shared, budget, needs = method.config, method.shared, method.shared.budget, method.needs()
     if learning_rate:
-        optimizer = make_optimizer(learning_rate, 1, final=1.0)
-    state, fixed = phase2.load_state(run, arm)
-    tune = loop.make_fine_tune(model, optimizer, build.make_forcing(config), settings)
-    rescores = {
-        kind: loop.make_rescore(model, dataclasses.replace(settings, rescoring=Rescoring(kind, age, rows)))
+        shared = dataclasses.replace(shared, optimizer=make_optimizer(learning_rate, 1, final=1.0))
+    methods = {
+        kind: type(method)(dataclasses.replace(settings, rescoring=Rescoring(kind, age, rows)), shared)
         for kind in ("due", "all")
     }
-    fetch = passive_fetch(run, settings.passive_rows, settings.window)
+    tune, rescores = methods["due"].programs.fine_tune, {kind: m.programs.rescore for kind, m in methods.items()}
+    fetch = passive_fetch(run, needs.rows, needs.length)
     key = build.stage_key(config, "rescore effect")
     theta, part, cycle = state.theta, state.buffer, state.cycle
     whole = jax.tree.map(jnp.copy, part)
     never = np.asarray(pat.scores(whole, settings.scoring))
     for i in range(cycles):
-        batches = [fetch((int(cycle) + i) * settings.updates + j) for j in range(settings.updates)]
+        batches = [fetch((int(cycle) + i) * budget.updates + j) for j in range(budget.updates)]
         passive = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
-        theta, part, _ = tune(theta, fixed["dit"], part, passive, jax.random.fold_in(key, i), cycle + i)
-        params = loop.predicting(theta, fixed)
+        theta, part, _ = tune(theta, start.fixed["dit"], part, passive, jax.random.fold_in(key, i), cycle + i)
+        params = predicting(theta, start)
         now = cycle + i
         before, seconds = {"due": part, "all": whole}, {"due": [], "all": []}
         for _ in range(TURNS):

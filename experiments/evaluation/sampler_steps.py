@@ -29,7 +29,7 @@ def measure_sampler_steps(run, task, horizon, clips, steps, caches, limit=None):
       timed chunk has), and ``rows``.
     """
     config, model = run.config, build.make_world_model(run.config)
-    context, clips = build.make_curriculum(config).context, min(clips, limit or clips)
+    context, clips = build.make_budget(config).context, min(clips, limit or clips)
     store = open_store(run, task)
     held_out = split(run, store)[1] if task == config.env.task else np.arange(len(store.lengths))
     items = clip_set(run, task, held_out, clips, context + horizon, context)
@@ -43,7 +43,7 @@ def measure_sampler_steps(run, task, horizon, clips, steps, caches, limit=None):
     with Progress("sampler steps", len(every)) as progress:
         for i, (cache, n) in enumerate(every):
             variant = dataclasses.replace(model, sampler_steps=n, cache=cache)
-            values[cache, n] = measure_all(make_measure(variant, context), params, items, key)
+            values[cache, n] = measure_all(make_measure(variant, context, build.make_flow(config)), params, items, key)
             rollout = jax.jit(variant.rollout, static_argnums=4)
             calls[cache, n] = lambda f=rollout: f(
                 params, key, batch.latents[:, :context], batch.actions, horizon // model.chunk

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 from experiments.planning.traced_memory import traced_peak
 from experiments.stages import build, phase2
 from experiments.stages.world_model import world_model_optimizer
-from prowl_jax.train import adversary as adversary_training
-from prowl_jax.train import curriculum as loop
-from prowl_jax.train.mesh import replicated, split_leading
+from prowl_jax.methods.base import Start
+from prowl_jax.train.mesh import replicated, split_rows
 from prowl_jax.train.sharding import (
     DIT_RULES,
     LOOP_RULES,
@@ -20,11 +19,10 @@ from prowl_jax.train.sharding import (
     WORLD_MODEL_RULES,
     abstract,
     keep_placement,
-    on_mesh,
     shardings,
 )
 from prowl_jax.train.state import count, init_state, merge
-from prowl_jax.train.world_model import loss_of, make_train_step
+from prowl_jax.train.world_model import make_loss, make_train_step
 from prowl_jax.types import Batch, Trajectory
 
 
@@ -74,75 +72,72 @@ def steps(config, mesh, depth):
 def _phase1(config, mesh, model, counted):
     w, optimizer = config.world_model, world_model_optimizer(config)
     state = abstract(mesh, lambda: init_state(_params(config, model)["dit"], optimizer), DIT_RULES)
-    forcing = build.make_forcing(config)
-    step_of = functools.partial(make_train_step, forcing=forcing, optimizer=optimizer, ema_decay=w.ema_decay)
-    batch = _clips(mesh, config, model, (w.batch,), split_leading(mesh))
-    program = keep_placement(step_of(model), state)
-    gradient = functools.partial(_of_gradient, mesh, model, forcing, state.params, {}, batch)
-    return Step("phase 1 step", w.steps, program, (state, batch, _key(mesh)), step_of(counted), gradient=gradient)
+    loss, plain = (make_loss(one, build.make_forcing(config)) for one in (model, counted))
+    step_of = functools.partial(make_train_step, optimizer=optimizer, ema_decay=w.ema_decay)
+    batch = _clips(mesh, config, model, (w.batch,), w.window, split_rows(mesh))
+    program = keep_placement(step_of(loss), state)
+    gradient = functools.partial(_of_gradient, mesh, loss, state.params, {}, batch)
+    return Step("phase 1 step", w.steps, program, (state, batch, _key(mesh)), step_of(plain), gradient=gradient)
 
 
 def _phase2(config, mesh, model, counted):
-    """The programs of a cycle of the arm ``prowl``; acting in the environment is not among them."""
-    p, curriculum, policy = config.phase2, build.make_curriculum(config), build.make_policy(config)
-    frame_shape = build.frame_shape(config)
+    """The programs of a cycle of the first arm that trains a policy, or of the first; acting is not among them."""
+    arms = build.arms(config)
+    arm = next((arm for arm in arms if build.make_method(config, arm, model).trains_policy), arms[0])
+    method, plain = (build.make_method(config, arm, one) for one in (model, counted))
+    budget, needs = method.shared.budget, method.needs()
 
-    def start():
-        reference = policy.init(jax.random.key(0), frame_shape)
+    def begin():
+        reference = method.shared.policy.init(jax.random.key(0), build.frame_shape(config))
         params = _params(config, model)
-        trainable, frozen = build.split_phase2(config, params["dit"])
-        fixed = {**params, **build.flow_params(config), "dit": frozen}
-        state = phase2.initial_state(config, trainable, reference)
-        return state, fixed, reference, loop.predicting(state.theta, fixed)
+        trained, frozen = build.split_phase2(config, params["dit"])
+        start = Start(trained, {**params, **build.flow_params(config), "dit": frozen}, reference)
+        return phase2.initial_state(config, method, start), start
 
-    rules = LOOP_RULES, WORLD_MODEL_RULES, REPLICATED, WORLD_MODEL_RULES
-    state, fixed, reference, params = (
-        jax.tree.map(lambda x, where: _on(where)(x), shapes, shardings(mesh, shapes, table))
-        for shapes, table in zip(jax.eval_shape(start), rules, strict=True)
+    state, start = jax.eval_shape(begin)
+    state = _by_rules(mesh, state, LOOP_RULES)
+    start = Start(
+        _by_rules(mesh, {"theta": start.trained}, LOOP_RULES)["theta"],
+        _by_rules(mesh, start.fixed, WORLD_MODEL_RULES),
+        _by_rules(mesh, start.reference, REPLICATED),
     )
-    ppo = adversary_training.make_update(
-        policy, adversary_training.make_optimizer(config.adversary.learning_rate), build.make_adversary(config)
-    )
-
-    def programs_of(model):
-        return loop.make_programs(
-            model, build.make_forcing(config), phase2.tuner(config), curriculum, ppo,
-            build.action_maps(config)[0], build.make_flow(config),
-        )  # fmt: skip
-
-    plain, placed = programs_of(counted), on_mesh(mesh, programs_of(model), state)
-    trajectory = _trajectory(mesh, config, policy)
-    items = jax.tree.map(_on(split_leading(mesh)), jax.eval_shape(plain.observe, params, trajectory))
-    passive = _clips(mesh, config, model, (p.updates, curriculum.passive_rows), _second_axis(mesh))
-    rewards, cycle = _shape(split_leading(mesh), p.trajectories), _shape(replicated(mesh), dtype="int32")
-    rescored = -(-p.capacity // min(curriculum.score_batch, p.capacity))
-    rows = {
-        "observe": (params, trajectory),
-        "predict": (params, items),
-        "ppo": (state.phi, state.safe_phi, reference, trajectory, rewards, _key(mesh), cycle),
-        "fine_tune": (state.theta, fixed["dit"], state.buffer, passive, _key(mesh), cycle),
-        "rescore": (params, state.buffer, cycle),
-    }
-    mixed = jax.tree.map(lambda x: _shape(split_leading(mesh), p.batch, *x.shape[2:], dtype=x.dtype), passive)
+    trajectory = _trajectory(mesh, config, method.shared.policy) if needs.acts else None
+    passive = _clips(mesh, config, model, (budget.updates, needs.rows), needs.length, split_rows(mesh, 1))
+    mixed = _clips(mesh, config, model, (budget.batch,), budget.window, split_rows(mesh))
     gradient = functools.partial(
-        _of_gradient, mesh, model, build.make_forcing(config), state.theta.params, fixed["dit"], mixed
+        _of_gradient, mesh, method.shared.loss, state.theta.params, start.fixed["dit"], mixed
     )
-    words = {"observe": "encode and flow", "ppo": "PPO", "fine_tune": f"phase 2, {p.updates} steps"}
+    words = {"observe": "encode and flow", "ppo": "PPO", "fine_tune": f"phase 2, {budget.updates} steps"}
+    rescored = -(-config.phase2.capacity // min(budget.score_batch, config.phase2.capacity))
+    programs = method.on_mesh(mesh, state).programs
     return [
-        Step(words.get(name, name), p.cycles, getattr(placed, name), arguments, getattr(plain, name),
+        Step(words.get(name, name), budget.cycles, getattr(programs, name),
+             tuple(_placed(mesh, argument) for argument in arguments), getattr(plain.programs, name),
              rescored if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
              gradient=gradient if name == "fine_tune" else None)
-        for name, arguments in rows.items()
+        for name, arguments in method.calls(state, start, trajectory, passive, _key(mesh)).items()
     ]  # fmt: skip
 
 
-def _of_gradient(mesh, model, forcing, trained, frozen, batch):
+def _by_rules(mesh, shapes, rules):
+    return jax.tree.map(lambda x, where: _on(where)(x), shapes, shardings(mesh, shapes, rules))
+
+
+def _placed(mesh, argument):
+    """An argument whose placement is not known yet: the whole world model's parameters, or rows of clips."""
+    if all(leaf.sharding is not None for leaf in jax.tree.leaves(argument)):
+        return argument
+    if isinstance(argument, dict):
+        return _by_rules(mesh, argument, WORLD_MODEL_RULES)
+    return jax.tree.map(_on(split_rows(mesh)), argument)
+
+
+def _of_gradient(mesh, loss, trained, frozen, batch):
     """(bytes that a device keeps from the forward pass for the gradient, without weights; most that stand at once).
 
     Rows are split over all devices, weights and gradients over ``fsdp``; those in another type than float32 are
     the gathered copies that products take, and whole.
     """
-    loss = functools.partial(loss_of, model, forcing)
     weights = {leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(merge, trained, frozen))}
 
     def size(x):
@@ -152,10 +147,10 @@ def _of_gradient(mesh, model, forcing, trained, frozen, batch):
         return whole // mesh.shape["fsdp"] if x.dtype == jnp.float32 else whole
 
     def backward(trained, frozen, batch, key):
-        return jax.vjp(lambda params: loss(params, frozen, batch, key)[0], trained)[1]
+        return jax.vjp(lambda part: loss(merge(part, frozen), batch, key)[0], trained)[1]
 
     def gradient(trained, frozen, batch, key):
-        return jax.grad(lambda params: loss(params, frozen, batch, key)[0])(trained)
+        return jax.grad(lambda part: loss(merge(part, frozen), batch, key)[0])(trained)
 
     arguments = trained, frozen, batch, _key(mesh)
     kept = jax.tree.leaves(jax.eval_shape(backward, *arguments))
@@ -179,26 +174,20 @@ def _shape(sharding, *shape, dtype="float32"):
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
-def _second_axis(mesh):
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, ("data", "fsdp")))
-
-
 def _key(mesh):
     return _on(replicated(mesh))(jax.eval_shape(lambda: jax.random.key(0)))
 
 
-def _clips(mesh, config, model, rows, sharding):
-    """Shapes of windows of demonstrations."""
-    height, width, _ = build.frame_shape(config)
-    window, factors = config.world_model.window, len(build.spec_of(config).sizes)
-    latents = (*rows, window, height // 8, width // 8, config.autoencoder.channels)
-    actions = (*rows, model.frames_of(window), factors)
+def _clips(mesh, config, model, rows, length, sharding):
+    """Shapes of clips of demonstrations of ``length`` latents."""
+    latents = (*rows, length, *model.latent_shape(build.frame_shape(config)))
+    actions = (*rows, model.frames_of(length), len(model.action_sizes))
     return Batch(_shape(sharding, *latents), _shape(sharding, *actions, dtype="int32"))
 
 
 def _trajectory(mesh, config, policy):
     """Shapes of what a cycle collects."""
-    shape = functools.partial(_shape, split_leading(mesh), config.phase2.trajectories)
+    shape = functools.partial(_shape, split_rows(mesh), config.phase2.trajectories)
     time_ = phase2.trajectory_length(config)
     return Trajectory(
         frames=shape(time_, *build.frame_shape(config), dtype="uint8"),

@@ -9,10 +9,10 @@ from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.dit.sizes import dit_size
 from prowl_jax.models.world_model import WorldModel
-from prowl_jax.train.mesh import make_mesh, replicated, split_leading
+from prowl_jax.train.mesh import make_mesh, replicated, split_rows
 from prowl_jax.train.sharding import DIT_RULES, abstract, keep_placement
 from prowl_jax.train.state import count, init_state, make_optimizer
-from prowl_jax.train.world_model import make_update, split_trainable
+from prowl_jax.train.world_model import make_loss, make_update, split_trainable
 from prowl_jax.types import Batch
 
 DEPTHS = (1, 2)
@@ -55,11 +55,11 @@ def memory_of_step(shape, phase, data, fsdp, latents, compiled=True):
 
     def start():
         params = _init(model.dit, latents)
-        trained, frozen = (params, {}) if phase == 1 else split_trainable(params)
+        trained, frozen = (params, {}) if phase == 1 else split_trainable(model, params)
         return {"train": init_state(trained, optimizer), "frozen": frozen}
 
     both = abstract(mesh, start, DIT_RULES)
-    update = make_update(model, Forcing(chunk=3), optimizer, ema_decay=0.99)
+    update = make_update(make_loss(model, Forcing(chunk=3)), optimizer, ema_decay=0.99)
     rest = (both["frozen"], *_batch(mesh, latents))
     figures = {
         "parameters": count(both["train"].params) + count(both["frozen"]),
@@ -86,7 +86,7 @@ def _init(dit, latents):
 def _batch(mesh, latents):
     """Shapes of one clip per device, and of a key."""
     def shape(*dimensions, dtype="float32"):
-        return jax.ShapeDtypeStruct((mesh.size, *dimensions), dtype, sharding=split_leading(mesh))
+        return jax.ShapeDtypeStruct((mesh.size, *dimensions), dtype, sharding=split_rows(mesh))
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     return (

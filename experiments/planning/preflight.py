@@ -14,7 +14,6 @@ import psutil
 from experiments.planning.traced_memory import traced_peak
 from experiments.stages import build
 from prowl_jax.models.dit.sizes import DIT_SIZES
-from prowl_jax.pat.buffer import nbytes
 from prowl_jax.train.state import count
 
 COPIES = 5  # of each trained parameter, float32: itself, its average, Adam's two moments, the gradient
@@ -51,14 +50,15 @@ def parts(config):
         ),
         _autoencoder(config),
     ]  # fmt: skip
-    if build.arms(config):
-        from experiments.stages import phase2
-
-        item = phase2.example_item(config)
+    methods = [build.make_method(config, arm) for arm in build.arms(config)]
+    if methods:
+        item = methods[0].shared.example_clip
         trajectory = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(item))
+        acted = p.trajectories * any(method.needs().acts for method in methods)
+        kept = max(method.kept_bytes() for method in methods)
         found += [
-            Part("the PAT buffer", nbytes(item, p.capacity), "phase2.capacity or phase2.horizon"),
-            Part("the trajectories of a cycle", 2 * p.trajectories * trajectory, "phase2.trajectories"),
+            Part("the PAT buffer", kept, "phase2.capacity or phase2.horizon"),
+            Part("the trajectories of a cycle", 2 * acted * trajectory, "phase2.trajectories"),
             Part("a step of phase 2", p.batch * blocks * block, "phase2.batch, or set world_model.remat=True"),
         ]
         if p.program == "device":

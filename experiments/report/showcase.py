@@ -6,12 +6,12 @@ import json
 import jax
 import numpy as np
 
-from experiments.evaluation.evaluate import BATCH, exchange_actions, make_measure, make_sets
+from experiments.evaluation.evaluate import BATCH, exchange_actions, make_measure, make_sets, with_policy
 from experiments.report.figures import save_stacked
 from experiments.report.page import Gallery, Reel, write_report
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build, phase2
-from prowl_jax.pat import buffer as pat
+from experiments.stages.arms import WHOLE
 
 REELS, LONG_REELS = 6, 3
 
@@ -19,24 +19,26 @@ REELS, LONG_REELS = 6, 3
 def report(run):
     """Write ``report/index.html``, and ``report/dream.webp``: two clips, real beside dreamt."""
     config = run.config
-    context, model = build.make_curriculum(config).context, build.make_world_model(config)
+    context, model = build.make_budget(config).context, build.make_world_model(config)
     seen = model.frames_of(context)
     models = {arm: phase2.load_arm(run, arm) for arm in ("phase1", *build.arms(config))}
-    sets = make_sets(run, {arm: buffer for arm, (_, buffer) in models.items() if buffer is not None})
-    params = {arm: params for arm, (params, _) in models.items()}
+    sets = make_sets(run, {arm: done.found for arm, done in models.items() if done.found is not None})
+    params = {arm: done.params for arm, done in models.items()}
     reels = functools.partial(
         _reels, make_measure(model, context, build.make_flow(config)), seen,
         build.spec_of(config), build.stage_key(config, "evaluation"),
     )  # fmt: skip
 
     galleries = []
-    if "prowl" in models:
-        items, top, more = _top(models["prowl"][1], build.make_curriculum(config).scoring)
-        shown = {"phase 1": (params["phase1"], items), "PROWL": (params["prowl"], items)}
+    hunters = [arm for arm in with_policy(models) if f"buffer/{arm}" in sets and len(sets[f"buffer/{arm}"].actions)]
+    if hunters:
+        arm = hunters[0]
+        items, top, more = _top(models[arm].found)
+        shown = {"phase 1": (params["phase1"], items), _in_words(arm): (params[arm], items)}
         galleries.append(
             Gallery(
                 "Where the adversary broke the dream",
-                "The trajectories with the highest composite score in PROWL's buffer after the last cycle: "
+                f"The trajectories with the highest score of all that {_in_words(arm)} kept after the last cycle: "
                 "what happened, what the world model of phase 1 dreamt under the same actions, and what the "
                 "fine-tuned one does.",
                 reels(items, shown, top, more),
@@ -107,14 +109,13 @@ def _reels(measure, seen, spec, key, items, shown, rows, more=None):
     return reels
 
 
-def _top(buffer, scoring):
-    """The buffer's best-ranked trajectories: (items, rows, figures of each)."""
-    scores = np.asarray(pat.scores(buffer, scoring))
-    filled = int(np.asarray(buffer.filled).sum())
-    top = np.argsort(-scores)[: min(REELS, filled)]
-    progress = np.asarray(pat.progress(buffer))
-    more = [
-        {"score": float(scores[i]), "found in cycle": int(buffer.inserted[i]), "last change": float(progress[i])}
-        for i in top
-    ]
-    return jax.tree.map(np.asarray, buffer.items), top, more
+def _top(found):
+    """The trajectories that an arm made most of: (clips, rows, figures of each); ``found`` is ``methods.base.Found``."""
+    top = np.argsort(-found.columns["score"])[:REELS]
+    more = [{name: float(column[i]) for name, column in found.columns.items()} for i in top]
+    return found.clips, top, more
+
+
+def _in_words(arm):
+    """An arm's name in a sentence."""
+    return "PROWL" if arm == WHOLE else arm.replace("_", " ")

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from experiments.stages.arms import CONTROL, WHOLE
 from prowl_jax.metrics.action_statistics import total_variation
 
 MISSING = "\N{EN DASH}"
@@ -47,7 +48,7 @@ METRICS = {
 }
 SUBSETS = ("all", "hardest_tertile", "hardest_decile")
 # What the terminal shows: these arms first, in columns of five letters, and these subsets.
-SHORT_NAMES = {"phase1": "ph. 1", "frozen_reference": "froz.", "prowl": "prowl"}
+SHORT_NAMES = {"phase1": "ph. 1", CONTROL: "froz.", WHOLE: "prowl"}
 TEXT_SUBSETS = ("all", "hardest_decile")
 
 
@@ -74,11 +75,11 @@ def check_rows(evaluation):
             }
         )
     known = {key for key, *_ in CHECKS}
-    for key in checks:
-        if key not in known:
-            rows.append(
-                {"words": words(key), "value": number(checks[key]), "unit": "", "target": "", "met": None}
-            )
+    more = {key: value for key, value in checks.items() if key not in known}
+    for arm, told in list((evaluation.get("policies") or {}).items())[1:]:  # the checks have the first one's
+        more |= {f"{key} of {arm}": value for key, value in told.items()}
+    for key, value in more.items():
+        rows.append({"words": words(key), "value": number(value), "unit": "", "target": "", "met": None})
     return rows
 
 
@@ -231,7 +232,7 @@ def text_table(evaluation):
         lines += ["", f"{title:<20}{'latent regret':>{width}.{width}}{'':22}{'AFS-EPE, px':>{width}.{width}}"]
         lines.append(f"{'':<20}{heads:>{width}}{against:>22.21}{heads:>{width}}".rstrip())
         for name in dict.fromkeys(s for arm in arms.values() for s in arm or {}):
-            label = name.replace("frozen_reference", "frozen")
+            label = name.replace(CONTROL, "frozen")
             regret, afs = (_text_cells(arms, shown, name, m, subset) for m in ("latent_regret", "afs_epe"))
             difference = _text_difference(evaluation, (*pair, name, "latent_regret", subset))
             lines.append(f"{label:<20.20}{regret:>{width}}{difference:>22.21}{afs:>{width}}".rstrip())
@@ -290,7 +291,7 @@ def words(name):
 
 def ordered(arms):
     """PROWL first, the frozen reference second, the others as they come."""
-    first = ("prowl", "frozen_reference")
+    first = (WHOLE, CONTROL)
     return [a for a in first if a in arms] + [a for a in dict.fromkeys(arms) if a not in first]
 
 

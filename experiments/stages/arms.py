@@ -1,7 +1,8 @@
-"""The arms of phase 2: one row each, what it changes of the configuration and what rewards its policy.
+"""The arms of phase 2: a method and settings of it, one row each.
 
-All arms start from the same theta_0 and pi_ref and spend the same updates, tokens and environment
-steps. This module knows no JAX, so that a mistyped arm is answered at once.
+All arms start from the same theta_0 and pi_ref and have the same budget (``methods.base.Budget``). What an arm is,
+whether it trains a policy, what it found, what it spent, is asked of its method (``methods.make_method``), never of its
+name. This module knows no JAX, so that a mistyped arm is answered at once.
 """
 
 import copy
@@ -14,45 +15,69 @@ class Arm:
 
     Attributes:
       says: what it is, for tables.
-      reward: what its policy is paid: "score", the composite score; "disagreement", of an ensemble
-        (Plan2Explore); None where the policy rests and stays pi_ref.
-      changes: configuration key -> value.
-      anchor: which of ``adversary.kl_costs`` is its c_kl; None keeps ``adversary.kl_cost``.
+      method: a name in ``prowl_jax.methods.METHODS``.
+      settings: configuration key -> value.
+      same_as: configuration key -> key whose value it takes.
+      own: fields of the method's ``Config`` for which the configuration has no key, and their values.
+      compared: whether all arms after it are compared with it.
     """
 
     says: str
-    reward: str | None = "score"
-    changes: dict = dataclasses.field(default_factory=dict)
-    anchor: str | None = None
+    method: str = "prowl"
+    settings: dict = dataclasses.field(default_factory=dict)
+    same_as: dict = dataclasses.field(default_factory=dict)
+    own: dict = dataclasses.field(default_factory=dict)
+    compared: bool = False
 
+
+def _anchored(strength, says, **settings):
+    """The paper's regimes: a c_kl of ``adversary.kl_costs``."""
+    return Arm(says, settings=settings, same_as={"adversary.kl_cost": f"adversary.kl_costs.{strength}"})
+
+
+RESTS = {"reward": None}
+"""The policy is paid nothing and stays pi_ref."""
 
 ARMS = {
-    "frozen_reference": Arm("the same loop, the policy never updated: the paper's VPT-frozen", reward=None),
-    "prowl": Arm("the whole method"),
-    "passive": Arm("demonstrations alone", reward=None, changes={"phase2.pat_share": 0.0}),
-    "uniform": Arm("PAT drawn uniformly", changes={"phase2.priority": "uniform", "phase2.staleness": 0.0}),
-    "no_progress": Arm("no Delta in the priorities", changes={"phase2.delta_scale": 0.0}),
-    "no_afs": Arm("no AFS in the score", changes={"phase2.lambda_afs": 0.0}),
-    "unanchored": Arm("weak anchor", anchor="weak"),
-    "broad": Arm("lambda 0.10, middle anchor", changes={"phase2.lambda_afs": 0.10}, anchor="middle"),
-    "focused": Arm("lambda 0.25, strong anchor", changes={"phase2.lambda_afs": 0.25}, anchor="strong"),
-    "disagreement": Arm("rewarded by an ensemble's disagreement (Plan2Explore)", reward="disagreement"),
+    "frozen_reference": Arm(
+        "the same loop, the policy never updated: the paper's VPT-frozen", own=RESTS, compared=True
+    ),
+    "prowl": Arm("the whole method", compared=True),
+    "passive": Arm("demonstrations alone", settings={"phase2.pat_share": 0.0}, own=RESTS, compared=True),
+    "uniform": Arm("PAT drawn uniformly", settings={"phase2.priority": "uniform", "phase2.staleness": 0.0}),
+    "no_progress": Arm("no Delta in the priorities", settings={"phase2.delta_scale": 0.0}),
+    "no_afs": Arm("no AFS in the score", settings={"phase2.lambda_afs": 0.0}),
+    "unanchored": _anchored("weak", "weak anchor"),
+    "broad": _anchored("middle", "lambda 0.10, middle anchor", **{"phase2.lambda_afs": 0.10}),
+    "focused": _anchored("strong", "lambda 0.25, strong anchor", **{"phase2.lambda_afs": 0.25}),
+    "disagreement": Arm("rewarded by an ensemble's disagreement (Plan2Explore)", own={"reward": "disagreement"}),
 }
 """Name -> arm. ``unanchored``, ``broad`` and ``focused`` are the paper's three regimes."""
 
+CONTROL, WHOLE = "frozen_reference", "prowl"
+"""The matched-compute control, whose policy is pi_ref itself, and the whole method: tables tell these two first."""
+
 
 def configured(config, arm):
-    """A copy of ``config`` as ``arm`` wants it; the run's own is left as it is."""
+    """A copy of ``config`` as ``arm`` wants it; the run's own is left as it is.
+
+    Raises:
+      KeyError: a row names a key that the configuration has not.
+    """
     config, row = copy.deepcopy(config), ARMS[arm]
     with config.unlocked():
-        for key, value in row.changes.items():
-            group, name = key.split(".")
-            config[group][name] = value
-        if row.anchor is not None:
-            config.adversary.kl_cost = config.adversary.kl_costs[row.anchor]
+        values = {key: _at(config, source) for key, source in row.same_as.items()}
+        for key, value in {**row.settings, **values}.items():
+            group, _, name = key.rpartition(".")
+            parent = _at(config, group) if group else config
+            if name not in parent:
+                raise KeyError(f"the arm {arm} sets {key}, which the configuration has not")
+            parent[name] = value
     return config
 
 
-def learns_from_found(config, arm):
-    """Whether the arm's world model is trained on what its policy found."""
-    return configured(config, arm).phase2.pat_share > 0
+def _at(config, key):
+    """The value of a dotted key of any depth."""
+    for name in key.split("."):
+        config = config[name]
+    return config

@@ -24,8 +24,7 @@ SAMPLE = 64
 
 def clip_latents(config):
     """L, latents of a clip: the context and what is scored of a trajectory."""
-    curriculum = build.make_curriculum(config)
-    return curriculum.context + curriculum.horizon
+    return build.make_budget(config).clip
 
 
 def add_latents(config, store, params, title):

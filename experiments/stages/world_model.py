@@ -30,9 +30,8 @@ def train_world_model(run):
     """Phase 1: diffusion forcing on the demonstrations."""
     config, w = run.config, run.config.world_model
     optimizer = world_model_optimizer(config)
-    step_fn = world_model_training.make_train_step(
-        build.make_world_model(config), build.make_forcing(config), optimizer, ema_decay=w.ema_decay
-    )
+    loss = world_model_training.make_loss(build.make_world_model(config), build.make_forcing(config))
+    step_fn = world_model_training.make_train_step(loss, optimizer, ema_decay=w.ema_decay)
     state = train(
         run,
         "world_model",

@@ -10,19 +10,19 @@ import functools
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.run.files import write_json
 from experiments.run.progress import Progress
 from experiments.stages import build, phase2
+from experiments.stages.arms import CONTROL
 from prowl_jax.envs.device import keys
-from prowl_jax.rl import categorical
+from prowl_jax.methods.acting import events_of, make_act_out
 
 
 @functools.partial(jax.jit, static_argnames=("policy", "warm_up", "steps", "to_env"))
 def act_freely(env, policy, params, reference, env_keys, key, *, warm_up, steps, to_env=None):
-    """A policy in a ``DeviceEnv``; as in ``adversary.collect``, its memory begins after the warm-up.
+    """A policy in a ``DeviceEnv``; as in ``acting.collect``, its memory begins after the warm-up.
 
     Args:
       env: the ``DeviceEnv``. policy: the ``Policy`` of both ``params`` and ``reference``, pi_ref's parameters.
@@ -33,26 +33,13 @@ def act_freely(env, policy, params, reference, env_keys, key, *, warm_up, steps,
     Returns:
       (actions int32 ``[steps, B, A]``, KL(policy || pi_ref) in nats ``[steps, B]``, event -> bool ``[steps, B]``).
     """
-    batch = env_keys.shape[0]
-    unknown = jnp.full((batch, len(policy.sizes)), -1, jnp.int32)
 
-    def step(now, t):
-        state, memories, frames, previous, first = now
-        begins = t == warm_up
-        seen = frames, jnp.where(begins, unknown, previous), first | begins
-        seen = jax.tree.map(lambda x: x[:, None], seen)
-        said = [policy.apply(p, memory, *seen) for p, memory in zip((params, reference), memories, strict=True)]
-        own, anchor = (logits[:, 0] for logits, _, _ in said)
-        actions = categorical.sample(jax.random.fold_in(key, t), jnp.where(t < warm_up, anchor, own), policy.sizes)
-        state, after = jax.vmap(env.step)(state, actions if to_env is None else to_env(actions))
-        events = {name: value for name, value in after.info.items() if name.startswith("event_")}
-        now = state, tuple(memory for _, _, memory in said), after.frame, actions, after.done
-        return now, (actions, categorical.kl(own, anchor, policy.sizes), events)
+    def keep(seen, actions, log_prob, value, after, kl):
+        return actions, kl, events_of(after.info)
 
-    state, shown = jax.vmap(env.reset)(env_keys)
-    now = state, (policy.initial_state(batch),) * 2, shown.frame, unknown, jnp.ones(batch, bool)
-    _, rows = jax.lax.scan(step, now, jnp.arange(warm_up + steps))
-    return jax.tree.map(lambda x: x[warm_up:], rows)
+    act_out = make_act_out(policy, steps=steps, warm_up=warm_up, to_env=to_env, keep=keep, beside=True)
+    _, rows, _ = act_out(env, params, reference, env_keys, key)
+    return rows
 
 
 def rates(spec, actions, kl, events):
@@ -75,7 +62,7 @@ def measure_acting(run, policies, reference, study):
     config, p, path = run.config, run.config.phase2, run.workdir / "acted.json"
     acted = json.loads(path.read_text()) if path.exists() else {}
     seeds = np.concatenate([phase2.env_seeds(config, p.cycles + i) for i in range(study.event_rounds)])
-    everyone = {"frozen_reference": reference, **policies}
+    everyone = {CONTROL: reference, **policies}
     steps = study.event_steps * len(seeds)
     left = [arm for arm in everyone if acted.get(arm, {}).get("steps") != steps]
     if not left:

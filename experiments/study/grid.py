@@ -113,8 +113,9 @@ def run_study(config, workdir=None):
     build.check_device(config)
     build.check_mesh(config)
     folder, began = pathlib.Path(workdir or pathlib.Path("runs") / config.name), time.monotonic()
-    spent = phase2.budget(config)
-    print("each arm, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)
+    for arm in config.arms:
+        spent = phase2.spent(build.make_method(config, arm))
+        print(f"{arm}, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)
     processes = _processes(config)
     if processes == 1:
         runs = open_runs(config, folder)

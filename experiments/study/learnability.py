@@ -15,9 +15,10 @@ from experiments.stages.passive_batches import passive_fetch
 from experiments.stages.reference import load_reference
 from experiments.stages.world_model import load_world_model
 from experiments.study.measure import actor, concatenated, observer
+from prowl_jax.methods.base import Start, predicting
+from prowl_jax.methods.prowl import Prowl
 from prowl_jax.metrics.intervals import paired_bootstrap
 from prowl_jax.pat import buffer as pat
-from prowl_jax.train import curriculum as loop
 from prowl_jax.train.state import init_state, make_optimizer
 
 TEST_TRAJECTORIES = 128
@@ -28,17 +29,18 @@ def measure_learnability(run, options):
     config = run.config
     theta_0, reference = load_world_model(run), load_reference(run)
     found, tests = _collect(run, options, theta_0, reference)
-    predict = _predictor(config)
-    before = {name: predict(theta_0, items)[1] for name, items in tests.items()}
+    score = _scorer(config)
+    before = {name: score(theta_0, items)["regret"] for name, items in tests.items()}
     asked = [(p, n, t) for p in options.policies for n in options.trajectories for t in options.trainable]
     rows = []
     with Progress("learnability", len(asked)) as progress:
         for policy, count, trainable in asked:
             own = _first(found[policy], count)
-            scores = predict(theta_0, own)[1:]
-            params, share = fine_tuned(run, theta_0, own, scores, trainable, options.priority, options.updates)
-            after = {name: predict(params, items)[1] for name, items in tests.items()}
-            compared = {"own": (predict(params, own)[1], scores[0])} | {n: (after[n], before[n]) for n in tests}
+            raw = score(theta_0, own)
+            params, share = fine_tuned(run, theta_0, own, raw, trainable, options.priority, options.updates)
+            after = {name: score(params, items)["regret"] for name, items in tests.items()}
+            learned = score(params, own)["regret"], raw["regret"]
+            compared = {"own": learned} | {n: (after[n], before[n]) for n in tests}
             rows.append(
                 {"policy": policy, "trajectories": count, "trainable": trainable, "share_trained": share}
                 | {"against_theta_0": {name: _relative(*pair, config) for name, pair in compared.items()}}
@@ -55,7 +57,7 @@ def measure_learnability(run, options):
 
 
 def _collect(run, options, theta_0, reference):
-    """(policy -> trajectories to learn from, set -> clips to measure on), as ``PATItem`` of numpy arrays."""
+    """(policy -> trajectories to learn from, set -> clips to measure on), as ``RealClip`` of numpy arrays."""
     p, observe = run.config.phase2, observer(run, theta_0)
     act_out, env = actor(run, reference)
     rounds = [-(-n // p.trajectories) for n in (max(options.trajectories), TEST_TRAJECTORIES)]
@@ -74,8 +76,8 @@ def _collect(run, options, theta_0, reference):
             return concatenated(parts)
 
         for policy in options.policies:
-            rests = policy == "frozen_reference"
-            params = reference if rests else phase2.load_state(run, policy)[0].phi.params
+            trains = build.make_method(run.config, policy).trains_policy
+            params = phase2.load_arm(run, policy).policy if trains else reference
             found[policy] = collected(params, learn)
             tests[f"found by {policy}"] = _first(collected(params, test), TEST_TRAJECTORIES)
     return found, tests | _demonstrated(run)
@@ -83,7 +85,7 @@ def _collect(run, options, theta_0, reference):
 
 def _demonstrated(run):
     """Set -> clips of held-out episodes and tasks, as long as a trajectory."""
-    config, context = run.config, build.make_curriculum(run.config).context
+    config, context = run.config, build.make_budget(run.config).context
     held_out = {"in_distribution": (config.env.task, split(run, open_store(run))[1])}
     for task in config.env.held_out_tasks:
         held_out[f"held_out/{task}"] = task, np.arange(len(open_store(run, task).lengths))
@@ -91,17 +93,17 @@ def _demonstrated(run):
     return {n: clip_set(run, *of, config.evaluation.clips, length, context) for n, of in held_out.items()}
 
 
-def _predictor(config):
-    """``predict(params, items) -> (latents, regret, afs)`` of numpy arrays, as the loop's."""
-    predict = loop.make_predict(build.make_world_model(config), build.make_curriculum(config), build.make_flow(config))
-    return lambda params, items: jax.tree.map(np.asarray, predict(params, items))
+def _scorer(config):
+    """``score(params, items) -> {name: [n]}`` of numpy arrays, as PROWL's."""
+    score = Prowl(build.prowl_settings(config), build.make_shared(config)).programs.score
+    return lambda params, items: jax.tree.map(np.asarray, score(params, items))
 
 
-def fine_tuned(run, theta_0, items, scores, trainable, priority, updates):
+def fine_tuned(run, theta_0, items, raw, trainable, priority, updates):
     """theta_0 after ``updates`` steps, or a few more that make whole calls, on passive data and ``items`` in the shares of phase 2.
 
     Args:
-      theta_0: the whole world model's parameters. items: ``PATItem`` of numpy arrays. scores: (regret, afs) of them.
+      theta_0: the whole world model's parameters. items: ``RealClip`` of numpy arrays. raw: name -> scores of them.
       trainable: ``phase2`` or ``all``. priority: ``uniform`` or ``rank``, by the scores, which stay what they are.
 
     Returns:
@@ -109,24 +111,27 @@ def fine_tuned(run, theta_0, items, scores, trainable, priority, updates):
     """
     config, p = run.config, run.config.phase2
     trained, fixed = (theta_0["dit"], {}) if trainable == "all" else build.split_phase2(config, theta_0["dit"])
-    curriculum, calls = build.make_curriculum(config), -(-updates // p.updates)
-    kind = dataclasses.replace(curriculum.priority, kind=priority)
-    curriculum = dataclasses.replace(curriculum, updates=-(-updates // calls), priority=kind)
-    steps = calls * curriculum.updates
-    optimizer = make_optimizer(p.learning_rate, steps, warm_up=curriculum.updates // 2, final=0.1)
-    tune = loop.make_fine_tune(build.make_world_model(config), optimizer, build.make_forcing(config), curriculum)
+    shared, settings, calls = build.make_shared(config), build.prowl_settings(config), -(-updates // p.updates)
+    settings = dataclasses.replace(settings, priority=dataclasses.replace(settings.priority, kind=priority))
+    budget = dataclasses.replace(shared.budget, updates=-(-updates // calls))
+    steps = calls * budget.updates
+    optimizer = make_optimizer(p.learning_rate, steps, warm_up=budget.updates // 2, final=0.1)
+    method = Prowl(settings, dataclasses.replace(shared, budget=budget, optimizer=optimizer))
     theta = init_state(jax.tree.map(jnp.copy, trained), optimizer)
     rows = len(items.actions)
-    buffer = pat.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), items), rows)
-    buffer = pat.insert(buffer, items, *scores, jnp.ones(rows, bool), 0, curriculum.scoring)
-    fetch = passive_fetch(run, curriculum.passive_rows, curriculum.window)
+    example = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), items)
+    buffer = pat.init(example, rows, settings.scoring)
+    buffer = pat.insert(buffer, items, raw, jnp.ones(rows, bool), 0, settings.scoring)
+    fetch = passive_fetch(run, method.needs().rows, budget.window)
     key = build.stage_key(config, "learnability")
     for call in range(calls):
-        batches = [fetch(call * curriculum.updates + i) for i in range(curriculum.updates)]
+        batches = [fetch(call * budget.updates + i) for i in range(budget.updates)]
         passive = jax.tree.map(lambda *batch: np.stack(batch), *batches)
-        theta, buffer, _ = tune(theta, fixed, buffer, passive, jax.random.fold_in(key, call), call)
+        theta, buffer, _ = method.programs.fine_tune(
+            theta, fixed, buffer, passive, jax.random.fold_in(key, call), call
+        )
     sizes = [sum(x.size for x in jax.tree.leaves(tree)) for tree in (trained, theta_0["dit"])]
-    return loop.predicting(theta, {**theta_0, "dit": fixed}), sizes[0] / sizes[1]
+    return predicting(theta, Start(None, {**theta_0, "dit": fixed})), sizes[0] / sizes[1]
 
 
 def _first(items, count):

@@ -38,6 +38,7 @@ from experiments.evaluation.evaluate import (
     make_measure,
     make_sets,
     measure_all,
+    resting,
     subsets,
 )
 from experiments.evaluation.frame_metrics import FrameMetrics, make_frame_metrics
@@ -47,14 +48,13 @@ from experiments.run.directory import Run
 from experiments.run.files import write_json, write_numpy, write_text
 from experiments.run.progress import Progress
 from experiments.stages import build, phase2
-from experiments.stages.arms import ARMS, learns_from_found
 from experiments.stages.reference import load_reference
 from experiments.study.acted import measure_acting
 from prowl_jax.envs import voxel
 from prowl_jax.envs.device import keys
+from prowl_jax.methods.acting import collect, make_act
 from prowl_jax.metrics import modes
-from prowl_jax.train import adversary as adversary_training
-from prowl_jax.train import curriculum as loop
+from prowl_jax.rewards.dream import make_observe
 
 MEASURED = (*METRICS, "frame_regret", "repeat_last_frame")
 
@@ -64,17 +64,24 @@ class Found:
     """What the arms of a seed left.
 
     Attributes:
-      params: arm -> world model, ``phase1`` first. policies: arm -> its last policy, where it trains one.
-      buffers: arm -> PAT buffer, of those that learned from it. reference: pi_ref.
+      arms: arm -> ``phase2.Done``, ``phase1`` first. reference: pi_ref.
       run: the seed's. study: the study's settings.
     """
 
-    params: dict
-    policies: dict
-    buffers: dict
+    arms: dict
     reference: dict
     run: Run
     study: Any
+
+    @property
+    def policies(self):
+        """arm -> its last policy, where it trains one."""
+        return {arm: done.policy for arm, done in self.arms.items() if done.policy is not None}
+
+    @property
+    def clips(self):
+        """arm -> what its world model learned from beside the demonstrations, where there is anything."""
+        return {arm: done.found for arm, done in self.arms.items() if done.found is not None}
 
 
 def measure_arms(run, arms, study):
@@ -87,12 +94,12 @@ def measure_arms(run, arms, study):
         if not path.exists():
             write_json(path, demonstrated_events(run, study.event_episodes))
         measure_acting(run, found.policies, found.reference, study)
-    context = build.make_curriculum(run.config).context
+    context = build.make_budget(run.config).context
     flow = build.make_flow(run.config)
     measure_fn = make_measure(build.make_world_model(run.config), context, flow)
     key = build.stage_key(run.config, "evaluation")
-    sets, asked = make_sets(run, found.buffers), make_frame_metrics(run)
-    with Progress("evaluation", len(found.params) * (len(sets) + len(GROUPED))) as progress:
+    sets, asked = make_sets(run, found.clips), make_frame_metrics(run)
+    with Progress("evaluation", len(found.arms) * (len(sets) + len(GROUPED))) as progress:
         done = itertools.count(1)
 
         def on_every_arm(name, items, groups, more):
@@ -100,10 +107,11 @@ def measure_arms(run, arms, study):
             _begin(run, real.parent, items, groups)
             if not real.exists():
                 write_numpy(real, np.savez, **more.ceilings(items, BATCH))
-            for arm, params in found.params.items():
+            for arm, left in found.arms.items():
                 path = values_path(run, name, arm)
                 if not path.exists():
-                    write_numpy(path, np.savez, **_values(measure_all(measure_fn, params, items, key, more=more), items, more))
+                    rows = measure_all(measure_fn, left.params, items, key, more=more)
+                    write_numpy(path, np.savez, **_values(rows, items, more))
                 progress.update(next(done))
 
         for name, items in sets.items():
@@ -111,7 +119,7 @@ def measure_arms(run, arms, study):
                 items = thinned(items, study.buffer_clips)
             on_every_arm(name, items, {}, asked)
         act_out, env = actor(run, found.reference)
-        observe = observer(run, found.params["phase1"])
+        observe = observer(run, found.arms["phase1"].params)
         with contextlib.closing(env):
             for name, make in GROUPED.items():
                 made = make(found, sets, act_out, observe)
@@ -153,17 +161,9 @@ def _begin(run, folder, items, groups):
 
 def _load(run, arms, study):
     """(``Found``, arm -> what was really spent: updates of the world model and cycles)."""
-    found = Found({"phase1": phase2.load_arm(run, "phase1")[0]}, {}, {}, load_reference(run), run, study)
-    counts = {}
-    for arm in arms:
-        state, fixed = phase2.load_state(run, arm)
-        found.params[arm] = loop.predicting(state.theta, fixed)
-        if ARMS[arm].reward is not None:
-            found.policies[arm] = state.phi.params
-        counts[arm] = {"updates": int(state.theta.step), "cycles": int(state.cycle)}
-        if learns_from_found(run.config, arm):
-            found.buffers[arm] = jax.tree.map(np.asarray, state.buffer)
-    return found, counts
+    done = {arm: phase2.load_arm(run, arm) for arm in ("phase1", *arms)}
+    counts = {arm: {"updates": done[arm].updates, "cycles": done[arm].cycles} for arm in arms}
+    return Found(done, load_reference(run), run, study), counts
 
 
 def actor(run, reference):
@@ -174,12 +174,12 @@ def actor(run, reference):
     """
     config, p = run.config, run.config.phase2
     policy, to_env = build.make_policy(config), build.action_maps(config)[0]
-    act = adversary_training.make_act(policy)
+    act = make_act(policy)
     env = build.make_env(config, config.env.task, p.trajectories)
 
     def act_out(policy_params, cycle):
         key = jax.random.split(jax.random.fold_in(build.stage_key(config, "phase2"), cycle))[0]
-        trajectory, _ = adversary_training.collect(
+        trajectory, _ = collect(
             env, act, policy, policy_params, processes.own_key(key),
             seeds=phase2.env_seeds(config, cycle), length=phase2.trajectory_length(config), warm_up=p.warm_up,
             warm_up_params=reference, to_env=to_env,
@@ -190,11 +190,10 @@ def actor(run, reference):
 
 
 def observer(run, params):
-    """``observe(trajectory) -> PATItem`` of numpy arrays, ``BATCH`` rows at a time."""
-    observe = loop.make_observe(
-        build.make_world_model(run.config), build.make_curriculum(run.config),
-        build.action_maps(run.config)[0], build.make_flow(run.config),
-    )  # fmt: skip
+    """``observe(trajectory) -> RealClip`` of numpy arrays, ``BATCH`` rows at a time."""
+    config = run.config
+    context, flow = build.make_budget(config).context, build.make_flow(config)
+    observe = make_observe(build.make_world_model(config), context, flow, build.action_maps(config)[0])
 
     def observe_all(trajectory):
         rows, parts = len(trajectory.actions), []
@@ -231,7 +230,7 @@ def events(found, sets, act_out, observe):
     config, study = found.run.config, found.study
     if config.env.name != "voxel":
         return None
-    seen = build.make_world_model(config).frames_of(build.make_curriculum(config).context)
+    seen = build.make_world_model(config).frames_of(build.make_budget(config).context)
     cycles = range(config.phase2.cycles, config.phase2.cycles + study.event_rounds)
     policies = (found.reference, *found.policies.values())
     acted = [concatenated([act_out(params, cycle) for cycle in cycles]) for params in policies]
@@ -258,7 +257,7 @@ def events(found, sets, act_out, observe):
 def strictly_novel_modes(found, sets, act_out, observe):
     """Trajectories with a mode that neither demonstrations nor the frozen reference's buffer have; None without any."""
     parts, held = [], []
-    for arm, (of_clips, novel) in add_novel_sets(found.run, dict(sets), {}).items():
+    for arm, (of_clips, novel) in add_novel_sets(found.run, dict(sets), {}, resting(found.arms)).items():
         rows = np.flatnonzero(modes.clips_with(of_clips, novel))
         parts.append(jax.tree.map(lambda x, i=rows: x[i], sets[f"buffer/{arm}"]))
         held += [set(novel) & set(of_clips[row].tolist()) for row in rows]

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.report.figures import CAMERA_ALARM, STYLE, bare_axes, svg_text
 from experiments.report.tables import words
+from experiments.stages.arms import CONTROL
 from experiments.study.tables import dense_rows, dense_words
 from prowl_jax.metrics.intervals import mean_interval
 
@@ -143,7 +144,7 @@ def long(figure, results):
 def dense(figure, results):
     """Regret, AFS-EPE, PSNR and SSIM on the clips with the most action: every arm beside the others, per cent."""
     _, rows = dense_rows(results)
-    axes, arms = bare_axes(figure, "x"), [arm for arm in results["arms"] if arm != "frozen_reference"]
+    axes, arms = bare_axes(figure, "x"), [arm for arm in results["arms"] if arm != CONTROL]
     for i, arm in enumerate(arms):
         place = np.arange(len(rows)) + 0.7 * ((i + 0.5) / len(arms) - 0.5)
         for row, metric in zip(place, rows, strict=True):

@@ -35,8 +35,8 @@ import numpy as np
 
 from experiments.run.files import write_text
 from experiments.run.metrics_log import read_metrics
-from experiments.stages import phase2
-from experiments.stages.arms import ARMS, configured
+from experiments.stages import build, phase2
+from experiments.stages.arms import ARMS, CONTROL, configured
 from experiments.study.sets import (
     has,
     largest_groups,
@@ -47,8 +47,8 @@ from experiments.study.sets import (
 )
 from prowl_jax.metrics.intervals import hierarchical_bootstrap
 
-AGAINST = ("phase1", "frozen_reference", "passive")
-"""Baselines of the differences."""
+AGAINST = ("phase1", CONTROL, "passive")
+"""Those of the study's tables."""
 CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pat_mean_regret", "pat_mean_progress")
 DIGITS = 5
 MODES = 12
@@ -91,7 +91,7 @@ def collect(config, runs, shared):
             if k.startswith("held_out_")
         },
         "differences": {against: _all_differences(config, sets, against) for against in AGAINST if against in names},
-        "cycles": {arm: _cycles(logs, arm) for arm in arms},
+        "cycles": {arm: _cycles(logs, arm, build.make_method(config, arm).trains_policy) for arm in arms},
         "long_rollout": _long(config, sets["long_rollout"]),
         **_acted(runs, arms),
     }
@@ -108,10 +108,9 @@ def machine():
 
 def _describe(config, arm):
     own = configured(config, arm)
-    rests = ARMS[arm].reward is None
     return {
         "says": ARMS[arm].says,
-        "kl_cost": None if rests else own.adversary.kl_cost,
+        "kl_cost": own.adversary.kl_cost if build.make_method(config, arm).trains_policy else None,
         "lambda_afs": own.phase2.lambda_afs,
     }
 
@@ -132,24 +131,24 @@ def _settings(config):
 
 def _budget(config, runs, shared):
     """Counted: updates by the world model's own count, steps by the cycles that its state has seen."""
-    planned, p = phase2.budget(config), config.phase2
-    counted = {}
+    planned = {arm: phase2.spent(build.make_method(config, arm)) for arm in config.arms}
+    counted, names = {}, ("world_model_updates", "world_model_tokens", "environment_steps")
     for seed, run in runs.items():
         counts = json.loads((run.workdir / "counts.json").read_text())
         for arm in config.arms:
-            count = counts[arm]
+            count, plan = counts[arm], planned[arm]
             spent = {
                 "world_model_updates": count["updates"],
-                "world_model_tokens": count["updates"] * planned["world_model_tokens"] // planned["world_model_updates"],
-                "environment_steps": count["cycles"] * planned["environment_steps"] // p.cycles,
+                "world_model_tokens": count["updates"] * plan["world_model_tokens"] // plan["world_model_updates"],
+                "environment_steps": count["cycles"] * plan["environment_steps"] // config.phase2.cycles,
             }
-            if spent != planned:
-                raise RuntimeError(f"seed {seed}, arm {arm} spent {spent}, the others {planned}")
+            if spent != {name: plan[name] for name in names}:
+                raise RuntimeError(f"seed {seed}, arm {arm} spent {spent}, planned were {plan}")
             counted.setdefault(arm, []).append(round(seconds_of(run.stages()[f"phase2/{arm}"]) / 60, 2))
     phase1 = [run.stages()["world_model"] for run in runs.values()]
     every = [*(run.stages() for run in runs.values()), shared.stages()]
     return {
-        "each_arm": planned,
+        "each_arm": {name: planned[config.arms[0]][name] for name in names},
         "phase1_tokens": phase1[0]["tokens"] if phase1 else None,
         "arm_minutes": counted,
         "total_minutes": round(sum(seconds_of(s) for stages in every for s in stages.values()) / 60, 1),
@@ -222,14 +221,14 @@ def _differences(config, example, sets, against):
     return out
 
 
-def _cycles(logs, arm):
+def _cycles(logs, arm, trains_policy):
     """Metric -> for each seed its value in every cycle. A policy that rests has a KL of 0."""
     out = {}
     for metric in CYCLE_METRICS:
         seeds = []
         for log in logs:
             rows = sorted((r for r in log if r["stage"] == "phase2" and r["arm"] == arm), key=lambda r: r["step"])
-            rests = metric == "kl_to_reference" and ARMS[arm].reward is None
+            rests = metric == "kl_to_reference" and not trains_policy
             seeds.append([0.0 if rests else _short(row.get(metric)) for row in rows])
         out[metric] = seeds
     return out
@@ -256,13 +255,13 @@ def _acted(runs, arms):
     """``events`` and ``acted``; both empty where the environment knows no events."""
     demonstrated, acted = (_files(runs, f"{name}.json") for name in ("demonstrated_events", "acted"))
     names = next((list(rates) for rates in demonstrated if rates), [])
-    who = [arm for arm in dict.fromkeys(("frozen_reference", *arms)) if any(arm in seed for seed in acted)]
+    who = [arm for arm in dict.fromkeys((CONTROL, *arms)) if any(arm in seed for seed in acted)]
 
     def of_events(seeds):
         return {name.removeprefix("event_"): [_short(seed.get(name)) for seed in seeds] for name in names}
 
     def rest(arm):
-        seeds, base = [seed.get(arm, {}) for seed in acted], [seed.get("frozen_reference", {}) for seed in acted]
+        seeds, base = [seed.get(arm, {}) for seed in acted], [seed.get(CONTROL, {}) for seed in acted]
         speeds = [(one.get("camera_speed"), other.get("camera_speed")) for one, other in zip(seeds, base, strict=True)]
         return {
             "steps": [seed.get("steps") for seed in seeds],

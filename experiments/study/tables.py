@@ -9,6 +9,7 @@ import sys
 
 from experiments.report.tables import METRICS as REPORTED
 from experiments.report.tables import MINUS, MISSING, number, words
+from experiments.stages.arms import CONTROL
 
 SETTINGS = (
     ("held-out tasks", "held_out", "all"),
@@ -23,7 +24,7 @@ CRITICAL = (("all", "critical", "all"), ("first cycle", "critical", "first_cycle
 METRICS = (("latent regret", "latent_regret"), ("AFS-EPE", "afs_epe"))
 APPEARANCE = (("PSNR", "psnr"), ("SSIM", "ssim"))
 SHARPNESS = (("sharpness", "gradient_energy"),)
-AGAINST = {"frozen_reference": (*METRICS, *APPEARANCE, *SHARPNESS), "phase1": (*METRICS, *SHARPNESS)}
+AGAINST = {CONTROL: (*METRICS, *APPEARANCE, *SHARPNESS), "phase1": (*METRICS, *SHARPNESS)}
 """What is compared with which baseline: words, metric."""
 BETTER = {"psnr": ", higher is better", "ssim": ", higher is better", "gradient_energy": ", higher is sharper"}
 FRAME_METRICS = {
@@ -173,7 +174,7 @@ def dense_rows(results):
 
     The set is the held-out tasks, where there are none the training task; None where neither was noted.
     """
-    there = results["differences"].get("frozen_reference", {})
+    there = results["differences"].get(CONTROL, {})
     for name in ("held_out", "in_distribution"):
         rows = {m: subsets["action_dense"] for m, subsets in there.get(name, {}).items() if "action_dense" in subsets}
         if rows:
@@ -192,7 +193,7 @@ def _appearance(results):
     if found is None:
         return []
     name, rows = found
-    arms = [arm for arm in results["arms"] if arm != "frozen_reference"]
+    arms = [arm for arm in results["arms"] if arm != CONTROL]
     table = [[words(arm), *(_interval(rows[m].get(arm)) for m in rows)] for arm in arms]
     where = {"held_out": "Held-out tasks", "in_distribution": "In distribution"}[name]
     where += f"{_clips(results, name, 'action_dense')}: the tertile with the most action."
@@ -202,12 +203,12 @@ def _appearance(results):
 
 def _modes(results):
     """The clips with a strictly novel mode, all of them and mode by mode; nothing where there is none."""
-    there = results["differences"].get("frozen_reference", {}).get("modes")
+    there = results["differences"].get(CONTROL, {}).get("modes")
     if there is None:
         return []
     clips = {mode: sum(seeds) for mode, seeds in results["sets"]["modes"]["clips"].items()}
     modes = sorted(clips, key=lambda mode: (mode != "all", -clips[mode]))
-    arms = [arm for arm in results["arms"] if arm != "frozen_reference"]
+    arms = [arm for arm in results["arms"] if arm != CONTROL]
     counted = results["novel_modes"]
     parts = [f"Strictly novel modes of a seed: {_range(counted)}. Told one by one are those that most clips hold."]
     for title, metric in METRICS:

@@ -25,13 +25,11 @@ class Forcing:
         fewer the tokens, the less of it is needed). PROWL's own value is not published.
       clean_prefix: share of the batch that gets a clean prefix of 1 to n-1 chunks, and then a noisy
         and a clean chunk in turn.
-      bell: weight the loss by a bell around sigma = 0.5 (Self Forcing's training weight).
     """
 
     chunk: int = 3
     shift: float = 1.0
     clean_prefix: float = 0.5
-    bell: bool = False
 
     def __post_init__(self):
         if self.chunk < 1:
@@ -46,26 +44,16 @@ class Forcing:
         return length // self.chunk
 
 
-def bell_weight(sigma):
-    """Self Forcing's ``exp(-2 (sigma - 1/2)^2)``, lowered to 0 at the ends, mean 1 over [0, 1]."""
-
-    def raw(s):
-        return jnp.exp(-2.0 * (s - 0.5) ** 2) - jnp.exp(-0.5)
-
-    return raw(sigma) / jnp.mean(raw(jnp.linspace(0.0, 1.0, 1001)))
-
-
 def sample_levels(key, batch, chunks, forcing):
     """Draw a noise level for every chunk.
 
     Returns:
       sigma ``[batch, chunks]`` in [0, 1), and weight ``[batch, chunks]`` of each chunk's
-      loss, 0 where the chunk is kept clean (sigma 0), with mean 1 over the counted ones
-      unless ``forcing.bell`` reshapes it.
+      loss: 0 where the chunk is kept clean (sigma 0), 1 elsewhere.
     """
     level_key, share_key, length_key = jax.random.split(key, 3)
     sigma = flow.shift_sigma(jax.random.uniform(level_key, (batch, chunks)), forcing.shift)
-    weight = bell_weight(sigma) if forcing.bell else jnp.ones_like(sigma)
+    weight = jnp.ones_like(sigma)
     if chunks > 1:
         prefix = jax.random.randint(length_key, (batch, 1), 1, chunks)
         has_prefix = jax.random.uniform(share_key, (batch, 1)) < forcing.clean_prefix

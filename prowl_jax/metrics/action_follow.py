@@ -5,13 +5,12 @@
 F is the optical flow of consecutive frames: of predicted ones, and of real ones. It is the
 mean end-point error, in pixels at the model's resolution, over frame pairs and pixels. Any flow
 will do for F as long as it is the same for both: a function of two frames ``[..., H, W, 3]`` in 0..1
-that says where each pixel of the first has gone, ``[..., H, W, 2]``; by default ``optical_flow``.
+that says where each pixel of the first has gone, ``[..., H, W, 2]``, such as ``optical_flow``. Nothing is
+assumed where none is given: figures of mixed flows cannot be compared.
 """
 
 import chex
 import jax.numpy as jnp
-
-from prowl_jax.metrics.optical_flow import optical_flow
 
 
 def afs_epe(flow_predicted, flow_real):
@@ -21,21 +20,6 @@ def afs_epe(flow_predicted, flow_real):
     return jnp.mean(error, axis=(-3, -2, -1))
 
 
-def flow_of_frames(frames, flow=None):
+def flow_of_frames(frames, flow):
     """Flow between consecutive frames: float ``[..., T, H, W, 3]`` in 0..1 -> ``[..., T-1, H, W, 2]``."""
-    return (flow or optical_flow)(frames[..., :-1, :, :, :], frames[..., 1:, :, :, :])
-
-
-def afs_of_frames(predicted, real_flow, flow=None):
-    """l_AFS of predicted frames.
-
-    Args:
-      predicted: float ``[..., T, H, W, 3]`` in 0..1; ``T - 1 = H_raw`` pairs are compared. Put
-        the last context frame first, so that the step into the prediction counts as well.
-      real_flow: float ``[..., T-1, H, W, 2]``, ``flow_of_frames`` of the real frames.
-      flow: the flow of the predicted frames, the same that ``real_flow`` was made with.
-
-    Returns:
-      float32 ``[...]``, pixels.
-    """
-    return afs_epe(flow_of_frames(predicted, flow), real_flow)
+    return flow(frames[..., :-1, :, :, :], frames[..., 1:, :, :, :])

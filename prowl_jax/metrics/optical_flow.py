@@ -59,6 +59,12 @@ def optical_flow(first, second, *, search=(6, 12), iterations=(2, 3)):
     return _flow(first, second, search, iterations).reshape(*batch, height, width, 2)
 
 
+def small_flow(params, first, second):
+    """``optical_flow`` where a flow is handed the world model's parameters, among which others find their weights."""
+    del params
+    return optical_flow(first, second)
+
+
 @functools.partial(jax.jit, static_argnames=("search", "iterations"))
 def _flow(first, second, search, iterations):
     """``optical_flow`` of two ``[n, H, W, 3]``."""

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from prowl_jax.metrics.action_follow import flow_of_frames
+from prowl_jax.metrics.optical_flow import optical_flow
 from prowl_jax.models.cpu.convolution import conv
 
 
@@ -40,7 +41,7 @@ class InverseDynamicsNetwork(nn.Module):
         frames = frames.astype(jnp.float32) / 255.0
         outside = self.window // 2 - 1
         beyond = ((0, 0), (outside, outside), (0, 0), (0, 0), (0, 0))
-        flow = jnp.pad(jnp.tanh(flow_of_frames(frames) / 4.0), beyond)
+        flow = jnp.pad(jnp.tanh(flow_of_frames(frames, optical_flow) / 4.0), beyond)
         frames = jnp.pad(2.0 * frames - 1.0, beyond, mode="edge")
         seen = [frames[:, i : i + steps] for i in range(self.window)]
         moved = [flow[:, i : i + steps] for i in range(self.window - 1)]

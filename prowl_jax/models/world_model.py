@@ -77,6 +77,25 @@ class WorldModel:
         """K, latents in a chunk."""
         return self.dit.chunk
 
+    @property
+    def action_sizes(self):
+        """Sizes of the action factors."""
+        return self.dit.action_sizes
+
+    @property
+    def action_conditioning(self):
+        """Names on the paths of what the network is told its actions through: what phase 2 trains of it."""
+        return self.dit.action_conditioning
+
+    def latent_shape(self, frame_shape):
+        """``(h, w, C)`` of a latent of frames ``(H, W, 3)``."""
+        return frame_shape[0] // DOWNSAMPLING, frame_shape[1] // DOWNSAMPLING, self.autoencoder.channels
+
+    def tokens(self, frame_shape):
+        """N, the tokens of one latent of frames ``(H, W, 3)``."""
+        height, width, _ = self.latent_shape(frame_shape)
+        return (height // self.dit.patch) * (width // self.dit.patch)
+
     def init(self, key, frame_shape, latents):
         """Parameters for frames ``(H, W, 3)`` and windows of ``latents`` latent frames."""
         dit_key, key = jax.random.split(key)

@@ -11,11 +11,11 @@ size and every function here is pure, so that all of it lives and stays on the d
     sample = jax.jit(pat.sample, donate_argnames="buffer", static_argnames=("n", "scoring", "priority"))
     rescore = jax.jit(pat.rescore, donate_argnames="buffer")
 
-    buffer = insert(buffer, trajectories, regret, afs, valid, cycle, scoring)
+    buffer = insert(buffer, trajectories, {"regret": regret, "afs": afs}, valid, cycle, scoring)
     buffer, indices = sample(buffer, key, 8, cycle, scoring, priority)
     batch = pat.gather(buffer, indices)
     ...                                  # train, then score all entries with the new parameters
-    buffer = rescore(buffer, regret, afs, cycle)
+    buffer = rescore(buffer, {"regret": regret, "afs": afs}, cycle)
 
 Donate the buffer wherever a new one is returned. Without donation XLA must leave the old
 buffer intact and copies every trajectory in it to write a few; with donation it writes in
@@ -27,6 +27,7 @@ memory a buffer takes. The items may be any pytree of arrays; this module never 
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -47,25 +48,37 @@ from prowl_jax.types import pytree
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """Constants of the composite score. Hashable, so it can be a static argument of ``jit``.
+    """Which raw scores a buffer keeps, and how they make one. Hashable, so it can be a static argument of ``jit``.
 
     Attributes:
-      lambda_afs: weight of AFS-EPE, 0.10 or 0.25 in the paper.
-      delta_scale: weight of the change of the regret, 1 in the paper.
+      weights: name -> weight of its z-score; a dict, kept as a tuple of pairs. These are the raw scores that the
+        buffer keeps, one of weight 0 too. The paper: 1 for the regret, lambda_AFS 0.10 or 0.25.
+      changes: name -> weight of its change between two scorings. The paper: 1 for the regret.
       warm_up: entries from which on z-scores use the buffer's own statistics.
       epsilon: a deviation below this counts as "has not varied", see ``statistics``.
     """
 
-    lambda_afs: float = 0.10
-    delta_scale: float = 1.0
+    weights: tuple = (("regret", 1.0), ("afs", 0.10))
+    changes: tuple = (("regret", 1.0),)
     warm_up: int = 32
     epsilon: float = 1e-6
 
     def __post_init__(self):
+        for name in ("weights", "changes"):
+            object.__setattr__(self, name, tuple(dict(getattr(self, name)).items()))
+        if not self.weights:
+            raise ValueError("scoring weights must name at least one raw score")
+        if unknown := [name for name, _ in self.changes if name not in self.names]:
+            raise ValueError(f"scoring changes of {', '.join(unknown)}: there are weights of {', '.join(self.names)}")
         if self.warm_up < 1:
             raise ValueError(f"scoring warm_up must be at least 1, not {self.warm_up}")
         if not self.epsilon > 0:
             raise ValueError(f"scoring epsilon must be positive, not {self.epsilon}")
+
+    @property
+    def names(self):
+        """The raw scores, in the order of their weights."""
+        return tuple(name for name, _ in self.weights)
 
 
 @pytree
@@ -74,21 +87,19 @@ class PATBuffer:
 
     Attributes:
       items: any pytree, each leaf ``[capacity, ...]``.
-      regret: float32 ``[capacity]``, l_regret at the latest scoring.
-      previous_regret: float32 ``[capacity]``, l_regret at the scoring before.
-      afs: float32 ``[capacity]``, l_AFS at the latest scoring, in pixels.
+      raw: name -> float32 ``[capacity]``, the raw scores (``Scoring.names``) at the latest scoring.
+      previous: name -> float32 ``[capacity]``, at the scoring before, those whose change counts (``Scoring.changes``).
       last_sampled: int32 ``[capacity]``, the cycle last drawn, or inserted when never drawn.
       inserted: int32 ``[capacity]``, the cycle of insertion.
-      scored: int32 ``[capacity]``, the world model that ``regret`` and ``afs`` are of, by the cycles it
-        had learned for: that of insertion, or the one after the latest rescoring.
+      scored: int32 ``[capacity]``, the world model that ``raw`` is of, by the cycles it had
+        learned for: that of insertion, or the one after the latest rescoring.
       filled: bool ``[capacity]``.
       running: statistics of every admissible trajectory ever offered to ``insert``.
     """
 
     items: Any
-    regret: jax.Array
-    previous_regret: jax.Array
-    afs: jax.Array
+    raw: dict
+    previous: dict
     last_sampled: jax.Array
     inserted: jax.Array
     scored: jax.Array
@@ -101,12 +112,13 @@ class PATBuffer:
         return self.filled.shape[0]
 
 
-def init(example_item, capacity):
+def init(example_item, capacity, scoring=Scoring()):
     """An empty buffer.
 
     Args:
       example_item: pytree of arrays or ``jax.ShapeDtypeStruct``: one item, no batch axis.
       capacity: number of slots, 256 in the paper.
+      scoring: which raw scores it keeps.
 
     Raises:
       ValueError: capacity below 1.
@@ -116,39 +128,40 @@ def init(example_item, capacity):
     # One array for each field: donating a buffer whose fields share an array is an error.
     return PATBuffer(
         items=jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example_item),
-        regret=jnp.zeros(capacity),
-        previous_regret=jnp.zeros(capacity),
-        afs=jnp.zeros(capacity),
+        raw={name: jnp.zeros(capacity) for name in scoring.names},
+        previous={name: jnp.zeros(capacity) for name, _ in scoring.changes},
         last_sampled=jnp.zeros(capacity, jnp.int32),
         inserted=jnp.zeros(capacity, jnp.int32),
         scored=jnp.zeros(capacity, jnp.int32),
         filled=jnp.zeros(capacity, bool),
-        running=welford_init(),
+        running=welford_init(len(scoring.names)),
     )
 
 
-def nbytes(example_item, capacity):
-    """Bytes of a buffer's arrays: ``capacity * (bytes of one item + 25) + 20``.
+def nbytes(example_item, capacity, scoring=Scoring()):
+    """Bytes of a buffer's arrays: ``capacity * (bytes of one item + 25) + 20`` with the paper's scores.
 
-    25 for the six numbers and the flag of an entry, 20 for the running statistics. Donated, the
+    25 for the six numbers and the flag of an entry, 20 for the running statistics; 4 more of the former and 8 of the
+    latter for every raw score more. Donated, the
     functions of this module need vectors ``[capacity]`` beside it and never a second set of items.
 
     Args:
       example_item: pytree of arrays or ``jax.ShapeDtypeStruct``: one item, no batch axis.
-      capacity: number of slots.
+      capacity: number of slots. scoring: which raw scores it keeps.
     """
     leaves = jax.tree.leaves(example_item)
     item = sum(math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize for leaf in leaves)
-    return capacity * (item + 6 * 4 + 1) + 5 * 4
+    numbers = len(scoring.names) + len(scoring.changes) + 3
+    return capacity * (item + 4 * numbers + 1) + 4 * (1 + 2 * len(scoring.names))
 
 
-def progress(buffer):
-    """Delta l_regret ``[capacity]``: negative where the world model got better, 0 at first."""
-    return buffer.regret - buffer.previous_regret
+def changes(buffer):
+    """name -> Delta ``[capacity]`` of what ``previous`` keeps, 0 at first; negative where the world model got better."""
+    return {name: buffer.raw[name] - before for name, before in buffer.previous.items()}
 
 
 def statistics(buffer, scoring):
-    """Mean and deviation of (regret, AFS), with which scores are standardised.
+    """Mean and deviation of the raw scores, with which they are standardised.
 
     Those of the buffer's own entries once ``warm_up`` of them are filled; until then those of
     everything offered so far (so always, if the capacity is below ``warm_up``). A quantity
@@ -156,10 +169,10 @@ def statistics(buffer, scoring):
     not blown up; with nothing seen at all the mean is 0.
 
     Returns:
-      (mean, std), float32 ``[2]`` each; std is the population deviation.
+      (mean, std), float32 ``[R]`` each, in the order of ``scoring.names``; std is the population deviation.
     """
     own_count = jnp.sum(buffer.filled)
-    own_mean, own_m2 = moments(jnp.stack([buffer.regret, buffer.afs], axis=1), buffer.filled)
+    own_mean, own_m2 = moments(_columns(buffer.raw, scoring), buffer.filled)
     warm = own_count >= scoring.warm_up
     count = jnp.maximum(jnp.where(warm, own_count, buffer.running.count), 1)
     mean = jnp.where(warm, own_mean, buffer.running.mean)
@@ -170,11 +183,11 @@ def statistics(buffer, scoring):
 def scores(buffer, scoring):
     """Composite score of every entry, float32 ``[capacity]``; -inf in empty slots."""
     mean, std = statistics(buffer, scoring)
-    score = _composite(buffer.regret, buffer.afs, progress(buffer), mean, std, scoring)
+    score = composite(buffer.raw, changes(buffer), mean, std, scoring)
     return jnp.where(buffer.filled, score, -jnp.inf)
 
 
-def insert(buffer, items, regret, afs, valid, cycle, scoring):
+def insert(buffer, items, raw, valid, cycle, scoring):
     """Offer new trajectories; of old and new together the highest scores stay.
 
     Newcomers enter with Delta = 0 and count as sampled now. They first join the running
@@ -186,9 +199,8 @@ def insert(buffer, items, regret, afs, valid, cycle, scoring):
     Args:
       buffer: ``PATBuffer``; donate it.
       items: pytree like the buffer's items, each leaf ``[B, ...]``; any ``B``.
-      regret: float ``[B]``, l_regret.
-      afs: float ``[B]``, l_AFS.
-      valid: bool ``[B]``. Rows without it, or with a regret or AFS that is not finite, never
+      raw: name -> float ``[B]``, the raw scores.
+      valid: bool ``[B]``. Rows without it, or with a raw score that is not finite, never
         enter and leave no trace in the statistics.
       cycle: int scalar, now.
       scoring: ``Scoring``.
@@ -196,24 +208,25 @@ def insert(buffer, items, regret, afs, valid, cycle, scoring):
     Returns:
       ``PATBuffer``.
     """
-    chex.assert_rank([regret, afs, valid], 1)
-    chex.assert_equal_shape([regret, afs, valid])
+    raw = {name: raw[name] for name in scoring.names}
+    chex.assert_rank([*raw.values(), valid], 1)
+    chex.assert_equal_shape([*raw.values(), valid])
     chex.assert_trees_all_equal_structs(buffer.items, items)
-    valid = valid & jnp.isfinite(regret) & jnp.isfinite(afs)
-    running = welford_update(buffer.running, jnp.stack([regret, afs], axis=1), valid)
+    valid = valid & all_finite(raw)
+    running = welford_update(buffer.running, _columns(raw, scoring), valid)
     buffer = dataclasses.replace(buffer, running=running)
 
     mean, std = statistics(buffer, scoring)
-    union = _composite(
-        jnp.concatenate([buffer.regret, regret]),
-        jnp.concatenate([buffer.afs, afs]),
-        jnp.concatenate([progress(buffer), jnp.zeros_like(regret)]),
+    old_changes = changes(buffer)
+    union = composite(
+        {name: jnp.concatenate([buffer.raw[name], new]) for name, new in raw.items()},
+        {name: jnp.concatenate([old, jnp.zeros_like(raw[name])]) for name, old in old_changes.items()},
         mean,
         std,
         scoring,
     )
     exists = jnp.concatenate([buffer.filled, valid])
-    keep = exists & ~_lowest(union, exists, jnp.sum(exists) - buffer.capacity, len(regret))
+    keep = exists & ~_lowest(union, exists, jnp.sum(exists) - buffer.capacity, len(valid))
     keep_old, keep_new = keep[: buffer.capacity], keep[buffer.capacity :]
 
     # The j-th newcomer that stays takes the j-th free slot. The others aim past the end,
@@ -226,9 +239,8 @@ def insert(buffer, items, regret, afs, valid, cycle, scoring):
 
     return PATBuffer(
         items=jax.tree.map(write, buffer.items, items),
-        regret=write(buffer.regret, regret),
-        previous_regret=write(buffer.previous_regret, regret),
-        afs=write(buffer.afs, afs),
+        raw={name: write(buffer.raw[name], new) for name, new in raw.items()},
+        previous={name: write(old, raw[name]) for name, old in buffer.previous.items()},
         last_sampled=write(buffer.last_sampled, cycle),
         inserted=write(buffer.inserted, cycle),
         scored=write(buffer.scored, cycle),
@@ -273,36 +285,44 @@ def gather(buffer, indices):
     return jax.tree.map(lambda x: x[indices], buffer.items)
 
 
-def rescore(buffer, regret, afs, cycle):
+def rescore(buffer, raw, cycle):
     """Enter scores under new world-model parameters.
 
-    An entry whose new regret or AFS is not finite keeps all its old values, Delta included; so NaN
+    An entry of which a new raw score is not finite keeps all its old values, Delta included; so NaN
     stands for what was not scored anew. Delta of an entry is over its own two latest scorings.
 
     Args:
       buffer: ``PATBuffer``; donate it.
-      regret: float ``[capacity]``; what stands in empty slots is ignored.
-      afs: float ``[capacity]``; likewise.
+      raw: name -> float ``[capacity]``; what stands in empty slots is ignored.
       cycle: int scalar, now: the cycle whose updates led to the new parameters.
 
     Returns:
-      ``PATBuffer`` with ``previous_regret`` <- ``regret`` <- new regret.
+      ``PATBuffer`` with ``previous`` <- ``raw`` <- new raw scores.
     """
-    chex.assert_shape([regret, afs], (buffer.capacity,))
-    known = buffer.filled & jnp.isfinite(regret) & jnp.isfinite(afs)
+    raw = {name: raw[name] for name in buffer.raw}
+    chex.assert_shape([*raw.values()], (buffer.capacity,))
+    known = buffer.filled & all_finite(raw)
     return dataclasses.replace(
         buffer,
-        regret=jnp.where(known, regret, buffer.regret),
-        previous_regret=jnp.where(known, buffer.regret, buffer.previous_regret),
-        afs=jnp.where(known, afs, buffer.afs),
+        raw={name: jnp.where(known, new, buffer.raw[name]) for name, new in raw.items()},
+        previous={name: jnp.where(known, buffer.raw[name], old) for name, old in buffer.previous.items()},
         scored=jnp.where(known, cycle + 1, buffer.scored),
     )
 
 
-def _composite(regret, afs, delta, mean, std, scoring):
-    return composite_score(
-        regret, afs, delta, mean, std, scoring.lambda_afs, scoring.delta_scale, scoring.epsilon
-    )
+def composite(raw, changes, mean, std, scoring):
+    """``score.composite_score`` as ``scoring`` says; ``mean`` and ``std`` from ``statistics``."""
+    return composite_score(raw, changes, mean, std, scoring.weights, scoring.changes, scoring.epsilon)
+
+
+def all_finite(raw):
+    """Where every raw score is finite: name -> float ``[n]`` to bool ``[n]``."""
+    return functools.reduce(jnp.logical_and, [jnp.isfinite(value) for value in raw.values()])
+
+
+def _columns(raw, scoring):
+    """The raw scores side by side, float ``[n, R]``."""
+    return jnp.stack([raw[name] for name in scoring.names], axis=1)
 
 
 def _lowest(score, exists, n, most):

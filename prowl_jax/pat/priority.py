@@ -101,11 +101,11 @@ def staleness_weights(last_sampled, cycle, filled):
     return weights / jnp.maximum(jnp.sum(weights), 1.0)
 
 
-def sampling_distribution(scores, last_sampled, cycle, filled, priority):
+def mixture(by_score, last_sampled, cycle, filled, priority):
     """P(i) = (1 - rho) P_score(i) + rho P_stale(i).
 
     Args:
-      scores: float ``[n]``, see ``score_weights``.
+      by_score: float ``[n]``, P_score, see ``score_weights``.
       last_sampled: int ``[n]``, see ``staleness_weights``.
       cycle: int scalar, now.
       filled: bool ``[n]``, which entries there are.
@@ -114,10 +114,5 @@ def sampling_distribution(scores, last_sampled, cycle, filled, priority):
     Returns:
       float ``[n]``, sums to 1, 0 where not filled; all 0 when nothing is filled.
     """
-    return mixture(score_weights(scores, filled, priority), last_sampled, cycle, filled, priority)
-
-
-def mixture(by_score, last_sampled, cycle, filled, priority):
-    """``sampling_distribution`` from P_score instead of the scores."""
     by_age = staleness_weights(last_sampled, cycle, filled)
     return (1.0 - priority.staleness) * by_score + priority.staleness * by_age

@@ -7,7 +7,10 @@ changed most, and the rest can wait for a while.
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
+
+from prowl_jax.pat import buffer as pat
 
 KINDS = ("all", "due")
 
@@ -56,3 +59,31 @@ def queue(buffer, cycle, rescoring):
     slots = jnp.lexsort((buffer.scored, ~sampled, ~filled))  # the last key sorts first
     count = jnp.sum(sampled | too_old)
     return slots, jnp.minimum(count, rescoring.rows) if rescoring.rows else count
+
+
+def make_rescore(score, rescoring, rows):
+    """``rescore(params, buffer, cycle) -> buffer``.
+
+    Scores anew what ``rescoring`` asks for, gathered ``rows`` entries at a time: as
+    many batches as there are due, so that neither empty slots nor what can wait cost anything. The
+    last batch is filled up with the next in the queue.
+
+    Args:
+      score: ``f(params, clips) -> {name: [B]}`` of one batch.
+    """
+
+    def rescore(params, buffer, cycle):
+        slots, count = queue(buffer, cycle, rescoring)
+        size = min(rows, buffer.capacity)
+
+        def one_batch(i, scores):
+            # Past the end the slice begins earlier: some entries are then scored twice, alike.
+            chosen = jax.lax.dynamic_slice_in_dim(slots, i * size, size)
+            new = score(params, pat.gather(buffer, chosen))
+            return {name: old.at[chosen].set(new[name]) for name, old in scores.items()}
+
+        unknown = {name: jnp.full(buffer.capacity, jnp.nan) for name in buffer.raw}
+        raw = jax.lax.fori_loop(0, (count + size - 1) // size, one_batch, unknown)
+        return pat.rescore(buffer, raw, cycle)
+
+    return rescore

@@ -2,10 +2,14 @@
 
     score(tau) = z_B(l_regret) + lambda_AFS z_B(l_AFS) + delta_scale * Delta l_regret
 
-z_B is the z-score over the buffer. Delta l_regret = l_regret now - l_regret at the previous
-rescore: negative where the world model got better, so that solved trajectories sink. This
+in general a weighted sum over raw scores r_i, each known by its name (``buffer.Scoring``):
+
+    score(tau) = sum_i w_i z_B(r_i) + sum_i d_i Delta r_i
+
+z_B is the z-score over the buffer. Delta r_i = r_i now - r_i at the previous rescore: of the regret
+negative where the world model got better, so that solved trajectories sink. This
 is the opposite sign of a "learning progress" reward, and it is not standardised: it lives
-on the scale of the raw regret.
+on the scale of the raw score.
 """
 
 import chex
@@ -34,12 +38,12 @@ def latent_regret(predicted, real):
 
 @pytree
 class Welford:
-    """Running mean and deviation of (regret, AFS), exact in one pass.
+    """Running mean and deviation of R raw scores, exact in one pass.
 
     Attributes:
-      count: int32 scalar, how many pairs were seen.
-      mean: float32 ``[2]``.
-      m2: float32 ``[2]``, the sum of squared distances from the mean.
+      count: int32 scalar, how many trajectories were seen.
+      mean: float32 ``[R]``.
+      m2: float32 ``[R]``, the sum of squared distances from the mean.
     """
 
     count: jax.Array
@@ -47,9 +51,9 @@ class Welford:
     m2: jax.Array
 
 
-def welford_init():
-    """Statistics of nothing."""
-    return Welford(jnp.zeros((), jnp.int32), jnp.zeros(2), jnp.zeros(2))
+def welford_init(size):
+    """Statistics of nothing, for ``size`` raw scores."""
+    return Welford(jnp.zeros((), jnp.int32), jnp.zeros(size), jnp.zeros(size))
 
 
 def welford_update(stats, values, valid):
@@ -57,13 +61,13 @@ def welford_update(stats, values, valid):
 
     Args:
       stats: ``Welford``.
-      values: float ``[B, 2]``, rows of (regret, AFS).
+      values: float ``[B, R]``, a row of raw scores for each trajectory.
       valid: bool ``[B]``; other rows are left out, whatever they hold.
 
     Returns:
       ``Welford`` of everything seen so far, however it was cut into batches.
     """
-    chex.assert_shape(values, (None, 2))
+    chex.assert_shape(values, (None, stats.mean.size))
     chex.assert_equal_shape_prefix([values, valid], 1)
     mean, m2 = moments(values, valid)
     count = jnp.sum(valid, dtype=jnp.int32)
@@ -78,7 +82,7 @@ def welford_update(stats, values, valid):
 
 
 def moments(values, valid):
-    """Mean and sum of squared distances of the valid rows: float ``[B, 2]`` -> two ``[2]``."""
+    """Mean and sum of squared distances of the valid rows: float ``[B, R]`` -> two ``[R]``."""
     valid = valid[:, None]
     count = jnp.maximum(jnp.sum(valid), 1)
     mean = jnp.sum(jnp.where(valid, values, 0.0), axis=0) / count
@@ -91,23 +95,20 @@ def z_score(x, mean, std, epsilon=1e-6):
     return (x - mean) / jnp.maximum(std, epsilon)
 
 
-def composite_score(regret, afs, progress, mean, std, lambda_afs=0.10, delta_scale=1.0, epsilon=1e-6):
-    """score = z(regret) + lambda_AFS z(AFS) + delta_scale * Delta; larger is replayed more.
+def composite_score(raw, changes, mean, std, weights, change_weights, epsilon=1e-6):
+    """score = sum_i w_i z(r_i) + sum_i d_i Delta r_i; larger is replayed more.
 
     Args:
-      regret: float ``[...]``, l_regret.
-      afs: float ``[...]``, l_AFS in pixels.
-      progress: float ``[...]``, Delta = regret now - regret at the previous rescore; 0 for a
-        fresh trajectory.
-      mean: float ``[2]``, of (regret, AFS) over the buffer.
-      std: float ``[2]``, their deviations.
-      lambda_afs: 0.10 or 0.25 in the paper.
-      delta_scale: 1 in the paper.
+      raw: name -> float ``[...]``, the raw scores.
+      changes: name -> float ``[...]``, Delta = the raw score now - at the previous rescore; 0 for a fresh trajectory.
+      mean: float ``[R]`` over the buffer, of the raw scores in the order of ``weights``.
+      std: float ``[R]``, their deviations.
+      weights: pairs (name, w): (("regret", 1.0), ("afs", 0.10 or 0.25)) in the paper.
+      change_weights: pairs (name, d): (("regret", 1.0),) in the paper.
       epsilon: least deviation.
 
     Returns:
       float ``[...]``.
     """
-    z_regret = z_score(regret, mean[0], std[0], epsilon)
-    z_afs = z_score(afs, mean[1], std[1], epsilon)
-    return z_regret + lambda_afs * z_afs + delta_scale * progress
+    terms = [w * z_score(raw[name], mean[i], std[i], epsilon) for i, (name, w) in enumerate(weights)]
+    return sum(terms[1:] + [d * changes[name] for name, d in change_weights], terms[0])

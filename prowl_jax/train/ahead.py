@@ -1,7 +1,7 @@
 """Collecting for the next cycle while the device still trains for this one.
 
-What a cycle collects depends on its seeds, its key and phi, and phi is final after ``explore``. So the
-environments of the next cycle play in a thread while ``mend`` runs: the same numbers as one after the
+What a cycle collects depends on its seeds, its key and phi, and phi is final after PPO. So the environments
+of the next cycle play in a thread while the world model is trained: the same numbers as one after the
 other, in the same order, and no trajectory is of an older policy.
 """
 
@@ -23,9 +23,9 @@ class Ahead:
         with Ahead(collect, cycles) as collection:
             for cycle in range(first, cycles):
                 trajectory = collection.take(cycle, state.phi.params)
-                state, _ = explore(..., state, ..., trajectory, ...)
+                state, _ = method.update_policy(state, start, trajectory, key)
                 collection.start(cycle + 1, state.phi.params)  # not donated before the next ``take``
-                state, _ = mend(..., state, ...)
+                state, _ = method.update_world_model(state, start, demonstrations, key)
 
     Args:
       collect: ``f(cycle, params, check) -> trajectory``, a pure function of its first two arguments;

@@ -29,9 +29,9 @@ def make_mesh(data=-1, fsdp=1, devices=None):
     return Mesh(grid, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
-def split_leading(mesh):
-    """Sharding that splits the leading axis over all devices of the mesh."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+def split_rows(mesh, axis=0):
+    """Sharding that splits the rows, which lie along ``axis``, over all devices of the mesh."""
+    return NamedSharding(mesh, PartitionSpec(*(None,) * axis, ("data", "fsdp")))
 
 
 def replicated(mesh):
@@ -49,7 +49,7 @@ def place_batch(mesh, batch, axis=0):
     for leaf in jax.tree.leaves(batch):
         if leaf.shape[axis] % local:
             raise ValueError(f"{leaf.shape[axis]} rows of a batch do not divide over {local} devices")
-    sharding = NamedSharding(mesh, PartitionSpec(*(None,) * axis, ("data", "fsdp")))
+    sharding = split_rows(mesh, axis)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
 
 

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from prowl_jax.train.mesh import put, replicated, split_leading
+from prowl_jax.train.mesh import put, replicated, split_rows
 
 REPLICATED = ((r".*", PartitionSpec()),)
 """A whole copy everywhere: the autoencoder and the policies, which are small."""
@@ -46,7 +46,7 @@ LOOP_RULES = (
     *((f"^theta/.*{pattern}", spec) for pattern, spec in DIT_RULES[:-1]),
     *REPLICATED,
 )
-"""Phase 2's ``LoopState``: the buffer's items by slot, theta as in phase 1, the rest whole."""
+"""The state of a method: items of a buffer by slot, theta as in phase 1, the rest whole."""
 
 
 def path_name(path):
@@ -126,24 +126,48 @@ def keep_placement(step_fn, state):
     return jax.jit(_by_rows(mesh, step_fn), donate_argnums=0, out_shardings=(placement, replicated(mesh)))
 
 
+def program(gives, donates=()):
+    """A field of a dataclass of programs: where what it returns lies on a mesh, and which arguments it takes over.
+
+    Args:
+      gives: ``"rows"`` (split over the devices by its leading axis), ``"batches"`` (by its second), ``"whole"`` (a copy
+        everywhere) or a field of the method's state (as that lies); a tuple for a program that returns one.
+      donates: positions of donated arguments.
+    """
+    return dataclasses.field(metadata={"gives": gives, "donates": donates})
+
+
+def compiled(programs):
+    """A dataclass of ``program`` fields, each function of it jitted; None stays None."""
+    return _each(programs, lambda function, field: jax.jit(function, donate_argnums=field.metadata["donates"]))
+
+
 def on_mesh(mesh, programs, state):
-    """Phase 2's ``Programs``, compiled to leave everything where it lies in ``state``, a ``LoopState``."""
-    where, whole, rows = jax.tree.map(lambda x: x.sharding, state), replicated(mesh), split_leading(mesh)
+    """A dataclass of ``program`` fields, each compiled to leave everything where it lies in ``state``.
 
-    def compiled(program, out, donate=()):
-        return program and jax.jit(_by_rows(mesh, program), donate_argnums=donate, out_shardings=out)
+    Raises:
+      ValueError: a field that does not say what it gives: left alone, its results would lie wherever.
+    """
+    where = jax.tree.map(lambda x: x.sharding, state)
+    named = {"rows": split_rows(mesh), "batches": split_rows(mesh, 1), "whole": replicated(mesh)}
 
-    return dataclasses.replace(
-        programs,
-        observe=compiled(programs.observe, rows),
-        predict=compiled(programs.predict, rows),
-        ppo=compiled(programs.ppo, (where.phi, where.safe_phi, whole), (0, 1)),
-        insert=compiled(programs.insert, where.buffer, (0,)),
-        fine_tune=compiled(programs.fine_tune, (where.theta, where.buffer, whole), (0, 2)),
-        rescore=compiled(programs.rescore, where.buffer, (1,)),
-        disagreement=compiled(programs.disagreement, whole),
-        fit_ensemble=compiled(programs.fit_ensemble, (where.ensemble, whole), (0,)),
-    )
+    def place(name):
+        return named[name] if name in named else getattr(where, name)
+
+    def compile_one(function, field):
+        gives = field.metadata["gives"]
+        out = place(gives) if isinstance(gives, str) else tuple(place(name) for name in gives)
+        return jax.jit(_by_rows(mesh, function), donate_argnums=field.metadata["donates"], out_shardings=out)
+
+    return _each(programs, compile_one)
+
+
+def _each(programs, compile_one):
+    fields = dataclasses.fields(programs)
+    if silent := [field.name for field in fields if "gives" not in field.metadata]:
+        raise ValueError(f"{type(programs).__name__}.{', '.join(silent)}: declare with sharding.program what it gives")
+    functions = {field.name: getattr(programs, field.name) for field in fields}
+    return type(programs)(**{f.name: functions[f.name] and compile_one(functions[f.name], f) for f in fields})
 
 
 def _by_rows(mesh, function):
@@ -159,7 +183,7 @@ def _by_rows(mesh, function):
         out = call(*arguments, **keywords)
         layer = isinstance(context.module, nn.Dense | nn.Conv) and context.method_name == "__call__"
         if layer and out.shape[0] % mesh.size == 0:
-            out = jax.lax.with_sharding_constraint(out, split_leading(mesh))
+            out = jax.lax.with_sharding_constraint(out, split_rows(mesh))
         return out
 
     def traced(*arguments):

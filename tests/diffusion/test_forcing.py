@@ -10,7 +10,6 @@ import pytest
 from prowl_jax.diffusion import flow
 from prowl_jax.diffusion.forcing import (
     Forcing,
-    bell_weight,
     block_causal_mask,
     forcing_loss,
     per_latent,
@@ -57,22 +56,6 @@ def test_shifted_levels_are_the_map_of_uniform_ones():
 def test_a_single_chunk_is_never_clean():
     sigma, weight = levels(Forcing(clean_prefix=1.0), chunks=1)
     assert (sigma > 0).mean() > 0.99 and (weight == 1.0).all()
-
-
-def test_bell_weights_have_mean_1_and_vanish_at_the_ends():
-    sigma = np.linspace(0.0, 1.0, 20_001)
-    weight = np.asarray(bell_weight(sigma))
-    np.testing.assert_allclose(weight.mean(), 1.0, atol=1e-3)
-    np.testing.assert_allclose(weight[[0, -1]], 0.0, atol=1e-6)
-    np.testing.assert_allclose(sigma[weight.argmax()], 0.5, atol=1e-3)
-    np.testing.assert_allclose(weight, weight[::-1], atol=1e-5)
-    # Self Forcing's numbers, from its own integer grid of 1,000 time steps.
-    t = np.arange(1000.0)
-    raw = np.exp(-2.0 * ((t - 500.0) / 1000.0) ** 2)
-    raw -= raw.min()
-    np.testing.assert_allclose(bell_weight(t / 1000.0), raw * 1000 / raw.sum(), atol=2e-3)
-    _, drawn = levels(Forcing(clean_prefix=0.0, bell=True))
-    np.testing.assert_allclose(drawn.mean(), 1.0, atol=0.02)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
@@ -176,16 +159,14 @@ def test_only_noisy_chunks_are_counted():
     np.testing.assert_allclose(wrong, zero, rtol=1e-6)
 
 
-@pytest.mark.parametrize("bell", [False, True])
-def test_the_loss_and_its_thirds_against_plain_numpy(bell):
+def test_the_loss_and_its_thirds_against_plain_numpy():
     # An answer that is wrong by the noise level itself: the square error of a chunk is sigma^2.
     def velocity(z, sigma):
         level = per_element(sigma)
         return (z - LATENTS) / jnp.maximum(level, 1e-9) + level
 
-    loss, metrics, seen = loss_and_record(velocity, forcing=dataclasses.replace(FORCING, bell=bell))
+    loss, metrics, seen = loss_and_record(velocity, forcing=FORCING)
     s = seen["sigma"][seen["sigma"] > 0].astype(np.float64)
-    weight = np.asarray(bell_weight(s)) if bell else 1.0
-    np.testing.assert_allclose(loss, np.mean(weight * s**2), rtol=1e-4)
+    np.testing.assert_allclose(loss, np.mean(s**2), rtol=1e-4)
     np.testing.assert_allclose(metrics["loss_low_noise"], np.mean(s[s < 1 / 3] ** 2), rtol=1e-3)
     np.testing.assert_allclose(metrics["loss_high_noise"], np.mean(s[s >= 2 / 3] ** 2), rtol=1e-4)

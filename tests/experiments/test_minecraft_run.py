@@ -107,8 +107,8 @@ def test_with_minerl_the_same_configuration_runs_phase_2(done, config, tmp_path)
     actions = np.load(phase2.actions_path(run, "frozen_reference"))
     minecraft.SPEC.check(actions)
     assert actions.shape == (2, phase2.trajectory_length(live) - 1, len(minecraft.SPEC.factors))
-    _, buffer = phase2.load_arm(run, "frozen_reference")
-    minecraft.SPEC.check(np.asarray(buffer.items.actions))
+    found = phase2.load_arm(run, "frozen_reference").found
+    minecraft.SPEC.check(found.clips.actions)
 
 
 def test_the_real_recording_is_read_whole(tmp_path):

@@ -17,12 +17,15 @@ pytest.importorskip("vizdoom")
 
 from experiments import sampler_steps
 from experiments.configs.quickstart import get_config
+from experiments.evaluation.sampler_steps import measure_sampler_steps
 from experiments.run import training_loop
 from experiments.run.command_line import UsageError
 from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
-from experiments.stages import phase2, pipeline
+from experiments.stages import build, phase2, pipeline
 from experiments.stages.world_model import load_world_model, train_world_model
+from prowl_jax.methods.prowl import Prowl
+from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.train.checkpoint import Checkpoints
 
 ARMS = ("phase1", "frozen_reference", "prowl")
@@ -214,24 +217,23 @@ def test_an_interrupted_training_goes_on_to_the_same_parameters(done, tmp_path, 
     assert rows_of(run.workdir, "world_model") == rows_of(whole.workdir, "world_model")
 
 
-@pytest.mark.parametrize("half, call, cycles", [("explore", 2, 1), ("mend", 1, 0)])
+@pytest.mark.parametrize("half, call, cycles", [("update_policy", 2, 1), ("update_world_model", 1, 0)])
 def test_an_interrupted_loop_goes_on_to_the_same_state(done, tmp_path, monkeypatch, half, call, cycles):
     """Policy, buffer and world model. The second of two cycles is interrupted and done again; or the
     first, while the second is being collected."""
     whole = Run(done[0], get_config("tiny"))
     run = copy_without(whole.workdir, tmp_path / "broken", "phase2/prowl")
-    interrupt(monkeypatch, phase2.host.loop, half, call)
+    interrupt(monkeypatch, Prowl, half, call)
     with pytest.raises(KeyboardInterrupt):
         phase2.run_arm(run, "prowl")
     monkeypatch.undo()
     assert len(rows_of(run.workdir, "phase2", "prowl")) == cycles
     phase2.run_arm(run, "prowl")
-    (ours, our_buffer), (theirs, their_buffer) = (
-        phase2.load_arm(run, "prowl"),
-        phase2.load_arm(whole, "prowl"),
-    )
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    jax.tree.map(np.testing.assert_array_equal, our_buffer, their_buffer)
+    ours, theirs = phase2.load_arm(run, "prowl"), phase2.load_arm(whole, "prowl")
+    jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
+    jax.tree.map(np.testing.assert_array_equal, ours.policy, theirs.policy)
+    jax.tree.map(np.testing.assert_array_equal, ours.found.clips, theirs.found.clips)
+    jax.tree.map(np.testing.assert_array_equal, ours.found.columns, theirs.found.columns)
     assert rows_of(run.workdir, "phase2", "prowl") == rows_of(whole.workdir, "phase2", "prowl")
 
 
@@ -258,6 +260,21 @@ def test_a_cycle_with_bad_numbers_is_gone_around(done, tmp_path, monkeypatch):
     assert rows[0] == whole[0] and [row["step"] for row in rows] == [1, 2] and rows[1] != whole[1]
     with Checkpoints(run.checkpoints("phase2/prowl")) as checkpoints:
         assert checkpoints.read()[1]["skipped"] == [1]
+
+
+def test_a_comparison_measures_dreams_with_the_flow_of_the_run(done, monkeypatch):
+    """Twice the flow is twice the error: of the clips and of what is dreamt of them, never of one alone."""
+    config = get_config("tiny")
+
+    def measured():
+        result = measure_sampler_steps(Run(done[0], config), config.env.task, 4, 2, (1,), ("window",))
+        return result["rows"][0]
+
+    once = measured()
+    monkeypatch.setattr(build, "make_flow", lambda config: lambda params, a, b: 2 * small_flow(params, a, b))
+    twice = measured()
+    assert once["latent_regret"] == twice["latent_regret"]
+    np.testing.assert_allclose(twice["afs_epe"], 2 * once["afs_epe"], rtol=1e-3)
 
 
 def test_numbers_of_sampler_steps_are_compared_on_a_finished_run(done, tmp_path, capsys):

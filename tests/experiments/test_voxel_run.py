@@ -16,7 +16,7 @@ from experiments.configs.voxel import get_config
 from experiments.evaluation import evaluate
 from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
-from experiments.stages import phase2
+from experiments.stages import build, phase2
 from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.demonstrations import make_demonstrations
 from experiments.stages.inverse_dynamics import train_inverse_dynamics
@@ -25,7 +25,7 @@ from experiments.stages.reference import clone_reference, load_reference
 from experiments.stages.world_model import train_world_model
 from experiments.study import acted, learnability, measure, sets
 from prowl_jax.envs.voxel import EVENTS
-from prowl_jax.train import curriculum
+from prowl_jax.methods.acting import event_rates
 from prowl_jax.train.checkpoint import Checkpoints
 
 
@@ -76,9 +76,9 @@ def test_the_log_has_every_cycle_once_with_its_events(run):
 def test_what_it_leaves_is_what_every_arm_leaves(run):
     actions = np.load(phase2.actions_path(run, "prowl"))
     assert actions.shape == (4, 5, 9)
-    params, buffer = phase2.load_arm(run, "prowl")
-    assert int(buffer.filled.sum()) == 8 and "dit" in params
-    np.testing.assert_array_equal(np.unique(np.asarray(buffer.inserted)[np.asarray(buffer.filled)]) < 3, True)
+    done = phase2.load_arm(run, "prowl")
+    assert len(done.found.clips.actions) == 8 and "dit" in done.params and done.cycles == 3
+    assert (done.found.columns["found in cycle"] < 3).all() and done.policy is not None
 
 
 def test_a_cycle_with_bad_numbers_is_gone_around(run, config, tmp_path, monkeypatch):
@@ -92,10 +92,10 @@ def test_a_cycle_with_bad_numbers_is_gone_around(run, config, tmp_path, monkeypa
     def spoiling(*arguments):
         program = build_program(*arguments)
 
-        def spoilt(env, demonstrations, state, fixed, reference, plan, key):
+        def spoilt(env, demonstrations, state, start, plan, key):
             bad = jnp.float32(jnp.nan if int(plan.draws[0]) == 1 else 0.0)
             demonstrations = dataclasses.replace(demonstrations, latents=demonstrations.latents + bad)
-            return program(env, demonstrations, state, fixed, reference, plan, key)
+            return program(env, demonstrations, state, start, plan, key)
 
         return spoilt
 
@@ -115,19 +115,18 @@ def test_a_cycle_with_bad_numbers_is_gone_around(run, config, tmp_path, monkeypa
 
 
 def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run, config):
-    trainable, _, reference = phase2.starting_point(run)
-    untaught = phase2.initial_state(config, trainable, reference, "disagreement")
+    start, method = phase2.starting_point(run), build.make_method(config, "disagreement")
+    untaught = phase2.initial_state(config, method, start)
     before = jax.tree.map(np.array, untaught.ensemble)
-    state = phase2.teach_ensemble(run, config, untaught)
+    state = phase2.parts.prepare(run, config, method, untaught)
     assert int(state.ensemble.step) == config.adversary.ensemble.steps
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before.params, state.ensemble.params)
     assert min(jax.tree.leaves(moved)) > 0
     with Checkpoints(run.checkpoints("phase2/disagreement")) as checkpoints:
         checkpoints.save(1, state)
-    back, _ = phase2.load_state(run, "disagreement")
+    _, back, _ = phase2.load_state(run, "disagreement")
     jax.tree.map(np.testing.assert_array_equal, back.ensemble, state.ensemble)
-    assert phase2.make_programs(config, "disagreement").disagreement is not None
-    assert phase2.initial_state(config, trainable, reference, "prowl").ensemble is None
+    assert phase2.initial_state(config, build.make_method(config, "prowl"), start).ensemble is None
 
 
 def test_a_measures_what_the_arms_left(run, config, monkeypatch):
@@ -152,7 +151,7 @@ def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     act_out, env = measure.actor(run, load_reference(run))
     recollected = act_out(load_reference(run), 0)
     env.close()
-    np.testing.assert_allclose(curriculum.event_rates(recollected)["event_jumped"], rows[0]["event_jumped"], rtol=1e-5)
+    np.testing.assert_allclose(event_rates(recollected)["event_jumped"], rows[0]["event_jumped"], rtol=1e-5)
     events = dict(np.load(run.workdir / "values" / "events" / "groups.npz"))
     assert set(events) <= set(EVENTS) and all(0 < mask.sum() <= 2 for mask in events.values())
 
@@ -180,7 +179,7 @@ def test_a_measures_what_the_arms_left(run, config, monkeypatch):
 
 
 def test_the_plan_is_the_chance_of_the_host_path(run, config):
-    plan = phase2.device.planner(run, config)(range(1, 3))
+    plan = phase2.device.planner(run, build.make_method(config, "prowl"))(range(1, 3))
     fetch = passive_fetch(run, plan.passive_starts.shape[2], config.world_model.window)
     data = phase2.device.on_device(run)
     for i in range(config.phase2.updates):
@@ -221,8 +220,8 @@ def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
         assert [row["step"] for row in read_metrics(one.workdir) if row["stage"] == "phase2"] == [1, 2, 3]
         actions = [np.load(phase2.actions_path(r, "prowl")) for r in (one, at_once)]
         np.testing.assert_array_equal(*actions)
-        states = [phase2.load_state(r, "prowl")[0] for r in (one, at_once)]
-        np.testing.assert_allclose(*(s.buffer.regret for s in states), rtol=1e-3, atol=1e-5)
+        states = [phase2.load_state(r, "prowl")[1] for r in (one, at_once)]
+        np.testing.assert_allclose(*(s.buffer.raw["regret"] for s in states), rtol=1e-3, atol=1e-5)
         assert {int(s.cycle) for s in states} == {3}
     assert figures[0]["regret"] != figures[1]["regret"]
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from prowl_jax.metrics.action_follow import afs_epe, afs_of_frames, flow_of_frames
+from prowl_jax.metrics.action_follow import afs_epe, flow_of_frames
+from prowl_jax.metrics.optical_flow import optical_flow
 
 
 def test_is_the_mean_end_point_error():
@@ -33,13 +34,18 @@ def panning(speeds):
 
 def test_a_prediction_that_moves_too_little_is_off_by_what_is_missing():
     real, predicted = panning([4.0, 4.0, 4.0, -3.0]), panning([4.0, 2.5, 0.0, 3.0])
-    real_flow = flow_of_frames(real)
+    real_flow = flow_of_frames(real, optical_flow)
     assert real_flow.shape == (4, 2, 48, 64, 2)
-    score = afs_of_frames(predicted, real_flow)
+    score = afs_epe(flow_of_frames(predicted, optical_flow), real_flow)
     assert score[0] == 0.0
     np.testing.assert_allclose(score, [0.0, 1.5, 4.0, 6.0], atol=0.15)
 
 
-def test_frames_and_flows_that_do_not_fit_are_refused():
+def test_flows_that_do_not_fit_are_refused():
     with pytest.raises(AssertionError):
-        afs_of_frames(jnp.zeros((9, 48, 64, 3)), jnp.zeros((9, 48, 64, 2)))
+        afs_epe(jnp.zeros((8, 48, 64, 2)), jnp.zeros((9, 48, 64, 2)))
+
+
+def test_no_flow_is_assumed():
+    with pytest.raises(TypeError, match="flow"):
+        flow_of_frames(jnp.zeros((9, 48, 64, 3)))

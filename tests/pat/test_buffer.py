@@ -14,7 +14,8 @@ from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.score import latent_regret
 
-SCORING = pat.Scoring(warm_up=3, lambda_afs=0.25)
+AFS_WEIGHT = 0.25
+SCORING = pat.Scoring({"regret": 1.0, "afs": AFS_WEIGHT}, warm_up=3)
 PRIORITY = Priority(temperature=0.5, staleness=0.3)
 ITEM = {"id": jax.ShapeDtypeStruct((), jnp.int32), "clip": jax.ShapeDtypeStruct((2, 3), jnp.bfloat16)}
 
@@ -31,14 +32,18 @@ def items(ids):
     return {"id": ids, "clip": np.broadcast_to(ids[:, None, None], (len(ids), 2, 3)).astype(jnp.bfloat16)}
 
 
+def raw_of(regret, afs):
+    """The raw scores of n trajectories; a number stands for n of it."""
+    regret = np.float32(regret)
+    return {"regret": regret, "afs": np.broadcast_to(np.float32(afs), regret.shape)}
+
+
 def filled_buffer(regret, afs=None, capacity=None, scoring=SCORING, cycle=0):
     """A buffer whose entries are numbered 0, 1, 2, ... in the order given."""
     n = len(regret)
     afs = np.ones(n) if afs is None else afs
     buffer = pat.init(ITEM, capacity or n)
-    return insert(
-        buffer, items(range(n)), np.float32(regret), np.float32(afs), np.ones(n, bool), cycle, scoring
-    )
+    return insert(buffer, items(range(n)), raw_of(regret, afs), np.ones(n, bool), cycle, scoring)
 
 
 class Twin:
@@ -57,7 +62,7 @@ class Twin:
         mean, std = seen.mean(axis=0), seen.std(axis=0)
         std[std < SCORING.epsilon] = 1.0
         z_regret, z_afs = (np.array([entry["regret"], entry["afs"]]) - mean) / std
-        return z_regret + SCORING.lambda_afs * z_afs + entry["regret"] - entry["previous"]
+        return z_regret + AFS_WEIGHT * z_afs + entry["regret"] - entry["previous"]
 
     def insert(self, ids, regret, afs, valid, cycle):
         new = [
@@ -134,11 +139,11 @@ def play(program, capacity, batch):
             regret, afs = np.array([pair(i) for i in arguments[0]]).T
             ids, valid = np.arange(next_id, next_id + batch), np.array(arguments[1])
             next_id += batch
-            buffer = insert(buffer, items(ids), regret, afs, valid, cycle, SCORING)
+            buffer = insert(buffer, items(ids), raw_of(regret, afs), valid, cycle, SCORING)
             twin.insert(ids, regret, afs, valid, cycle)
         elif name == "rescore":
             regret, afs = np.array([pair(i) for i in arguments[0]]).T
-            buffer = rescore(buffer, regret, afs, cycle)
+            buffer = rescore(buffer, raw_of(regret, afs), cycle)
             twin.rescore(regret, afs, cycle)
         elif twin.entries():
             buffer, drawn = sample(buffer, jax.random.key(arguments[0]), 3, cycle, SCORING, PRIORITY)
@@ -155,8 +160,8 @@ def agree(buffer, twin, cycle):
         if entry:
             assert host.items["id"][i] == entry["id"]
             assert (host.items["clip"][i] == entry["id"]).all()
-            assert host.regret[i] == entry["regret"] and host.previous_regret[i] == entry["previous"]
-            assert host.afs[i] == entry["afs"] and host.inserted[i] == entry["inserted"]
+            assert host.raw["regret"][i] == entry["regret"] and host.previous["regret"][i] == entry["previous"]
+            assert host.raw["afs"][i] == entry["afs"] and host.inserted[i] == entry["inserted"]
             assert host.last_sampled[i] == entry["last"] and host.scored[i] == entry["scored"]
     if twin.entries():
         expected = [twin.score(e) if e else -np.inf for e in twin.slots]
@@ -179,20 +184,17 @@ def test_a_capacity_of_one_and_batches_larger_than_the_buffer_agree_too(program)
 
 def test_the_highest_scores_stay_in_their_slots_and_newcomers_take_the_freed_ones():
     buffer = filled_buffer([0.5, 0.9, 0.1, 0.7])
-    buffer = insert(
-        buffer, items([10, 11, 12, 13]), np.float32([0.6, 0.2, 0.8, 0.3]), np.ones(4, np.float32),
-        np.ones(4, bool), 5, SCORING,
-    )  # fmt: skip
+    buffer = insert(buffer, items([10, 11, 12, 13]), raw_of([0.6, 0.2, 0.8, 0.3], 1), np.ones(4, bool), 5, SCORING)
     np.testing.assert_array_equal(buffer.items["id"], [10, 1, 12, 3])
     np.testing.assert_array_equal(buffer.inserted, [5, 0, 5, 0])
-    np.testing.assert_array_equal(pat.progress(buffer), 0.0)
+    np.testing.assert_array_equal(pat.changes(buffer)["regret"], 0.0)
 
 
 def test_invalid_trajectories_leave_no_trace():
     buffer = filled_buffer([0.5, 0.6], capacity=4)
     before = jax.device_get(buffer)
     regret, afs = np.float32([np.nan, 0.4, 0.9, np.inf]), np.float32([1.0, np.nan, 1.0, 1.0])
-    buffer = insert(buffer, items([5, 6, 7, 8]), regret, afs, np.array([1, 1, 0, 1], bool), 1, SCORING)
+    buffer = insert(buffer, items([5, 6, 7, 8]), raw_of(regret, afs), np.array([1, 1, 0, 1], bool), 1, SCORING)
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(buffer))
 
 
@@ -204,13 +206,12 @@ def test_statistics_are_the_running_ones_until_warm():
     np.testing.assert_array_equal(std, 1.0)
 
     buffer = filled_buffer([0.2, 0.6], [1.0, 1.0], capacity=3, scoring=scoring)
-    buffer = rescore(buffer, np.float32([5, 5, 5]), np.float32([5, 5, 5]), 0)
+    buffer = rescore(buffer, raw_of([5, 5, 5], 5), 0)
     mean, std = statistics(buffer, scoring)  # as offered, not as rescored
     np.testing.assert_allclose(mean, [0.4, 1.0], rtol=1e-6)
     np.testing.assert_allclose(std, [0.2, 1.0], rtol=1e-6)  # AFS has not varied
 
-    one = np.ones(1, np.float32)
-    buffer = insert(buffer, items([9]), 2 * one, 3 * one, np.ones(1, bool), 0, scoring)
+    buffer = insert(buffer, items([9]), raw_of([2], 3), np.ones(1, bool), 0, scoring)
     mean, std = statistics(buffer, scoring)
     np.testing.assert_allclose(mean, [4.0, 13 / 3], rtol=1e-6)
     np.testing.assert_allclose(std, [np.std([5, 5, 2]), np.std([5, 5, 3])], rtol=1e-5)
@@ -220,18 +221,17 @@ def test_a_solved_trajectory_loses_priority_and_its_place():
     buffer = filled_buffer([0.80, 0.81, 0.79, 0.805])
     before = distribution(buffer, 0, SCORING, Priority(staleness=0.0))
     assert before.argmax() == 1
-    buffer = rescore(buffer, np.float32([0.80, 0.2, 0.79, 0.805]), np.ones(4, np.float32), 0)
-    assert pat.progress(buffer)[1] < 0
+    buffer = rescore(buffer, raw_of([0.80, 0.2, 0.79, 0.805], 1), 0)
+    assert pat.changes(buffer)["regret"][1] < 0
     after = distribution(buffer, 0, SCORING, Priority(staleness=0.0))
     assert after.argmin() == 1 and after.argmax() == 3
-    newcomer = np.full(1, 0.7, np.float32)
-    buffer = insert(buffer, items([9]), newcomer, np.ones(1, np.float32), np.ones(1, bool), 1, SCORING)
+    buffer = insert(buffer, items([9]), raw_of([0.7], 1), np.ones(1, bool), 1, SCORING)
     np.testing.assert_array_equal(buffer.items["id"], [0, 9, 2, 3])
 
 
 def test_of_equal_regrets_the_one_that_got_worse_comes_first():
     buffer = filled_buffer([0.9, 0.3, 0.6])  # improved, regressed, stagnated
-    buffer = rescore(buffer, np.float32([0.6, 0.6, 0.6]), np.ones(3, np.float32), 0)
+    buffer = rescore(buffer, raw_of([0.6, 0.6, 0.6], 1), 0)
     np.testing.assert_array_equal(jnp.argsort(-scores(buffer, SCORING)), [1, 2, 0])
 
 
@@ -258,7 +258,7 @@ def test_gather_gives_the_items_with_repeats():
 def test_donated_insert_writes_in_place():
     item = {"clip": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
     new = {"clip": jnp.ones((2, 64, 64))}
-    arguments = (pat.init(item, 32), new, jnp.ones(2), jnp.ones(2), jnp.ones(2, bool), jnp.int32(0))
+    arguments = (pat.init(item, 32), new, {"regret": jnp.ones(2), "afs": jnp.ones(2)}, jnp.ones(2, bool), jnp.int32(0))
     compiled = insert.lower(*arguments, SCORING).compile()
     address = arguments[0].items["clip"].unsafe_buffer_pointer()
     buffer = compiled(*arguments)
@@ -285,9 +285,9 @@ def test_the_memory_is_as_computed_and_no_function_copies_the_items(capacity):
     rows, cycle, key = shape((32,), jnp.float32), shape((), jnp.int32), jax.eval_shape(lambda: jax.random.key(0))
     all_rows = shape((capacity,), jnp.float32)
     programs = (
-        insert.lower(buffer, items, rows, rows, shape((32,), bool), cycle, SCORING),
+        insert.lower(buffer, items, {"regret": rows, "afs": rows}, shape((32,), bool), cycle, SCORING),
         sample.lower(buffer, key, 16, cycle, SCORING, PRIORITY),
-        rescore.lower(buffer, all_rows, all_rows, cycle),
+        rescore.lower(buffer, {"regret": all_rows, "afs": all_rows}, cycle),
     )
     expected = pat.nbytes(REAL_ITEM, capacity)
     for program in programs:
@@ -313,10 +313,10 @@ def test_a_known_distribution_by_score_draws_the_same():
 def test_a_cycle_moves_nothing_to_or_from_the_host():
     def cycle_of(buffer, clips, key, cycle):
         regret = latent_regret(clips, jnp.zeros_like(clips))
-        buffer = pat.insert(buffer, clips, regret, regret, regret > 0, cycle, SCORING)
+        buffer = pat.insert(buffer, clips, {"regret": regret, "afs": regret}, regret > 0, cycle, SCORING)
         buffer, drawn = pat.sample(buffer, key, 2, cycle, SCORING, PRIORITY)
         batch = pat.gather(buffer, drawn)
-        return pat.rescore(buffer, buffer.regret * 0.5, buffer.afs, cycle), batch
+        return pat.rescore(buffer, {**buffer.raw, "regret": buffer.raw["regret"] * 0.5}, cycle), batch
 
     buffer = pat.init(jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32), 2)
     arguments = jax.device_put((jnp.arange(1.0, 4.0).reshape(3, 1, 1, 1, 1), jax.random.key(0), jnp.int32(1)))
@@ -324,7 +324,7 @@ def test_a_cycle_moves_nothing_to_or_from_the_host():
     with jax.transfer_guard("disallow"):
         buffer, batch = step(buffer, *arguments)
     np.testing.assert_array_equal(np.sort(buffer.items.ravel()), [2.0, 3.0])
-    np.testing.assert_array_equal(pat.progress(buffer), -buffer.regret)
+    np.testing.assert_array_equal(pat.changes(buffer)["regret"], -buffer.raw["regret"])
     assert set(np.asarray(batch).ravel()) <= {2.0, 3.0}
 
 
@@ -334,3 +334,29 @@ def test_wrong_settings_are_refused(wrong):
         pat.Scoring(**wrong)
     with pytest.raises(ValueError, match="capacity"):
         pat.init(ITEM, 0)
+    with pytest.raises(ValueError, match="changes of speed: there are weights of regret, afs"):
+        pat.Scoring(changes={"speed": 1.0})
+    with pytest.raises(ValueError, match="at least one"):
+        pat.Scoring({}, {})
+
+
+def test_any_raw_scores_make_a_score_by_their_weights():
+    """Three by name, two of which have a memory; by hand in the order of the weights, not of the alphabet."""
+    scoring = pat.Scoring({"z": 1.0, "a": -2.0, "m": 0.0}, {"m": 3.0, "z": 0.5}, warm_up=1)
+    raw = {"z": np.float32([1, 2, 6]), "a": np.float32([4, 4, 7]), "m": np.float32([0, 5, 1])}
+    buffer = insert(pat.init(ITEM, 3, scoring), items(range(3)), raw, np.ones(3, bool), 0, scoring)
+    later = {"z": np.float32([2, 2, 3]), "a": np.float32([1, 2, 3]), "m": np.float32([1, 1, 1])}
+    buffer = rescore(buffer, later, 0)
+    z = {name: (values - values.mean()) / (values.std() or 1.0) for name, values in later.items()}
+    expected = z["z"] - 2 * z["a"] + 3 * (later["m"] - raw["m"]) + 0.5 * (later["z"] - raw["z"])
+    np.testing.assert_allclose(scores(buffer, scoring), expected, rtol=1e-5)
+    assert buffer.previous.keys() == {"m", "z"} and buffer.running.mean.tolist() == [3, 5, 2]
+    leaves = jax.tree.leaves(buffer)
+    assert pat.nbytes(ITEM, 3, scoring) == sum(leaf.nbytes for leaf in leaves)
+
+
+def test_one_raw_score_that_is_not_finite_keeps_an_entry_out():
+    scoring = pat.Scoring({"a": 1.0, "b": 0.0}, {})
+    raw = {"a": np.float32([1, 1, np.nan]), "b": np.float32([1, np.inf, 1])}
+    buffer = insert(pat.init(ITEM, 3, scoring), items(range(3)), raw, np.ones(3, bool), 0, scoring)
+    assert buffer.filled.tolist() == [True, False, False] and buffer.previous == {}

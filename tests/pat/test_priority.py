@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prowl_jax.pat.priority import (
     Priority,
-    sampling_distribution,
+    mixture,
     score_weights,
     staleness_weights,
 )
@@ -117,7 +117,8 @@ def test_the_mixture_takes_rho_of_staleness():
     by_age = np.array([4, 0, 1]) / 5
     for rho in (0.0, 0.25, 1.0):
         priority = Priority(temperature=1.0, staleness=rho)
-        p = jax.jit(sampling_distribution, static_argnames="priority")(scores, last, 4, filled, priority)
+        p_score = weights(scores, filled, temperature=1.0)
+        p = jax.jit(mixture, static_argnames="priority")(p_score, last, 4, filled, priority)
         np.testing.assert_allclose(p, (1 - rho) * by_score / by_score.sum() + rho * by_age, rtol=1e-5)
 
 

@@ -38,7 +38,7 @@ def test_regret_of_half_precision_is_computed_in_single():
     )
 )
 def test_running_statistics_equal_those_of_the_whole(values):
-    stats = welford_init()
+    stats = welford_init(2)
     for start in range(0, len(values), 4):
         rows = values[start : start + 4]
         rows = rows + [(np.nan, np.inf, False)] * (4 - len(rows))
@@ -57,7 +57,7 @@ def test_running_statistics_equal_those_of_the_whole(values):
 def test_running_statistics_do_not_cancel_far_from_zero():
     rng = np.random.default_rng(1)
     values = (1000.0 + rng.normal(size=(40, 4, 2)) * 0.1).astype(np.float32)
-    stats = welford_init()
+    stats = welford_init(2)
     for batch in values:
         stats = update(stats, batch, np.ones(4, bool))
     expected = values.astype(np.float64).reshape(-1, 2).std(axis=0)
@@ -72,12 +72,11 @@ def test_z_score_has_a_floor_under_the_deviation():
 
 def test_composite_score_by_hand():
     score = composite_score(
-        regret=jnp.array([0.9, 0.5]),
-        afs=jnp.array([2.0, 5.0]),
-        progress=jnp.array([0.0, -0.3]),
+        raw={"afs": jnp.array([2.0, 5.0]), "regret": jnp.array([0.9, 0.5])},
+        changes={"regret": jnp.array([0.0, -0.3])},
         mean=jnp.array([0.7, 3.0]),
         std=jnp.array([0.1, 2.0]),
-        lambda_afs=0.25,
-        delta_scale=2.0,
+        weights=(("regret", 1.0), ("afs", 0.25)),
+        change_weights=(("regret", 2.0),),
     )
     np.testing.assert_allclose(score, [2.0 - 0.125, -2.0 + 0.25 - 0.6], rtol=1e-5)

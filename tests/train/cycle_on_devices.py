@@ -8,41 +8,56 @@ import json
 import os
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from prowl_jax.data.feeder import process_share
 from prowl_jax.diffusion.forcing import Forcing
-from prowl_jax.metrics import action_follow
+from prowl_jax.methods.base import Budget, Shared, Start
+from prowl_jax.methods.prowl import Config, Prowl
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.models.world_model import WorldModel
-from prowl_jax.train import adversary, curriculum
+from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 from prowl_jax.train.mesh import local_copy, make_mesh, place_batch, replicate
 from prowl_jax.train.sharding import (
     LOOP_RULES,
     WORLD_MODEL_RULES,
-    on_mesh,
     path_name,
     shard_state,
 )
-from prowl_jax.train.state import init_state
-from prowl_jax.train.world_model import split_trainable
+from prowl_jax.train.world_model import make_loss, split_trainable
 from prowl_jax.types import Batch, Trajectory
 
-SIZES, TIME, ROWS = (3, 5), 6, 4
+SIZES, TIME, ROWS, FRAME = (3, 5), 6, 4, (16, 16, 3)
 MODEL = WorldModel(
     DiT(channels=3, width=24, depth=1, heads=2, ffn=32, action_sizes=SIZES, chunk=2, frequency_width=16),
     Autoencoder(channels=3, widths=(8, 8), blocks=1),
     sampler_steps=2,
 )
-LOOP = curriculum.Curriculum(context=2, horizon=4, window=4, updates=2, batch=8, score_batch=4)
 POLICY = Policy(PolicyNetwork(SIZES, features=8, memory=2, hidden=8))
-# Plain gradient descent, as in two_devices.py.
-TUNER = PPO_OPTIMIZER = optax.sgd(0.02)
+
+
+class PlainAdversary(Adversary):
+    """Plain gradient descent, as in two_devices.py."""
+
+    optimizer = optax.sgd(0.02)
+
+
+def cheap_flow(params, first, second):
+    """Optical flow is tested elsewhere."""
+    return (second - first)[..., :2]
+
+
+METHOD = Prowl(
+    Config(capacity=8, adversary=PlainAdversary(epochs=1, minibatches=1)),
+    Shared(
+        MODEL, FRAME, make_loss(MODEL, Forcing(chunk=2)), optax.sgd(0.02), cheap_flow,
+        Budget(context=2, horizon=4, window=4, updates=2, batch=8, trajectories=ROWS, score_batch=4), POLICY,
+    ),
+)  # fmt: skip
 
 
 def random_like(init, *arguments):
@@ -69,34 +84,34 @@ def passive(cycle):
     return Batch(rng.normal(size=(2, 4, 4, 2, 2, 3)).astype(np.float32), actions)
 
 
-def example():
-    shape = jax.ShapeDtypeStruct
-    return curriculum.PATItem(
-        shape((TIME, 2, 2, 3), jnp.float32), shape((TIME, 2), jnp.int32),
-        shape((TIME, 16, 16, 3), jnp.uint8), shape((4, 16, 16, 2), jnp.float16),
-    )  # fmt: skip
+class Source:
+    """A cycle's, each process with its own rows."""
+
+    def __init__(self, mesh, cycle):
+        self._mesh, self._cycle = mesh, cycle
+
+    def act(self, params):
+        assert all(len(x.devices()) == 1 for x in jax.tree.leaves(local_copy(params)))
+        return place_batch(self._mesh, jax.tree.map(lambda x: x[own_rows(ROWS)], trajectories(self._cycle)))
+
+    def policy_is_final(self, params):
+        pass
+
+    def demonstrations(self):
+        mine = jax.tree.map(lambda x: x[:, own_rows(4)], passive(self._cycle))
+        return place_batch(self._mesh, mine, axis=1)
 
 
 def two_cycles(mesh):
-    params, reference = random_like(MODEL.init, (16, 16, 3), 4), random_like(POLICY.init, (16, 16, 3))
-    trained, frozen = split_trainable(params["dit"])
+    params, reference = random_like(MODEL.init, FRAME, 4), random_like(POLICY.init, FRAME)
+    trained, frozen = split_trainable(MODEL, params["dit"])
+    state = shard_state(mesh, METHOD.init(Start(trained, {}, reference), jax.random.key(0)), LOOP_RULES)
     fixed = shard_state(mesh, params | {"dit": frozen}, WORLD_MODEL_RULES)
-    state = curriculum.init_loop(init_state(trained, TUNER), init_state(reference, PPO_OPTIMIZER), example(), 8)
-    state = shard_state(mesh, state, LOOP_RULES)
-    ppo = adversary.make_update(POLICY, PPO_OPTIMIZER, adversary.Adversary(epochs=1, minibatches=1))
-    programs = on_mesh(mesh, curriculum.make_programs(MODEL, Forcing(chunk=2), TUNER, LOOP, ppo), state)
-    where, metrics, anchor = placement(state), [], replicate(mesh, reference)
+    start, method = Start(trained, fixed, replicate(mesh, reference)), METHOD.on_mesh(mesh, state)
+    where, metrics = placement(state), []
     for cycle in range(2):
-
-        def collect(policy_params, cycle=cycle):
-            assert all(len(x.devices()) == 1 for x in jax.tree.leaves(local_copy(policy_params)))
-            return place_batch(mesh, jax.tree.map(lambda x: x[own_rows(ROWS)], trajectories(cycle)))
-
-        state, figures = curriculum.run_cycle(
-            programs, LOOP, state, fixed, anchor, collect,
-            place_batch(mesh, jax.tree.map(lambda x: x[:, own_rows(4)], passive(cycle)), axis=1),
-            replicate(mesh, jax.random.fold_in(jax.random.key(0), cycle)),
-        )  # fmt: skip
+        key = replicate(mesh, jax.random.fold_in(jax.random.key(0), cycle))
+        state, figures = method.cycle(state, start, Source(mesh, cycle), key)
         metrics.append({name: float(value) for name, value in figures.items()})
     return metrics, state, where, placement(state)
 
@@ -123,7 +138,6 @@ def as_one_of_two():
 
 def main():
     enable_compilation_cache()
-    action_follow.optical_flow = lambda first, second: (second - first)[..., :2]  # tested elsewhere
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         as_one_of_two()
         return

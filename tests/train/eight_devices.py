@@ -24,7 +24,7 @@ from prowl_jax.train.sharding import (
     path_name,
     shardings,
 )
-from prowl_jax.train.world_model import make_train_step
+from prowl_jax.train.world_model import make_loss, make_train_step
 from prowl_jax.types import Batch
 
 MESHES = {"1": (1, 1), "4 data": (4, 1), "4 fsdp": (1, 4), "8 data": (8, 1), "8 fsdp": (1, 8), "2 x 4": (2, 4)}
@@ -45,7 +45,7 @@ def train(name):
     """What a mesh makes of four steps: losses, last parameters, what is split, programs."""
     mesh, optimizer = mesh_of(name), optax.sgd(0.05, momentum=0.9)
     state = init_on_mesh(mesh, lambda: start(optimizer), DIT_RULES)
-    step_fn = keep_placement(make_train_step(MODEL, Forcing(chunk=2), optimizer, ema_decay=0.9), state)
+    step_fn = keep_placement(make_train_step(make_loss(MODEL, Forcing(chunk=2)), optimizer, ema_decay=0.9), state)
     losses = []
     for batch in BATCHES:
         state, metrics = step_fn(state, place_batch(mesh, batch), jax.random.key(3))
@@ -73,15 +73,15 @@ def buffer_story(name):
     numbers, drawn, programs = np.random.default_rng(5), [], []
     for cycle in range(2):
         offered = place_batch(mesh, {"clip": numbers.normal(size=(8, 5, 7)).astype(np.float32)})
-        scores = np.float32(numbers.random((2, 8)))
-        arguments = (buffer, offered, *scores, np.arange(8) != 3, cycle)
+        raw = dict(zip(SCORING.names, np.float32(numbers.random((2, 8))), strict=True))
+        arguments = (buffer, offered, raw, np.arange(8) != 3, cycle)
         programs.append(insert.lower(*arguments).compile().as_text())
         buffer = insert(*arguments)
         arguments = (buffer, jax.random.key(cycle), cycle + 1)
         programs.append(draw.lower(*arguments).compile().as_text())
         buffer, slots, clips = draw(*arguments)
         drawn.append([np.asarray(slots), np.asarray(clips["clip"])])
-    buffer = rescore(buffer, *np.float32(numbers.random((2, 16))), 3)
+    buffer = rescore(buffer, dict(zip(SCORING.names, np.float32(numbers.random((2, 16))), strict=True)), 3)
     rows = buffer.items["clip"].sharding.shard_shape((16, 5, 7))[0]
     gathered = [line for text in programs for line in re.findall(r".*all-gather.*", text) if "16,5,7]" in line]
     return jax.tree.map(np.asarray, buffer), drawn, rows, gathered

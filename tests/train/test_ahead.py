@@ -6,26 +6,24 @@ import jax
 import numpy as np
 import optax
 import pytest
+from tiny_world import BUDGET, Recorded, shared_by, start_of
 
 from prowl_jax.actions import ActionSpec, choice
-from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.envs.base import Step
-from prowl_jax.metrics import action_follow
+from prowl_jax.methods.acting import collect as act_out
+from prowl_jax.methods.acting import make_act
+from prowl_jax.methods.prowl import Config, Prowl
 from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.pat import buffer as pat
 from prowl_jax.rl.ppo import PPOConfig
-from prowl_jax.train import adversary, curriculum
+from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.ahead import Abandoned, Ahead
-from prowl_jax.train.curriculum import Curriculum, PATItem
-from prowl_jax.train.state import init_state
-from prowl_jax.train.world_model import split_trainable
 from prowl_jax.types import Batch
 
 SPEC = ActionSpec((choice("move", "forward", "back"), choice("look", "a", "b", "c", "d")))  # 3 and 5 values
 ROWS, TIME, CYCLES = 3, 6, 4
 POLICY = Policy(PolicyNetwork(SPEC.sizes, features=8, memory=2, hidden=8))
-LOOP = Curriculum(context=2, horizon=4, window=4, updates=2, batch=4, score_batch=4)
-TUNER, PPO_OPTIMIZER = optax.adam(1e-2), optax.adam(1e-2)
+ADVERSARY = Adversary(learning_rate=1e-2, ppo=PPOConfig(kl_cost=0.1), epochs=1, minibatches=1)
 
 
 class Kaleidoscope:
@@ -49,27 +47,32 @@ class Kaleidoscope:
         return Step(frames.astype(np.uint8), np.zeros(ROWS, bool), {})
 
 
+class Overlapping(Recorded):
+    """A source that takes what was collected ahead, and starts the next as soon as the policy is final."""
+
+    def __init__(self, collection, cycle, demonstrations):
+        super().__init__(None, demonstrations)
+        self._collection, self._cycle = collection, cycle
+
+    def act(self, params):
+        return self._collection.take(self._cycle, params)
+
+    def policy_is_final(self, params):
+        self._collection.start(self._cycle + 1, params)
+
+
 def cycles(tiny, random_params, overlap):
     """States and metrics of a few cycles with a real policy in a toy environment."""
-    trained, frozen = split_trainable(tiny.params["dit"])
-    fixed, reference = tiny.params | {"dit": frozen}, random_params(POLICY.init, (16, 16, 3))
-    ppo = adversary.make_update(
-        POLICY, PPO_OPTIMIZER, adversary.Adversary(PPOConfig(kl_cost=0.1), epochs=1, minibatches=1)
-    )
-    programs = curriculum.make_programs(tiny.model, Forcing(chunk=2), TUNER, LOOP, ppo)
-    shape = jax.ShapeDtypeStruct
-    example = PATItem(
-        shape((TIME, 2, 2, 3), np.float32), shape((TIME, 2), np.int32),
-        shape((TIME, 16, 16, 3), np.uint8), shape((4, 16, 16, 2), np.float16),
-    )  # fmt: skip
-    state = curriculum.init_loop(init_state(trained, TUNER), init_state(reference, PPO_OPTIMIZER), example, 8)
-    env, act, threads, states, metrics = Kaleidoscope(), adversary.make_act(POLICY), [], [], []
+    method = Prowl(Config(capacity=8, adversary=ADVERSARY), shared_by(tiny, optax.adam(1e-2), POLICY, BUDGET))
+    start = start_of(tiny, random_params(POLICY.init, (16, 16, 3)))
+    state, env, act = method.init(start, jax.random.key(0)), Kaleidoscope(), make_act(POLICY)
+    threads, states, metrics = [], [], []
 
     def collect(cycle, params, check):
         threads.append(threading.current_thread().name)
-        return adversary.collect(
+        return act_out(
             env, act, POLICY, params, jax.random.key(cycle), seeds=[cycle, 7, 40 + cycle], length=TIME,
-            warm_up=2, warm_up_params=reference, check=check,
+            warm_up=2, warm_up_params=start.reference, check=check,
         )[0]  # fmt: skip
 
     with Ahead(collect, CYCLES, overlap) as collection:
@@ -77,17 +80,13 @@ def cycles(tiny, random_params, overlap):
             latents, actions = tiny.batch(4, seed=cycle)
             passive = Batch(latents.reshape(2, 2, *latents.shape[1:]), actions.reshape(2, 2, *actions.shape[1:]))
             key = jax.random.fold_in(jax.random.key(0), cycle)
-            trajectory = collection.take(cycle, state.phi.params)
-            state, explored = curriculum.explore(programs, LOOP, state, fixed, reference, trajectory, key)
-            collection.start(cycle + 1, state.phi.params)
-            state, mended = curriculum.mend(programs, state, fixed, passive, key)
+            state, figures = method.cycle(state, start, Overlapping(collection, cycle, passive), key)
             states.append(jax.tree.map(np.array, state))
-            metrics.append({name: float(value) for name, value in {**explored, **mended}.items()})
+            metrics.append({name: float(value) for name, value in figures.items()})
     return states, metrics, threads
 
 
-def test_overlapped_and_in_turn_give_the_same_bits(tiny, random_params, monkeypatch):
-    monkeypatch.setattr(action_follow, "optical_flow", lambda first, second: (second - first)[..., :2])
+def test_overlapped_and_in_turn_give_the_same_bits(tiny, random_params):
     ahead, in_turn = (cycles(tiny, random_params, overlap) for overlap in (True, False))
     assert in_turn[2] == ["MainThread"] * CYCLES
     assert ahead[2] == ["MainThread"] + ["prowl-collect"] * (CYCLES - 1)
@@ -159,7 +158,7 @@ def test_leaving_abandons_what_is_being_collected():
 
 def test_an_abandoned_collection_ends_before_its_next_step(random_params):
     """What ``check`` raises comes out of ``collect``, and the next one, begun anew, is the same as ever."""
-    env, act, params = Kaleidoscope(), adversary.make_act(POLICY), random_params(POLICY.init, (16, 16, 3))
+    env, act, params = Kaleidoscope(), make_act(POLICY), random_params(POLICY.init, (16, 16, 3))
     calls = []
 
     def check():
@@ -168,7 +167,7 @@ def test_an_abandoned_collection_ends_before_its_next_step(random_params):
             raise Abandoned
 
     def collect(check=None):
-        return adversary.collect(
+        return act_out(
             env, act, POLICY, params, jax.random.key(0), seeds=[1, 2, 3], length=TIME, check=check
         )[0]  # fmt: skip
 

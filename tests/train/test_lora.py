@@ -51,7 +51,7 @@ def test_what_is_trained(tiny, parts):
 
 def test_a_step_moves_the_factors_and_the_adapter_only(tiny, parts):
     trained, frozen = parts
-    update = jax.jit(make_update(tiny.model, tiny.forcing, optax.adam(1e-2)))
+    update = jax.jit(make_update(tiny.loss, optax.adam(1e-2)))
     state = init_state(trained, optax.adam(1e-2))
     for i in range(2):  # in the first, the factor behind the zeros has no gradient yet
         state, _ = update(state, frozen, Batch(*tiny.batch(8, seed=i)), KEY)

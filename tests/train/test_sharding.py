@@ -1,13 +1,16 @@
 """Parameters split by path and a buffer split by slot give what one device gives. Eight are pretended."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
@@ -17,6 +20,9 @@ from prowl_jax.train.sharding import (
     DIT_RULES,
     LOOP_RULES,
     WORLD_MODEL_RULES,
+    compiled,
+    on_mesh,
+    program,
     shard_state,
     shardings,
 )
@@ -154,7 +160,7 @@ class Mesh:
         (LOOP_RULES, "phi/params/head/kernel", (8, 8), ()),
         (LOOP_RULES, "buffer/items/latents", (16, 3, 2), (("data", "fsdp"),)),
         (LOOP_RULES, "buffer/items/latents", (12, 3, 2), ()),
-        (LOOP_RULES, "buffer/regret", (16,), ()),
+        (LOOP_RULES, "buffer/raw/regret", (16,), ()),
     ],
 )
 def test_the_tables_place(rules, path, size, part, monkeypatch):
@@ -173,3 +179,39 @@ def test_on_one_device_everything_lies_there():
     state = {"params": {"ffn_in": {"kernel": np.ones((2, 4), np.float32)}}}
     placed = shard_state(make_mesh(devices=jax.devices()[:1]), state, DIT_RULES)
     np.testing.assert_array_equal(placed["params"]["ffn_in"]["kernel"], state["params"]["ffn_in"]["kernel"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    learn: Any = program(("theta", "whole"), donates=(0,))
+    look: Any = program("rows")
+    rest: Any = program("whole")
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    theta: Any
+
+
+jax.tree_util.register_dataclass(State)
+
+
+def test_every_program_says_where_its_results_lie():
+    mesh = make_mesh(devices=jax.devices()[:1])
+    state = shard_state(mesh, State(jnp.zeros(2)), LOOP_RULES)
+    placed = on_mesh(mesh, Programs(lambda theta: (theta + 1, theta.sum()), lambda x: 2 * x), state)
+    theta, total = placed.learn(state.theta)
+    assert state.theta.is_deleted() and theta.tolist() == [1, 1] and total == 0
+    assert placed.look(jnp.ones(2)).tolist() == [2, 2] and placed.rest is None
+
+
+def test_a_new_program_does_not_silently_stay_unsharded():
+    @dataclasses.dataclass(frozen=True)
+    class Grown(Programs):
+        forgotten: Any = None
+
+    mesh = make_mesh(devices=jax.devices()[:1])
+    state = shard_state(mesh, State(jnp.zeros(2)), LOOP_RULES)
+    for compile_all in (compiled, lambda programs: on_mesh(mesh, programs, state)):
+        with pytest.raises(ValueError, match="Grown.forgotten: declare with sharding.program what it gives"):
+            compile_all(Grown(None, None, None, lambda x: x))

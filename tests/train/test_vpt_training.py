@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from prowl_jax.envs.base import Step
+from prowl_jax.methods.acting import collect, make_act
 from prowl_jax.models.policies.vpt_policy import VPTNetwork, VPTPolicy
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train import adversary, behaviour
@@ -44,12 +45,12 @@ def params(random_params):
     return params
 
 
-ACT = adversary.make_act(POLICY)
+ACT = make_act(POLICY)
 
 
 @pytest.fixture(scope="module")
 def trajectory(params):
-    found, _ = adversary.collect(Flicker(), ACT, POLICY, params, jax.random.key(0), seeds=[7], length=TIME)
+    found, _ = collect(Flicker(), ACT, POLICY, params, jax.random.key(0), seeds=[7], length=TIME)
     return found
 
 
@@ -83,9 +84,8 @@ def test_behaviour_cloning_learns_a_rule_of_the_past(params):
 
 def test_kl_anchored_ppo(params, trajectory):
     assert trajectory.first.sum() == ROWS + 1 and not trajectory.valid[0] and ACT._cache_size() == 1
-    settings = adversary.Adversary(PPOConfig(kl_cost=0.1), epochs=1, minibatches=2)
-    optimizer = adversary.make_optimizer(1e-2)
-    update = adversary.make_update(POLICY, optimizer, settings)
+    settings = adversary.Adversary(1e-2, ppo=PPOConfig(kl_cost=0.1), epochs=1, minibatches=2)
+    update, optimizer = adversary.make_update(POLICY, settings), settings.optimizer
     reward = np.array([0.0, 1.0, -1.0, 2.0], np.float32)
 
     state, safe, metrics = update(

@@ -26,7 +26,7 @@ def names_of(params):
 
 @pytest.fixture(scope="module")
 def phase_1(tiny):
-    return make_train_step(tiny.model, tiny.forcing, OPTIMIZER, ema_decay=0.9)
+    return make_train_step(tiny.loss, OPTIMIZER, ema_decay=0.9)
 
 
 def start(params):
@@ -65,8 +65,8 @@ def test_the_noise_of_a_step_is_its_own_and_repeatable(tiny, phase_1):
 
 def test_phase_2_touches_the_action_conditioning_only(tiny):
     params = tiny.params["dit"]
-    trained, frozen = split_trainable(params)
-    update = jax.jit(make_update(tiny.model, tiny.forcing, OPTIMIZER), donate_argnums=0)
+    trained, frozen = split_trainable(tiny.model, params)
+    update = jax.jit(make_update(tiny.loss, OPTIMIZER), donate_argnums=0)
     state = init_state(trained, OPTIMIZER)
     for i in range(3):
         state, _ = update(state, frozen, Batch(*tiny.batch(16, seed=i)), KEY)
@@ -84,8 +84,8 @@ def test_phase_2_touches_the_action_conditioning_only(tiny):
 def test_a_partial_gradient_is_the_part_of_the_whole_one(tiny):
     """Freezing changes what is updated, not what the loss is."""
     optimizer, batch = optax.sgd(0.1), Batch(*tiny.batch(16))
-    trained, frozen = split_trainable(tiny.params["dit"])
-    update = jax.jit(make_update(tiny.model, tiny.forcing, optimizer))
+    trained, frozen = split_trainable(tiny.model, tiny.params["dit"])
+    update = jax.jit(make_update(tiny.loss, optimizer))
     part, part_metrics = update(init_state(trained, optimizer), frozen, batch, KEY)
     whole, metrics = update(init_state(tiny.params["dit"], optimizer), {}, batch, KEY)
     np.testing.assert_allclose(part_metrics["loss"], metrics["loss"], rtol=1e-6)

@@ -15,7 +15,7 @@ from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 from prowl_jax.train.mesh import make_mesh, place_batch, replicate
 from prowl_jax.train.state import init_state
-from prowl_jax.train.world_model import make_train_step
+from prowl_jax.train.world_model import make_loss, make_train_step
 from prowl_jax.types import Batch
 
 rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def main(directory):
     devices = jax.devices()
     # Plain gradient descent: Adam divides by the gradient's size and would blow up its rounding.
     optimizer = optax.sgd(0.05)
-    step_fn = make_train_step(MODEL, Forcing(chunk=2), optimizer, ema_decay=0.9)
+    step_fn = make_train_step(make_loss(MODEL, Forcing(chunk=2)), optimizer, ema_decay=0.9)
     one, losses_one = train(make_mesh(devices=devices[:1]), step_fn, start(optimizer))
     mesh = make_mesh()
     two, losses_two = train(mesh, step_fn, start(optimizer))

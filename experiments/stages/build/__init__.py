@@ -15,7 +15,14 @@ from experiments.stages.build.environment import (
     stage_key,
 )
 from experiments.stages.build.judges import flow_params, load_lpips, make_flow, make_inverse_dynamics, make_mode_rule
-from experiments.stages.build.phase2 import arms, make_adversary, make_curriculum, make_ensemble
+from experiments.stages.build.phase2 import (
+    arms,
+    make_budget,
+    make_method,
+    make_shared,
+    phase2_optimizer,
+    prowl_settings,
+)
 from experiments.stages.build.policy import make_policy, vpt_params
 from experiments.stages.build.world_model import (
     load_dit,
@@ -38,19 +45,21 @@ __all__ = [
     "frame_shape",
     "load_dit",
     "load_lpips",
-    "make_adversary",
     "make_autoencoder",
+    "make_budget",
     "make_config_mesh",
-    "make_curriculum",
     "make_device_env",
-    "make_ensemble",
     "make_env",
     "make_flow",
     "make_forcing",
     "make_inverse_dynamics",
+    "make_method",
     "make_mode_rule",
     "make_policy",
+    "make_shared",
     "make_world_model",
+    "phase2_optimizer",
+    "prowl_settings",
     "record_voxel",
     "shortest_episode",
     "spec_of",

@@ -7,7 +7,7 @@ import jax
 from experiments.run.config_file import UsageError
 from experiments.stages.build.environment import spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
-from experiments.stages.build.phase2 import arms, make_curriculum
+from experiments.stages.build.phase2 import arms, passive_rows
 from experiments.stages.build.policy import load_vpt
 from experiments.stages.build.world_model import check_dit_weights, load_action_text, make_autoencoder
 from prowl_jax.train.mesh import make_mesh
@@ -55,7 +55,7 @@ def check_mesh(config):
         del rows["reference.batch"]
     if arms(config):
         rows |= {f"phase2.{name}": config.phase2[name] for name in ("trajectories", "capacity", "batch")}
-        rows["(1 - phase2.pat_share) * phase2.batch"] = make_curriculum(config).passive_rows
+        rows["(1 - phase2.pat_share) * phase2.batch"] = passive_rows(config)
     misfits = [f"{key}={value}" for key, value in rows.items() if value % devices]
     if misfits:
         raise UsageError(f"{', '.join(misfits)} {'does' if len(misfits) == 1 else 'do'} not divide over {devices} devices")

@@ -9,17 +9,18 @@ from experiments.stages.build.environment import frame_shape, spec_of
 from experiments.stages.build.world_model import make_autoencoder
 from prowl_jax.metrics.lpips import check_size
 from prowl_jax.metrics.modes import ModeRule
+from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.models.inverse_dynamics import InverseDynamics, InverseDynamicsNetwork
 from prowl_jax.models.published import lpips_weights, sea_raft_weights
 
 
 def make_flow(config):
-    """The optical flow of AFS-EPE: ``f(params, first, second)``, or None, the small one.
+    """The optical flow of AFS-EPE, ``f(params, first, second)``, see ``rewards.dream``.
 
-    Its weights are ``params["flow"]`` (``flow_params``), beside the world model's.
+    Its weights are ``params["flow"]`` (``flow_params``), beside the world model's; the small one has none.
     """
     if config.metrics.flow == "small":
-        return None
+        return small_flow
     sea_raft = sea_raft_weights.sea_raft("M") if config.dry_run else load_flow(config.metrics.flow_weights)[0]
     return lambda params, first, second: sea_raft.flow(params["flow"], first, second)
 

@@ -134,7 +134,7 @@ def split_phase2(config, dit_params):
     """(what phase 2 trains of the DiT, the rest), both nested dicts; ``state.merge`` makes one of them."""
     if config.phase2.trainable == "lora":
         return split_low_rank(dit_params, stage_key(config, "lora"), config.phase2.lora_rank)
-    return split_trainable(dit_params)
+    return split_trainable(make_world_model(config), dit_params)
 
 
 def shortest_episode(config):

@@ -1,41 +1,35 @@
-"""Phase 2: PROWL and the arms it is compared with (``experiments/stages/arms.py``), from the same theta_0 with the same budget.
+"""Phase 2: the arms that are compared (``experiments/stages/arms.py``), from the same theta_0 with the same budget.
 
-``parts`` is what every arm is made of; ``host`` runs cycles against environments in processes, ``device`` whole
-cycles as one program where the environment lives on the device.
+``parts`` is what every arm is made of; ``host`` runs cycles from Python, around environments in processes; ``device``
+whole cycles as one program where the environment lives on the device. Both call ``Method.cycle``.
 """
 
 from experiments.stages.phase2 import device, host
 from experiments.stages.phase2.device import run_arms
 from experiments.stages.phase2.parts import (
+    Done,
     actions_path,
-    budget,
     env_seeds,
-    example_item,
     initial_state,
     load_arm,
     load_state,
-    make_programs,
+    spent,
     starting_point,
-    teach_ensemble,
     trajectory_length,
-    tuner,
 )
 
 __all__ = [
+    "Done",
     "actions_path",
-    "budget",
     "env_seeds",
-    "example_item",
     "initial_state",
     "load_arm",
     "load_state",
-    "make_programs",
     "run_arm",
     "run_arms",
+    "spent",
     "starting_point",
-    "teach_ensemble",
     "trajectory_length",
-    "tuner",
 ]
 
 

@@ -14,12 +14,11 @@ import numpy as np
 from experiments.run import divergence
 from experiments.run.progress import Progress
 from experiments.stages import build
-from experiments.stages.arms import configured
 from experiments.stages.clip_stores import open_store
 from experiments.stages.passive_batches import passive_starts
 from experiments.stages.phase2 import parts
 from prowl_jax.envs.device import keys
-from prowl_jax.train.one_program import Demonstrations, Plan, make_collect, make_program
+from prowl_jax.methods.one_program import Demonstrations, Plan, make_program
 
 
 def run_arm(run, arm):
@@ -52,17 +51,16 @@ def _saved(run, arm):
 class _Seed:
     """One run's part of an arm: where it begins, what chance it draws, and what it keeps of a call."""
 
-    def __init__(self, run, arm, checkpoints, skipped):
-        self.run, self.arm, self.checkpoints = run, arm, checkpoints
-        self.config = configured(run.config, arm)
-        trainable, self.fixed, self.reference = parts.starting_point(run)
-        state = parts.initial_state(self.config, trainable, self.reference, arm)
+    def __init__(self, run, arm, method, checkpoints, skipped):
+        self.run, self.arm, self.method, self.checkpoints = run, arm, method, checkpoints
+        self.start = parts.starting_point(run)
+        state = parts.initial_state(run.config, method, self.start)
         self.first, self.state, self.notes, self.skipped = parts.resume(checkpoints, state, skipped)
         if not self.first:
-            self.state = parts.teach_ensemble(run, self.config, self.state)
+            self.state = parts.prepare(run, run.config, method, self.state)
         run.log.truncate(stage="phase2", arm=arm, step=self.first)
-        self.key = build.stage_key(self.config, "phase2")  # the same for every arm
-        self.metrics, self._plan_of = {}, planner(run, self.config)
+        self.key = build.stage_key(run.config, "phase2")  # the same for every arm
+        self.metrics, self._plan_of = {}, planner(run, method)
 
     def plan(self, cycles):
         """The chance of these cycles."""
@@ -70,40 +68,41 @@ class _Seed:
 
     def keep(self, cycles, state, done):
         """Check, log and save what the program gave for ``cycles``."""
-        stage, spec = f"phase2/{self.arm}", build.spec_of(self.config)
+        config, stage, spec = self.run.config, f"phase2/{self.arm}", build.spec_of(self.run.config)
         for i, cycle in enumerate(cycles):
             self.metrics = {name: float(values[i]) for name, values in done.metrics.items()}
-            parts.check_cycle(self.config, stage, cycle, self.metrics, state, self.skipped, finite=bool(done.finite[i]))
-            self.metrics.update(parts.camera(self.config, spec, done.actions[i], self.notes))
-            self.metrics["broken_trajectories"] = 0.0  # nothing on the device can die
+            parts.check_cycle(config, stage, cycle, self.metrics, state, self.skipped, finite=bool(done.finite[i]))
+            if done.actions is not None:
+                self.metrics.update(parts.camera(config, spec, done.actions[i], self.notes))
+                self.metrics["broken_trajectories"] = 0.0  # nothing on the device can die
             self.run.log.write(stage="phase2", arm=self.arm, step=cycle + 1, **self.metrics)
-        parts.save_actions(self.run, self.arm, done.actions[-1][:, :-1])
+        if done.actions is not None:
+            parts.save_actions(self.run, self.arm, done.actions[-1][:, :-1])
         loss = self.metrics["world_model_loss"]
         self.checkpoints.save(cycles[-1] + 1, state, {**self.notes, **self.metrics}, loss=loss)
 
     def figures(self):
         """What the arm spent, and its last metrics."""
-        return {**parts.budget(self.config), **(self.metrics or self.notes)}
+        return {**parts.spent(self.method), **(self.metrics or self.notes)}
 
 
 def _attempt(runs, arm, skipped, until=None):
-    """The cycles up to ``until``, or all, of runs with as many behind them; None where a broken checkpoint has changed that."""
-    config = configured(runs[0].config, arm)
-    p, count = config.phase2, len(runs)
+    """The cycles up to ``until``, or all, of runs that have done as many; None where a broken checkpoint changed that."""
+    config, count = runs[0].config, len(runs)
+    p, method = config.phase2, build.make_method(config, arm)
     program = build_program(config, arm, count)
     env, demonstrations = build.make_device_env(config, config.env.task), on_device(runs[0])
     with contextlib.ExitStack() as stack, Progress(f"phase2/{arm}", p.cycles) as progress:
-        seeds = [_Seed(run, arm, stack.enter_context(parts.open_checkpoints(run, arm)), skipped) for run in runs]
+        opened = [stack.enter_context(parts.open_checkpoints(run, arm)) for run in runs]
+        seeds = [_Seed(run, arm, method, checkpoints, skipped) for run, checkpoints in zip(runs, opened, strict=True)]
         if len({seed.first for seed in seeds}) > 1:
             return None
-        fixed, reference, key, state = (
-            _packed([getattr(seed, name) for seed in seeds]) for name in ("fixed", "reference", "key", "state")
-        )
+        start, key, state = (_packed([getattr(seed, name) for seed in seeds]) for name in ("start", "key", "state"))
         end = until or p.cycles
         for begin in range(seeds[0].first, end, p.cycles_per_call):
             cycles = range(begin, min(begin + p.cycles_per_call, end))
             plan = _packed([seed.plan(cycles) for seed in seeds])
-            state, done = program(env, demonstrations, state, fixed, reference, plan, key)
+            state, done = program(env, demonstrations, state, start, plan, key)
             done = jax.tree.map(np.asarray, done)
             for i, seed in enumerate(seeds):
                 seed.keep(cycles, _unpacked(state, i, count), _unpacked(done, i, count))
@@ -133,25 +132,21 @@ def build_program(config, arm, seeds=1):
     del settings["seed"]
     key = arm, seeds, json.dumps(settings)
     if key not in _PROGRAMS:
-        collect = make_collect(
-            build.make_policy(config), length=parts.trajectory_length(config), warm_up=config.phase2.warm_up
-        )
-        program = make_program(parts.make_programs(config, arm), build.make_curriculum(config), collect)
+        program = make_program(build.make_method(config, arm))
         if seeds > 1:
-            program = jax.jit(jax.vmap(program, in_axes=(None, None, 0, 0, 0, 0, 0)), donate_argnums=2)
+            program = jax.jit(jax.vmap(program, in_axes=(None, None, 0, 0, 0, 0)), donate_argnums=2)
         _PROGRAMS[key] = program
     return _PROGRAMS[key]
 
 
-def planner(run, config):
-    """``f(draws) -> Plan``: the chance that the host path has for cycles of these draws; ``config`` is the arm's."""
-    p = config.phase2
-    curriculum = build.make_curriculum(config)
-    starts = passive_starts(run, curriculum.passive_rows, curriculum.window)
+def planner(run, method):
+    """``f(draws) -> Plan``: the chance that the host path has for cycles of these draws."""
+    config, needs, updates = run.config, method.needs(), method.shared.budget.updates
+    starts = passive_starts(run, needs.rows, needs.length)
 
     def plan_of(draws):
         seeds = np.stack([parts.env_seeds(config, draw) for draw in draws])
-        clips = [[starts(draw * p.updates + i) for i in range(p.updates)] for draw in draws]
+        clips = [[starts(draw * updates + i) for i in range(updates)] for draw in draws]
         env_keys = keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape)
         return Plan(env_keys, jnp.asarray(clips, jnp.int32), jnp.asarray(draws, jnp.int32))
 

@@ -1,82 +1,43 @@
-"""What every arm of phase 2 is made of: where it starts, its compiled parts, its budget, its alarms, what it leaves."""
+"""What every arm of phase 2 is made of: where it starts, what chance it draws, its alarms, what it leaves."""
 
 import dataclasses
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.run import divergence
 from experiments.run.files import write_numpy
 from experiments.stages import build
-from experiments.stages.arms import ARMS, configured, learns_from_found
 from experiments.stages.clip_stores import open_store, split
 from experiments.stages.reference import load_reference
-from experiments.stages.world_model import load_world_model, tokens_per_clip
+from experiments.stages.world_model import load_world_model
 from prowl_jax.data.feeder import batch_starts
-from prowl_jax.train import adversary as adversary_training
-from prowl_jax.train import curriculum as loop
+from prowl_jax.methods.base import Start
 from prowl_jax.train.checkpoint import Checkpoints
-from prowl_jax.train.disagreement import make_fit
-from prowl_jax.train.state import init_state, make_optimizer
 from prowl_jax.types import Batch
 
 
 def trajectory_length(config):
     """Frames of a trajectory: the context and the scored horizon."""
-    curriculum = build.make_curriculum(config)
-    return build.make_world_model(config).frames_of(curriculum.context + curriculum.horizon)
+    return build.make_world_model(config).frames_of(build.make_budget(config).clip)
 
 
-def tuner(config):
-    """The optimiser of the world model."""
-    p = config.phase2
-    return make_optimizer(p.learning_rate, p.updates * p.cycles, warm_up=p.updates // 2, final=0.1)
+def initial_state(config, method, start):
+    """The state of a method before cycle 0."""
+    return method.init(start, build.stage_key(config, "ensemble init"))  # so far only an ensemble takes chance
 
 
-def initial_state(config, trainable, reference, arm="prowl"):
-    """The state before cycle 0: theta_0, phi = pi_ref with a fresh value head, an empty buffer.
+def prepare(run, config, method, state):
+    """The state after what the method learns of the demonstrations before cycle 0."""
 
-    An arm that is paid for disagreement has an ensemble that has learned nothing yet.
-    """
-    policy_params = build.make_policy(config).with_fresh_value(reference)
-    theta = init_state(trainable, tuner(config))
-    phi = init_state(policy_params, adversary_training.make_optimizer(config.adversary.learning_rate))
-    ensemble = None
-    if ARMS[arm].reward == "disagreement":
-        ensemble = build.make_ensemble(config).init(build.stage_key(config, "ensemble init"))
-    return loop.init_loop(theta, phi, example_item(config), config.phase2.capacity, ensemble)
+    def demonstrations(steps, rows, length):
+        store = open_store(run)
+        starts = store.starts(split(run, store)[0], length)
+        frames = np.stack([batch_starts(config.seed, i, starts, rows) for i in range(steps)])[..., None]
+        frames = frames + np.arange(length)
+        return Batch(store.array("latents")[frames], store.actions[frames])
 
-
-def teach_ensemble(run, config, state):
-    """The state with an ensemble that knows the demonstrations, where it has one: what is common is not new."""
-    if state.ensemble is None:
-        return state
-    window, store = config.world_model.window, open_store(run)
-    starts = store.starts(split(run, store)[0], window)
-    rows = range(config.adversary.ensemble.steps)
-    frames = np.stack([batch_starts(config.seed, i, starts, config.phase2.batch) for i in rows])[..., None]
-    frames = frames + np.arange(window)
-    demonstrations = Batch(store.array("latents")[frames], store.actions[frames])
-    fit = make_fit(build.make_ensemble(config))
-    ensemble, _ = fit(state.ensemble, demonstrations, build.stage_key(config, "ensemble"))
-    return dataclasses.replace(state, ensemble=ensemble)
-
-
-def example_item(config):
-    """Shapes of what the buffer keeps of a trajectory."""
-    height, width, _ = build.frame_shape(config)
-    curriculum, stride = build.make_curriculum(config), build.make_world_model(config).stride
-    time, channels = trajectory_length(config), config.autoencoder.channels
-    latents = curriculum.context + curriculum.horizon
-    shape = jax.ShapeDtypeStruct
-    return loop.PATItem(
-        latents=shape((latents, height // 8, width // 8, channels), jnp.float32),
-        actions=shape((time, len(build.spec_of(config).sizes)), jnp.int32),
-        frames=shape((time, height, width, 3), jnp.uint8),
-        flow=shape((curriculum.horizon * stride, height, width, 2), jnp.float16),
-    )
+    return method.prepare(state, demonstrations, build.stage_key(config, "ensemble"))
 
 
 def open_checkpoints(run, arm):
@@ -92,23 +53,10 @@ def resume(checkpoints, state, skipped):
 
 
 def starting_point(run):
-    """(trained part of theta_0, the rest of the world model's parameters, pi_ref's parameters)."""
+    """Where every arm begins: theta_0 and pi_ref, a ``Start``."""
     theta_0 = load_world_model(run)
-    trainable, frozen = build.split_phase2(run.config, theta_0["dit"])
-    return trainable, {**theta_0, "dit": frozen}, load_reference(run)
-
-
-def make_programs(config, arm):
-    """The compiled parts of a cycle of ``arm``; ``config`` as ``arms.configured`` made it."""
-    ppo = None
-    if ARMS[arm].reward is not None:
-        optimizer = adversary_training.make_optimizer(config.adversary.learning_rate)
-        ppo = adversary_training.make_update(build.make_policy(config), optimizer, build.make_adversary(config))
-    return loop.make_programs(
-        build.make_world_model(config), build.make_forcing(config), tuner(config),
-        build.make_curriculum(config), ppo, build.action_maps(config)[0], build.make_flow(config),
-        build.make_ensemble(config) if ARMS[arm].reward == "disagreement" else None,
-    )  # fmt: skip
+    trained, frozen = build.split_phase2(run.config, theta_0["dit"])
+    return Start(trained, {**theta_0, "dit": frozen}, load_reference(run))
 
 
 def env_seeds(config, cycle):
@@ -116,14 +64,9 @@ def env_seeds(config, cycle):
     return np.random.SeedSequence([config.seed, cycle]).generate_state(config.phase2.trajectories)
 
 
-def budget(config):
-    """What every arm spends: world-model updates, the tokens they are on, and environment steps."""
-    p = config.phase2
-    return {
-        "world_model_updates": p.cycles * p.updates,
-        "world_model_tokens": p.cycles * p.updates * p.batch * tokens_per_clip(config),
-        "environment_steps": p.cycles * p.trajectories * (p.warm_up + trajectory_length(config) - 1),
-    }
+def spent(method):
+    """What all cycles of an arm cost: updates of the world model and the tokens they are on, steps, dreamt latents."""
+    return {name: method.shared.budget.cycles * amount for name, amount in method.spent().items()}
 
 
 def shown(metrics):
@@ -168,7 +111,7 @@ def check_cycle(config, stage, cycle, metrics, state, skipped, finite=None):
             draw,
             skipped,
         )
-    if not metrics["pat_filled"]:
+    if metrics.get("pat_filled") == 0:
         raise RuntimeError(f"{stage}: cycle {cycle} left the buffer empty: every episode ended inside its trajectory")
 
 
@@ -188,17 +131,36 @@ def camera(config, spec, actions, notes):
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """An arm after its last cycle, or ``phase1``, which has none.
+
+    Attributes:
+      params: the world model's parameters that it predicts with.
+      policy: parameters of the policy that it trained, or None.
+      found: ``methods.base.Found``, what its world model learned from beside the demonstrations, or None.
+      updates, cycles: by the state's own count.
+    """
+
+    params: dict
+    policy: dict | None = None
+    found: object = None
+    updates: int = 0
+    cycles: int = 0
+
+
 def load_arm(run, arm):
-    """(world-model parameters, PAT buffer) of an arm after its last cycle; None for a buffer it does not learn from."""
+    """``Done`` of an arm, or of ``phase1``."""
     if arm == "phase1":
-        return load_world_model(run), None
-    state, fixed = load_state(run, arm)
-    return loop.predicting(state.theta, fixed), state.buffer if learns_from_found(run.config, arm) else None
+        return Done(load_world_model(run))
+    method, state, start = load_state(run, arm)
+    params, policy = method.world_model_params(state, start), method.policy(state)
+    return Done(params, policy, method.found(state), int(state.theta.step), int(state.cycle))
 
 
 def load_state(run, arm):
-    """(``LoopState`` of an arm after its last cycle, the parameters that phase 2 holds fixed)."""
-    trainable, fixed, reference = starting_point(run)
+    """(``Method`` of an arm, its state after the last cycle, where it began)."""
+    method, start = build.make_method(run.config, arm), starting_point(run)
     with Checkpoints(run.checkpoints(f"phase2/{arm}"), alone=True) as checkpoints:
-        state, _ = checkpoints.restore(initial_state(configured(run.config, arm), trainable, reference, arm))
-    return state, fixed
+        state, _ = checkpoints.restore(initial_state(run.config, method, start))
+    return method, state, start

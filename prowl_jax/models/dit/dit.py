@@ -116,6 +116,8 @@ class DiT(nn.Module):
     remat: bool = False
     text_width: int = 0
 
+    action_conditioning = ACTION_CONDITIONING
+
     @nn.compact
     def __call__(self, z, sigma, actions, memory=None, mask=None, start=None):
         """Predict the velocity.

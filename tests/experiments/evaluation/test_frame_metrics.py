@@ -13,7 +13,7 @@ from prowl_jax.envs.vizdoom import action_spec
 from prowl_jax.metrics import frechet
 from prowl_jax.metrics.lpips import ALEXNET, features, lpips
 from prowl_jax.models.published import lpips_weights, torch_layout
-from prowl_jax.train.curriculum import PATItem
+from prowl_jax.types import RealClip
 
 pytest.importorskip("safetensors")
 SPEC, CONTEXT, HORIZON, CLIPS = action_spec(8.0), 2, 3, 4
@@ -31,7 +31,7 @@ def clips(seed=0):
     time = CONTEXT + HORIZON
     frames = rng.integers(0, 256, (CLIPS, time, 32, 40, 3), dtype=np.uint8)
     actions = rng.integers(0, SPEC.sizes, (CLIPS, time, len(SPEC.sizes))).astype(np.int32)
-    return PATItem(np.zeros((CLIPS, time)), actions, frames, np.zeros((CLIPS, HORIZON, 1, 1, 2)))
+    return RealClip(np.zeros((CLIPS, time)), actions, frames, np.zeros((CLIPS, HORIZON, 1, 1, 2)))
 
 
 def dreams(seed=1):
@@ -94,7 +94,7 @@ def test_the_action_that_led_to_each_dreamt_frame_is_asked_for(run, monkeypatch)
     for clip, actions in zip(marked, items.actions, strict=True):
         for t in range(1, len(clip)):
             clip[t].reshape(-1)[: actions.shape[1]] = actions[t - 1]  # a frame shows what led to it
-    items = PATItem(items.latents, items.actions, marked, items.flow)
+    items = RealClip(items.latents, items.actions, marked, items.flow)
     seen = []
 
     def recover(params, frames):

@@ -7,10 +7,11 @@ import pytest
 
 from experiments.configs.quickstart import get_config
 from experiments.evaluation import novel_modes
+from experiments.stages import phase2
 from experiments.study import measure
 from prowl_jax.envs.vizdoom import action_spec
-from prowl_jax.train.curriculum import PATItem
-from prowl_jax.types import Clip
+from prowl_jax.methods import base
+from prowl_jax.types import Clip, RealClip
 
 SPEC = action_spec(8.0)
 CONTEXT, HORIZON = 2, 8
@@ -31,7 +32,7 @@ def clips(*kinds):
     before, after = acting(CONTEXT - 1, USE), acting(1, BACK, USE)
     actions = [np.concatenate([before, acting(HORIZON, *kind), after]) for kind in kinds]
     rows = np.arange(len(kinds))
-    return PATItem(rows, np.stack(actions), rows, np.zeros((len(kinds), HORIZON, 1, 1, 2), np.float16))
+    return RealClip(rows, np.stack(actions), rows, np.zeros((len(kinds), HORIZON, 1, 1, 2), np.float16))
 
 
 @pytest.fixture
@@ -45,6 +46,7 @@ def run(monkeypatch):
     return types.SimpleNamespace(config=config)
 
 
+RESTING = ["frozen_reference"]
 SETS = {
     "in_distribution": clips([FORWARD]),
     "buffer/frozen_reference": clips([FORWARD, USE], [FORWARD]),
@@ -63,7 +65,7 @@ def measured(sets):
 
 def test_what_was_shown_at_any_step_is_not_novel(run):
     sets, values = dict(SETS), measured(SETS)
-    found = novel_modes.add_novel_sets(run, sets, values)
+    found = novel_modes.add_novel_sets(run, sets, values, RESTING)
     assert sets.keys() - SETS.keys() == {"novel_modes/prowl"}
     np.testing.assert_array_equal(sets["novel_modes/prowl"].latents, [1, 4])
     np.testing.assert_array_equal(values["prowl", "novel_modes/prowl"]["latent_regret"], [4.0, 10.0])
@@ -79,22 +81,23 @@ def test_what_was_shown_at_any_step_is_not_novel(run):
 def test_a_horizon_shorter_than_the_window_is_one_window(run):
     run.config.evaluation.modes.window = 1000
     sets, values = dict(SETS), measured(SETS)
-    assert novel_modes.add_novel_sets(run, sets, values)["prowl"][0].shape == (5, 1)
+    assert novel_modes.add_novel_sets(run, sets, values, RESTING)["prowl"][0].shape == (5, 1)
     np.testing.assert_array_equal(sets["novel_modes/prowl"].latents, [1, 4])
 
 
 def test_nothing_is_novel_without_a_reference_or_without_a_find(run):
     sets = {name: items for name, items in SETS.items() if name != "buffer/frozen_reference"}
-    assert novel_modes.add_novel_sets(run, dict(sets), measured(sets)) == {}
+    assert novel_modes.add_novel_sets(run, dict(sets), measured(sets), []) == {}
     sets = SETS | {"buffer/prowl": clips([FORWARD, USE])}
     there = dict(sets)
-    found = novel_modes.add_novel_sets(run, there, values := measured(sets))
+    found = novel_modes.add_novel_sets(run, there, values := measured(sets), RESTING)
     assert there.keys() == sets.keys()
     assert novel_modes.mode_tables(found, values, ["latent_regret"])["prowl"]["strictly_novel"] == {}
 
 
 def test_a_study_has_the_clips_with_novel_modes_as_a_set_of_groups(run):
-    found = types.SimpleNamespace(run=run)
+    resting = phase2.Done({}, found=base.Found(None, {}))
+    found = types.SimpleNamespace(run=run, arms={"frozen_reference": resting})
     items, groups = measure.strictly_novel_modes(found, SETS, None, None)
     np.testing.assert_array_equal(items.latents, [1, 4])
     (mask,) = groups.values()

@@ -21,11 +21,14 @@ from experiments.configs.quickstart import get_config
 from experiments.planning import config_rules
 from experiments.run import command_line
 from prowl_jax.envs import voxel
+from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.models import world_model
 from prowl_jax.models.autoencoders import small, wan
 from prowl_jax.models.dit import attention, sizes
 from prowl_jax.pat import priority, rescoring
-from prowl_jax.train import curriculum as loop
+from prowl_jax.rewards import REWARDS
+from prowl_jax.rewards.dream import make_dream, make_score
+from prowl_jax.types import RealClip
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -311,18 +314,16 @@ class ToyWorldModel(FrameByFrame):
 def test_trajectories_are_scored_alike_whatever_their_number():
     """No rule asks for whole score batches: the last one is filled up, and nothing of it is seen."""
     rng = np.random.default_rng(0)
-    items = loop.PATItem(
+    items = RealClip(
         latents=rng.normal(size=(5, 4, 2, 2, 3)).astype(np.float32),
         actions=np.zeros((5, 4, 1), np.int32),
         frames=rng.integers(0, 255, (5, 4, 16, 16, 3), np.uint8),
         flow=rng.normal(size=(5, 2, 16, 16, 2)).astype(np.float16),
     )
-    curriculum = loop.Curriculum(context=2, horizon=2, window=4, updates=1, batch=1, score_batch=2)
-    predict = loop.make_predict(ToyWorldModel(), curriculum)
-    forward = predict(0.5, items)
-    backward = predict(0.5, jax.tree.map(lambda x: x[::-1], items))
+    score = make_score(make_dream(ToyWorldModel(), 2, small_flow, common_noise=True), REWARDS, rows=2)
+    forward, backward = score(0.5, items), score(0.5, jax.tree.map(lambda x: x[::-1], items))
     error = items.latents[:, 1:2] + 0.5 - items.latents[:, 2:]
-    np.testing.assert_allclose(forward[1], np.sqrt(np.mean(error**2, axis=(1, 2, 3, 4))), rtol=1e-5)
-    for one, other in zip(forward, backward, strict=True):
+    np.testing.assert_allclose(forward["regret"], np.sqrt(np.mean(error**2, axis=(1, 2, 3, 4))), rtol=1e-5)
+    for name, one in forward.items():
         assert one.shape[0] == 5
-        np.testing.assert_allclose(one, other[::-1], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(one, backward[name][::-1], rtol=1e-5, atol=1e-6)

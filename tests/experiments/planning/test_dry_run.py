@@ -100,18 +100,18 @@ def test_every_step_of_the_paper_s_size_is_laid_out_without_a_file_or_an_allocat
 
 def test_the_steps_of_phase_2_are_those_of_the_loop(config, mesh):
     found = dry_run.steps(config, mesh, 2)
-    names = ["phase 1 step", "encode and flow", "predict", "PPO", "phase 2, 2 steps", "rescore"]
+    names = ["phase 1 step", "encode and flow", "score", "PPO", "phase 2, 2 steps", "rescore"]
     assert [step.name for step in found] == names
     assert [step.times for step in found] == [4, 1, 1, 1, 1, 1]
     outputs = {step.name: jax.eval_shape(step.program, *step.arguments) for step in found}
-    assert outputs["predict"][0].shape == (4, 3, 4, 6, 4)
+    assert {name: raw.shape for name, raw in outputs["score"].items()} == {"regret": (4,), "afs": (4,)}
     assert outputs["encode and flow"].flow.shape == (4, 12, 32, 48, 2)
 
 
 def test_hours_are_flops_over_rate():
     figures = {
         "phase 1 step": {"times": 10, "flops": 989e12 * 0.35 * 360, "arguments": 1e9, "kept": 2e9},
-        "predict": {"times": 5, "flops": 989e12 * 0.35 * 720, "arguments": 60e9, "temporary": 30e9},
+        "score": {"times": 5, "flops": 989e12 * 0.35 * 720, "arguments": 60e9, "temporary": 30e9},
     }
     rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in
             dry_run.hours(figures, 2) if line.startswith("| ")}  # fmt: skip
@@ -156,7 +156,7 @@ def test_the_paper_s_size_as_a_user_asks_for_it(show):
     assert float(flops) == pytest.approx(3 * 64 * 30 * (tokens * a_token + attended) / 1e15, rel=0.02)
     hours = 20_000 * float(flops) * 1e15 / (8 * 989e12 * dry_run.MFU * 3600)
     assert float(cells["H100 SXM"][1]) == pytest.approx(hours, rel=0.01)
-    assert {"encode and flow", "predict", "PPO", "phase 2, 100 steps", "rescore", "TPU v5p"} < cells.keys()
+    assert {"encode and flow", "score", "PPO", "phase 2, 100 steps", "rescore", "TPU v5p"} < cells.keys()
 
 
 def test_with_remat_a_layer_more_keeps_its_input_more(without_phase_2, mesh):

@@ -199,6 +199,15 @@ def test_checks_are_held_against_their_targets():
     assert [r["met"] for r in tables.check_rows(on_target)][:2] == [True, True]
 
 
+def test_every_arm_that_trains_a_policy_has_its_rows():
+    """The checks tell the first one's; the others' follow by name."""
+    unanchored = {"kl_to_reference": 0.5, "camera_speed_over_reference": 4.0}
+    policies = {"prowl": {"kl_to_reference": 0.1}, "unanchored": unanchored}
+    rows = {r["words"]: r["value"] for r in tables.check_rows({"checks": {}, "policies": policies})}
+    assert rows["kl to reference of unanchored"] == "0.5000"
+    assert rows["camera speed over reference of unanchored"] == "4.000" and "kl to reference of prowl" not in rows
+
+
 def test_comparisons_say_better_only_in_the_metrics_direction_and_off_zero():
     readings = {r["metric"]: r["reading"] for r in tables.comparison_rows(EVALUATION)}
     assert readings == {"latent regret": "better", "PSNR, dB": "worse", "AFS-EPE, px": "interval includes 0"}

@@ -7,7 +7,7 @@ import pytest
 from experiments.configs.quickstart import get_config
 from experiments.planning import config_rules
 from experiments.stages import build
-from experiments.stages.arms import ARMS, configured, learns_from_found
+from experiments.stages.arms import ARMS, Arm, configured
 
 
 def flat(config):
@@ -45,15 +45,33 @@ def test_an_arm_changes_what_its_row_says_and_no_more(arm):
 def test_arms_are_told_apart():
     config = get_config()
     config.adversary.kl_costs.middle = 2 * config.adversary.kl_cost  # else "broad" is "prowl", the paper's best
-    rows = [(row.reward, flat(configured(config, arm))) for arm, row in ARMS.items()]
+    rows = [(row.method, row.own, flat(configured(config, arm))) for arm, row in ARMS.items()]
     assert len({json.dumps(r) for r in rows}) == len(rows)
-    assert {arm for arm, row in ARMS.items() if row.reward is None} == {"frozen_reference", "passive"}
-    assert [arm for arm in ARMS if not learns_from_found(config, arm)] == ["passive"]
+
+
+def test_what_an_arm_is_is_asked_of_its_method():
+    methods = {arm: build.make_method(get_config(), arm) for arm in ARMS}
+    assert {arm for arm, method in methods.items() if not method.trains_policy} == {
+        "frozen_reference", "passive",
+    }  # fmt: skip
+    assert all(method.needs().acts for method in methods.values())
+    assert methods["passive"].needs().rows == get_config().phase2.batch
+    assert methods["disagreement"].programs.fit_ensemble is not None and methods["prowl"].programs.fit_ensemble is None
 
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_keeps_to_the_rules_and_the_budget(arm):
     config = configured(get_config(), arm)
     assert all(condition(config) for condition, _ in config_rules.RULES)
-    curriculum = build.make_curriculum(config)
-    assert curriculum.pat_rows + curriculum.passive_rows == config.phase2.batch
+    spent, plan = build.make_method(get_config(), arm).spent(), build.make_method(get_config(), "prowl").spent()
+    for name in ("world_model_updates", "world_model_tokens"):
+        assert spent[name] == plan[name]
+
+
+def test_a_key_may_have_any_depth_and_must_be_there(monkeypatch):
+    monkeypatch.setitem(ARMS, "deep", Arm("three parts", settings={"adversary.ensemble.members": 9}))
+    config = get_config()
+    assert configured(config, "deep").adversary.ensemble.members == 9 != config.adversary.ensemble.members
+    monkeypatch.setitem(ARMS, "wrong", Arm("no such key", settings={"adversary.ensemble.member": 9}))
+    with pytest.raises(KeyError, match="the arm wrong sets adversary.ensemble.member"):
+        configured(config, "wrong")

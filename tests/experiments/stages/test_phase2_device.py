@@ -9,8 +9,8 @@ from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build
 from experiments.stages.phase2 import device, parts
+from prowl_jax.methods.one_program import Cycle
 from prowl_jax.train.checkpoint import Checkpoints
-from prowl_jax.train.one_program import Cycle
 
 CYCLES, A_CALL = 5, 2
 
@@ -20,7 +20,7 @@ def arm(monkeypatch):
     """``run_arm`` around a program that adds up its draws and spoils the loss or the state in some of them."""
     bad = {}
 
-    def program(env, demonstrations, state, fixed, reference, draws, key):
+    def program(env, demonstrations, state, start, draws, key):
         total, losses, finite = state["total"], [], []
         for draw in draws:
             total = total * 10 + draw if bad.get(draw) != "state" else total * np.nan
@@ -33,15 +33,14 @@ def arm(monkeypatch):
 
     for name, value in {
         "build_program": lambda *_: program, "planner": lambda *_: list, "on_device": lambda *_: None,
-        "configured": lambda config, arm: config,
     }.items():  # fmt: skip
         monkeypatch.setattr(device, name, value)
     for name, value in {
-        "starting_point": lambda *_: (None, None, None), "initial_state": lambda *_: {"total": np.float64(0)},
-        "teach_ensemble": lambda run, config, state: state, "camera": lambda *_: {}, "budget": lambda *_: {},
+        "starting_point": lambda *_: None, "initial_state": lambda *_: {"total": np.float64(0)},
+        "prepare": lambda run, config, method, state: state, "camera": lambda *_: {}, "spent": lambda *_: {},
     }.items():  # fmt: skip
         monkeypatch.setattr(parts, name, value)
-    for name in ("spec_of", "make_device_env", "stage_key"):
+    for name in ("spec_of", "make_device_env", "make_method", "stage_key"):
         monkeypatch.setattr(build, name, lambda *_: None)
 
     def run_arm(workdir, broken, on_nan="rewind"):

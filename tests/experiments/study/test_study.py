@@ -73,7 +73,7 @@ def fill(config, run, seed):
     write_json(run.workdir / "acted.json", acted)
     for arm in ARM_NAMES:
         for cycle in range(p.cycles):
-            kl = {} if ARMS[arm].reward is None else {"kl_to_reference": 0.1 * cycle + seed}
+            kl = {} if "reward" in ARMS[arm].own else {"kl_to_reference": 0.1 * cycle + seed}
             run.log.write(
                 stage="phase2", arm=arm, step=cycle + 1, event_fell=RISK[arm] * cycle, regret=1 + 0.2 * cycle,
                 camera_speed_over_reference=RISK[arm], pat_mean_regret=1.0 + cycle, pat_mean_progress=-0.25, **kl,

@@ -60,7 +60,7 @@ def test_the_published_size_is_counted_without_allocating():
     frames = shapes.pop("action_adapter.frame")
     assert sum(np.prod(shape, dtype=int) for shape in shapes.values()) == 1_418_996_800
     assert len(shapes) == len(original_names(30)) == 825
-    trained, _ = split_trainable(weights._shapes(WAN))
+    trained, _ = split_trainable(WAN, weights._shapes(WAN))
     adapter, cross = split_by_path(trained, ["action_adapter"])
     assert count(cross) == 283_484_160
     assert count(adapter) == 8_653_824 + np.prod(frames)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from prowl_jax.metrics.action_follow import afs_of_frames, flow_of_frames
+from prowl_jax.metrics.action_follow import afs_epe, flow_of_frames
 from prowl_jax.models.flow import sea_raft_parts as parts
 from prowl_jax.models.flow.sea_raft import (
     SMALLEST,
@@ -126,10 +126,10 @@ def test_it_stands_in_afs_where_the_small_flow_does(params):
     flow = functools.partial(flow_of, params)
     real, dreamt = rng.uniform(size=(2, 3, 4, 48, 64, 3)).astype(np.float32)
     real_flow = flow_of_frames(real, flow)
-    score = afs_of_frames(dreamt, real_flow, flow)
+    score = afs_epe(flow_of_frames(dreamt, flow), real_flow)
     expected = np.linalg.norm(np.asarray(flow_of_frames(dreamt, flow)) - real_flow, axis=-1).mean((1, 2, 3))
     np.testing.assert_allclose(score, expected, rtol=1e-5)
-    assert not np.any(afs_of_frames(real, real_flow, flow)) and (score > 0).all()
+    assert not np.any(afs_epe(flow_of_frames(real, flow), real_flow)) and (score > 0).all()
 
 
 def test_published_names_both_ways(params):

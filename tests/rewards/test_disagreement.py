@@ -1,18 +1,21 @@
 """The ensemble: its formula in NumPy, that it agrees on what was seen, and its place in the loop."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_world import shared_by
 
+from prowl_jax.methods.prowl import Config, Prowl, _standardised
 from prowl_jax.pat import buffer as pat
-from prowl_jax.train import curriculum, disagreement
-from prowl_jax.train.curriculum import Curriculum, PATItem
-from prowl_jax.types import Batch
+from prowl_jax.rewards import disagreement
+from prowl_jax.train.disagreement import init_ensemble, make_fit, make_fit_cycle
+from prowl_jax.types import Batch, RealClip
 
 SIZES = (3, 2)
 ENSEMBLE = disagreement.Ensemble((1, 2, 2), SIZES, members=4, width=16, learning_rate=3e-3)
-LOOP = Curriculum(context=2, horizon=3, window=3, updates=2, batch=4)
 
 
 def clips(rows, time, seed=0, action=None):
@@ -69,7 +72,7 @@ def taught():
     """An ensemble that has seen the first two actions and never the third."""
     seen = [clips(16, 4, seed=i, action=i % 2) for i in range(300)]
     stacked = jax.tree.map(lambda *x: np.stack(x), *seen)
-    return disagreement.make_fit(ENSEMBLE)(ENSEMBLE.init(jax.random.key(0)), stacked, jax.random.key(1))
+    return make_fit(ENSEMBLE)(init_ensemble(ENSEMBLE, jax.random.key(0)), stacked, jax.random.key(1))
 
 
 def test_it_agrees_on_what_was_seen_and_not_on_what_was_not(taught):
@@ -83,30 +86,34 @@ def test_it_agrees_on_what_was_seen_and_not_on_what_was_not(taught):
     assert np.median(on(2)) > 2 * max(np.median(on(0)), np.median(on(1)))
 
 
-def test_the_reward_is_standardised_over_what_is_valid(taught):
-    batch, reward = clips(6, 5), disagreement.make_reward(ENSEMBLE, LOOP)
+def test_the_reward_is_of_what_was_real_and_standardised_over_what_is_valid(tiny, taught):
+    batch = clips(6, 5)
     valid = np.array([True, True, False, True, True, True])
-    items = PATItem(batch.latents, batch.actions, None, None)
-    paid, metrics = reward(taught[0], items, valid)
-    # Scored: the step out of the last context frame and all after it.
-    raw = by_hand(taught[0].params, batch.latents[:, 1:], batch.actions[:, 1:])
+    scored = slice(1, 5)  # the step out of the last of two context frames and all after it
+    raw = by_hand(taught[0].params, batch.latents[:, scored], batch.actions[:, scored])
+    dreamt = types.SimpleNamespace(
+        context=batch.latents[:, :2], real=RealClip(batch.latents[:, 2:], batch.actions), actions=batch.actions
+    )
+    found = disagreement.make_disagreement(ENSEMBLE)({"ensemble": taught[0].params}, dreamt)
+    np.testing.assert_allclose(found, raw, rtol=1e-4)
+    paid, mean = _standardised(found, valid)
     expected = (raw - raw[valid].mean()) / raw[valid].std()
     np.testing.assert_allclose(paid, np.where(valid, expected, 0.0), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(metrics["disagreement"], raw[valid].mean(), rtol=1e-4)
+    np.testing.assert_allclose(mean, raw[valid].mean(), rtol=1e-4)
 
 
 def test_a_cycle_learns_from_the_demonstrations_and_from_all_of_the_buffer():
     """With a buffer of the third action only, the ensemble comes to know it."""
     found, shape = clips(4, 5, seed=5, action=2), jax.ShapeDtypeStruct
-    example = PATItem(
+    example = RealClip(
         shape((5, 1, 2, 2), jnp.float32), shape((5, 2), jnp.int32), shape((1,), jnp.uint8), shape((1,), jnp.float16)
     )
     buffer = pat.init(example, 8)
-    items = PATItem(found.latents, found.actions, np.zeros((4, 1), np.uint8), np.zeros((4, 1), np.float16))
-    buffer = pat.insert(buffer, items, np.ones(4), np.ones(4), np.ones(4, bool), 0, pat.Scoring())
+    items = RealClip(found.latents, found.actions, np.zeros((4, 1), np.uint8), np.zeros((4, 1), np.float16))
+    buffer = pat.insert(buffer, items, {"regret": np.ones(4), "afs": np.ones(4)}, np.ones(4, bool), 0, pat.Scoring())
     passive = jax.tree.map(lambda *x: np.stack(x), *[clips(8, 3, seed=i, action=i % 2) for i in range(200)])
-    fit = disagreement.make_fit_cycle(ENSEMBLE)
-    state, metrics = fit(ENSEMBLE.init(jax.random.key(0)), buffer, passive, jax.random.key(1))
+    fit = make_fit_cycle(ENSEMBLE)
+    state, metrics = fit(init_ensemble(ENSEMBLE, jax.random.key(0)), buffer, passive, jax.random.key(1))
     z, a, change = disagreement.transitions(found.latents, found.actions)
     said = jax.vmap(ENSEMBLE.predict, (0, None, None))(state.params, z, a).mean(0)
     assert np.abs(said - change).mean() < 0.1 and np.isfinite(metrics["ensemble_loss"])
@@ -115,7 +122,10 @@ def test_a_cycle_learns_from_the_demonstrations_and_from_all_of_the_buffer():
 def test_the_loop_asks_the_ensemble_only_where_there_is_one(tiny):
     import optax
 
-    plain = curriculum.make_programs(tiny.model, tiny.forcing, optax.adam(1e-3), LOOP, None)
-    assert plain.disagreement is None and plain.fit_ensemble is None
-    paid = curriculum.make_programs(tiny.model, tiny.forcing, optax.adam(1e-3), LOOP, None, ensemble=ENSEMBLE)
-    assert paid.disagreement is not None and paid.fit_ensemble is not None
+    shared = shared_by(tiny, optax.adam(1e-3))
+    assert Prowl(Config(reward=None), shared).programs.fit_ensemble is None
+    assert Prowl(Config(reward=None, ensemble=ENSEMBLE), shared).programs.fit_ensemble is None
+    scoring = pat.Scoring({"regret": 1.0, "disagreement": 0.0})  # kept, and not paid
+    assert Prowl(Config(reward=None, scoring=scoring, ensemble=ENSEMBLE), shared).programs.fit_ensemble is not None
+    with pytest.raises(ValueError, match="prowl.reward=disagreement needs prowl.ensemble"):
+        Prowl(Config(reward="disagreement"), shared)

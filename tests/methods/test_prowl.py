@@ -4,44 +4,27 @@ import dataclasses
 import gc
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import psutil
 import pytest
+from tiny_world import BUDGET, Recorded, shared_by, start_of
 
-from prowl_jax.metrics import action_follow
+from prowl_jax.methods.base import predicting
+from prowl_jax.methods.prowl import Config, Prowl
 from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.pat import buffer as pat
 from prowl_jax.rl.ppo import PPOConfig
-from prowl_jax.train import adversary, curriculum
-from prowl_jax.train.curriculum import Curriculum, PATItem
-from prowl_jax.train.state import init_state, merge
-from prowl_jax.train.world_model import split_trainable
+from prowl_jax.train.adversary import Adversary
 from prowl_jax.types import Batch, Trajectory
 
-CONTEXT, HORIZON, SIZES = 2, 4, (3, 5)
+CONTEXT, HORIZON, SIZES = BUDGET.context, BUDGET.horizon, (3, 5)
 TIME = CONTEXT + HORIZON
 ROWS, CAPACITY = 3, 5
 POLICY = Policy(PolicyNetwork(SIZES, features=8, memory=2, hidden=8))
-LOOP = Curriculum(
-    context=CONTEXT,
-    horizon=HORIZON,
-    window=4,
-    updates=2,
-    batch=4,
-    score_batch=4,
-    scoring=pat.Scoring(delta_scale=2.0),
-)
-TUNER, PPO_OPTIMIZER = optax.adam(1e-2), optax.adam(1e-2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cheap_flow():
-    """Optical flow is tested elsewhere; here the change of two colours stands for it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(action_follow, "optical_flow", lambda first, second: (second - first)[..., :2])
-        yield
+ADVERSARY = Adversary(learning_rate=1e-2, ppo=PPOConfig(kl_cost=0.1), epochs=1, minibatches=1)
+CONFIG = Config(capacity=CAPACITY, scoring=pat.Scoring(changes={"regret": 2.0}), adversary=ADVERSARY)
+TUNER = optax.adam(1e-2)
 
 
 def trajectories(cycle):
@@ -56,11 +39,8 @@ def trajectories(cycle):
 
 
 @pytest.fixture(scope="module")
-def programs(tiny):
-    ppo = adversary.make_update(
-        POLICY, PPO_OPTIMIZER, adversary.Adversary(PPOConfig(kl_cost=0.1), epochs=1, minibatches=1)
-    )
-    return curriculum.make_programs(tiny.model, tiny.forcing, TUNER, LOOP, ppo)
+def method(tiny):
+    return Prowl(CONFIG, shared_by(tiny, TUNER, POLICY))
 
 
 @dataclasses.dataclass
@@ -75,20 +55,10 @@ class Run:
     compiled: dict
 
 
-def beginning(tiny, random_params):
-    """(state before the first cycle, fixed parameters, the reference's)."""
-    trained, frozen = split_trainable(tiny.params["dit"])
-    fixed = tiny.params | {"dit": frozen}
-    reference = random_params(POLICY.init, (16, 16, 3))
-    shape = jax.ShapeDtypeStruct
-    example = PATItem(
-        shape((TIME, 2, 2, 3), jnp.float32), shape((TIME, 2), jnp.int32),
-        shape((TIME, 16, 16, 3), jnp.uint8), shape((HORIZON, 16, 16, 2), jnp.float16),
-    )  # fmt: skip
-    state = curriculum.init_loop(
-        init_state(trained, TUNER), init_state(reference, PPO_OPTIMIZER), example, CAPACITY
-    )
-    return state, fixed, reference
+def beginning(tiny, random_params, method):
+    """(state before the first cycle, where it begins)."""
+    start = start_of(tiny, random_params(POLICY.init, (16, 16, 3)))
+    return method.init(start, jax.random.key(0)), start
 
 
 def passive_batches(tiny, cycle):
@@ -96,35 +66,30 @@ def passive_batches(tiny, cycle):
     return Batch(latents.reshape(2, 2, *latents.shape[1:]), actions.reshape(2, 2, *actions.shape[1:]))
 
 
-def two_cycles(tiny, random_params, programs, seed=0):
-    state, fixed, reference = beginning(tiny, random_params)
-    run = Run(reference, [], [jax.tree.map(np.array, state)], [], {})
+def two_cycles(tiny, random_params, method, seed=0):
+    state, start = beginning(tiny, random_params, method)
+    run = Run(start.reference, [], [jax.tree.map(np.array, state)], [], {})
     for cycle in range(2):
-
-        def collect(params, cycle=cycle):
-            run.asked.append(jax.tree.map(np.array, params))
-            return trajectories(cycle)
-
-        passive = passive_batches(tiny, cycle)
+        source = Recorded(trajectories(cycle), passive_batches(tiny, cycle))
         key = jax.random.fold_in(jax.random.key(seed), cycle)
-        state, metrics = curriculum.run_cycle(programs, LOOP, state, fixed, reference, collect, passive, key)
+        state, metrics = method.cycle(state, start, source, key)
+        run.asked.extend(jax.tree.map(np.array, source.asked))
         run.states.append(jax.tree.map(np.array, state))
         run.metrics.append({name: float(value) for name, value in metrics.items()})
-    present = {name: program for name, program in vars(programs).items() if program is not None}
+    present = {name: program for name, program in vars(method.programs).items() if program is not None}
     run.compiled = {name: program._cache_size() for name, program in present.items()}
     return run
 
 
 @pytest.fixture(scope="module")
-def prowl(tiny, random_params, programs):
-    return two_cycles(tiny, random_params, programs)
+def prowl(tiny, random_params, method):
+    return two_cycles(tiny, random_params, method)
 
 
-def scores(tiny, programs, theta, items):
-    """Regret and AFS of items under the world model with these trained parameters."""
-    _, frozen = split_trainable(tiny.params["dit"])
-    params = tiny.params | {"dit": merge(theta.params, frozen)}
-    return tuple(map(np.asarray, programs.predict(params, items)[1:]))
+def scores(tiny, method, theta, items):
+    """Regret and AFS of items under the world model with these averaged parameters."""
+    raw = method.programs.score(predicting(theta, start_of(tiny)), items)
+    return np.asarray(raw["regret"]), np.asarray(raw["afs"])
 
 
 def test_the_buffer_fills_and_leaves_out_what_is_invalid(prowl):
@@ -140,39 +105,39 @@ def test_the_buffer_fills_and_leaves_out_what_is_invalid(prowl):
     assert [int(s.cycle) for s in prowl.states] == [0, 1, 2]
 
 
-def test_delta_is_the_regret_now_less_the_regret_before(tiny, programs, prowl):
+def test_delta_is_the_regret_now_less_the_regret_before(tiny, method, prowl):
     """Negative where the world model got better; before is the model before this cycle's updates."""
     for cycle in (0, 1):
         buffer = prowl.states[cycle + 1].buffer
-        before, _ = scores(tiny, programs, prowl.states[cycle].theta, buffer.items)
-        now, afs = scores(tiny, programs, prowl.states[cycle + 1].theta, buffer.items)
+        before, _ = scores(tiny, method, prowl.states[cycle].theta, buffer.items)
+        now, afs = scores(tiny, method, prowl.states[cycle + 1].theta, buffer.items)
         filled = buffer.filled
-        np.testing.assert_allclose(buffer.regret[filled], now[filled], rtol=1e-5)
-        np.testing.assert_allclose(buffer.previous_regret[filled], before[filled], rtol=1e-5)
-        np.testing.assert_allclose(buffer.afs[filled], afs[filled], rtol=1e-4)
+        np.testing.assert_allclose(buffer.raw["regret"][filled], now[filled], rtol=1e-5)
+        np.testing.assert_allclose(buffer.previous["regret"][filled], before[filled], rtol=1e-5)
+        np.testing.assert_allclose(buffer.raw["afs"][filled], afs[filled], rtol=1e-4)
         change = (now - before)[filled]
         assert np.abs(change).min() > 1e-4, "nothing changed"
-        np.testing.assert_allclose(pat.progress(buffer)[filled], change, atol=2e-6)
+        np.testing.assert_allclose(pat.changes(buffer)["regret"][filled], change, atol=2e-6)
         np.testing.assert_allclose(prowl.metrics[cycle]["pat_mean_progress"], change.mean(), atol=2e-6)
         np.testing.assert_allclose(prowl.metrics[cycle]["pat_mean_regret"], now[filled].mean(), rtol=1e-5)
 
 
-def test_the_regret_of_a_cycle_is_that_of_its_trajectories_before_the_update(tiny, programs, prowl):
+def test_the_regret_of_a_cycle_is_that_of_its_trajectories_before_the_update(tiny, method, prowl):
     for cycle in (0, 1):
-        items = programs.observe(tiny.params, trajectories(cycle))
-        regret, afs = scores(tiny, programs, prowl.states[cycle].theta, items)
+        items = method.programs.observe(tiny.params, trajectories(cycle))
+        regret, afs = scores(tiny, method, prowl.states[cycle].theta, items)
         valid = trajectories(cycle).valid
         np.testing.assert_allclose(prowl.metrics[cycle]["regret"], regret[valid].mean(), rtol=1e-5)
         np.testing.assert_allclose(prowl.metrics[cycle]["afs"], afs[valid].mean(), rtol=1e-4)
 
 
-def test_the_return_is_the_composite_score_with_a_delta_of_zero(tiny, programs, prowl):
+def test_the_return_is_the_composite_score_with_a_delta_of_zero(tiny, method, prowl):
     """z-scores over all that was offered (the buffer is below its warm-up of 32)."""
     offered = []
     for cycle in (0, 1):
         valid = trajectories(cycle).valid
-        items = programs.observe(tiny.params, trajectories(cycle))
-        new = np.stack(scores(tiny, programs, prowl.states[cycle].theta, items), axis=1)[valid]
+        items = method.programs.observe(tiny.params, trajectories(cycle))
+        new = np.stack(scores(tiny, method, prowl.states[cycle].theta, items), axis=1)[valid]
         offered.extend(new)
         z = (new - np.mean(offered, axis=0)) / np.std(offered, axis=0)
         expected = np.mean(z[:, 0] + 0.10 * z[:, 1])
@@ -180,16 +145,21 @@ def test_the_return_is_the_composite_score_with_a_delta_of_zero(tiny, programs, 
 
 
 def test_the_policy_that_collects_is_the_latest(prowl):
-    jax.tree.map(np.testing.assert_array_equal, prowl.asked[0], prowl.reference)
+    """Cycle 0's is the reference with a value head that knows nothing yet."""
+    jax.tree.map(np.testing.assert_array_equal, prowl.asked[0], POLICY.with_fresh_value(prowl.reference))
     jax.tree.map(np.testing.assert_array_equal, prowl.asked[1], prowl.states[1].phi.params)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), prowl.asked[1], prowl.reference)
     assert any(jax.tree.leaves(moved))
     assert prowl.metrics[1]["kl_to_reference"] > 0.0 and prowl.metrics[1]["restored"] == 0.0
 
 
-def test_the_control_differs_by_its_policy_alone(tiny, random_params, programs, prowl):
+def test_the_control_differs_by_its_policy_alone(tiny, random_params, method, prowl):
     """On the same trajectories the control's world model and buffer are the same bits, and phi rests."""
-    control = two_cycles(tiny, random_params, dataclasses.replace(programs, ppo=None))
+    resting = Prowl(dataclasses.replace(CONFIG, reward=None), method.shared)
+    assert resting.programs.ppo is None
+    state, _ = beginning(tiny, random_params, method)
+    assert resting.policy(state) is None and method.policy(state) is state.phi.params
+    control = two_cycles(tiny, random_params, resting)
     for before, after in ((0, 1), (1, 2)):
         one, other = control.states[before], control.states[after]
         jax.tree.map(np.testing.assert_array_equal, one.phi, other.phi)
@@ -201,8 +171,8 @@ def test_the_control_differs_by_its_policy_alone(tiny, random_params, programs, 
     assert control.metrics[1] == {name: prowl.metrics[1][name] for name in shared}
 
 
-def test_the_same_key_gives_the_same_numbers_and_another_others(tiny, random_params, programs, prowl):
-    again, other = (two_cycles(tiny, random_params, programs, seed) for seed in (0, 1))
+def test_the_same_key_gives_the_same_numbers_and_another_others(tiny, random_params, method, prowl):
+    again, other = (two_cycles(tiny, random_params, method, seed) for seed in (0, 1))
     assert again.metrics == prowl.metrics
     jax.tree.map(np.testing.assert_array_equal, again.states[2], prowl.states[2])
     assert other.metrics[0]["regret"] == prowl.metrics[0]["regret"]  # scored before any chance is taken
@@ -211,25 +181,24 @@ def test_the_same_key_gives_the_same_numbers_and_another_others(tiny, random_par
 
 def test_every_program_is_compiled_once(prowl):
     assert prowl.compiled == {
-        "observe": 1, "predict": 1, "ppo": 1, "insert": 1, "fine_tune": 1, "rescore": 1
+        "observe": 1, "score": 1, "ppo": 1, "insert": 1, "fine_tune": 1, "rescore": 1
     }  # fmt: skip
 
 
-def test_many_cycles_compile_nothing_new_and_keep_nothing(tiny, random_params, programs):
+def test_many_cycles_compile_nothing_new_and_keep_nothing(tiny, random_params, method):
     """After the first three: no program compiled, no array more on the device, no memory more in the process."""
-    state, fixed, reference = beginning(tiny, random_params)
+    state, start = beginning(tiny, random_params, method)
     compiled, process = [], psutil.Process()
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, *_, **__: compiled.append(name) if name.endswith("backend_compile_duration") else None
     )
     arrays, memory, counts = [], [], []
     for cycle in range(25):
-        passive, key = passive_batches(tiny, cycle), jax.random.fold_in(jax.random.key(0), cycle)
-        state, metrics = curriculum.run_cycle(
-            programs, LOOP, state, fixed, reference, lambda _, cycle=cycle: trajectories(cycle), passive, key
-        )
+        source = Recorded(trajectories(cycle), passive_batches(tiny, cycle))
+        key = jax.random.fold_in(jax.random.key(0), cycle)
+        state, metrics = method.cycle(state, start, source, key)
         assert np.isfinite([float(value) for value in metrics.values()]).all()
-        del metrics, passive, key
+        del metrics, source, key
         gc.collect()
         arrays.append(sum(x.nbytes for x in jax.live_arrays()))
         memory.append(process.memory_info().rss)
@@ -237,3 +206,25 @@ def test_many_cycles_compile_nothing_new_and_keep_nothing(tiny, random_params, p
     assert counts[2] == counts[-1], f"compiled in cycles {np.flatnonzero(np.diff(counts)) + 1}"
     assert len(set(arrays[3:])) == 1
     assert memory[-1] - memory[10] < 10e6, f"{(memory[-1] - memory[10]) / 1e6} MB more"
+
+
+def test_what_it_found_is_what_the_buffer_keeps(tiny, random_params, method):
+    state, start = beginning(tiny, random_params, method)
+    assert len(method.found(state).clips.actions) == 0
+    source = Recorded(trajectories(1), passive_batches(tiny, 0))
+    state, _ = method.cycle(state, start, source, jax.random.key(0))
+    found = method.found(state)
+    np.testing.assert_array_equal(found.clips.frames, trajectories(1).frames[:2])
+    np.testing.assert_allclose(found.columns["regret"], state.buffer.raw["regret"][:2])
+    assert set(found.columns) == {"score", "regret", "afs", "found in cycle", "last change of regret"}
+    alone = Prowl(dataclasses.replace(CONFIG, pat_share=0.0), method.shared)
+    assert alone.found(state) is None and alone.needs().rows == BUDGET.batch
+    assert len(source.final) == 1 and source.final[0] is state.phi.params
+
+
+def test_what_a_cycle_costs(method):
+    # A token a latent of two by two; an environment gives a frame a step after the first.
+    assert method.spent() == {
+        "world_model_updates": 2, "world_model_tokens": 2 * 4 * 4,
+        "environment_steps": 3 * 5, "dreamt_latents": (3 + 5) * 4,
+    }  # fmt: skip

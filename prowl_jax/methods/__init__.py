@@ -1,0 +1,6 @@
+"""Methods that make a world model better after phase 1, one a file behind one contract (``base.Method``)."""
+
+from prowl_jax.methods.prowl import Prowl
+
+METHODS = {"prowl": Prowl}
+"""name -> ``Method``, made as ``METHODS[name](config, shared)``."""

@@ -1,0 +1,347 @@
+"""PROWL's closed loop (arXiv 2605.18803, section 3), one cycle at a time.
+
+    tau     <- act(pi_phi, environment)
+    tau_hat <- dream(theta, tau.context, tau.actions)
+    raw     <- rewards(tau_hat, tau): latent regret, AFS-EPE
+    reward  <- composite score(raw; buffer statistics)
+    phi     <- KL-anchored PPO(phi, tau, reward, pi_ref)
+    buffer  <- insert(buffer, tau, raw)
+    theta   <- n steps on (1-r) passive + r PAT
+    buffer  <- rescore(buffer, theta)
+
+``Prowl.cycle`` is ``act``, ``update_policy`` (up to PPO) and ``update_world_model`` (the rest). Its controls and rivals
+are settings of it: the matched-compute control ("VPT-frozen" in the paper) has no reward, so that its policy rests;
+another trains on demonstrations alone (r = 0); another pays its policy for the disagreement of an ensemble.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prowl_jax.methods.acting import event_rates
+from prowl_jax.methods.base import (
+    Found,
+    Method,
+    Needs,
+    acting_cost,
+    predicting,
+    training_cost,
+)
+from prowl_jax.pat import buffer as pat
+from prowl_jax.pat.priority import Priority
+from prowl_jax.pat.rescoring import Rescoring, make_rescore
+from prowl_jax.rewards.disagreement import Ensemble, make_disagreement
+from prowl_jax.rewards.dream import make_dream, make_observe, make_score, score_of
+from prowl_jax.train import adversary as adversary_training
+from prowl_jax.train import disagreement as ensemble_training
+from prowl_jax.train.adversary import Adversary
+from prowl_jax.train.sharding import program
+from prowl_jax.train.state import TrainState, init_state
+from prowl_jax.train.world_model import make_fine_tune, make_update, windows
+from prowl_jax.types import pytree
+
+SCORE, DISAGREEMENT = "score", "disagreement"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the loop. The paper gives r = 0.5 and capacity 256, and lambda in 0.10, 0.25.
+
+    Attributes:
+      reward: what the policy is paid: ``"score"``, the composite score; the name of one reward, standardised over the
+        cycle's trajectories; None, nothing: it rests and stays pi_ref, the matched-compute control.
+      pat_share: r, the share of a batch that is drawn from the buffer.
+      capacity: trajectories that the buffer keeps.
+      scoring, priority, rescoring: of the buffer; ``scoring`` names the rewards that it keeps.
+      noise_seed: of the one noise that every trajectory is dreamt from whenever it is scored, so that a rescoring
+        measures the change of the model and not of the noise.
+      adversary: how the policy learns.
+      ensemble: whose ``"disagreement"`` is a reward; there only where somebody asks for that. ``ensemble_steps`` are
+        those that it learns from the demonstrations before the first cycle: what is common is not new.
+    """
+
+    reward: str | None = SCORE
+    pat_share: float = 0.5
+    capacity: int = 256
+    scoring: pat.Scoring = pat.Scoring()
+    priority: Priority = Priority()
+    rescoring: Rescoring = Rescoring()
+    noise_seed: int = 0
+    adversary: Adversary = Adversary()
+    ensemble: Ensemble | None = None
+    ensemble_steps: int = 0
+
+    def pat_rows(self, batch):
+        """Rows of a batch that come from the buffer."""
+        return round(self.pat_share * batch)
+
+    @property
+    def rewards(self):
+        """Names of the rewards that are asked for."""
+        paid = (self.reward,) if self.reward not in (None, SCORE) else ()
+        return tuple(dict.fromkeys((*self.scoring.names, *paid)))
+
+    @property
+    def asked_ensemble(self):
+        """The ensemble where its disagreement is asked for, else None; ValueError where there is none."""
+        if DISAGREEMENT not in self.rewards:
+            return None
+        if self.ensemble is None:
+            raise ValueError(f"prowl.reward={DISAGREEMENT} needs prowl.ensemble")
+        return self.ensemble
+
+
+@pytree
+class State:
+    """All that changes.
+
+    Attributes:
+      theta: the world model's trained part. phi: the adversary.
+      safe_phi: the last policy within the KL bound. buffer: PAT, whose items are ``RealClip``.
+      cycle: int32 scalar, cycles done.
+      ensemble: where its disagreement is the reward; else None.
+    """
+
+    theta: TrainState
+    phi: TrainState
+    safe_phi: Any
+    buffer: pat.PATBuffer
+    cycle: jax.Array
+    ensemble: TrainState | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The compiled parts of a cycle, made once."""
+
+    observe: Any = program("rows")
+    score: Any = program("rows")
+    insert: Any = program("buffer", donates=(0,))
+    ppo: Any = program(("phi", "safe_phi", "whole"), donates=(0, 1))
+    fine_tune: Any = program(("theta", "buffer", "whole"), donates=(0, 2))
+    rescore: Any = program("buffer", donates=(1,))
+    fit_ensemble: Any = program(("ensemble", "whole"), donates=(0,))
+
+
+class Prowl(Method):
+    """See the module's docstring, and ``base.Method`` for what its functions answer."""
+
+    Config = Config
+
+    def needs(self):
+        """Of the demonstrations, what of a batch is not drawn from the buffer."""
+        budget = self.shared.budget
+        return Needs(budget.batch - self.config.pat_rows(budget.batch), budget.window, acts=True)
+
+    def make_programs(self):
+        """The parts of a cycle."""
+        config, shared, budget, scoring = self.config, self.shared, self.shared.budget, self.config.scoring
+        rewards = shared.rewards
+        ensemble = config.asked_ensemble
+        if ensemble is not None:
+            rewards = {**rewards, DISAGREEMENT: make_disagreement(ensemble)}
+        dream = make_dream(shared.world_model, budget.context, shared.flow, common_noise=True)
+        asked, kept = ({name: rewards[name] for name in names} for names in (config.rewards, scoring.names))
+        rows, seed = budget.score_batch, config.noise_seed
+        update = make_update(shared.loss, shared.optimizer, ema_decay=budget.ema_decay)
+        return Programs(
+            observe=make_observe(shared.world_model, budget.context, shared.flow, shared.to_env),
+            score=make_score(dream, asked, rows, seed),
+            insert=functools.partial(pat.insert, scoring=scoring),
+            ppo=config.reward and adversary_training.make_update(shared.policy, config.adversary),
+            fine_tune=make_fine_tune(update, self._begin_draw if config.pat_rows(budget.batch) else None),
+            rescore=make_rescore(score_of(dream, kept, seed), config.rescoring, rows),
+            fit_ensemble=ensemble and ensemble_training.make_fit_cycle(ensemble),
+        )
+
+    def _begin_draw(self, buffer, cycle):
+        """How a step's batch is made (``make_fine_tune``): demonstrations, and windows of what is drawn."""
+        shared, scoring, priority = self.shared, self.config.scoring, self.config.priority
+        rows, window = self.config.pat_rows(shared.budget.batch), shared.budget.window
+        by_score = pat.score_distribution(buffer, scoring, priority)
+
+        def draw(buffer, demonstrations, key):
+            draw_key, crop_key = jax.random.split(key)
+            buffer, slots = pat.sample(buffer, draw_key, rows, cycle, scoring, priority, by_score)
+            starts = jax.random.randint(crop_key, (rows,), 0, buffer.items.latents.shape[1] - window + 1)
+            adversarial = windows(buffer.items, slots, starts, window, shared.world_model)
+            return buffer, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), demonstrations, adversarial)
+
+        return draw
+
+    def init(self, start, key):
+        """theta_0, phi = pi_ref with a fresh value head, an empty buffer, an ensemble that has learned nothing yet."""
+        config, shared = self.config, self.shared
+        phi = init_state(shared.policy.with_fresh_value(start.reference), config.adversary.optimizer)
+        return State(
+            theta=init_state(start.trained, shared.optimizer),
+            phi=phi,
+            safe_phi=jax.tree.map(jnp.copy, phi.params),
+            buffer=pat.init(shared.example_clip, config.capacity, config.scoring),
+            cycle=jnp.zeros((), jnp.int32),
+            ensemble=config.asked_ensemble and ensemble_training.init_ensemble(config.ensemble, key),
+        )
+
+    def prepare(self, state, demonstrations, key):
+        """The ensemble, where there is one, learns the demonstrations."""
+        if state.ensemble is None:
+            return state
+        budget = self.shared.budget
+        clips = demonstrations(self.config.ensemble_steps, budget.batch, budget.window)
+        ensemble, _ = ensemble_training.make_fit(self.config.ensemble)(state.ensemble, clips, key)
+        return dataclasses.replace(state, ensemble=ensemble)
+
+    def cycle(self, state, start, source, key):
+        """One cycle of the loop; see ``base.Method.cycle``."""
+        # tau <- act(pi_phi, environment)
+        trajectory = source.act(state.phi.params)
+        state, learned = self.update_policy(state, start, trajectory, key)
+        source.policy_is_final(state.phi.params)
+        state, trained = self.update_world_model(state, start, source.demonstrations(), key)
+        return state, {**learned, **trained}
+
+    def update_policy(self, state, start, trajectory, key):
+        """The first half of a cycle: score what the policy did, keep it, and learn from it; theta is untouched.
+
+        Args:
+          trajectory: ``Trajectory`` with arrays ``[B, T, ...]``. key: the cycle's, as in ``update_world_model``.
+        """
+        ppo_key, _ = jax.random.split(key)
+        params = _scoring_params(state.theta, state.ensemble, start)
+
+        # tau_hat <- dream(theta, tau);  raw <- rewards(tau_hat, tau)
+        clips = self.programs.observe(params, trajectory)
+        raw = self.programs.score(params, clips)
+        # What cannot be scored is neither learned from nor kept.
+        kept = {name: raw[name] for name in self.config.scoring.names}
+        trajectory = dataclasses.replace(trajectory, valid=jnp.asarray(trajectory.valid) & pat.all_finite(kept))
+
+        # buffer <- insert(buffer, tau, raw), whose running statistics now include tau
+        buffer = self.programs.insert(state.buffer, clips, kept, trajectory.valid, state.cycle)
+
+        # reward <- composite score(raw; buffer statistics), Delta = 0 for what is new
+        reward, metrics = _composite_reward(buffer, kept, trajectory.valid, self.config.scoring)
+        if self.config.reward not in (None, SCORE):
+            reward, mean = _standardised(raw[self.config.reward], trajectory.valid)
+            metrics = {**metrics, self.config.reward: mean}
+
+        # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
+        phi, safe_phi, learned = state.phi, state.safe_phi, {}
+        if self.programs.ppo is not None:
+            phi, safe_phi, learned = self.programs.ppo(
+                phi, safe_phi, start.reference, trajectory, reward, ppo_key, state.cycle
+            )
+        state = dataclasses.replace(state, phi=phi, safe_phi=safe_phi, buffer=buffer)
+        return state, {**learned, **metrics, **event_rates(trajectory)}
+
+    def update_world_model(self, state, start, demonstrations, key):
+        """The second half: train the world model, then score the buffer with the new one; phi is untouched."""
+        _, tune_key = jax.random.split(key)
+
+        # theta <- n steps on (1-r) passive + r PAT
+        theta, buffer, tuning = self.programs.fine_tune(
+            state.theta, start.fixed["dit"], state.buffer, demonstrations, tune_key, state.cycle
+        )
+        # buffer <- rescore(buffer, theta): new raw scores, Delta = now - before
+        buffer = self.programs.rescore(_scoring_params(theta, state.ensemble, start), buffer, state.cycle)
+
+        ensemble, fitted = state.ensemble, {}
+        if self.programs.fit_ensemble is not None:
+            fit_key = jax.random.fold_in(tune_key, 1)
+            ensemble, fitted = self.programs.fit_ensemble(ensemble, buffer, demonstrations, fit_key)
+
+        cycle, remembered = _after_cycle(state.cycle, buffer)
+        state = dataclasses.replace(state, theta=theta, buffer=buffer, cycle=cycle, ensemble=ensemble)
+        return state, {**remembered, **fitted, "world_model_loss": tuning["loss"]}
+
+    @property
+    def trains_policy(self):
+        """Whether it is paid anything."""
+        return self.config.reward is not None
+
+    def policy(self, state):
+        """phi, where it is paid."""
+        return state.phi.params if self.trains_policy else None
+
+    def found(self, state):
+        """The buffer's trajectories, where the world model learns from them; see ``base.Found``."""
+        if not self.config.pat_rows(self.shared.budget.batch):
+            return None
+        buffer = state.buffer
+        filled = np.flatnonzero(np.asarray(buffer.filled))
+        columns = {"score": pat.scores(buffer, self.config.scoring), **buffer.raw, "found in cycle": buffer.inserted}
+        columns |= {f"last change of {name}": change for name, change in pat.changes(buffer).items()}
+        clips = jax.tree.map(np.asarray, pat.gather(buffer, filled))
+        return Found(clips, {name: np.asarray(column)[filled] for name, column in columns.items()})
+
+    def spent(self):
+        """``dreamt_latents`` is what scoring and at most what rescoring dreams."""
+        budget = self.shared.budget
+        scored = budget.trajectories + self.config.capacity
+        return {
+            **training_cost(self.shared),
+            "environment_steps": acting_cost(self.shared),
+            "dreamt_latents": scored * budget.horizon,
+        }
+
+    def kept_bytes(self):
+        """Those of the buffer."""
+        return pat.nbytes(self.shared.example_clip, self.config.capacity, self.config.scoring)
+
+    def calls(self, state, start, trajectory, demonstrations, key):
+        """See ``base.Method.calls``."""
+        params = jax.eval_shape(_scoring_params, state.theta, state.ensemble, start)
+        clips = jax.eval_shape(self.programs.observe, params, trajectory)
+        reward = jax.ShapeDtypeStruct(clips.actions.shape[:1], jnp.float32)
+        calls = {
+            "observe": (params, trajectory),
+            "score": (params, clips),
+            "ppo": (state.phi, state.safe_phi, start.reference, trajectory, reward, key, state.cycle),
+            "fine_tune": (state.theta, start.fixed["dit"], state.buffer, demonstrations, key, state.cycle),
+            "rescore": (params, state.buffer, state.cycle),
+        }
+        return {name: call for name, call in calls.items() if getattr(self.programs, name) is not None}
+
+
+def _scoring_params(theta, ensemble, start):
+    """The world model's parameters as they predict, and, where there is one, the ensemble's."""
+    params = predicting(theta, start)
+    return params if ensemble is None else {**params, "ensemble": ensemble.params}
+
+
+@functools.partial(jax.jit, static_argnames="scoring")
+def _composite_reward(buffer, raw, valid, scoring):
+    """(reward ``[B]``, 0 where not valid; what is reported of the trajectories)."""
+    mean, std = pat.statistics(buffer, scoring)
+    unchanged = {name: jnp.zeros_like(raw[name]) for name, _ in scoring.changes}
+    reward = jnp.where(valid, pat.composite(raw, unchanged, mean, std, scoring), 0.0)
+    total = jnp.maximum(jnp.sum(valid), 1)
+    return reward, {
+        "return": jnp.sum(reward) / total,
+        **{name: jnp.sum(jnp.where(valid, value, 0.0)) / total for name, value in raw.items()},
+        "dropped_trajectories": jnp.sum(~valid).astype(jnp.float32),
+    }
+
+
+@jax.jit
+def _standardised(raw, valid):
+    """(z-scores of ``raw [B]`` over what is valid, so that their scale is that of PROWL's, 0 elsewhere; the mean)."""
+    valid = valid & jnp.isfinite(raw)
+    total = jnp.maximum(jnp.sum(valid), 1)
+    mean = jnp.sum(jnp.where(valid, raw, 0.0)) / total
+    std = jnp.sqrt(jnp.sum(jnp.where(valid, jnp.square(raw - mean), 0.0)) / total)
+    return jnp.where(valid, (raw - mean) / jnp.maximum(std, 1e-6), 0.0), mean
+
+
+@jax.jit
+def _after_cycle(cycle, buffer):
+    """(the next cycle, what is reported of the buffer)."""
+    filled = buffer.filled.astype(jnp.float32)
+    count = jnp.maximum(filled.sum(), 1.0)
+    kept = {f"pat_mean_{name}": jnp.sum(raw * filled) / count for name, raw in buffer.raw.items()}
+    kept["pat_mean_progress"] = sum(jnp.sum(change * filled) / count for change in pat.changes(buffer).values())
+    return cycle + 1, {**kept, "pat_filled": filled.sum()}

@@ -1,0 +1,18 @@
+"""Rewards: functions of a dream and of what was real.
+
+A reward is ``f(params, dream) -> [B]``, or ``[B, L']`` where it tells the dreamt latents apart: of the world model's
+parameters, among which one with weights of its own finds them, and of a ``types.Dream``, whose ``real`` is what
+really followed. It works on any leading axes, so also on groups of dreams of one context. ``dream`` makes the dreams.
+
+``REWARDS`` names those that need nothing else; one that has settings is made by its module (``disagreement``) and
+passed beside them.
+"""
+
+from prowl_jax.rewards.afs import afs
+from prowl_jax.rewards.regret import regret
+
+REWARDS = {"regret": regret, "afs": afs}
+"""name -> ``f(params, dream) -> [...]``."""
+
+ERRORS = frozenset({"regret", "afs", "disagreement"})
+"""Those that are high where a dream is wrong: they pay who looks for errors. Of all others the highest is the best."""

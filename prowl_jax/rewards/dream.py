@@ -1,0 +1,114 @@
+"""The one place where a world model dreams what really happened: scoring, rewards, evaluation and reports share it.
+
+A ``flow`` here and elsewhere is ``f(params, first, second) -> [..., H, W, 2]``, where each pixel of the first frame
+has gone in the second: frames ``[..., H, W, 3]`` in 0..1, and the world model's parameters, among which a flow with
+weights finds its own (``optical_flow.small_flow`` has none). One and the same measures real and dreamt frames.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from prowl_jax.metrics.action_follow import flow_of_frames
+from prowl_jax.types import Dream, RealClip
+
+
+def make_observe(world_model, context, flow, to_env=None):
+    """``observe(params, clip) -> RealClip``, jitted: real frames encoded, and their flow.
+
+    ``clip`` is a ``Trajectory`` or a ``Clip`` with a leading batch axis. Neither latents nor flow depend on what
+    post-training changes, so once a trajectory is enough.
+
+    Args:
+      context: S, latents of what is only seen; the flow is into the frames after it.
+      to_env: from the policy's actions to the world model's; None where they are the same.
+    """
+
+    @jax.jit
+    def observe(params, clip):
+        after = clip.frames[:, world_model.frames_of(context) - 1 :].astype(jnp.float32) / 255.0
+        return RealClip(
+            latents=world_model.encode(params, clip.frames),
+            actions=clip.actions if to_env is None else to_env(clip.actions),
+            frames=clip.frames,
+            flow=flow_of_frames(after, functools.partial(flow, params)).astype(jnp.float16),
+        )
+
+    return observe
+
+
+def make_dream(world_model, context, flow, *, common_noise=False):
+    """``dream(params, key, clip) -> Dream``: all of a ``RealClip`` after its first ``context`` latents, dreamt.
+
+    Pure and not jitted: under ``jit``, what of the ``Dream`` nobody reads is not computed. Where the clip has no
+    frames, those of the context are decoded.
+
+    Args:
+      context: S, latents that the dream begins from, whole chunks.
+      common_noise: every row starts from the same noise, see ``WorldModel.rollout``.
+    """
+    seen = world_model.frames_of(context)
+
+    def dream(params, key, clip):
+        past, real = clip.latents[:, :context], clip.latents[:, context:]
+        chunks = real.shape[1] // world_model.chunk
+        noise = {"common_noise": True} if common_noise else {}
+        latents = world_model.rollout(params, key, past, clip.actions, chunks, **noise)
+        real = real[:, : latents.shape[1]]
+        frames = world_model.decode_after(params, past, latents)
+        if clip.frames is None:
+            before, after = world_model.decode(params, past), None
+        else:
+            before = clip.frames[:, :seen].astype(jnp.float32) / 255.0
+            after = clip.frames[:, seen : seen + frames.shape[1]]
+        moved = flow_of_frames(jnp.concatenate([before[:, -1:], frames], 1), functools.partial(flow, params))
+        followed = RealClip(real, clip.actions, after, clip.flow)
+        return Dream(latents, frames, moved, past, before, clip.actions, followed)
+
+    return dream
+
+
+def group(dream, size):
+    """``dreams(params, key, clip) -> Dream``: ``size`` dreams of each clip, leaves ``[B, size, ...]``."""
+
+    def dreams(params, key, clip):
+        return jax.vmap(dream, (None, 0, None), 1)(params, jax.random.split(key, size), clip)
+
+    return dreams
+
+
+def make_score(dream, rewards, rows, seed=0):
+    """``score(params, clips) -> {name: [B]}``, jitted: every reward of one dream a clip.
+
+    Rows are taken ``rows`` at a time, so that memory stays bounded. The noise is that of ``seed`` in every call: with
+    a ``dream`` of common noise a later scoring measures the change of the model and not of the noise.
+
+    Args:
+      dream: from ``make_dream``. rewards: name -> ``f(params, dream) -> [B]``.
+    """
+    score = score_of(dream, rewards, seed)
+
+    @jax.jit
+    def score_all(params, clips):
+        count = clips.actions.shape[0]
+        size = min(rows, count)
+        # The last batch is filled up with the first rows, whose second scores are dropped.
+        chosen = jnp.arange(-(-count // size) * size) % count
+        if len(chosen) != count:
+            clips = jax.tree.map(lambda x: x[chosen], clips)
+        parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), clips)
+        outputs = jax.lax.map(lambda part: score(params, part), parts)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], outputs)
+
+    return score_all
+
+
+def score_of(dream, rewards, seed=0):
+    """``score(params, clips) -> {name: [B]}`` of one batch; see ``make_score``."""
+
+    def score(params, clips):
+        dreamt = dream(params, jax.random.key(seed), clips)
+        return {name: reward(params, dreamt) for name, reward in rewards.items()}
+
+    return score

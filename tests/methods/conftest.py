@@ -1,0 +1,3 @@
+"""The smallest world model, for the tests here."""
+
+from tiny_world import random_params, tiny  # noqa: F401
