@@ -29,6 +29,7 @@ CHANGED = {
     "broad": {"adversary.kl_cost": 1.0},  # lambda is 0.10 already
     "focused": {"adversary.kl_cost": 1.5, "phase2.lambda_afs": 0.25},
     "disagreement": {},
+    "best_of_n": {},
 }
 
 
@@ -52,11 +53,12 @@ def test_arms_are_told_apart():
 def test_what_an_arm_is_is_asked_of_its_method():
     methods = {arm: build.make_method(get_config(), arm) for arm in ARMS}
     assert {arm for arm, method in methods.items() if not method.trains_policy} == {
-        "frozen_reference", "passive",
+        "frozen_reference", "passive", "best_of_n",
     }  # fmt: skip
-    assert all(method.needs().acts for method in methods.values())
+    assert {arm for arm, method in methods.items() if not method.needs().acts} == {"best_of_n"}
     assert methods["passive"].needs().rows == get_config().phase2.batch
     assert methods["disagreement"].programs.fit_ensemble is not None and methods["prowl"].programs.fit_ensemble is None
+    assert methods["best_of_n"].config.dreams == 8
 
 
 @pytest.mark.parametrize("arm", ARMS)
