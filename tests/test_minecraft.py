@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prowl_jax import minecraft as mc
 
 ROOT = pathlib.Path(__file__).parents[1]
-VECTORS = ROOT.parent / "shared" / "vectors" / "vpt_actions.npz"
+VECTORS = ROOT / "tests" / "fixtures" / "vpt_actions.npz"
 PITCH, YAW = mc.SPEC.camera_factors
 
 joints = st.tuples(st.integers(0, mc.INVENTORY), st.integers(0, 120)).map(np.array)
@@ -40,8 +40,6 @@ BACKENDS = pytest.mark.parametrize("run", [by_numpy, by_jax])
 
 @pytest.fixture(scope="module")
 def vectors():
-    if not VECTORS.exists():
-        pytest.skip(f"the parity vectors of VPT's action mapping are not beside the checkout: {VECTORS}")
     return np.load(VECTORS)
 
 

@@ -1,4 +1,4 @@
-"""What our SEA-RAFT computes on the inputs of the shared vectors, under the names used there.
+"""What our SEA-RAFT computes on the inputs of a file of vectors, under the names used there.
 
 As a script, in double precision, for ``test_sea_raft_vectors.py``: prints as JSON the largest
 difference to each ``f64/`` array.
@@ -8,7 +8,7 @@ difference to each ``f64/`` array.
 
 import functools
 import json
-import pathlib
+import re
 import sys
 
 import jax
@@ -20,7 +20,6 @@ from prowl_jax.models.flow.sea_raft import negative_log_likelihood, sequence_los
 from prowl_jax.models.published import sea_raft_weights as weights
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
-FILE = "sea_raft_tiny.npz"
 FLOAT = np.float64 if jax.config.jax_enable_x64 else np.float32
 ITERATIONS = 4
 
@@ -58,7 +57,7 @@ def outputs(z):
 def arrays(z):
     """``{name: array}`` for every name in ``outputs(z)``, in torch's layout."""
     model, params = port(z)
-    truth, valid = last(z["a/flow_gt"]).astype(FLOAT), z["a/valid"]
+    truth = last(z["a/flow_gt"]).astype(FLOAT)
     found, flows, infos = case_a(model, params, *images(z, "a"))
     of_all = negative_log_likelihood(flows, infos, truth)
     found |= {"a/nf_4": of_all[4], "a/info_4_crop": infos[4][:, 40:72, 60:100]}
@@ -67,11 +66,19 @@ def arrays(z):
     found["c/info"] = of_doubled.reshape(1, 64, 2, 80, 2, 4).mean((2, 4))
     found = {name: np.moveaxis(x, -1, 1) for name, x in found.items()}
     found["a/nf_mean"] = np.array([np.mean(of_one) for of_one in of_all])
-    found["a/sequence_loss"] = sequence_loss(flows, infos, truth, valid)
+    if "a/valid" in z.files:
+        found["a/sequence_loss"] = sequence_loss(flows, infos, truth, z["a/valid"])
     shares, log_scale = jax.nn.softmax(infos[4][..., :2]), np.clip(infos[4][..., 2], 0, 10)
     found["a/heatmap_mean"] = np.mean(shares[..., 0] * log_scale)
     found["a/corr_iter0_row8_col10"] = found["a/inner/corr_iter0"][:, :, 8, 10]
-    return found | {"sampler/out": sampled(z)}
+    found["sampler/out"] = sampled(z)
+    return found | thinned(found, outputs(z))
+
+
+def thinned(found, names):
+    """Those of ``names`` that end in ``_every5``: every fifth row and column of what stands before it."""
+    matches = [re.fullmatch(r"(.*)_every(\d+)", name) for name in names]
+    return {m[0]: found[m[1]][..., :: int(m[2]), :: int(m[2])] for m in matches if m}
 
 
 def case_a(model, params, first, second):
@@ -125,4 +132,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(sys.argv[1])

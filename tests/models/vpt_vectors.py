@@ -1,9 +1,9 @@
-"""What our VPT networks compute on the inputs of the shared vectors, under the names used there.
+"""What our VPT networks compute on the inputs of a file of vectors, under the names used there.
 
 As a script, in double precision, for ``test_vpt_vectors.py``: prints as JSON, for each file, the
 largest difference to each ``f64/`` array.
 
-    JAX_ENABLE_X64=1 python vpt_vectors.py FOLDER_OF_VECTORS
+    JAX_ENABLE_X64=1 python vpt_vectors.py FILE...
 """
 
 import json
@@ -15,11 +15,10 @@ import numpy as np
 
 from prowl_jax.actions import Camera
 from prowl_jax.models.policies.vpt_frames import resize
-from prowl_jax.models.published.vpt_weights import from_published, model_of
+from prowl_jax.models.published.vpt_weights import from_published, is_inverse_dynamics, model_of
 from prowl_jax.rl import categorical, value_normaliser
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
-POLICY, IDM = "vpt_policy_tiny.npz", "vpt_idm_tiny.npz"
 FLOAT = np.float64 if jax.config.jax_enable_x64 else np.float32
 HEADS = ("buttons", "camera")
 
@@ -35,6 +34,11 @@ def outputs(z):
     names = {name.removeprefix("f64/") for name in z.files if not name.startswith(given)}
     inputs = {f"call{c}/{x}" for c in range(1, 6) for x in ("img", "first", "action/buttons", "action/camera")}
     return names - inputs
+
+
+def arrays(z):
+    """``{name: array}`` for every name in ``outputs(z)``, of whichever network ``z`` has the weights of."""
+    return idm_arrays(z) if is_inverse_dynamics(published(z)) else policy_arrays(z)
 
 
 def inner(intermediates, state):
@@ -90,7 +94,7 @@ def distribution(logits, actions, policy):
 
 
 def policy_arrays(z):
-    """``{name: array}`` for every name in ``outputs(z)``."""
+    """``arrays`` of a policy."""
     arrays = published(z)
     policy = model_of(arrays, temperature=2.0)
     params = from_published(policy, arrays)
@@ -122,7 +126,10 @@ def policy_arrays(z):
             found |= {f"call1_b/{name}": np.asarray(array) for name, array in other.items()}
             found |= divergences(policy, logits, logits_b)
     last = np.asarray(found["call1/logits_raw/buttons"])[:, -1]
-    return found | {"call1/last_step/logits_raw/buttons": last} | normaliser_arrays(z, params, found)
+    found |= {"call1/last_step/logits_raw/buttons": last} | normaliser_arrays(z, params, found)
+    if "resize/in" in z.files:
+        found["resize/out"] = resize(z["resize/in"], 128)
+    return found
 
 
 def divergences(policy, a, b):
@@ -130,17 +137,19 @@ def divergences(policy, a, b):
 
     @jax.jit
     def parts(a, b):
-        found = {"kl_a_b": categorical.kl(a, b, policy.sizes), "kl_b_a": categorical.kl(b, a, policy.sizes)}
-        both = (categorical.split(x, policy.sizes) for x in (a, b))
-        for head, p, q in zip(HEADS, *both, strict=True):
-            found[f"kl_a_b_{head}"] = categorical.kl(p, q, (p.shape[-1],))
+        found = {}
+        for name, (p, q) in {"kl_a_b": (a, b), "kl_b_a": (b, a)}.items():
+            found[name] = categorical.kl(p, q, policy.sizes)
+            both = (categorical.split(x, policy.sizes) for x in (p, q))
+            for head, of_p, of_q in zip(HEADS, *both, strict=True):
+                found[f"{name}_{head}"] = categorical.kl(of_p, of_q, (of_p.shape[-1],))
         return found
 
     return {f"call1_b/{name}": np.asarray(x)[..., None] for name, x in parts(a, b).items()}
 
 
 def normaliser_arrays(z, params, found):
-    """What needs no network: the value normaliser, and the resize."""
+    """The value normaliser, before and after an update."""
     statistics, target = params["value_head"]["normalizer"], z["ewma/target"].astype(FLOAT)
     after = value_normaliser.update(statistics, target)
     before = value_normaliser.normalise(statistics, target)
@@ -149,12 +158,11 @@ def normaliser_arrays(z, params, found):
         "ewma/normalised_train": value_normaliser.normalise(after, target),
         "ewma/value_loss_eval": np.mean(np.square(np.asarray(before) - found["call1/value_normalised"])),
         **{f"ewma/after/{name}": array for name, array in after.items()},
-        "resize/out": resize(z["resize/in"], 128),
     }
 
 
 def idm_arrays(z):
-    """``{name: array}`` for every name in ``outputs(z)``."""
+    """``arrays`` of an inverse dynamics model."""
     arrays = published(z)
     model = model_of(arrays, temperature=4.0)
     params = from_published(model, arrays)
@@ -199,17 +207,17 @@ def heads(logits, prefix, model):
     return found | {f"logp/{head}": jax.nn.log_softmax(array) for head, array in each.items()}
 
 
-def main(folder):
+def main(paths):
     assert jax.config.jax_enable_x64
     enable_compilation_cache()
-    said = {"jax": jax.__version__}
-    for file, compute in ((POLICY, policy_arrays), (IDM, idm_arrays)):
-        with np.load(folder / file) as z:
-            found, names = compute(z), [name for name in z.files if name.startswith("f64/")]
+    said = {}
+    for path in paths:
+        with np.load(path) as z:
+            found, names = arrays(z), [name for name in z.files if name.startswith("f64/")]
             apart = {name: np.abs(np.asarray(found[name.removeprefix("f64/")]) - z[name]) for name in names}
-        said[file] = {name: float(difference.max()) for name, difference in apart.items()}
+        said[pathlib.Path(path).name] = {name: float(difference.max()) for name, difference in apart.items()}
     print(json.dumps(said))
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(sys.argv[1:])
