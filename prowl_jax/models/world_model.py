@@ -17,18 +17,19 @@ import jax.numpy as jnp
 
 from prowl_jax.diffusion import flow, ring, sampler
 from prowl_jax.diffusion.forcing import block_causal_mask
-from prowl_jax.models.autoencoders.small import DOWNSAMPLING, Autoencoder
+from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.autoencoders.wan import WanVAE
 from prowl_jax.models.dit.action_adapter import UNKNOWN, actions_of_latents
 from prowl_jax.models.dit.action_text import ActionText
 from prowl_jax.models.dit.dit import DiT
+from prowl_jax.models.frame_space import FrameSpace
 
 CACHES = ("window", "rolling", "none")
 """How a rollout keeps its past (``WorldModel.cache``); the configuration's rules are tested against it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class WorldModel:
+class WorldModel(FrameSpace):
     """An autoencoder, a DiT and how to sample; hashable, so that jit can close over it.
 
     Attributes:
@@ -68,10 +69,6 @@ class WorldModel:
         """M, frames of a latent; the first of a clip shows one frame whatever M is."""
         return self.dit.action_frames
 
-    def frames_of(self, latents):
-        """T, the frames of a clip of L latents: ``1 + M (L - 1)``."""
-        return 1 + self.stride * (latents - 1)
-
     @property
     def chunk(self):
         """K, latents in a chunk."""
@@ -99,8 +96,7 @@ class WorldModel:
     def init(self, key, frame_shape, latents):
         """Parameters for frames ``(H, W, 3)`` and windows of ``latents`` latent frames."""
         dit_key, key = jax.random.split(key)
-        h, w = frame_shape[0] // DOWNSAMPLING, frame_shape[1] // DOWNSAMPLING
-        channels = self.autoencoder.channels
+        h, w, channels = self.latent_shape(frame_shape)
         autoencoder = self.autoencoder.init_params(key, frame_shape)
         dit = self.dit.init(
             dit_key,
@@ -110,33 +106,6 @@ class WorldModel:
         )["params"]
         statistics = {name: jnp.array(getattr(self.autoencoder, name)) for name in ("latent_mean", "latent_std")}
         return {"dit": dit, "autoencoder": autoencoder, **statistics}
-
-    def encode(self, params, frames):
-        """uint8 frames ``[..., T, H, W, 3]`` -> normalised latents ``[..., L, h, w, C]`` (posterior mean).
-
-        T is 1 + (L - 1) times the autoencoder's ``frames_per_latent``; with one frame a latent, the
-        time axis is a leading axis like any other.
-        """
-        mean = self.autoencoder.encode_frames(params["autoencoder"], frames.astype(jnp.float32) / 127.5 - 1.0)
-        return (mean - params["latent_mean"]) / params["latent_std"]
-
-    def decode(self, params, latents):
-        """Normalised latents ``[..., L, h, w, C]`` -> float frames in [0, 1] ``[..., T, H, W, 3]``."""
-        latents = latents * params["latent_std"] + params["latent_mean"]
-        frames = self.autoencoder.decode_latents(params["autoencoder"], latents)
-        return jnp.clip(frames / 2.0 + 0.5, 0.0, 1.0)
-
-    def decode_after(self, params, past, latents):
-        """The frames of ``latents`` that follow those of ``past``, both normalised ``[..., L, h, w, C]``.
-
-        With several frames a latent these are the last ``L * frames_per_latent`` frames of both
-        together: what such a latent shows depends on the ones before.
-        """
-        per_latent = self.autoencoder.frames_per_latent
-        if per_latent == 1:
-            return self.decode(params, latents)
-        frames = self.decode(params, jnp.concatenate([past, latents], axis=-4))
-        return frames[..., -per_latent * latents.shape[-4] :, :, :, :]
 
     def velocity(self, dit_params, z_sigma, sigma_per_chunk, actions):
         """Velocity of a whole window: ``z_sigma [B, L, h, w, C]``, ``sigma [B, L/K]``, ``actions [B, T, A]``."""

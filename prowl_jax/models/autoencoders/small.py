@@ -53,6 +53,7 @@ class Autoencoder(nn.Module):
     widths: tuple = (64, 128)
     blocks: int = 2
     frames_per_latent = 1
+    downsampling = DOWNSAMPLING
 
     def setup(self):
         fine, coarse = self.widths

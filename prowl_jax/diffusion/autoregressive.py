@@ -1,0 +1,109 @@
+"""Training a denoiser of single frames on its own frames: each step's answer becomes context of the next.
+
+DIAMOND's ``num_autoregressive_steps`` (arXiv 2405.12399, its csgo branch): along a clip, the one-evaluation answer at
+the level that was drawn takes the place of the real frame in the context, as it would be shown, and no gradient flows
+through it. Errors then do not compound when dreaming, and every step is a training sample of its own. Part of the
+contexts is noisy, of a level that is told (GameNGen, arXiv 2408.14837).
+
+The levels are a mixture: pure noise, where every sampler starts, and EDM's log-normal (arXiv 2206.00364), which here,
+where data and noise share a straight line, is a normal distribution of the level's logit.
+"""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from prowl_jax.diffusion import flow
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameLevels:
+    """How the levels of single frames and of their contexts are drawn.
+
+    Attributes:
+      pure: share of the frames at level 1, pure noise: what a sampler's first evaluation sees.
+      mean, std: of the other levels' logit. DIAMOND's log-normal is .293 and 1.2 for data of deviation 1; for a
+        residual of deviation r the mean is lower by -ln r.
+      lowest: no level is below, since the loss divides by it.
+      context_share: share of the contexts that are noisy. context_noise: their highest level, drawn uniformly.
+    """
+
+    pure: float = 0.25
+    mean: float = -0.9
+    std: float = 1.2
+    lowest: float = 0.002
+    context_share: float = 0.5
+    context_noise: float = 0.3
+
+    def __post_init__(self):
+        for name in ("pure", "context_share", "context_noise"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is a share in 0..1, not {getattr(self, name)}")
+        if not self.std > 0.0 or not 0.0 < self.lowest < 1.0:
+            raise ValueError(f"std must be above 0 and lowest within 0..1, not {self.std} and {self.lowest}")
+
+    def frame(self, key, batch):
+        """Levels ``[batch]`` of frames to predict."""
+        share_key, level_key = jax.random.split(key)
+        level = jax.nn.sigmoid(self.mean + self.std * jax.random.normal(level_key, (batch,)))
+        pure = jax.random.uniform(share_key, (batch,)) < self.pure
+        return jnp.where(pure, 1.0, jnp.maximum(level, self.lowest))
+
+    def context(self, key, batch):
+        """Levels ``[batch]`` of contexts."""
+        share_key, level_key = jax.random.split(key)
+        level = self.context_noise * jax.random.uniform(level_key, (batch,))
+        return jnp.where(jax.random.uniform(share_key, (batch,)) < self.context_share, level, 0.0)
+
+
+def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weight, auxiliary, shown):
+    """The mean over ``L - context`` steps of the weighted error of xhat, and of an auxiliary loss.
+
+    Args:
+      denoise: ``f(z [B, h, w, C], sigma [B], context [B, n, h, w, C], context_sigma [B, n], actions [B, n, A]) ->
+        (xhat [B, h, w, C], extra)``.
+      latents: float ``[B, L, h, w, C]``, L > n. actions: int32 ``[B, T, A]``; action t leads from frame t to t + 1.
+      context: n. levels: ``FrameLevels``.
+      weight: ``f(sigma [B]) -> [B]``, what an error of xhat counts.
+      auxiliary: ``f(extra, real [B, h, w, C]) -> [B]``, added to the loss.
+      shown: ``f(xhat) -> latents``, as the next step sees them: within range, 8-bit.
+
+    Returns:
+      The scalar loss and metrics: ``loss``, ``loss_auxiliary``, ``loss_first`` and ``loss_last`` (the weighted error of the
+      first and last step), ``error_pure`` (mean square of xhat where sigma is 1).
+    """
+    chex.assert_rank([latents, actions], [5, 3])
+    batch, length = latents.shape[:2]
+    steps = length - context
+    if steps < 1:
+        raise ValueError(f"a clip of {length} latents has nothing to predict after a context of {context}")
+
+    def step(seen, inputs):
+        real, led, key = inputs
+        level_key, context_key, noise_key, context_noise_key = jax.random.split(key, 4)
+        sigma = levels.frame(level_key, batch)
+        blur = levels.context(context_key, batch)
+        noise = jax.random.normal(noise_key, real.shape)
+        z = flow.interpolate(real, noise, sigma[:, None, None, None])
+        noisy = flow.interpolate(seen, jax.random.normal(context_noise_key, seen.shape), blur[:, None, None, None, None])
+        xhat, extra = denoise(z, sigma, noisy, jnp.broadcast_to(blur[:, None], (batch, context)), led)
+        square = jnp.square(xhat - real).mean((1, 2, 3))
+        error, aside = jnp.mean(weight(sigma) * square), jnp.mean(auxiliary(extra, real))
+        pure = sigma == 1.0
+        seen = jnp.concatenate([seen[:, 1:], jax.lax.stop_gradient(shown(xhat))[:, None]], axis=1)
+        return seen, (error, aside, jnp.sum(square * pure), jnp.sum(pure))
+
+    windows = jnp.arange(steps)[:, None] + jnp.arange(context)
+    inputs = jnp.moveaxis(latents[:, context:], 1, 0), jnp.moveaxis(actions[:, windows], 1, 0), jax.random.split(key, steps)
+    _, (error, aside, pure, count) = jax.lax.scan(step, latents[:, :context], inputs)
+    loss = jnp.mean(error) + jnp.mean(aside)
+    metrics = {
+        "loss": loss,
+        "loss_auxiliary": jnp.mean(aside),
+        "loss_first": error[0],
+        "loss_last": error[-1],
+        "error_pure": pure.sum() / jnp.maximum(count.sum(), 1),
+    }
+    return loss, metrics

@@ -1,0 +1,214 @@
+"""A small convolutional denoiser for one frame: the last frame moved by a predicted flow, and what that misses, diffused.
+
+After DIAMOND (arXiv 2405.12399: pixels, context frames stacked as channels, actions by FiLM) with the parts that make
+it learn in hours on a CPU: the picture is folded into blocks of pixels (space to depth), and the last frame is moved
+explicitly (``warp``), so that diffusion only has to add the residual (residual video diffusion, arXiv 2203.09481).
+
+With the moved frame m, the residual's deviation r and D = (1 - s)^2 r^2 + s^2, the network F has an input and a target
+of deviation 1 at every level s, as EDM's (arXiv 2206.00364) has around 0:
+
+    xhat = m + (1 - s) r^2 / D (z - (1 - s) m) + s r / sqrt(D) F((z - (1 - s) m) / sqrt(D))
+    v    = (z - xhat) / s
+
+so it is one more parameterisation of the velocity that the sampler and every loss of this project take.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from prowl_jax.models.autoencoders.small import depth_to_space, space_to_depth
+from prowl_jax.models.cpu.convolution import conv
+from prowl_jax.models.cpu.dense import Dense
+from prowl_jax.models.dit.dit import sinusoid
+from prowl_jax.models.unet.warp import BASIS, global_flow, upsample, warp
+
+ACTION_CONDITIONING = ("actions", "motion_actions", "film", "global_motion")
+"""Path components of the parameters that phase 2 trains: embeddings of the actions, what they scale and shift, and
+the motion that they alone tell; 15 to 25 % of all, as in PROWL (280 M of 1.3 B)."""
+
+FARTHEST = 12.0
+"""Pixels that the flow of a place goes beyond that of the action, at most."""
+
+ZEROS = nn.initializers.zeros
+
+
+def _conv(channels, name, size=3, stride=1, **settings):
+    return nn.Conv(channels, (size, size), (stride, stride), conv_general_dilated=conv, name=name, **settings)
+
+
+class Actions(nn.Module):
+    """The actions ``[B, n, A]`` that led to the last n frames, the one asked for included, as one vector ``[B, D]``."""
+
+    sizes: tuple
+    width: int
+
+    @nn.compact
+    def __call__(self, actions):
+        total = 0.0
+        for age in range(actions.shape[1]):  # a table for every age: n is 1 to 4
+            for i, size in enumerate(self.sizes):
+                table = nn.Embed(size, self.width, name=f"table_{age}_{i}")
+                total += table(actions[:, -1 - age, i])
+        hidden = nn.silu(Dense(self.width, name="hidden")(nn.silu(total)))
+        return Dense(self.width, name="out")(hidden)
+
+
+class Levels(nn.Module):
+    """Noise levels ``[B, n]``, each place with weights of its own, as one vector ``[B, D]``."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, sigma):
+        features = [sinusoid(1000.0 * sigma[:, i], 64) for i in range(sigma.shape[1])]
+        hidden = nn.silu(Dense(self.width, name="hidden")(jnp.concatenate(features, -1)))
+        return Dense(self.width, name="out")(hidden)
+
+
+class Block(nn.Module):
+    """``x + conv(silu(film(norm(conv(silu(norm(x)))))))``, the last convolution 0 at the start."""
+
+    @nn.compact
+    def __call__(self, x, embedded):
+        channels = x.shape[-1]
+        h = _conv(channels, "conv_0")(nn.silu(nn.RMSNorm(epsilon=1e-6, name="norm_0")(x)))
+        scale, shift = jnp.split(Dense(2 * channels, name="film")(embedded)[:, None, None], 2, -1)
+        h = nn.RMSNorm(epsilon=1e-6, name="norm_1")(h) * (1.0 + scale) + shift
+        return x + _conv(channels, "conv_1", kernel_init=ZEROS)(nn.silu(h))
+
+
+class Attention(nn.Module):
+    """Every place of a small grid sees every other."""
+
+    heads: int = 4
+
+    @nn.compact
+    def __call__(self, x):
+        batch, height, width, channels = x.shape
+        h = Dense(3 * channels, name="qkv")(nn.RMSNorm(epsilon=1e-6, name="norm")(x))
+        q, k, v = jnp.split(h.reshape(batch, height * width, self.heads, -1), 3, -1)
+        weights = nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) / q.shape[-1] ** 0.5)
+        seen = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(x.shape)
+        return x + Dense(channels, kernel_init=ZEROS, name="out")(seen)
+
+
+class Levelled(nn.Module):
+    """A U-Net over grids of halving size: ``widths[i]`` channels and ``blocks[i]`` blocks down at the i-th, one up.
+
+    Grids have to halve as often as there are widths but one; attention stands at the coarsest.
+    """
+
+    widths: tuple
+    blocks: tuple
+    attention: bool
+
+    @nn.compact
+    def __call__(self, h, embedded):
+        kept = []
+        deepest = len(self.widths) - 1
+        for i, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True)):
+            h = _conv(width, f"down_{i}", stride=1 if i == 0 else 2)(h)
+            for j in range(blocks):
+                h = Block(name=f"down_{i}_{j}")(h, embedded)
+            if i < deepest:
+                kept.append(h)
+        if self.attention:
+            h = Block(name="middle")(Attention(name="attention")(h), embedded)
+        for i in reversed(range(deepest)):
+            h = depth_to_space(Dense(4 * self.widths[i], name=f"grow_{i}")(h), 2)
+            h = Dense(self.widths[i], name=f"join_{i}")(jnp.concatenate([h, kept.pop()], -1))
+            h = Block(name=f"up_{i}")(h, embedded)
+        return nn.silu(nn.RMSNorm(epsilon=1e-6, name="norm_out")(h))
+
+
+class UNet(nn.Module):
+    """The denoiser and the motion beneath it; latents are pixels in blocks (``autoencoders.pixels``).
+
+    Attributes:
+      action_sizes: sizes of the action factors.
+      context: n, frames seen before the one asked for; 1 does not tell speed, more than 2 tell the motion without
+        the action.
+      block: pixels of a side of a latent pixel. channels: of a latent, 3 block^2.
+      widths, blocks: of the denoiser's levels. motion_widths, motion_blocks: of the flow's.
+      width: of the embeddings. attention: at the denoiser's coarsest level.
+      residual: r, the deviation of what the motion misses, in deviations of the latents.
+      motion: move the last frame; without, the denoiser works around 0 (EDM) and sees all of the context.
+    """
+
+    action_sizes: tuple
+    context: int = 2
+    block: int = 4
+    widths: tuple = (48, 96, 128)
+    blocks: tuple = (1, 2, 2)
+    motion_widths: tuple = (32, 64)
+    motion_blocks: tuple = (1, 2)
+    width: int = 192
+    attention: bool = True
+    residual: float = 0.3
+    motion: bool = True
+
+    @property
+    def channels(self):
+        """C, channels of a latent."""
+        return 3 * self.block**2
+
+    def setup(self):
+        self.actions = Actions(self.action_sizes, self.width)
+        self.levels = Levels(self.width)
+        self.denoiser = Levelled(self.widths, self.blocks, self.attention)
+        self.out = _conv(self.channels, None, kernel_init=ZEROS)
+        if self.motion:
+            self.motion_actions = Actions(self.action_sizes, self.width)
+            self.flow_levels = Levels(self.width)
+            self.global_motion = Dense(2 * BASIS, kernel_init=nn.initializers.normal(0.01))
+            self.flow_net = Levelled(self.motion_widths, self.motion_blocks, attention=False)
+            self.flow_out = _conv(6, None, kernel_init=ZEROS)
+
+    def guess(self, context, context_sigma, actions):
+        """The last frame, moved.
+
+        Args:
+          context: latents ``[B, n, h, w, C]``. context_sigma: their noise levels ``[B, n]``, 0 where clean.
+          actions: int32 ``[B, n, A]``, the last leads to the frame asked for.
+
+        Returns:
+          m ``[B, h, w, C]`` (zeros without ``motion``), and the flow ``[B, H, W, 2]`` in pixels, or None.
+        """
+        if not self.motion:
+            return jnp.zeros_like(context[:, -1]), None
+        embedded = nn.silu(self.motion_actions(actions) + self.flow_levels(context_sigma))
+        features = self.flow_net(jnp.concatenate(jnp.unstack(context, axis=1), -1), embedded)
+        picture = depth_to_space(context[:, -1], self.block)
+        height, width = picture.shape[1:3]
+        coefficients = 8.0 * self.global_motion(embedded).reshape(-1, 2, BASIS)
+        local, shown, fill = jnp.split(upsample(self.flow_out(features), self.block), (2, 3), -1)
+        flow = global_flow(coefficients, height, width) + FARTHEST * jnp.tanh(local / 3.0)
+        shown = nn.sigmoid(shown + 2.0)  # where nothing of the last frame belongs, a blurred colour
+        return space_to_depth(shown * warp(picture, flow) + (1.0 - shown) * 2.0 * fill, self.block), flow
+
+    def denoise(self, z, sigma, guess, context, context_sigma, actions):
+        """The clean frame that a noisy one ``z [B, h, w, C]`` of level ``sigma [B]`` points to; the rest as of ``guess``.
+
+        Returns:
+          xhat ``[B, h, w, C]``.
+        """
+        s = sigma[:, None, None, None]
+        r = self.residual if self.motion else 1.0
+        guess = jax.lax.stop_gradient(guess)
+        total = jnp.square((1.0 - s) * r) + jnp.square(s)
+        apart = z - (1.0 - s) * guess
+        seen = [guess, context[:, -1]] if self.motion else jnp.unstack(context, axis=1)
+        embedded = nn.silu(self.actions(actions) + self.levels(jnp.concatenate([sigma[:, None], context_sigma], 1)))
+        features = self.denoiser(jnp.concatenate([apart / jnp.sqrt(total), *seen], -1), embedded)
+        return guess + (1.0 - s) * r**2 / total * apart + s * r / jnp.sqrt(total) * self.out(features)
+
+    def loss_weight(self, sigma):
+        """What an error of xhat counts at a level: an error of F counts 1."""
+        r = self.residual if self.motion else 1.0
+        return (jnp.square((1.0 - sigma) * r) + jnp.square(sigma)) / jnp.square(sigma * r)
+
+    def __call__(self, z, sigma, context, context_sigma, actions):
+        """``denoise`` around ``guess``: (xhat, m)."""
+        guess, _ = self.guess(context, context_sigma, actions)
+        return self.denoise(z, sigma, guess, context, context_sigma, actions), guess

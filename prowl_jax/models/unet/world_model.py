@@ -1,0 +1,175 @@
+"""The world model around the convolutional denoiser: the interface of ``models.world_model``, a frame at a time."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prowl_jax.diffusion import flow
+from prowl_jax.diffusion.autoregressive import autoregressive_loss
+from prowl_jax.models.autoencoders.pixels import Pixels
+from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet
+from prowl_jax.models.unet.warp import photometric
+from prowl_jax.models.world_model import FrameSpace
+from prowl_jax.types import pytree
+
+
+@pytree
+class Recent:
+    """What a dream keeps of its past.
+
+    Attributes:
+      latents: float ``[B, n, h, w, C]``, the last n frames. actions: int32 ``[B, n - 1, A]``, between them.
+    """
+
+    latents: jax.Array
+    actions: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetWorldModel(FrameSpace):
+    """A ``UNet`` over pixels and how to sample; hashable, so that jit can close over it.
+
+    Attributes:
+      dit: the network. (Named as the DiT's place in ``WorldModel``, so that parameters lie in one place.)
+      autoencoder: ``Pixels`` of the network's block.
+      sampler_levels: from 1 down to 0; one evaluation for each but the last.
+      start_noise: deviation of the noise that a frame starts from (DIAMOND samples with less than it trained with).
+      context_noise: level of noise put on the context at every frame, and told.
+    """
+
+    dit: UNet
+    autoencoder: Pixels = Pixels()
+    sampler_levels: tuple = (1.0, 0.13, 0.0)
+    start_noise: float = 1.0
+    context_noise: float = 0.0
+    action_conditioning = ACTION_CONDITIONING
+    stride = 1
+    chunk = 1
+
+    def __post_init__(self):
+        levels = self.sampler_levels
+        if len(levels) < 2 or levels[0] != 1.0 or levels[-1] != 0.0 or list(levels) != sorted(set(levels), reverse=True):
+            raise ValueError(f"sampler levels fall from 1 to 0, not {levels}")
+        if self.autoencoder.channels != self.dit.channels:
+            raise ValueError(
+                f"latents have {self.autoencoder.channels} channels, the network is for blocks of {self.dit.block} "
+                f"pixels, {self.dit.channels} channels"
+            )
+
+    @property
+    def context(self):
+        """n, frames that a dream needs to start from."""
+        return self.dit.context
+
+    @property
+    def action_sizes(self):
+        """Values of each action factor."""
+        return self.dit.action_sizes
+
+    def tokens(self, frame_shape):
+        """Places of one frame that the network works on at its finest."""
+        height, width, _ = self.latent_shape(frame_shape)
+        return height * width
+
+    def init(self, key, frame_shape, latents=0):
+        """Parameters for frames ``(H, W, 3)``; windows may have any length."""
+        del latents
+        statistics = {name: jnp.array(getattr(self.autoencoder, name)) for name in ("latent_mean", "latent_std")}
+        return {"dit": self._init_network(key, frame_shape), "autoencoder": {}, **statistics}
+
+    def _init_network(self, key, frame_shape):
+        h, w, c = self.latent_shape(frame_shape)
+        n = self.context
+        return self.dit.init(
+            key, jnp.zeros((1, h, w, c)), jnp.ones(1), jnp.zeros((1, n, h, w, c)), jnp.zeros((1, n)),
+            jnp.zeros((1, n, len(self.action_sizes)), jnp.int32),
+        )["params"]  # fmt: skip
+
+    def velocity(self, network_params, z_sigma, sigma_per_chunk, actions):
+        """Velocity of every frame of a window given the (noisy) frames before it: ``[B, L, h, w, C]``.
+
+        Where there are fewer than n frames before one, the missing are zeros of level 1, of which nothing is known.
+
+        Args:
+          z_sigma: float ``[B, L, h, w, C]``. sigma_per_chunk: ``[B, L]``, above 0 where a velocity is wanted; where a
+            frame is clean it is that of the lowest level. actions: int32 ``[B, T, A]``.
+        """
+        batch, length, n = *z_sigma.shape[:2], self.context
+        missing = ((0, 0), (n, 0))
+        past = jnp.pad(z_sigma, (*missing, (0, 0), (0, 0), (0, 0)))
+        levels = jnp.pad(sigma_per_chunk, missing, constant_values=1.0)
+        led = jnp.pad(actions[:, : length - 1], (*missing, (0, 0)))  # led[t] is what led to frame t - n + 1
+        places = jnp.arange(length)[:, None] + jnp.arange(n)
+        rows = (past[:, places], levels[:, places], led[:, places])
+        context, context_sigma, led = (x.reshape(batch * length, n, *x.shape[3:]) for x in rows)
+        z, sigma = z_sigma.reshape(-1, *z_sigma.shape[2:]), jnp.maximum(sigma_per_chunk.reshape(-1), 0.002)
+        xhat, _ = self._apply(network_params, z, sigma, context, context_sigma, led)
+        return ((z - xhat) / sigma[:, None, None, None]).reshape(z_sigma.shape)
+
+    def loss(self, levels):
+        """``loss(network_params, batch, key) -> (scalar, metrics)`` of a ``types.Batch``: ``autoregressive_loss``."""
+
+        def auxiliary(guess, real):
+            return photometric(guess, real, self.dit.block) if self.dit.motion else jnp.zeros(len(real))
+
+        def loss(params, batch, key):
+            def denoise(*inputs):
+                return self._apply(params, *inputs)
+
+            return autoregressive_loss(
+                denoise, self.from_kept(batch.latents), batch.actions, key, context=self.context, levels=levels,
+                weight=self.dit.loss_weight, auxiliary=auxiliary, shown=self.shown,
+            )  # fmt: skip
+
+        return loss
+
+    def shown(self, latents):
+        """Latents as the frames that are seen: within range, 8-bit."""
+        mean, std = self.autoencoder.latent_mean[0], self.autoencoder.latent_std[0]
+        pixels = jnp.round((jnp.clip(latents * std + mean, -1.0, 1.0) + 1.0) * 127.5)
+        return (pixels / 127.5 - 1.0 - mean) / std
+
+    def rollout(self, params, key, context, actions, n_chunks, common_noise=False):
+        """As ``WorldModel.rollout``; of the context the last n frames are seen, at least n must be there."""
+        n, past = self.context, context.shape[1]
+        if past < n:
+            raise ValueError(f"a dream needs {n} frames to start from, not {past}")
+        rows = 1 if common_noise else context.shape[0]
+        noise = jax.random.normal(key, (n_chunks, rows, *context.shape[2:]))
+        led = jnp.moveaxis(actions[:, past - 1 : past - 1 + n_chunks], 1, 0)
+
+        def step(cache, inputs):
+            noise, led = inputs
+            frame, cache = self.next_chunk(params, jnp.broadcast_to(noise, context[:, :1].shape), cache, led[:, None])
+            return cache, frame[:, 0]
+
+        _, frames = jax.lax.scan(step, self.prefill(params, context, actions), (noise[:, :, None], led))
+        return jnp.moveaxis(frames, 0, 1)
+
+    def prefill(self, params, context, actions):
+        """``Recent`` of a context ``[B, S, h, w, C]`` and the actions of its frames ``[B, T, A]``."""
+        del params
+        n, past = self.context, context.shape[1]
+        return Recent(context[:, past - n :], actions[:, past - n : past - 1])
+
+    def next_chunk(self, params, noise, cache, actions):
+        """As ``WorldModel.next_chunk``, a frame: noise ``[B, 1, h, w, C]``, actions ``[B, 1, A]`` that lead to it."""
+        network = {"params": params["dit"]}
+        led = jnp.concatenate([cache.actions, actions], axis=1)
+        batch, n = led.shape[:2]
+        context, context_sigma = cache.latents, jnp.full((batch, n), self.context_noise)
+        if self.context_noise:
+            blur = jnp.flip(noise, (2, 3))  # the same noise elsewhere: no key is needed
+            context = flow.interpolate(context, blur, self.context_noise)
+        guess, _ = self.dit.apply(network, context, context_sigma, led, method="guess")
+        z = self.start_noise * noise[:, 0]
+        for now, after in zip(self.sampler_levels[:-1], self.sampler_levels[1:], strict=True):
+            sigma = jnp.full(batch, now)
+            xhat = self.dit.apply(network, z, sigma, guess, context, context_sigma, led, method="denoise")
+            z = xhat + after / now * (z - xhat)  # Euler: v = (z - xhat) / sigma
+        frame = self.shown(z)[:, None]
+        return frame, Recent(jnp.concatenate([cache.latents[:, 1:], frame], 1), led[:, 1:])
+
+    def _apply(self, network_params, *inputs):
+        return self.dit.apply({"params": network_params}, *inputs)
