@@ -7,6 +7,8 @@
 
 import ml_collections
 
+from experiments.configs import _unet
+
 
 def get_config(arg="full"):
     """The quick start (``full``), or the smallest run that goes through every line (``tiny``)."""
@@ -36,10 +38,13 @@ def get_config(arg="full"):
     c.env.voxel = ml_collections.ConfigDict()
     c.env.voxel.worlds = 64  # in the pool, 128 KiB each
     c.env.voxel.episode_steps = 1200  # of 1/20 s; 0: without end
+    c.env.voxel.look = "textured"
+    c.env.voxel.hour = -1
 
     c.demonstrations = ml_collections.ConfigDict()
     c.demonstrations.source = ""  # recordings of people, for Minecraft; "": scripts
     c.demonstrations.seed = -1  # of episodes, voxel worlds and what is held out; -1: the run's
+    c.demonstrations.gaps = ml_collections.ConfigDict(dict(strafe=1.0, back=1.0))
     c.demonstrations.episodes = 192
     c.demonstrations.episode_frames = 256
     c.demonstrations.held_out_task_episodes = 16
@@ -49,6 +54,7 @@ def get_config(arg="full"):
     c.autoencoder = ml_collections.ConfigDict()
     c.autoencoder.kind = "small"  # or wan: Wan2.1's, a latent of four frames, never trained (docs/wan.md)
     c.autoencoder.weights = ""  # of Wan's autoencoder; "random" shows only that everything fits together
+    c.autoencoder.block = 4  # pixels of a side that kind=pixels folds into channels
     c.autoencoder.channels = 8
     c.autoencoder.widths = (32, 64)
     c.autoencoder.blocks = 1
@@ -58,6 +64,7 @@ def get_config(arg="full"):
     c.autoencoder.kl_weight = 1e-4
 
     c.world_model = ml_collections.ConfigDict()
+    c.world_model.network = "dit"  # or unet: a convolutional denoiser of pixels (autoencoder.kind=pixels)
     c.world_model.size = "Ti"
     c.world_model.weights = ""  # Wan's transformer, or what was exported, to start phase 1 from; "": from scratch
     c.world_model.patch = 2
@@ -74,12 +81,15 @@ def get_config(arg="full"):
     c.world_model.learning_rate = 4e-3
     c.world_model.weight_decay = 0.01
     c.world_model.warm_up = 50
+    c.world_model.fall = 1.0  # share of the steps, the last, in which the rate falls
     c.world_model.ema_decay = 0.99
     c.world_model.shift = 10.0  # of the training noise levels: a little signal tells the motion without the action
     c.world_model.clean_prefix = 1.0  # share of clips in which every predicted chunk follows a clean one
     c.world_model.sampler_steps = 4
     c.world_model.sampler_shift = 5.0
     c.world_model.cache = "window"  # or rolling: each latent is run once as context, not once for every chunk after it
+
+    c.world_model.unet = _unet.get_config()
 
     c.reference = ml_collections.ConfigDict()
     c.reference.weights = ""  # of a VPT policy, for Minecraft; "": clone a small network

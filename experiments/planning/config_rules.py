@@ -20,11 +20,12 @@ ENSEMBLES = tuple(name for name, arm in ARMS.items() if arm.own.get("reward") ==
 """The arms whose policy an ensemble pays."""
 CACHES = ("window", "rolling")  # without "none", which is there to check "rolling" by
 
-FRAMES_PER_LATENT = {"small": 1, "wan": 4}
+FRAMES_PER_LATENT = {"small": 1, "pixels": 1, "wan": 4}
 """Kind of autoencoder -> frames of a latent."""
 FLOWS = ("small", "sea_raft")
 FRECHET_NETWORKS = ("inverse_dynamics", "lpips_trunk")
 TRAINABLE = ("action_conditioning", "lora")
+NETWORKS = ("dit", "unet")
 
 VOXEL_TASKS = {"wander": False, "stroll": False, "linger": False, "mine": True, "desert": True, "tundra": True, "caves": True}
 """Task -> whether it is held out."""
@@ -44,8 +45,8 @@ def _keys(**groups):
 _COUNTS = _keys(
     env="num_envs workers frame_skip voxel.worlds",
     demonstrations="episode_frames held_out_task_episodes",
-    autoencoder="channels steps batch",
-    world_model="patch chunk window steps batch sampler_steps",
+    autoencoder="block channels steps batch",
+    world_model="patch chunk window steps batch sampler_steps unet.context unet.width",
     reference="features memory hidden steps batch clip",
     adversary="epochs minibatches ensemble.members ensemble.width ensemble.steps",
     phase2="cycles cycles_per_call trajectories horizon updates batch capacity lora_rank",
@@ -55,14 +56,14 @@ _COUNTS = _keys(
 )
 _SHARES = _keys(
     demonstrations="held_out_fraction",
-    world_model="ema_decay clean_prefix",
+    world_model="ema_decay clean_prefix unet.context_noise unet.levels.pure unet.levels.context_share unet.levels.context_noise",
     adversary="lambda_",
     phase2="pat_share staleness ema_decay",
 )
 _POSITIVE = _keys(
     env="max_turn_degrees",
     autoencoder="learning_rate",
-    world_model="learning_rate shift sampler_shift rope_base",
+    world_model="learning_rate shift sampler_shift rope_base unet.residual unet.start_noise unet.levels.std",
     reference="learning_rate",
     adversary="learning_rate clip camera_alarm ensemble.learning_rate",
     inverse_dynamics="learning_rate",
@@ -200,6 +201,33 @@ def _tasks(environment):
     return [_where(environment, rule) for rule in rules]
 
 
+def _falls(levels):
+    """From 1 down to 0, each lower than the one before."""
+    return len(levels) > 1 and levels[0] == 1 and levels[-1] == 0 and all(a > b for a, b in zip(levels, levels[1:], strict=False))
+
+
+def _own_frames(c):
+    """Ever more frames from ever later shares of the training on, beginning at its start; a batch holds them."""
+    u = c.world_model.unet
+    rises = [all(a < b for a, b in zip(v, v[1:], strict=False)) for v in (u.own_frames, u.own_since)]
+    whole = len(u.own_frames) == len(u.own_since) > 0 and u.own_since[0] == 0 and u.own_since[-1] <= 1
+    return whole and all(rises) and u.own_frames[0] >= 1 and u.own_frames[-1] <= c.world_model.batch
+
+
+def _halves(c):
+    """A grid of latents that halves as often as the U-Nets have levels but one."""
+    u = c.world_model.unet
+    block = c.autoencoder.block * 2 ** (max(len(u.widths), len(u.motion_widths)) - 1)
+    return c.world_model.network != "unet" or not (c.env.frame_height % block or c.env.frame_width % block)
+
+
+def _widths_and_blocks(c):
+    """As many block counts as widths, in both U-Nets."""
+    u = c.world_model.unet
+    pairs = ((u.widths, u.blocks), (u.motion_widths, u.motion_blocks))
+    return all(len(w) == len(b) > 0 and min(w) >= 1 and min(b) >= 1 for w, b in pairs)
+
+
 def _file_name(name):
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
@@ -276,6 +304,19 @@ RULES = (
         lambda c: c.env.task not in c.env.held_out_tasks,
         "env.task={config.env.task} is trained on, so it cannot stand in env.held_out_tasks as well",
     ),
+    _one_of("world_model.network", NETWORKS),
+    (
+        lambda c: (c.world_model.network == "unet") == (c.autoencoder.kind == "pixels"),
+        "world_model.network={config.world_model.network} and autoencoder.kind={config.autoencoder.kind}: unet works on "
+        "pixels and nothing else does; set both or neither",
+    ),
+    (_halves, "env.frame_height={config.env.frame_height} and env.frame_width={config.env.frame_width} do not halve into the levels of world_model.unet.widths in blocks of autoencoder.block={config.autoencoder.block}"),
+    (_widths_and_blocks, "world_model.unet: widths and blocks, motion_widths and motion_blocks need as many numbers of at least 1 each"),
+    *_each(["world_model.unet.sampler_levels"], _falls, "does not fall from 1 to 0"),
+    (_own_frames, "world_model.unet.own_frames={config.world_model.unet.own_frames} and own_since={config.world_model.unet.own_since} must rise together, from share 0 on, to at most world_model.batch"),
+    *_each(["world_model.fall"], lambda v: 0 < v <= 1, "is not a share above 0 and at most 1"),
+    *_each(["world_model.unet.levels.lowest"], lambda v: 0 < v < 1, "is not a level above 0 and below 1"),
+    *_each(["world_model.unet.levels.mean"], lambda v: -math.inf < v < math.inf, "is not a finite number"),
     _one_of("world_model.size", DIT_SIZES),
     (_head_splits, "world_model.size={config.world_model.size}: its head width does not split for 3-D RoPE"),
     _one_of("world_model.attention", ATTENTION_KINDS),

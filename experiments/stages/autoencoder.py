@@ -23,6 +23,8 @@ def train_autoencoder(run):
     config, a = run.config, run.config.autoencoder
     if a.kind == "wan":
         return _wan_autoencoder(run) if processes.is_main() else {}
+    if a.kind == "pixels":  # nothing to train, and frames are their own latents
+        return {}
     store = open_store(run)
     train_episodes, held_out = split(run, store)
     starts = store.starts(train_episodes, 1)
@@ -108,6 +110,9 @@ def _cache_latents(run, params, train_episodes):
 def load_autoencoder(run):
     """``{"autoencoder", "latent_mean", "latent_std"}`` of the finished stage."""
     config = run.config
+    if config.autoencoder.kind == "pixels":
+        pixels = build.make_autoencoder(config)
+        return {"autoencoder": {}, "latent_mean": jnp.array(pixels.latent_mean), "latent_std": jnp.array(pixels.latent_std)}
     if config.autoencoder.kind == "wan":
         params = build.wan_autoencoder_params(config)
     else:

@@ -21,10 +21,28 @@ def passive_fetch(run, rows, length):
         windows = latent_clips.Windows(run.config, store, split(run, store)[0], length)
         return lambda step: windows.fetch(own_starts(run.config, step, windows.choices, rows))
     starts = passive_starts(run, rows, length)
-    latents = store.array("latents")
+    latents = kept_latents(store)
 
     def fetch(step):
         frames = starts(step)[:, None] + np.arange(length)
         return Batch(latents[frames], store.actions[frames])
+
+    return fetch
+
+
+def kept_latents(store):
+    """What stands for the latents of a store's frames: those that were cached, or the frames themselves (``Pixels``)."""
+    return store.array("latents") if store.has_array("latents") else store.frames
+
+
+def training_fetch(run):
+    """``f(step) -> Batch`` of phase 1, whose clips may change as it goes on (``build.training_clips``)."""
+    config, fetches = run.config, {}
+
+    def fetch(step):
+        clips = build.training_clips(config, step)
+        if clips not in fetches:
+            fetches[clips] = passive_fetch(run, *clips)
+        return fetches[clips](step)
 
     return fetch

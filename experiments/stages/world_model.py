@@ -6,7 +6,7 @@ from flax import traverse_util
 from experiments.run.training_loop import restore_state, shapes, train
 from experiments.stages import build
 from experiments.stages.autoencoder import load_autoencoder
-from experiments.stages.passive_batches import passive_fetch
+from experiments.stages.passive_batches import training_fetch
 from prowl_jax.train import world_model as world_model_training
 from prowl_jax.train.mesh import put
 from prowl_jax.train.sharding import DIT_RULES
@@ -22,7 +22,7 @@ def world_model_optimizer(config):
     """The optimiser of phase 1."""
     w = config.world_model
     return make_optimizer(
-        w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay
+        w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay, fall=w.fall
     )
 
 
@@ -30,14 +30,13 @@ def train_world_model(run):
     """Phase 1: diffusion forcing on the demonstrations."""
     config, w = run.config, run.config.world_model
     optimizer = world_model_optimizer(config)
-    loss = world_model_training.make_loss(build.make_world_model(config), build.make_forcing(config))
-    step_fn = world_model_training.make_train_step(loss, optimizer, ema_decay=w.ema_decay)
+    step_fn = world_model_training.make_train_step(build.make_loss(config), optimizer, ema_decay=w.ema_decay)
     state = train(
         run,
         "world_model",
         lambda: init_state(init_dit(config), optimizer),
         step_fn,
-        passive_fetch(run, w.batch, w.window),
+        training_fetch(run),
         build.stage_key(config, "world_model"),
         steps=w.steps,
         mesh=build.make_config_mesh(config),
@@ -62,6 +61,8 @@ def pretrained(config, optimizer):
 
 def tokens_per_clip(config):
     """Tokens of one training window."""
+    if config.world_model.network == "unet":
+        return config.world_model.window * build.make_world_model(config).tokens(build.frame_shape(config))
     h, w = (s // 8 // config.world_model.patch for s in build.frame_shape(config)[:2])
     return config.world_model.window * h * w
 

@@ -84,10 +84,6 @@ class WorldModel(FrameSpace):
         """Names on the paths of what the network is told its actions through: what phase 2 trains of it."""
         return self.dit.action_conditioning
 
-    def latent_shape(self, frame_shape):
-        """``(h, w, C)`` of a latent of frames ``(H, W, 3)``."""
-        return frame_shape[0] // DOWNSAMPLING, frame_shape[1] // DOWNSAMPLING, self.autoencoder.channels
-
     def tokens(self, frame_shape):
         """N, the tokens of one latent of frames ``(H, W, 3)``."""
         height, width, _ = self.latent_shape(frame_shape)

@@ -59,18 +59,25 @@ def make_step(loss, optimizer, *, ema_decay=0.0):
     return jax.jit(train_step, donate_argnums=0)
 
 
-def make_optimizer(learning_rate, steps, *, warm_up=0, final=0.0, weight_decay=0.0, clip=1.0):
+def make_optimizer(learning_rate, steps, *, warm_up=0, final=0.0, weight_decay=0.0, clip=1.0, fall=1.0):
     """AdamW with a linear warm-up, a cosine fall to ``final * learning_rate``, and clipping.
 
     Args:
       learning_rate: the highest rate. steps: length of the schedule, in updates.
       warm_up: updates to reach it. final: share of it left at the end; 1 keeps it constant.
       weight_decay: decoupled, on matrices only. clip: largest global norm of a gradient.
+      fall: share of the steps, the last, in which the rate falls; before, it stays: what was trained so far can
+        then be used, or trained longer, without a schedule that knew the end.
     """
     warm_up = min(warm_up, max(steps - 1, 0))
+    held = round((1.0 - fall) * steps) if fall < 1.0 else 0
     schedule = optax.warmup_cosine_decay_schedule(
-        learning_rate if warm_up == 0 else 0.0, learning_rate, warm_up, max(steps, 1), final * learning_rate
-    )
+        learning_rate if warm_up == 0 or held else 0.0, learning_rate, 0 if held else warm_up, max(steps - held, 1),
+        final * learning_rate,
+    )  # fmt: skip
+    if held:
+        rise = optax.linear_schedule(0.0, learning_rate, warm_up)
+        schedule = optax.join_schedules([rise, schedule], [max(held, warm_up)])
     return optax.chain(
         optax.clip_by_global_norm(clip),
         optax.adamw(

@@ -28,9 +28,11 @@ from experiments.stages.build.world_model import (
     load_dit,
     make_autoencoder,
     make_forcing,
+    make_loss,
     make_world_model,
     shortest_episode,
     split_phase2,
+    training_clips,
     wan_autoencoder_params,
 )
 
@@ -54,6 +56,7 @@ __all__ = [
     "make_forcing",
     "make_inverse_dynamics",
     "make_method",
+    "make_loss",
     "make_mode_rule",
     "make_policy",
     "make_shared",
@@ -65,6 +68,7 @@ __all__ = [
     "spec_of",
     "split_phase2",
     "stage_key",
+    "training_clips",
     "vpt_params",
     "wan_autoencoder_params",
 ]

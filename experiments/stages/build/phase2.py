@@ -6,7 +6,7 @@ from experiments.stages.arms import ARMS, configured
 from experiments.stages.build.environment import action_maps, frame_shape, spec_of
 from experiments.stages.build.judges import make_flow
 from experiments.stages.build.policy import make_policy
-from experiments.stages.build.world_model import make_forcing, make_world_model
+from experiments.stages.build.world_model import make_loss, make_world_model
 from prowl_jax.methods import METHODS, prowl
 from prowl_jax.methods.base import Budget, Shared
 from prowl_jax.pat.buffer import Scoring
@@ -16,7 +16,6 @@ from prowl_jax.rewards.disagreement import Ensemble
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.state import make_optimizer
-from prowl_jax.train.world_model import make_loss
 
 
 def arms(config):
@@ -53,7 +52,7 @@ def make_shared(config, world_model=None):
     return Shared(
         world_model=world_model,
         frame_shape=frame_shape(config),
-        loss=make_loss(world_model, make_forcing(config)),
+        loss=make_loss(config),
         optimizer=phase2_optimizer(config),
         flow=make_flow(config),
         budget=make_budget(config),

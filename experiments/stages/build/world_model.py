@@ -8,21 +8,28 @@ import numpy as np
 
 from experiments.run.config_file import UsageError
 from experiments.stages.build.environment import spec_of, stage_key
+from prowl_jax.diffusion.autoregressive import FrameLevels
 from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.autoencoders.wan import WanVAE, WanVAENetwork
 from prowl_jax.models.dit import action_text
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.dit.sizes import dit_size
 from prowl_jax.models.published import wan_dit_weights, wan_vae_weights
+from prowl_jax.models.unet.unet import UNet
+from prowl_jax.models.unet.world_model import UNetWorldModel
 from prowl_jax.models.world_model import WorldModel
+from prowl_jax.train import world_model as world_model_training
 from prowl_jax.train.lora import split_low_rank
 from prowl_jax.train.world_model import split_trainable
 
 
 def make_autoencoder(config):
-    """The configured autoencoder: an ``Autoencoder``, or the ``WanVAE`` whose weights are given."""
+    """The configured autoencoder: an ``Autoencoder``, the ``WanVAE`` whose weights are given, or none, ``Pixels``."""
     a = config.autoencoder
+    if a.kind == "pixels":
+        return Pixels(a.block)
     if a.kind == "wan":
         return _wan_network(config) if config.dry_run or a.weights == "random" else _wan_autoencoder(config)[0]
     return Autoencoder(channels=a.channels, widths=tuple(a.widths), blocks=a.blocks)
@@ -67,8 +74,10 @@ _load_wan_autoencoder = functools.cache(wan_vae_weights.load_wan_vae)
 
 
 def make_world_model(config):
-    """The configured ``WorldModel``."""
+    """The configured ``WorldModel`` or ``UNetWorldModel``."""
     w = config.world_model
+    if w.network == "unet":
+        return _make_unet(config)
     text, autoencoder = _action_text(config), make_autoencoder(config)
     dit = DiT(
         channels=autoencoder.channels,
@@ -85,6 +94,49 @@ def make_world_model(config):
         **dit_size(w.size),
     )
     return WorldModel(dit, autoencoder, w.sampler_steps, w.sampler_shift, w.cache, action_text=text)
+
+
+def _make_unet(config):
+    u, autoencoder = config.world_model.unet, make_autoencoder(config)
+    network = UNet(
+        action_sizes=spec_of(config).sizes,
+        context=u.context,
+        block=autoencoder.block,
+        widths=tuple(u.widths),
+        blocks=tuple(u.blocks),
+        motion_widths=tuple(u.motion_widths),
+        motion_blocks=tuple(u.motion_blocks),
+        width=u.width,
+        attention=u.attention,
+        residual=u.residual,
+        motion=u.motion,
+    )
+    return UNetWorldModel(network, autoencoder, tuple(u.sampler_levels), u.start_noise, u.context_noise)
+
+
+def make_loss(config):
+    """``loss(network_params, batch, key)``, how the configured network learns from data in both phases."""
+    w, model = config.world_model, make_world_model(config)
+    if w.network == "unet":
+        levels = w.unet.levels
+        return model.loss(
+            FrameLevels(levels.pure, levels.mean, levels.std, levels.lowest, levels.context_share, levels.context_noise)
+        )
+    return world_model_training.make_loss(model, make_forcing(config))
+
+
+def training_clips(config, step):
+    """(rows, latents) of the clips that a step of phase 1 trains on.
+
+    A ``unet`` learns from ever more frames of its own: then as many rows fewer, so that every step predicts as many
+    frames.
+    """
+    w = config.world_model
+    if w.network != "unet":
+        return w.batch, w.window
+    done = step / w.steps
+    own = max(frames for frames, since in zip(w.unet.own_frames, w.unet.own_since, strict=True) if done >= since)
+    return w.batch // own, w.unet.context + own
 
 
 def load_dit(config, key, place):

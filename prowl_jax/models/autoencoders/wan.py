@@ -264,6 +264,7 @@ class WanVAE:
     latent_mean: tuple = LATENT_MEAN
     latent_std: tuple = LATENT_STD
     frames_per_latent = GROUP
+    downsampling = DOWNSAMPLING
 
     @property
     def channels(self):

@@ -1,0 +1,38 @@
+"""The shipped base model of the world of blocks, trained from nothing: hours on two cores, to be stopped and gone on with.
+
+  python -m experiments.prowl_main --config=experiments/configs/base_voxel.py
+
+Textured 64x64 frames of four worlds at noon, demonstrators who never strafe and never walk back (the planted gaps), a
+convolutional denoiser of 2.8 M parameters over pixels, then the reference policy and the inverse dynamics model; no
+phase 2. Twelve core-hours and more; `docs/world_model.md` says what they buy. ``:tiny`` is the smallest run, for tests.
+"""
+
+from experiments.configs import voxel
+
+
+def get_config(arg="full"):
+    """The whole training (``full``), or the smallest one (``tiny``)."""
+    if arg not in ("full", "tiny"):
+        raise ValueError(f"base_voxel has the variants 'full' and 'tiny', not {arg!r}")
+    c = voxel.get_config(arg)
+    c.name = "base_voxel" if arg == "full" else "base_voxel_tiny"
+    c.arms = ()
+    c.env.update(held_out_tasks=("control",))
+    c.env.voxel.update(worlds=4, look="textured", hour=6000)
+    c.demonstrations.gaps.update(strafe=0.0, back=0.0)
+    pixel_world_model(c)
+    if arg == "full":
+        c.env.num_envs = 48
+        c.demonstrations.update(episodes=480, episode_frames=300, held_out_task_episodes=24)
+        c.world_model.update(steps=30000, batch=32, learning_rate=8e-4, warm_up=200, fall=0.2, ema_decay=0.999)
+        c.reference.update(steps=1500)
+        c.inverse_dynamics.update(steps=3000)
+        c.checkpoint_every = 200
+    return c
+
+
+def pixel_world_model(c):
+    """A configuration's world model made the convolutional one over pixels."""
+    c.autoencoder.kind = "pixels"
+    c.world_model.network = "unet"
+    c.world_model.window = 3  # of the context and the frame predicted: what phase 2 trains on
