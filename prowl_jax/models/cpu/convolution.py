@@ -13,6 +13,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from prowl_jax.models import cpu
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 FEW = 4
 """Channels up to which strided convolutions are written with blocks of pixels."""
@@ -30,7 +32,7 @@ def conv(x, kernel, strides, padding, *, lhs_dilation=None, rhs_dilation=None, f
       float ``[B, H', W', D]``.
     """
     plain = feature_group_count == 1 and all(d is None or set(d) == {1} for d in (lhs_dilation, rhs_dilation))
-    if x.ndim != 4 or not plain or jax.default_backend() != "cpu":
+    if x.ndim != 4 or not plain or not cpu.tuned():
         return jax.lax.conv_general_dilated(
             x, kernel, strides, padding, lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
             feature_group_count=feature_group_count, **settings,

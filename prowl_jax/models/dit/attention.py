@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from prowl_jax.diffusion.forcing import block_causal_mask
 from prowl_jax.models.cpu.dense import Dense
+from prowl_jax.models.cpu.softmax import softmax_attention
 
 LEAST_SPAN = 64
 """Tokens that ``attend_causal`` takes at once, if they are whole chunks: smaller products do not pay."""
@@ -35,7 +36,7 @@ def attend(query, key, value, mask=None, kind="einsum"):
         return _blocked_attention(query, key, value, mask)
     if kind != "einsum":
         return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=kind)
-    return _softmax_attention(query, key, value, mask)
+    return softmax_attention(query, key, value, mask)
 
 
 def attend_causal(query, key, value, chunk, kind="einsum"):
@@ -66,7 +67,7 @@ def _blocked_attention(query, key, value, mask):
 
     @jax.checkpoint
     def one_block(query, mask):
-        return _softmax_attention(query, key, value, mask)
+        return softmax_attention(query, key, value, mask)
 
     blocks = jnp.moveaxis(query.reshape(batch, -1, size, *head), 1, 0)
     if mask is not None:
@@ -74,54 +75,6 @@ def _blocked_attention(query, key, value, mask):
         mask = jnp.moveaxis(mask.reshape(*mask.shape[:2], -1, size, mask.shape[-1]), 2, 0)
     out = jax.lax.map(lambda block: one_block(*block), (blocks, mask))
     return jnp.moveaxis(out, 0, 1).reshape(query.shape)
-
-
-@jax.custom_vjp
-def _softmax_attention(query, key, value, mask):
-    """Attention written out, with a gradient whose products a CPU is good at.
-
-    ``[d, Q] x [Q, S]`` takes a third of the time of contracting the leading axes of ``[Q, d]`` and
-    ``[Q, S]``, which the derived gradient does twice. So the narrow factor is transposed, never the
-    weights, and the weights are divided by their sum after the product with the values.
-    """
-    return _attention_forward(query, key, value, mask)[0]
-
-
-def _attention_forward(query, key, value, mask):
-    scaled = query * query.shape[-1] ** -0.5
-    logits = jnp.matmul(_rows(scaled), _columns(key), preferred_element_type=jnp.float32)
-    if mask is not None:
-        logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
-    weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
-    inverse = 1.0 / weights.sum(axis=-1, keepdims=True)
-    weights = weights.astype(value.dtype)
-    out = ((weights @ _rows(value)) * inverse).astype(value.dtype).swapaxes(1, 2)
-    return out, (query, key, value, weights, inverse.swapaxes(1, 2), out)
-
-
-def _attention_backward(saved, gradient):
-    query, key, value, weights, inverse, out = saved
-    scale = query.shape[-1] ** -0.5
-    gradient = (gradient * inverse).astype(out.dtype)
-    mean = jnp.sum((gradient * out).astype(jnp.float32), axis=-1, keepdims=True).swapaxes(1, 2)
-    d_logits = (weights * (_rows(gradient) @ _columns(value) - mean)).astype(out.dtype)
-    d_query = (d_logits @ _rows(key)).swapaxes(1, 2) * scale
-    d_key = (_columns(query * scale) @ d_logits).transpose(0, 3, 1, 2)
-    d_value = (_columns(gradient) @ weights).transpose(0, 3, 1, 2)
-    return d_query, d_key, d_value, None
-
-
-_softmax_attention.defvjp(_attention_forward, _attention_backward)
-
-
-def _rows(x):
-    """``[B, S, heads, d]`` -> ``[B, heads, S, d]``."""
-    return x.swapaxes(1, 2)
-
-
-def _columns(x):
-    """``[B, S, heads, d]`` -> ``[B, heads, d, S]``."""
-    return x.transpose(0, 2, 3, 1)
 
 
 def rope_split(head_dim):
