@@ -37,9 +37,13 @@ def _module(path):
 
 def _command(path):
     lines = (ast.get_docstring(ast.parse(path.read_bytes())) or "").splitlines() or [""]
-    said = {name: line.partition(": ")[2] for line in lines for name in ("Writes", "Costs") if line.startswith(f"{name}: ")}
+    said = {
+        name: line.partition(": ")[2] for line in lines for name in ("Writes", "Costs") if line.startswith(f"{name}: ")
+    }
     if not lines[0].endswith(".") or len(said) != 2:
-        raise ValueError(f"{path}: its docstring needs one sentence in its first line, a line 'Writes: ...' and one 'Costs: ...'")
+        raise ValueError(
+            f"{path}: its docstring needs one sentence in its first line, a line 'Writes: ...' and one 'Costs: ...'"
+        )
     return Command(_module(path), lines[0], said["Writes"], said["Costs"])
 
 

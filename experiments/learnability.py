@@ -46,7 +46,8 @@ def main(argv):
 def table(result):
     """The result as text, at most 80 columns: a block for each row, a line for each set."""
     lines = [
-        f"theta_0 fine-tuned for {result['updates']} updates at {result['learning_rate']:g}, drawn by {result['priority']}",
+        f"theta_0 fine-tuned for {result['updates']} updates at {result['learning_rate']:g}, "
+        f"drawn by {result['priority']}",
         "regret against theta_0's, % (95 % over clips)",
     ]
     for row in result["rows"]:
@@ -80,7 +81,9 @@ def _check(config, options):
 def _parser():
     parser = finished_run.parser("learnability", __doc__)
     counts, parts = finished_run.several(finished_run.count), finished_run.several(TRAINABLE)
-    parser.add_argument("--policies", type=finished_run.several(str), default=("prowl", "frozen_reference"), metavar="ARM,...")
+    parser.add_argument(
+        "--policies", type=finished_run.several(str), default=("prowl", "frozen_reference"), metavar="ARM,..."
+    )
     parser.add_argument("--trajectories", type=counts, default=(64, 512), metavar="N,...")
     parser.add_argument("--trainable", type=parts, default=TRAINABLE[:1], metavar="PART,...", help=", ".join(TRAINABLE))
     parser.add_argument("--priority", choices=PRIORITIES, default="uniform")

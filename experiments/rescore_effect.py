@@ -43,7 +43,9 @@ def main(argv):
     for row in measure_rescoring(run, *chosen):
         rows.append(row)
         print("{:5}  {:6}  {:2}  {:8.3f}  {:11.2f}  {:13.3f}  {:15.2f}".format(*row), flush=True)
-    print("median{:7.0f}      {:8.3f}  {:11.2f}  {:13.3f}  {:15.2f}".format(*(_medians(rows, i) for i in (1, 3, 4, 5, 6))))
+    print(
+        "median{:7.0f}      {:8.3f}  {:11.2f}  {:13.3f}  {:15.2f}".format(*(_medians(rows, i) for i in (1, 3, 4, 5, 6)))
+    )
     return 0
 
 

@@ -64,7 +64,9 @@ def _parser():
     parser.add_argument("--steps", type=steps, default=STEPS, metavar="N,...", help="numbers of Euler steps")
     parser.add_argument("--cache", type=caches, default=CACHES, metavar="KIND,...", help=", ".join(CACHES))
     parser.add_argument("--set", default="in_distribution", metavar="SET", help=f"{', '.join(SETS)}")
-    parser.add_argument("--clips", type=finished_run.count, metavar="N", help="clips at most (the run's evaluation.clips)")
+    parser.add_argument(
+        "--clips", type=finished_run.count, metavar="N", help="clips at most (the run's evaluation.clips)"
+    )
     return parser
 
 

@@ -165,9 +165,9 @@ optimizer = make_optimizer(6e-3, steps=400, warm_up=20)
 state = init_state(params["autoencoder"], optimizer)
 step = autoencoder_training.make_train_step(autoencoder, optimizer, kl_weight=1e-4, ema_decay=0.9)
 rng, flat = np.random.default_rng(0), frames.reshape(-1, 48, 64, 3)
-for i in range(400):
+for _ in range(400):
     state, metrics = step(state, flat[rng.integers(0, len(flat), 8)], key)
-print(f"autoencoder: {metrics['psnr']:.1f} dB on its last batch, after {i + 1} steps")
+print(f"autoencoder: {metrics['psnr']:.1f} dB on its last batch, after 400 steps")
 
 # %%
 params["autoencoder"] = state.ema

@@ -188,7 +188,9 @@ def _from_vpt(keys, bins):
     if keys.shape[-1:] != (len(VPT_KEYS),) or bins.shape != (*keys.shape[:-1], 2):
         raise ValueError(f"keys must be [..., {len(VPT_KEYS)}] and bins [..., 2], got {keys.shape} and {bins.shape}")
     if xp is np and (bins.dtype.kind not in "iu" or (bins.size and not 0 <= bins.min() <= bins.max() < CAMERA.bins)):
-        raise ValueError(f"camera bins must be ints in 0..{CAMERA.bins - 1}, got {bins.dtype} {bins.min()}..{bins.max()}")
+        raise ValueError(
+            f"camera bins must be ints in 0..{CAMERA.bins - 1}, got {bins.dtype} {bins.min()}..{bins.max()}"
+        )
     return _all_keys(xp, zip(VPT_KEYS, xp.moveaxis(keys != 0, -1, 0), strict=True)), bins.astype(np.int32)
 
 

@@ -1,7 +1,8 @@
 """The PAT buffer: its functions beside the same ones in numpy on the host, its memory, its rescoring.
 
 Items are trajectories of the quick start (206 KB each; --quick: an eighth of them in each direction).
-Without --quick the largest buffer and its rival take 7 GB together. Every insertion offers 32 trajectories that all enter a full buffer; a draw is of 16 slots.
+Without --quick the largest buffer and its rival take 7 GB together. Every insertion offers 32 trajectories that all
+enter a full buffer; a draw is of 16 slots.
 """
 
 import dataclasses
@@ -66,7 +67,9 @@ def _functions(settings, item, capacity):
         f"computed {computed:,}; the compiler's account of a donated insertion, which needs "
         f"{memory.temp_size_in_bytes:,} bytes beside it"
     )
-    yield Row(f"pat_bytes_at_{capacity}", memory.alias_size_in_bytes, "bytes", against, memory.alias_size_in_bytes / computed)
+    yield Row(
+        f"pat_bytes_at_{capacity}", memory.alias_size_in_bytes, "bytes", against, memory.alias_size_in_bytes / computed
+    )
 
 
 class DeviceBuffer:
@@ -179,7 +182,9 @@ def _rescoring(settings):
 
     times = timing.alternate({name: lambda name=name: call(name) for name in programs}, settings.repeats)
     batch = shared.budget.score_batch
-    against = f"one entry at a time, {1e3 * times['one']:.4g} ms; {batch} at a time; {config.name}: {p.capacity} entries"
+    against = (
+        f"one entry at a time, {1e3 * times['one']:.4g} ms; {batch} at a time; {config.name}: {p.capacity} entries"
+    )
     gain = times["one"] / times["batched"]
     yield Row("pat_rescore_batched_speedup", 1e3 * times["batched"], "ms", against, gain, settings.repeats)
 

@@ -30,7 +30,9 @@ def rows(settings):
     num_envs = (4, 8) if few else (16, 32, 64, 128)
     model = Model("tiny" if few else "full")
     fixed = 4 if few else 8
-    yield from _family(settings, "context", "latents of a clip, training step", windows, lambda n: model.training(fixed, n))
+    yield from _family(
+        settings, "context", "latents of a clip, training step", windows, lambda n: model.training(fixed, n)
+    )
     yield from _family(settings, "batch", "clips, training step", batches, lambda n: model.training(n, 3))
     horizon = 1 if few else 8
     words = f"latents of context, a rollout of {horizon}"
@@ -70,18 +72,20 @@ class Model:
         self.model = build.make_world_model(self.config)
         self.frame, self.item = build.frame_shape(self.config), build.make_shared(self.config).example_clip
         self.rng = np.random.default_rng(0)
+        self.training = functools.cache(self._training)
 
     def _params(self, latents):
-        return timing.random_like(jax.eval_shape(lambda: self.model.init(jax.random.key(0), self.frame, latents)))["dit"]
+        return timing.random_like(jax.eval_shape(lambda: self.model.init(jax.random.key(0), self.frame, latents)))[
+            "dit"
+        ]
 
     def _clips(self, batch, length):
         latents = self.rng.normal(size=(batch, length, *self.item.latents.shape[1:]))
         actions = jnp.zeros((batch, length, self.item.actions.shape[1]), jnp.int32)
         return Batch(jnp.asarray(latents, jnp.float32), actions)
 
-    @functools.cache
-    def training(self, batch, latents):
-        """(call, bytes beside the arguments) of a training step."""
+    def _training(self, batch, latents):
+        """(call, bytes beside the arguments) of a training step; ``training`` compiles each only once."""
         optimizer = build.phase2_optimizer(self.config)
         holder = [init_state(self._params(latents), optimizer)]
         clips, key = self._clips(batch, latents), jax.random.key(0)

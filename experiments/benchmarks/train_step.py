@@ -2,7 +2,8 @@
 
 2.8 M parameters (width 192, 4 layers, 8 heads), 16 clips of 128 tokens a step: 4 latents of 4 x 8 tokens,
 a noise level each. (2,048 tokens as one sequence would be 64 GFLOP a step, more than 2 cores do in the
-third of a second that such steps took.) On a GPU also 300 M parameters with bfloat16 products, cudnn attention and remat.
+third of a second that such steps took.) On a GPU also 300 M parameters with bfloat16 products,
+cudnn attention and remat.
 """
 
 import functools
@@ -86,7 +87,8 @@ def _against_pytorch(settings):
     rate = product_flops / times["product"]
     if missing is None:
         against = (
-            f"diffusers.WanTransformer3DModel of {rival_parameters / 1e6:.2f} M parameters, {1e3 * times['pytorch']:.0f} ms, "
+            f"diffusers.WanTransformer3DModel of {rival_parameters / 1e6:.2f} M parameters, "
+            f"{1e3 * times['pytorch']:.0f} ms, "
             f"{100 * rival_flops / times['pytorch'] / rate:.0f} % of the product's rate; limit 0.9"
         )
         ratio = times["ours"] / times["pytorch"]

@@ -69,8 +69,10 @@ def get_config(arg="full"):
     c.world_model.weights = ""  # Wan's transformer, or what was exported, to start phase 1 from; "": from scratch
     c.world_model.patch = 2
     c.world_model.chunk = 1  # latents that share a noise level; here a latent is a frame (paper: 3, of 4 frames)
-    c.world_model.window = 3  # latents of a training clip (paper: 21); a longer past tells the motion without the action
-    c.world_model.attention = "einsum"  # or xla; on a GPU cudnn, which wants bfloat16; blocked, where the weights do not fit
+    c.world_model.window = 3
+    c.world_model.attention = (
+        "einsum"  # or xla; on a GPU cudnn, which wants bfloat16; blocked, where the weights do not fit
+    )
     c.world_model.dtype = "float32"  # of the products; parameters are float32 always. bfloat16 on a GPU
     c.world_model.remat = False  # compute blocks twice instead of keeping them for the gradient: large models
     c.world_model.action_modulation = True
@@ -123,7 +125,9 @@ def get_config(arg="full"):
     c.adversary.epochs = 3
     c.adversary.minibatches = 2
     c.adversary.camera_alarm = 3.0  # times the reference's camera speed
-    c.adversary.kl_costs = ml_collections.ConfigDict()  # of the arms unanchored, broad and focused (paper: 0.5, 1.0, 1.5)
+    c.adversary.kl_costs = (
+        ml_collections.ConfigDict()
+    )  # of the arms unanchored, broad and focused (paper: 0.5, 1.0, 1.5)
     c.adversary.kl_costs.weak = 0.02
     c.adversary.kl_costs.middle = 0.1
     c.adversary.kl_costs.strong = 0.3

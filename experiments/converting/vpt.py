@@ -3,8 +3,8 @@
     python -m experiments.convert vpt --model=foundation-model-1x.model --weights=foundation-model-1x.weights \
         --output=DIR
 
-writes ``DIR/foundation-model-1x.safetensors``, which ``prowl_jax.models.published.vpt_weights.load_policy`` reads without
-torch. The inverse dynamics model (``4x_idm.model``, ``4x_idm.weights``) likewise. Needs the extra
+writes ``DIR/foundation-model-1x.safetensors``, which ``prowl_jax.models.published.vpt_weights.load_policy``
+reads without torch. The inverse dynamics model (``4x_idm.model``, ``4x_idm.weights``) likewise. Needs the extra
 ``convert``. ``--temperature=2.0`` instead of ``--model`` where that file is not at hand.
 
 Both files are pickles, which can run code where they are loaded carelessly. The weights go through
@@ -125,7 +125,8 @@ def check(arguments, network, model, weights):
     for name, value in ours.items():
         if given.get(name, value) != value:
             raise UsageError(
-                f"{model} says {name} = {given[name]!r}, but the network of {weights} has {value!r}: another model's file?"
+                f"{model} says {name} = {given[name]!r}, but the network of {weights} has {value!r}: "
+                "another model's file?"
             )
 
 

@@ -268,5 +268,8 @@ def _summary(config, arms, sets, values, more):
 
 
 def _pairs(arms):
-    """Every arm against phase 1 and those before it that others are compared with: (frozen, phase1), (prowl, phase1), (prowl, frozen)."""
+    """Every arm against phase 1 and those before it that others are compared with.
+
+    Such as (frozen, phase1), (prowl, phase1), (prowl, frozen).
+    """
     return [(b, a) for i, b in enumerate(arms) for a in arms[:i] if a == "phase1" or ARMS[a].compared]

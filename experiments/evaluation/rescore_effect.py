@@ -19,7 +19,9 @@ TURNS = 4
 
 
 def measure_rescoring(run, arm, cycles, age, rows, top, learning_rate=0.0):
-    """Yields (cycle, entries scored, entries, Spearman, top in both, Spearman if never renewed, time ratio) for each cycle.
+    """Yields a row of figures for each cycle.
+
+    A row is (cycle, entries scored, entries, Spearman, top in both, Spearman if never renewed, time ratio).
 
     Args:
       run: a finished ``Run``. arm: whose checkpoint to go on from.

@@ -27,7 +27,15 @@ FRECHET_NETWORKS = ("inverse_dynamics", "lpips_trunk")
 TRAINABLE = ("action_conditioning", "lora")
 NETWORKS = ("dit", "unet")
 
-VOXEL_TASKS = {"wander": False, "stroll": False, "linger": False, "mine": True, "desert": True, "tundra": True, "caves": True}
+VOXEL_TASKS = {
+    "wander": False,
+    "stroll": False,
+    "linger": False,
+    "mine": True,
+    "desert": True,
+    "tundra": True,
+    "caves": True,
+}
 """Task -> whether it is held out."""
 
 ENVIRONMENTS = ("vizdoom", "voxel", "minerl", "recordings")
@@ -236,14 +244,25 @@ RULES = (
     *_integers([*_COUNTS, "log_every", "checkpoint_every", "checkpoint_keep"], 1),
     *_integers(
         [
-            *("seed", "rewinds", "env.restarts", "env.minerl.episode_steps", "env.voxel.episode_steps", "autoencoder.blocks"),
+            *(
+                "seed",
+                "rewinds",
+                "env.restarts",
+                "env.minerl.episode_steps",
+                "env.voxel.episode_steps",
+                "autoencoder.blocks",
+            ),
             *("world_model.warm_up", "phase2.warm_up", "evaluation.training_clips"),
             *("phase2.rescore_age", "phase2.rescore_rows", "inverse_dynamics.steps"),
         ],
         0,
     ),
     *_integers(["demonstrations.episodes", "inverse_dynamics.clip"], 2),
-    *_each(["inverse_dynamics.window"], lambda v: 2 <= v <= LARGEST and v % 2 == 0, "is not an even number of at least 2 frames"),
+    *_each(
+        ["inverse_dynamics.window"],
+        lambda v: 2 <= v <= LARGEST and v % 2 == 0,
+        "is not an even number of at least 2 frames",
+    ),
     *_each(["evaluation.modes.share"], lambda v: 0 < v <= 1, "is not a share above 0 and at most 1"),
     *_each(["demonstrations.seed"], lambda v: -1 <= v <= LARGEST, "is neither -1 (the run's) nor 0 or more"),
     *_each(["mesh.data"], lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more"),
@@ -402,8 +421,7 @@ RULES = (
     (
         _together(
             ["phase2.batch"],
-            lambda c: not 0 <= c.phase2.pat_share <= 1
-            or round(c.phase2.pat_share * c.phase2.batch) < c.phase2.batch,
+            lambda c: not 0 <= c.phase2.pat_share <= 1 or round(c.phase2.pat_share * c.phase2.batch) < c.phase2.batch,
         ),
         (
             "phase2.pat_share={config.phase2.pat_share} leaves no row of "

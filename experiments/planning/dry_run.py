@@ -1,6 +1,6 @@
 """What a configuration needs, before there is a device or a file of it: ``--config.dry_run=True`` of prowl_main.
 
-  python -m experiments.planning.dry_run --config=FILE[:arg]    the same from the traced steps alone: nothing is compiled
+  python -m experiments.planning.dry_run --config=FILE[:arg]   the same from the traced steps alone: nothing is compiled
 
 Every step of phase 1 and phase 2 is lowered and compiled at full size for a mesh of pretended CPU devices,
 from shapes with their placement alone: nothing is allocated, and files that are not there have the sizes

@@ -88,8 +88,8 @@ def report(run):
 def _reels(measure, seen, spec, key, items, shown, rows, more=None):
     """A ``Reel`` for each of ``rows``: reality, and every dream of ``shown``.
 
-    ``seen`` is the frames of the context. ``shown`` is name -> (parameters, clips whose context and actions are dreamt); ``more`` holds
-    further figures of each row. Rows are filled up to the evaluation's batch, so that its
+    ``seen`` is the frames of the context. ``shown`` is name -> (parameters, clips whose context and actions are
+    dreamt); ``more`` holds further figures of each row. Rows are filled up to the evaluation's batch, so that its
     compiled program serves here too.
     """
     filled = np.resize(rows, BATCH)
@@ -110,7 +110,7 @@ def _reels(measure, seen, spec, key, items, shown, rows, more=None):
 
 
 def _top(found):
-    """The trajectories that an arm made most of: (clips, rows, figures of each); ``found`` is ``methods.base.Found``."""
+    """The trajectories that an arm made most of, ``methods.base.Found``: (clips, rows, figures of each)."""
     top = np.argsort(-found.columns["score"])[:REELS]
     more = [{name: float(column[i]) for name, column in found.columns.items()} for i in top]
     return found.clips, top, more

@@ -9,6 +9,7 @@ This module knows no JAX, so that a mistyped command is answered at once.
 
 import argparse
 import collections
+import contextlib
 import copy
 import difflib
 import pathlib
@@ -49,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def print_result(make, *arguments):
-    """Print the text that ``make(*arguments)`` returns; a mistake is one line and exit code 2. Returns the exit code."""
+    """Print the text that ``make(*arguments)`` returns; returns the exit code. A mistake is one line and code 2."""
     try:
         print(make(*arguments))
     except (UsageError, ValueError, ImportError, OSError) as error:
@@ -230,10 +231,8 @@ def _wrong_type(message, config):
     kind = _kind(config, key)
     hint = ""
     if kind is int:
-        try:
+        with contextlib.suppress(ValueError):
             hint = f"; write {int(float(text))}" if float(text).is_integer() else ""  # such as 1e5
-        except ValueError:
-            pass
     return f"config key {key!r} takes {_KINDS[kind]} (it is {_get(config, key)!r}), not {text!r}{hint}"
 
 
@@ -244,7 +243,7 @@ def _nearest_key(key, keys):
     (lr for learning_rate); the very name in another group; anything in the group that was named; a similar name.
     """
     *groups, name = key.split(".")
-    deepest_first = sorted(reversed(keys), key=lambda k: -k.count("."))  # of keys of one name the last one stays
+    deepest_first = sorted(keys, key=lambda k: k.count("."))[::-1]  # of keys of one name the last one stays
     elsewhere = {k.rsplit(".", 1)[-1]: k for k in deepest_first}
     inside = {k.rsplit(".", 1)[-1]: k for k in deepest_first if groups and k.startswith(".".join(groups) + ".")}
     often = collections.Counter(k.rsplit(".", 1)[-1] for k in keys)

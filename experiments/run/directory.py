@@ -3,6 +3,7 @@
     config.json  metrics.jsonl  stages.json  data/  checkpoints/  evaluation.json  report/  .lock
 """
 
+import contextlib
 import json
 import pathlib
 import threading
@@ -119,10 +120,8 @@ class _Stopwatch:
 
     def _note(self):
         if self._writes:
-            try:
+            with contextlib.suppress(OSError):  # a full disk is told by who has more to lose
                 write_text(self._path, str(self.seconds()))
-            except OSError:
-                pass  # a full disk is told by who has more to lose
 
 
 def _number_in(path):

@@ -60,7 +60,7 @@ def count(text):
 
 
 def several(kind):
-    """``"4,8,4"`` -> ``(4, 8)``: a flag of values with commas between; ``kind`` is their type, or the names there are."""
+    """``"4,8,4"`` -> ``(4, 8)``: a flag of values between commas; ``kind`` is their type, or the names there are."""
 
     def one(text):
         if callable(kind):

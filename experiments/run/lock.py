@@ -27,7 +27,9 @@ class Lock:
             owner = self._file.read().strip() or "another process"
             self._file.close()
             if isinstance(error, BlockingIOError):
-                raise UsageError(f"{path.parent} is in use by {owner}; wait for it, or choose another --workdir") from None
+                raise UsageError(
+                    f"{path.parent} is in use by {owner}; wait for it, or choose another --workdir"
+                ) from None
             raise UsageError(f"{path} cannot be locked ({error.strerror}); choose a --workdir that can") from None
         self._file.seek(0)
         owner = f"process {os.getpid()} on {socket.gethostname()}\n"

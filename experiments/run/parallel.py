@@ -76,7 +76,9 @@ def run(work, pieces, at_once):
 def _start(context, name, work, argument, own):
     """(the process, the threads that pass on what it prints)."""
     pipes = [context.Pipe(duplex=False) for _ in range(2)]
-    process = context.Process(target=_inside, args=(work, argument, own, f"{name} | ", [w for _, w in pipes]), name=name)
+    process = context.Process(
+        target=_inside, args=(work, argument, own, f"{name} | ", [w for _, w in pipes]), name=name
+    )
     process.start()
     threads = []
     for (reader, writer), stream in zip(pipes, ("stdout", "stderr"), strict=True):

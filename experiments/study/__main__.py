@@ -38,7 +38,8 @@ RULES = (
     (lambda c: c.arms, "arms is empty; name rows of experiments/stages/arms.py"),
     (
         lambda c: c.demonstrations.seed >= 0,
-        "demonstrations.seed={config.demonstrations.seed}: all seeds of a study share the demonstrations; give them a seed",
+        "demonstrations.seed={config.demonstrations.seed}: all seeds of a study share the demonstrations; "
+        "give them a seed",
     ),
     (
         lambda c: c.env.name in ("vizdoom", "voxel"),

@@ -143,7 +143,7 @@ def do_steps(config, runs, processes=1):
 
 
 def _processes(config):
-    """``study.processes``, as far as there are cores and seeds; 1 on an accelerator, and where seeds are one program."""
+    """``study.processes``, as far as there are cores and seeds; 1 on an accelerator, or where seeds are one program."""
     if jax.default_backend() != "cpu" or config.study.side_by_side > 1:
         return 1
     return min(config.study.processes, len(parallel.cores()), len(config.study.seeds))
@@ -188,7 +188,9 @@ def open_run(workdir, config):
     shared = workdir.resolve().parent / "shared"
     if (workdir / "data").exists() or not (shared / "config.json").exists():
         return Run(workdir, config)
-    return SeedRun(workdir, config, Run(shared, ml_collections.ConfigDict(json.loads((shared / "config.json").read_text()))))
+    return SeedRun(
+        workdir, config, Run(shared, ml_collections.ConfigDict(json.loads((shared / "config.json").read_text())))
+    )
 
 
 def _config_of(config, seed):

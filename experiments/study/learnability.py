@@ -100,7 +100,9 @@ def _scorer(config):
 
 
 def fine_tuned(run, theta_0, items, raw, trainable, priority, updates):
-    """theta_0 after ``updates`` steps, or a few more that make whole calls, on passive data and ``items`` in the shares of phase 2.
+    """theta_0 after ``updates`` steps, or a few more that make whole calls, on data in the shares of phase 2.
+
+    The data are passive clips and ``items``.
 
     Args:
       theta_0: the whole world model's parameters. items: ``RealClip`` of numpy arrays. raw: name -> scores of them.
@@ -141,5 +143,7 @@ def _first(items, count):
 def _relative(after, before, config):
     """Subset -> [relative, low, high] of the regret."""
     draws, rows = {"seed": config.seed, "resamples": config.evaluation.resamples}, subsets(before)
-    compared = {name: paired_bootstrap(after[rows[name]], before[rows[name]], **draws) for name in ("all", "hardest_decile")}
+    compared = {
+        name: paired_bootstrap(after[rows[name]], before[rows[name]], **draws) for name in ("all", "hardest_decile")
+    }
     return {name: [result[k] for k in ("relative", "low", "high")] for name, result in compared.items()}

@@ -155,7 +155,11 @@ def _begin(run, folder, items, groups):
     folder.mkdir(parents=True, exist_ok=True)
     write_numpy(folder / "groups.npz", np.savez, **groups)
     scored = items.flow.shape[1]
-    write_numpy(folder / "amounts.npz", np.savez, **action_amounts(build.spec_of(run.config), items.actions[:, -scored - 1 : -1]))
+    write_numpy(
+        folder / "amounts.npz",
+        np.savez,
+        **action_amounts(build.spec_of(run.config), items.actions[:, -scored - 1 : -1]),
+    )
     write_text(path, clips)
 
 
@@ -167,7 +171,7 @@ def _load(run, arms, study):
 
 
 def actor(run, reference):
-    """``act_out(policy_params, cycle) -> Trajectory`` of what a policy does in a cycle, only what is valid; and the environment.
+    """(``act_out(policy_params, cycle) -> Trajectory``, the environment): what a policy does in a cycle, if valid.
 
     With pi_ref and cycle 0, the very trajectories that every arm began with; a cycle of
     ``phase2.cycles`` or more is one that no arm has learned from.

@@ -28,8 +28,8 @@ _COLOURS = (
 )  # fmt: skip
 _PLAIN = {
     **STYLE,
-    **{key: _LINE for key in ("axes.edgecolor", "xtick.color", "ytick.color", "grid.color")},
-    **{key: _INK for key in ("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor", "text.color")},
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), _LINE),
+    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor", "text.color"), _INK),
     "legend.labelcolor": _INK,
 }
 

@@ -192,7 +192,7 @@ def _all_differences(config, sets, against):
     ``cross_buffer`` is, for each arm, all buffers but its own and the baseline's.
     """
     arms = [arm for arm in next(seed for seed in sets["in_distribution"] if seed).values if arm != against]
-    out = {name: _differences(config, one, {arm: one for arm in arms}, against) for name, one in sets.items()}
+    out = {name: _differences(config, one, dict.fromkeys(arms, one), against) for name, one in sets.items()}
     cross = {}
     for arm in arms:
         own = {f"buffer/{arm}", f"buffer/{against}"}

@@ -20,7 +20,11 @@ SETTINGS = (
     ("long rollout", "long_rollout", "all"),
 )
 """The settings of the paper's table: words, set, subset."""
-CRITICAL = (("all", "critical", "all"), ("first cycle", "critical", "first_cycle"), ("held out", "critical", "held_out"))
+CRITICAL = (
+    ("all", "critical", "all"),
+    ("first cycle", "critical", "first_cycle"),
+    ("held out", "critical", "held_out"),
+)
 METRICS = (("latent regret", "latent_regret"), ("AFS-EPE", "afs_epe"))
 APPEARANCE = (("PSNR", "psnr"), ("SSIM", "ssim"))
 SHARPNESS = (("sharpness", "gradient_energy"),)
@@ -66,7 +70,8 @@ def markdown(results):
     opening = (
         f"{settings['environment']}, task `{settings['task']}`, seeds {', '.join(map(str, seeds))}, world model "
         f"{settings['world_model']}; {results['machine']}; {number(budget['total_minutes'])} minutes, those of seeds "
-        f"at the same time added up. Phase 1 saw {number(budget['phase1_tokens'])} tokens; then each arm of each seed spent {spent}."
+        f"at the same time added up. Phase 1 saw {number(budget['phase1_tokens'])} tokens; "
+        f"then each arm of each seed spent {spent}."
     )
     parts = [f"## {words(results['study'])}", opening, _arms(results)]
     for against, told in AGAINST.items():
@@ -90,8 +95,9 @@ def markdown(results):
     parts += _modes(results)
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts.append(
-        "Differences in per cent of the baseline, lower is better where nothing else is said. In brackets: 95 % interval, "
-        "bootstrap over seeds and clips, bold where it leaves out 0; in braces: over clips alone, for these very models. "
+        "Differences in per cent of the baseline, lower is better where nothing else is said. "
+        "In brackets: 95 % interval, bootstrap over seeds and clips, bold where it leaves out 0; "
+        "in braces: over clips alone, for these very models. "
         "Other brackets: lowest and highest seed."
     )
     return "\n\n".join(parts) + "\n"
@@ -113,7 +119,7 @@ def _table(head, rows):
 
 
 def _interval(row):
-    """``-3.01 (-5.12, -0.93) {-4.05, -2.00}``, bold where the first interval leaves out 0; there may be only that one, or none."""
+    """``-3.01 (-5.12, -0.93) {-4.05, -2.00}``, bold where the first interval leaves out 0; it may be alone, or none."""
     if row is None or row[0] is None:
         return MISSING
     if None in row:
@@ -220,7 +226,10 @@ def _modes(results):
 def _actions_read(results):
     """The metrics of whole sets that are read off the frames; nothing where none were asked for."""
     parts = []
-    for title, name in (("Held-out tasks, the mean over the tasks", "held_out"), ("In distribution", "in_distribution")):
+    for title, name in (
+        ("Held-out tasks, the mean over the tasks", "held_out"),
+        ("In distribution", "in_distribution"),
+    ):
         one = results["sets"].get(name, {})
         there = {"real_frames": one.get("real_frames", {}), **one.get("of_set", {})}
         if any(there.values()):

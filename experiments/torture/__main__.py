@@ -34,7 +34,9 @@ def main(argv):
     options = _options(argv)
     from experiments.torture.attacks import ATTACKS
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where nohup ignores it: what is started inherits that
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # also where nohup ignores it: what is started inherits that
     counts, lost = dict.fromkeys(options.attacks, 0), 0
     code = 130
     with contextlib.suppress(KeyboardInterrupt):
@@ -53,7 +55,7 @@ def main(argv):
 
 
 def turns(names, seed, seconds, clock=time.monotonic):
-    """Yields (attack, its seed, how long it has been and is left): each once, then those that fit in the time left, in turn.
+    """Yields (attack, its seed, how long it has been and is left): each once, then those that still fit, in turn.
 
     How long an attack takes is how long its last turn took.
     """

@@ -36,7 +36,7 @@ CALLS = 100  # so often a training may be interrupted before it must end
 
 
 def kills(seed, count=50):
-    """Runs that are ended ``count`` times in a row and then left to finish; one that is done sooner is followed by another.
+    """Runs that are ended ``count`` times in a row and then left to finish; after one that is done sooner, another.
 
     A third of the signals come at a random moment; the others wait for a checkpoint that is being written.
     """
@@ -115,7 +115,10 @@ def files(seed, count=20):
                 checkpoints.save(step, {"w": state["w"] * step, "n": state["n"]})
         _write_store(folder / "store")
         for _ in range(count):
-            for kind, check in (("checkpoints", functools.partial(_check_checkpoints, state=state)), ("store", _check_store)):
+            for kind, check in (
+                ("checkpoints", functools.partial(_check_checkpoints, state=state)),
+                ("store", _check_store),
+            ):
                 copy = folder / "damaged"
                 shutil.copytree(folder / kind, copy)
                 what = _damage(copy, rng)
@@ -148,13 +151,17 @@ def workers(seed, rounds=4, num_envs=6, processes=3):
                 step = env.step(actions)
                 for done, action in zip(moves, actions, strict=True):
                     done.append(int(action[0]))
-            faulty = {w for w in range(processes) for run in env._workers[w].share for i in run if seeds[i] >= toy_env.FAULTY}
+            faulty = {
+                w for w in range(processes) for run in env._workers[w].share for i in run if seeds[i] >= toy_env.FAULTY
+            }
             faulty |= {killed} - {None}
             count += len(faulty)
             for w in range(processes):
                 for i in (i for run in env._workers[w].share for i in run):
                     if bool(step.info["broken"][i]) != (w in faulty):
-                        lost.append(f"environment {i}: broken is {step.info['broken'][i]}, seeds {seeds}, killed {killed}")
+                        lost.append(
+                            f"environment {i}: broken is {step.info['broken'][i]}, seeds {seeds}, killed {killed}"
+                        )
                     elif w not in faulty and (step.frames[i] != toy_env.frame_of(seeds[i], moves[i])).any():
                         lost.append(f"environment {i} saw another frame, seeds {seeds}, killed {killed}")
     return count, lost
@@ -162,7 +169,8 @@ def workers(seed, rounds=4, num_envs=6, processes=3):
 
 VALUES = (
     "0", "1", "-1", "3", "7", "1e5", "0.5", "-0.1", "nan", "inf", "-inf", "1e999", str(2**31), "9" * 400, "", " ",
-    "true", "False", "None", "()", "(1,", "(1, 2)", "('a',)", "[1]", "{}", "a", "ü", "'", '"', "a\nb", "../x", "/", "\0",
+    "true", "False", "None", "()", "(1,", "(1, 2)", "('a',)", "[1]", "{}", "a", "ü", "'", '"', "a\nb",
+    "../x", "/", "\0",
 )  # fmt: skip
 
 
@@ -222,7 +230,11 @@ def cycles(seed, count=500):
     said = ", ".join(f"{by:+.1f} MB {of}" for of, by in grown.items())
     print(f"cycles: {late} programs compiled after cycle {SETTLED}; last fifth against the first: {said}", flush=True)
     lost = [f"{late} programs compiled after cycle {SETTLED}"] if late else []
-    lost += [f"{grown[of]:.1f} MB more {of}, at most {most:g} are allowed" for of, most in GROWTH_MB.items() if grown[of] > most]
+    lost += [
+        f"{grown[of]:.1f} MB more {of}, at most {most:g} are allowed"
+        for of, most in GROWTH_MB.items()
+        if grown[of] > most
+    ]
     return count, lost
 
 
@@ -232,7 +244,14 @@ def _without_phase2(whole, target):
     shutil.copytree(whole, target, ignore=parts)
 
 
-ATTACKS = {"kills": kills, "training": training, "files": files, "workers": workers, "configs": configs, "cycles": cycles}
+ATTACKS = {
+    "kills": kills,
+    "training": training,
+    "files": files,
+    "workers": workers,
+    "configs": configs,
+    "cycles": cycles,
+}
 
 
 @contextlib.contextmanager
@@ -271,7 +290,7 @@ _kept = []  # folders that go with the process
 
 
 def _start(module, *arguments):
-    """A process of this package. It may be killed while it writes its compilation cache: that one is the torture's own."""
+    """A process of this package. It may be killed while it writes its compilation cache, the torture's own."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "prowl_jax" / "torture"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)}
     environment |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}  # a crash shall say where
@@ -325,7 +344,9 @@ def _differences(whole, other):
     )
     if rows != others:
         lost.append(f"metrics.jsonl: {len(rows)} and {len(others)} rows, or other numbers in them")
-    for folder in sorted({p.parent for p in (whole / "checkpoints").rglob("_CHECKPOINT_METADATA") if p.parent.name.isdigit()}):
+    for folder in sorted(
+        {p.parent for p in (whole / "checkpoints").rglob("_CHECKPOINT_METADATA") if p.parent.name.isdigit()}
+    ):
         stage = folder.parent.relative_to(whole)
         with Checkpoints(whole / stage) as a, Checkpoints(other / stage) as b:
             if a.latest() != b.latest():
@@ -398,5 +419,10 @@ def _check_store(folder):
     with _folder() as other:
         _write_store(other / "store")
         whole = ClipStore.open(other / "store")
-        wanted = (whole.frames.tobytes(), whole.actions.tobytes(), whole.lengths.tolist(), whole.array("latents").tobytes())
+        wanted = (
+            whole.frames.tobytes(),
+            whole.actions.tobytes(),
+            whole.lengths.tolist(),
+            whole.array("latents").tobytes(),
+        )
     return [] if read == wanted[: len(read)] else ["it reads otherwise than it was written"]

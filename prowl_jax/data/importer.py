@@ -146,7 +146,8 @@ def _journal(folder, head):
     rows = [json.loads(line) for line in lines]
     if rows and rows[0] != json.loads(json.dumps(head)):
         raise FileExistsError(
-            f"{folder} was made with other settings ({_settings(rows[0])}); give the same, remove it, or name a new folder"
+            f"{folder} was made with other settings ({_settings(rows[0])}); "
+            "give the same, remove it, or name a new folder"
         )
     return rows[1:]
 

@@ -25,7 +25,7 @@ class SingleEnv(Protocol):
     """
 
     def reset(self, seed: int):
-        """Start the episode of ``seed``: returns (frame uint8 ``[H, W, 3]`` or what ``finish`` makes one of, info dict)."""
+        """Start the episode of ``seed``: (frame uint8 ``[H, W, 3]`` or what ``finish`` makes one of, info dict)."""
 
     def step(self, action):
         """Do int32 ``[A]``: returns (frame, done, info); frame and info are ignored if done."""

@@ -245,7 +245,9 @@ class ProcessVectorEnv:
             if self._deaths >= self._restarts:
                 last = self._workers[0].failure
                 self.close()
-                error = EnvironmentFailure(f"all environments failed {self._deaths} times in a row, the last time: {last}")
+                error = EnvironmentFailure(
+                    f"all environments failed {self._deaths} times in a row, the last time: {last}"
+                )
                 for note in getattr(last, "__notes__", ()):
                     error.add_note(note)
                 raise error

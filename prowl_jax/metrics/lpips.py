@@ -95,8 +95,8 @@ def features(trunk, params, images):
 def lpips(trunk, params, a, b):
     """LPIPS of pairs of pictures: two float ``[..., H, W, 3]`` in 0..1 -> ``[...]``, 0 for the same.
 
-    ``trunk`` and ``params`` from ``models.published.lpips_weights.load_lpips``; ``params["heads"]`` are float ``[D]``, one a
-    stage. ValueError where pictures are too small for the trunk.
+    ``trunk`` and ``params`` from ``models.published.lpips_weights.load_lpips``; ``params["heads"]`` are float
+    ``[D]``, one a stage. ValueError where pictures are too small for the trunk.
     """
     chex.assert_equal_shape([a, b])
     total = 0.0

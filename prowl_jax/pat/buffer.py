@@ -156,7 +156,7 @@ def nbytes(example_item, capacity, scoring=Scoring()):
 
 
 def changes(buffer):
-    """name -> Delta ``[capacity]`` of what ``previous`` keeps, 0 at first; negative where the world model got better."""
+    """name -> Delta ``[capacity]`` of what ``previous`` keeps, 0 at first; negative where the model got better."""
     return {name: buffer.raw[name] - before for name, before in buffer.previous.items()}
 
 

@@ -23,8 +23,8 @@ class Priority:
 
     Attributes:
       kind: the shape of P_score. ``"rank"``: (1 / rank)^(1/T), rank 1 for the highest score,
-        blind to the scale of the scores; equal scores share the better rank. ``"softmax"``: exp(score / T). ``"power"``:
-        (score - lowest score)^(1/T). ``"uniform"``: the same for all, the control that knows no score.
+        blind to the scale of the scores; equal scores share the better rank. ``"softmax"``: exp(score / T).
+        ``"power"``: (score - lowest score)^(1/T). ``"uniform"``: the same for all, the control that knows no score.
       temperature: T (PLR's beta), above 0; smaller is greedier.
       staleness: rho in 0..1, the share of P_stale.
     """

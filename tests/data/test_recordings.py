@@ -87,7 +87,9 @@ def test_what_is_no_source_is_answered_in_one_line_with_its_cure(tmp_path, case)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"size": (7, 128)}, {"size": (361, 640)}, {"gui": "keep"}, {"min_frames": 0}, {"max_frames": 19}], ids=str
+    "settings",
+    [{"size": (7, 128)}, {"size": (361, 640)}, {"gui": "keep"}, {"min_frames": 0}, {"max_frames": 19}],
+    ids=str,
 )
 def test_settings_that_cannot_be(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):

@@ -295,7 +295,10 @@ def flip(name, place=10):
 
 
 ALTERED = {
-    "a bit of a frame": (flip("frames.bin"), r"frames.bin has changed since it was written: its checksum is \w{8}, not"),
+    "a bit of a frame": (
+        flip("frames.bin"),
+        r"frames.bin has changed since it was written: its checksum is \w{8}, not",
+    ),
     "an action": (flip("actions.bin"), "actions.bin has changed"),
     "a latent": (flip("latents.npy", 200), "latents.npy has changed"),
 }

@@ -163,7 +163,9 @@ def test_an_episode_in_which_the_environment_broke_is_recorded_anew(monkeypatch)
             shown = np.array([10 * self.rounds, 10 * self.rounds + 1], np.uint8)
             broken = np.array([False, self.rounds == 1 and self.t == 2])
             frames = np.broadcast_to(shown[:, None, None, None], (2, 1, 1, 3))
-            return types.SimpleNamespace(frames=frames, done=np.zeros(2, bool), info={"pose": np.zeros((2, 3)), "broken": broken})
+            return types.SimpleNamespace(
+                frames=frames, done=np.zeros(2, bool), info={"pose": np.zeros((2, 3)), "broken": broken}
+            )
 
     class Still:
         def reset(self, seed):

@@ -61,7 +61,8 @@ def read_json(path):
 def test_the_run_directory_holds_everything(done):
     workdir, out = done
     assert {p.name for p in workdir.iterdir()} == {
-        "config.json", "metrics.jsonl", "stages.json", "data", "checkpoints", "actions", "evaluation.json", "report", ".lock",
+        "config.json", "metrics.jsonl", "stages.json", "data", "checkpoints", "actions", "evaluation.json", "report",
+        ".lock",
     }  # fmt: skip
     assert read_json(workdir / "config.json") == json.loads(get_config("tiny").to_json())
     assert tuple(read_json(workdir / "stages.json")) == STAGES

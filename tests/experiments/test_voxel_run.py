@@ -215,7 +215,9 @@ def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
         shutil.copytree(run.workdir / name, alone.workdir / name)
     shutil.rmtree(alone.workdir / "checkpoints/phase2")
     expected = [run.figures, phase2.run_arm(alone, "prowl")]
-    for (one, of_one), (at_once, of_alone) in zip(zip(runs, figures), zip((run, alone), expected), strict=True):
+    for (one, of_one), (at_once, of_alone) in zip(
+        zip(runs, figures, strict=True), zip((run, alone), expected, strict=True), strict=True
+    ):
         assert of_one.keys() == of_alone.keys()
         assert [row["step"] for row in read_metrics(one.workdir) if row["stage"] == "phase2"] == [1, 2, 3]
         actions = [np.load(phase2.actions_path(r, "prowl")) for r in (one, at_once)]
@@ -228,7 +230,11 @@ def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
 
 def test_what_can_be_learned_of_what_was_found(run):
     options = types.SimpleNamespace(
-        policies=("prowl", "frozen_reference"), trajectories=(2,), trainable=("phase2", "all"), priority="uniform", updates=60
+        policies=("prowl", "frozen_reference"),
+        trajectories=(2,),
+        trainable=("phase2", "all"),
+        priority="uniform",
+        updates=60,
     )
     rate, run.config.phase2.learning_rate = run.config.phase2.learning_rate, 3e-3
     try:
@@ -239,7 +245,9 @@ def test_what_can_be_learned_of_what_was_found(run):
     assert len(by_part) == 4
     for (policy, part), row in by_part.items():
         assert (row["share_trained"] == 1.0) == (part == "all")
-        assert {"own", "found by prowl", "found by frozen_reference", "in_distribution"} <= row["against_theta_0"].keys()
+        assert {"own", "found by prowl", "found by frozen_reference", "in_distribution"} <= row[
+            "against_theta_0"
+        ].keys()
         relative, low, high = row["against_theta_0"]["own"]["all"]
         assert low <= relative <= high and relative != 0.0, (policy, part)
     for policy in options.policies:  # all parameters learn two trajectories by heart

@@ -81,7 +81,11 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
     """A run up to its world model."""
-    run, spec, rng = Run(tmp_path_factory.mktemp("wan") / "run", config), build.spec_of(config), np.random.default_rng(0)
+    run, spec, rng = (
+        Run(tmp_path_factory.mktemp("wan") / "run", config),
+        build.spec_of(config),
+        np.random.default_rng(0),
+    )
     with StoreWriter(run.data(config.env.task), spec, build.frame_shape(config)) as writer:
         for length in LENGTHS:
             frames = rng.integers(0, 256, (length, *build.frame_shape(config))).astype(np.uint8)
@@ -124,8 +128,8 @@ def test_latents_are_kept_by_the_clip_and_normalised(run, config):
 
 def test_phase_1_starts_from_the_checkpoint(run, config):
     dit, optimizer = build.make_world_model(config).dit, make_optimizer(1e-3, 1)
-    init = lambda: init_state(init_dit(config), optimizer)
-    placed = abstract(make_mesh(devices=jax.devices()[:1]), init, DIT_RULES)
+    one_device = make_mesh(devices=jax.devices()[:1])
+    placed = abstract(one_device, lambda: init_state(init_dit(config), optimizer), DIT_RULES)
     state = pretrained(config, optimizer)(placed)
     jax.tree.map(np.testing.assert_array_equal, state.params, random_like(wan_dit_weights._shapes(dit), 1))
     jax.tree.map(np.testing.assert_array_equal, state.params, state.ema)

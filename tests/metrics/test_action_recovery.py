@@ -68,7 +68,9 @@ def test_a_table_by_hand():
     move = result["tasks"]["move"]
     np.testing.assert_allclose([move["precision"], move["recall"]], [5 / 6, 3 / 4])
     np.testing.assert_allclose(move["f1"], (4 / 5 + 2 / 3) / 2)
-    assert move["accuracy"] == 0.75 and result["tasks"]["jump"] == dict.fromkeys(("precision", "recall", "f1", "accuracy"), 1.0)
+    assert move["accuracy"] == 0.75 and result["tasks"]["jump"] == dict.fromkeys(
+        ("precision", "recall", "f1", "accuracy"), 1.0
+    )
     np.testing.assert_allclose(result["action_precision"], (5 / 6 + 1) / 2)
     assert result["camera_l1"] == (1 + 3) / 8
 
@@ -78,7 +80,9 @@ def test_the_truth_is_perfect_and_needs_no_keys_or_no_camera():
     true = np.random.default_rng(1).integers(0, spec.sizes, (3, 20, len(spec.sizes)))
     result = action_recovery(spec, true, true)
     assert [result[f"action_{m}"] for m in ("precision", "recall", "f1")] == [1.0] * 3 and result["camera_l1"] == 0
-    assert "camera_l1" not in action_recovery(ActionSpec((choice("jump", "jump"),)), true[..., :1] % 2, true[..., :1] % 2)
+    assert "camera_l1" not in action_recovery(
+        ActionSpec((choice("jump", "jump"),)), true[..., :1] % 2, true[..., :1] % 2
+    )
     only = ActionSpec((camera("yaw"),))
     assert action_recovery(only, true[..., -1:], true[..., -1:]) == {"tasks": {}, "camera_l1": 0.0}
 

@@ -46,7 +46,11 @@ def test_the_same_gaussian_is_at_no_distance_even_where_it_is_flat():
 
 
 @settings(max_examples=30, deadline=None)
-@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6), shift=st.sampled_from([0.0, 1e4]), seed=st.integers(0, 99))
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6),
+    shift=st.sampled_from([0.0, 1e4]),
+    seed=st.integers(0, 99),
+)
 def test_moments_in_parts_are_moments_of_all(sizes, shift, seed):
     features = np.random.default_rng(seed).normal(size=(sum(sizes) + 5, 4)) + shift
     batches = np.split(features, np.cumsum(sizes))
@@ -65,7 +69,9 @@ def test_the_distance_is_that_of_the_networks_features():
 
     a, b = (frechet.moments_of(network, batches) for batches in frames)
     features = [2.0 * batches.reshape(-1, 6)[:, :3] for batches in frames]
-    expected = frechet.frechet_of_gaussians(*(f(x) for x in features for f in (lambda x: x.mean(0), lambda x: np.cov(x.T))))
+    expected = frechet.frechet_of_gaussians(
+        *(f(x) for x in features for f in (lambda x: x.mean(0), lambda x: np.cov(x.T)))
+    )
     np.testing.assert_allclose(frechet.frechet_distance(a, b), expected, rtol=1e-9)
     assert frechet.frechet_distance(a, a) < 1e-12
 

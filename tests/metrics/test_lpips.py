@@ -33,7 +33,10 @@ def windows_of(x, side, stride):
     """Literal windows of ``[H, W, C]``: ``[h, w, side, side, C]``."""
     rows, columns = ((n - side) // stride + 1 for n in x.shape[:2])
     return np.array(
-        [[x[i * stride : i * stride + side, j * stride : j * stride + side] for j in range(columns)] for i in range(rows)]
+        [
+            [x[i * stride : i * stride + side, j * stride : j * stride + side] for j in range(columns)]
+            for i in range(rows)
+        ]
     )
 
 
@@ -127,8 +130,12 @@ def test_the_same_is_at_no_distance_and_order_does_not_matter(trunk):
 def test_the_smallest_picture_is_the_smallest(trunk):
     side = trunk.smallest
     params = random_params(trunk)
-    shapes = jax.eval_shape(lambda x: library.features(trunk, params, x), jax.ShapeDtypeStruct((side, side, 3), np.float32))
+    shapes = jax.eval_shape(
+        lambda x: library.features(trunk, params, x), jax.ShapeDtypeStruct((side, side, 3), np.float32)
+    )
     assert min(shapes[-1].shape) > 0
     assert side == {"alexnet": 31, "vgg16": 16}[trunk.name]
-    with pytest.raises(ValueError, match=f"{trunk.name} needs pictures of at least {side} pixels a side, not 64x{side - 1}"):
+    with pytest.raises(
+        ValueError, match=f"{trunk.name} needs pictures of at least {side} pixels a side, not 64x{side - 1}"
+    ):
         lpips(trunk, params, *pictures(64, side - 1))

@@ -51,7 +51,8 @@ def literal(spec, actions, rule, start):
     found = set()
     for name, labels in modes.PRIMITIVES.items():
         made = [
-            any(not f.camera and f.labels[v] in labels for f, v in zip(spec.factors, step, strict=True)) for step in window
+            any(not f.camera and f.labels[v] in labels for f, v in zip(spec.factors, step, strict=True))
+            for step in window
         ]
         if sum(made) / len(made) >= rule.share:
             found.add(name)

@@ -21,7 +21,7 @@ def test_regret_is_the_root_mean_square_over_frames_grid_and_channels():
     rng = np.random.default_rng(0)
     predicted, real = rng.normal(size=(2, 2, 3, 4, 5, 6))  # [..., H=3, h=4, w=5, C=6] each
     h, n_lat, c = 3, 4 * 5, 6
-    expected = [np.sqrt(np.sum((p - r) ** 2) / (h * c * n_lat)) for p, r in zip(predicted, real)]
+    expected = [np.sqrt(np.sum((p - r) ** 2) / (h * c * n_lat)) for p, r in zip(predicted, real, strict=True)]
     np.testing.assert_allclose(latent_regret(jnp.array(predicted), jnp.array(real)), expected, rtol=1e-5)
 
 

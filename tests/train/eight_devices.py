@@ -121,7 +121,9 @@ def main():
                 "items on each device": {name: s[2] for name, s in stories.items()},
                 "gathered whole": {name: s[3] for name, s in stories.items()},
                 "no rule": message_of(shardings, mesh, state, ((r"^params/", whole),)),
-                "too many dimensions": message_of(shardings, mesh, state, ((r".*", PartitionSpec(None, None, "fsdp")),)),
+                "too many dimensions": message_of(
+                    shardings, mesh, state, ((r".*", PartitionSpec(None, None, "fsdp")),)
+                ),
                 "no such axis": message_of(shardings, mesh, state, ((r".*", PartitionSpec("model")),)),
             }
         )

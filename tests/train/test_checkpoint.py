@@ -241,10 +241,12 @@ def test_a_full_disk_keeps_the_last_good_one(tmp_path):
     large = {"w": jnp.asarray(np.random.default_rng(0).normal(size=100_000), jnp.float32)}
     save(tmp_path, 1, large)
     try:
-        with pytest.raises(CheckpointError, match="step 2 cannot be written .*; the checkpoint of step 1 is kept") as e:
-            with Checkpoints(tmp_path, keep=1) as checkpoints:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
-                checkpoints.save(2, large)
+        with (
+            pytest.raises(CheckpointError, match="step 2 cannot be written .*; the checkpoint of step 1 is kept") as e,
+            Checkpoints(tmp_path, keep=1) as checkpoints,
+        ):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+            checkpoints.save(2, large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(e.value)

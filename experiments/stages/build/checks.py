@@ -58,7 +58,9 @@ def check_mesh(config):
         rows["(1 - phase2.pat_share) * phase2.batch"] = passive_rows(config)
     misfits = [f"{key}={value}" for key, value in rows.items() if value % devices]
     if misfits:
-        raise UsageError(f"{', '.join(misfits)} {'does' if len(misfits) == 1 else 'do'} not divide over {devices} devices")
+        raise UsageError(
+            f"{', '.join(misfits)} {'does' if len(misfits) == 1 else 'do'} not divide over {devices} devices"
+        )
 
 
 def make_config_mesh(config):

@@ -79,7 +79,8 @@ def record_voxel(config, task, episodes, seed, on_progress):
 def _voxel_settings(config):
     v = config.env.voxel
     return {
-        "worlds": v.worlds, "seed": data_seed(config), "frame_size": frame_shape(config)[:2], "episode_steps": v.episode_steps,
+        "worlds": v.worlds, "seed": data_seed(config), "frame_size": frame_shape(config)[:2],
+        "episode_steps": v.episode_steps,
     }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Phase 2 where the environment lives on the device: ``cycles_per_call`` cycles are one program.
 
 The same numbers as ``host`` gives, to rounding; metrics, checkpoints
-and what is resumed are the same files. Seeds of a study run side by side, as one program under ``jax.vmap`` (``run_arms``).
+and what is resumed are the same files. Seeds of a study run side by side, as one program under ``jax.vmap``
+(``run_arms``).
 """
 
 import contextlib
@@ -87,7 +88,7 @@ class _Seed:
 
 
 def _attempt(runs, arm, skipped, until=None):
-    """The cycles up to ``until``, or all, of runs that have done as many; None where a broken checkpoint changed that."""
+    """The cycles up to ``until``, or all, of runs that have done as many; None where a broken checkpoint undid that."""
     config, count = runs[0].config, len(runs)
     p, method = config.phase2, build.make_method(config, arm)
     program = build_program(config, arm, count)

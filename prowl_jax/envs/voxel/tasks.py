@@ -70,7 +70,9 @@ TASKS = {
         Task(
             "stroll",
             "meadow",
-            Behaviour(walk=0.92, look=0.06, aside=0.01, mine=0.005, build=0.005, pitch=(4.0, 3.0), sprint=0.02, hop=0.0005),
+            Behaviour(
+                walk=0.92, look=0.06, aside=0.01, mine=0.005, build=0.005, pitch=(4.0, 3.0), sprint=0.02, hop=0.0005
+            ),
             False,
             "the hills of wander, but hardly anything else than walking on, looking ahead",
         ),

@@ -140,10 +140,8 @@ class QKVAttention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        dense = lambda: Dense(self.width, dtype=self.dtype)
-        norm = lambda: nn.RMSNorm(epsilon=1e-6, dtype=self.dtype)
-        self.to_q, self.to_k, self.to_v, self.to_out = dense(), dense(), dense(), dense()
-        self.norm_q, self.norm_k = norm(), norm()
+        self.to_q, self.to_k, self.to_v, self.to_out = (Dense(self.width, dtype=self.dtype) for _ in range(4))
+        self.norm_q, self.norm_k = (nn.RMSNorm(epsilon=1e-6, dtype=self.dtype) for _ in range(2))
 
     def project_query(self, x):
         """``[B, S, D]`` -> normed queries ``[B, S, heads, d]``."""
@@ -154,7 +152,7 @@ class QKVAttention(nn.Module):
         return self._heads(self.norm_k(self.to_k(x))), self._heads(self.to_v(x))
 
     def combine(self, query, key, value, mask=None, causal=0):
-        """Attend and project back: ``[B, Q, D]``. ``causal``: tokens of a chunk, as for ``attend_causal``; 0: ``mask`` tells."""
+        """Attend, project back: ``[B, Q, D]``. ``causal``: a chunk's tokens (``attend_causal``); 0: ``mask`` tells."""
         if causal:
             out = attend_causal(query, key, value, causal, self.kind)
         else:

@@ -41,7 +41,7 @@ def modulate(x, shift, scale, latents):
 
 
 class Block(nn.Module):
-    """One transformer block; see the module's docstring. ``causal``: tokens of a chunk, 0 where a mask tells what is seen."""
+    """One transformer block, as at the module's head. ``causal``: a chunk's tokens; 0: a mask says what is seen."""
 
     width: int
     heads: int

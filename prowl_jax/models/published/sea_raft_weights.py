@@ -1,7 +1,7 @@
 """Published SEA-RAFT weights to our parameters, by name; the widths are read off the shapes.
 
-``python -m experiments.convert sea_raft`` writes the file that ``load_sea_raft`` reads. How many iterations to run is not
-in the shapes (L is M's network run longer), so the file's metadata say it.
+``python -m experiments.convert sea_raft`` writes the file that ``load_sea_raft`` reads. How many iterations to
+run is not in the shapes (L is M's network run longer), so the file's metadata say it.
 """
 
 import functools

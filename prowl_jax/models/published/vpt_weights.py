@@ -134,7 +134,7 @@ def _load(path, kind):
     try:
         model = model_of(arrays, float(metadata.get("temperature", "nan")))
         if not isinstance(model, kind):
-            raise ValueError(f"these are the weights of a {type(model).__name__}, not of a {kind.__name__}")  # noqa: TRY004
+            raise ValueError(f"these are the weights of a {type(model).__name__}, not of a {kind.__name__}")
         if not model.network.temperature > 0:
             raise ValueError("no temperature is written in it; convert the weights again")
         return model, from_published(model, arrays)

@@ -163,7 +163,8 @@ def test_without_safetensors_it_says_what_to_install(tmp_path, monkeypatch):
 
 def test_reading_needs_no_torch():
     """Nor does anything that is imported to run a policy."""
-    code = "import sys, prowl_jax.models.published.vpt_weights; sys.exit('torch' in sys.modules or 'safetensors' in sys.modules)"
+    imported = "import sys, prowl_jax.models.published.vpt_weights"
+    code = f"{imported}; sys.exit('torch' in sys.modules or 'safetensors' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[3])}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 

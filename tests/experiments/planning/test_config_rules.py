@@ -177,7 +177,10 @@ BROKEN = [
     ({"world_model.dtype": "float16"}, "world_model.dtype=float16 is not one of float32, bfloat16"),
     ({"world_model.cache": "none"}, "world_model.cache=none is not one of window, rolling"),
     ({"metrics.flow": "raft"}, "metrics.flow=raft is not one of small, sea_raft"),
-    ({"metrics.flow": "sea_raft"}, "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.conv"),
+    (
+        {"metrics.flow": "sea_raft"},
+        "metrics.flow_weights is empty; name SEA-RAFT's weights (python -m experiments.conv",
+    ),
     ({"metrics.flow_weights": "a"}, "metrics.flow_weights=a is read for metrics.flow=sea_raft only"),
     ({"metrics.frechet": "i3d"}, "metrics.frechet=i3d is neither empty (no Frechet distance) nor one of inverse_dy"),
     ({"metrics.frechet": "inverse_dynamics"}, "metrics.frechet=inverse_dynamics needs that model; set inverse_"),
@@ -281,8 +284,8 @@ def test_the_names_are_those_of_the_modules_that_know_them():
     assert config_rules.PRIORITY_KINDS == priority.KINDS
     assert config_rules.RESCORING_KINDS == rescoring.KINDS
     strides = {"small": small.Autoencoder.frames_per_latent, "wan": wan.WanVAE.frames_per_latent}
-    assert config_rules.FRAMES_PER_LATENT == strides
-    assert config_rules.VOXEL_TASKS == {name: task.held_out for name, task in voxel.TASKS.items()}
+    assert strides == config_rules.FRAMES_PER_LATENT
+    assert {name: task.held_out for name, task in voxel.TASKS.items()} == config_rules.VOXEL_TASKS
     assert set(config_rules.ATTENTION_KINDS) == set(attention.ATTENTION_KINDS)
     assert set(config_rules.CACHES) == set(world_model.CACHES) - {"none"}
     for size in sizes.DIT_SIZES.values():

@@ -46,7 +46,9 @@ def test_remat_keeps_one_block():
     assert sizes()[step] == 4 * sizes(world_model__remat=True)[step]
 
 
-@pytest.mark.parametrize(("there", "said"), [(1e6, "likely too little, lower autoencoder.batch"), (1e12, "free on the host")])
+@pytest.mark.parametrize(
+    ("there", "said"), [(1e6, "likely too little, lower autoencoder.batch"), (1e12, "free on the host")]
+)
 def test_what_does_not_fit_is_said(there, said, monkeypatch, capsys):
     monkeypatch.setattr(preflight, "_available", lambda: (there, "free on the host"))
     preflight.say(quickstart.get_config())

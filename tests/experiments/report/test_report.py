@@ -72,7 +72,7 @@ def reel(frames=6, context=2, names=("prowl",)):
     shade = np.arange(frames, dtype=np.uint8)[:, None, None, None] * 40
     real = np.broadcast_to(shade, (frames, 16, 16, 3)).copy()
     actions = ["forward", "forward", "", "yaw -5.8", "yaw -5.8", "left, yaw +1.2"][:frames]
-    return Reel(real, {n: 255 - real for n in names}, context, actions, {"latent_regret": 0.5}, "A <corner>.")
+    return Reel(real, dict.fromkeys(names, 255 - real), context, actions, {"latent_regret": 0.5}, "A <corner>.")
 
 
 def written(tmp_path, **changes):

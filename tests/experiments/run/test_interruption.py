@@ -114,8 +114,8 @@ def test_ctrl_c_in_the_middle(tmp_path, unbroken):
     [
         (interruption.Terminated(), 143, "terminated: saved; the same command goes on"),
         (KeyboardInterrupt(), 130, "interrupted: the same command goes on"),
-        (OSError(28, "No space left on device", "a/metrics.jsonl"), 1, "error: a/metrics.jsonl: No space left on device; make room"),
-        (MemoryError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 1, "the largest part is a step of the auto"),
+        (OSError(28, "No space left on device", "a/x"), 1, "error: a/x: No space left on device; make room"),
+        (MemoryError("RESOURCE_EXHAUSTED: Out of memory: 9 bytes"), 1, "the largest part is a step of the auto"),
     ],
 )  # fmt: skip
 def test_the_command_ends_with_a_line_and_a_code(monkeypatch, capsys, tmp_path, error, code, words):

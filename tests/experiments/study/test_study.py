@@ -51,7 +51,9 @@ def fill(config, run, seed):
         half = np.arange(CLIPS) < CLIPS // 2
         modes = {f"mode{i:02}": np.arange(CLIPS) <= i for i in range(15)}
         happened = {"fell": half} | ({"flooded": np.arange(CLIPS) == 0} if seed == 3 else {})
-        groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": happened, "modes": modes}.get(name, {})
+        groups = {"critical": {"first_cycle": half, "held_out": ~half}, "events": happened, "modes": modes}.get(
+            name, {}
+        )
         np.savez(folder / "groups.npz", **groups)
         if not groups and not name.startswith("buffer"):
             np.savez(folder / "amounts.npz", keys=np.arange(CLIPS), camera=np.arange(CLIPS) // 2)
@@ -90,7 +92,11 @@ def judged(name, seed, off):
 
 def note_times(run):
     """What its stages took, by the run's own notes."""
-    times = {"world_model": 60.0, **{f"phase2/{arm}": 30.0 for arm in ARM_NAMES}, "evaluation/" + "+".join(ARM_NAMES): 10.0}
+    times = {
+        "world_model": 60.0,
+        **{f"phase2/{arm}": 30.0 for arm in ARM_NAMES},
+        "evaluation/" + "+".join(ARM_NAMES): 10.0,
+    }
     write_json(run.workdir / "stages.json", {k: {"seconds": v, "tokens": 7} for k, v in times.items()})
 
 
@@ -147,11 +153,17 @@ def test_the_modes_that_most_clips_hold_are_told_one_by_one(done):
     kept = [f"mode{i:02}" for i in range(14, 2, -1)]
     assert results["novel_modes"] == [15, 0], "all are counted, in each seed"
     assert set(results["sets"]["modes"]["clips"]) == {"all", *kept}
-    assert results["sets"]["modes"]["clips"]["mode14"] == [15, 0] and results["sets"]["modes"]["clips"]["all"] == [20, 0]
+    assert results["sets"]["modes"]["clips"]["mode14"] == [15, 0] and results["sets"]["modes"]["clips"]["all"] == [
+        20,
+        0,
+    ]
     text = tables.markdown(results).split("### Clips with a strictly novel action mode")[1].split("###")[0]
     rows = [line for line in text.splitlines() if line.startswith(("| all", "| mode"))]
     assert [row.split(" | ")[0][2:] for row in rows] == ["mode", "all", *kept] * 2
-    assert rows[2].startswith("| mode14 | 15 | **\N{MINUS SIGN}27.27 (") and rows[0] == "| mode | clips | prowl | unanchored |"
+    assert (
+        rows[2].startswith("| mode14 | 15 | **\N{MINUS SIGN}27.27 (")
+        and rows[0] == "| mode | clips | prowl | unanchored |"
+    )
 
 
 def test_what_is_read_off_the_frames_belongs_to_sets_and_older_seeds_have_none(done):
@@ -234,7 +246,9 @@ def test_the_tables_say_what_the_file_says(done, capsys):
     assert tables._interval([0.011, None, None, None, None]) == "+1.10"
     events = text.split("### Regret on clips with an event")[1].split("###")[0].splitlines()
     assert events[2].endswith("| flooded, 1 clips |")
-    assert events[5].startswith("| prowl | **") and events[5].endswith("** | \N{MINUS SIGN}20.00 |"), "one clip: no interval"
+    assert events[5].startswith("| prowl | **") and events[5].endswith("** | \N{MINUS SIGN}20.00 |"), (
+        "one clip: no interval"
+    )
     for title in ("critical trajectories", "Events in 1,000 steps", "clips with an event", "by predicted frame"):
         assert title in text
     assert "| demonstrations | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | 0.5000 |" in text
@@ -262,7 +276,9 @@ def test_the_intervals_that_the_text_quotes_stand_in_the_tables():
     told = text[text.index("## What came out") :].split("## What is compared")[0]
     number = "[+\N{MINUS SIGN}][0-9.]+"
     quoted = re.findall(rf"{number} \({number}, {number}\)", told)
-    assert len(quoted) > 20 and all(interval in tables for interval in quoted), set(quoted) - {q for q in quoted if q in tables}
+    assert len(quoted) > 20 and all(interval in tables for interval in quoted), set(quoted) - {
+        q for q in quoted if q in tables
+    }
 
 
 def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):

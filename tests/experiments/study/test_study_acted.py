@@ -58,7 +58,14 @@ class Scripted:
 def act(params, warm_up, steps, reference=(*REST, 0)):
     keys = jax.random.split(jax.random.key(1), 2)
     return acted.act_freely(
-        Counter(), Scripted(), jnp.array(params), jnp.array(reference), keys, jax.random.key(0), warm_up=warm_up, steps=steps
+        Counter(),
+        Scripted(),
+        jnp.array(params),
+        jnp.array(reference),
+        keys,
+        jax.random.key(0),
+        warm_up=warm_up,
+        steps=steps,
     )
 
 

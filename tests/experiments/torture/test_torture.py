@@ -10,7 +10,9 @@ from experiments.torture import attacks
 from prowl_jax.data import store
 
 
-@pytest.mark.parametrize("name, arguments", [("files", (1, 6)), ("workers", (1, 2)), ("configs", (1, 150)), ("training", (1,))])
+@pytest.mark.parametrize(
+    "name, arguments", [("files", (1, 6)), ("workers", (1, 2)), ("configs", (1, 150)), ("training", (1,))]
+)
 def test_nothing_is_lost(name, arguments):
     count, lost = attacks.ATTACKS[name](*arguments)
     assert count > 0 and lost == []
@@ -62,9 +64,10 @@ def test_every_attack_has_a_turn_and_later_ones_fit_the_time():
     now, order = [0.0], []
     for name, seed, place in torture.turns(("a", "b"), 7, 40, lambda: now[0]):
         order.append((name, seed, now[0]))
+        said = place
         now[0] += {"a": 5, "b": 20}[name]
     assert order == [("a", 7, 0), ("b", 8, 5), ("a", 9, 25), ("a", 10, 30)]
-    assert place == "0.5 min, 0.2 left"
+    assert said == "0.5 min, 0.2 left"
 
 
 def test_ctrl_c_prints_what_was_counted(monkeypatch, capsys):

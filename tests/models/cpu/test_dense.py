@@ -26,7 +26,9 @@ def test_it_is_flaxs_dense_layer(shape, dtype):
     mine, expected = value_and_gradients(ours), value_and_gradients(theirs)
     assert mine[0].dtype == jnp.dtype(dtype) and mine[0].shape == (*shape[:-1], 7)
     for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=2e-2 if dtype == "bfloat16" else 1e-5)
+        np.testing.assert_allclose(
+            a.astype(jnp.float32), b.astype(jnp.float32), rtol=2e-2 if dtype == "bfloat16" else 1e-5
+        )
 
 
 def test_its_gradient_contracts_one_axis_only():

@@ -89,8 +89,12 @@ def test_a_folder_of_shards_is_read_a_tensor_at_a_time(params, tmp_path, monkeyp
         index |= dict.fromkeys(part, file)
     (tmp_path / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     events, read = [], torch_layout.Shards.__getitem__
-    monkeypatch.setattr(torch_layout.Shards, "__getitem__", lambda self, name: events.append("read") or read(self, name))
-    loaded = weights.load_wan_dit(tmp_path, TINY, KEY, place=lambda path, array: events.append(path) or jnp.asarray(array))
+    monkeypatch.setattr(
+        torch_layout.Shards, "__getitem__", lambda self, name: events.append("read") or read(self, name)
+    )
+    loaded = weights.load_wan_dit(
+        tmp_path, TINY, KEY, place=lambda path, array: events.append(path) or jnp.asarray(array)
+    )
     same(loaded, params)
     assert events[::2] == ["read"] * len(arrays) and "read" not in events[1::2]
     (tmp_path / "diffusion_pytorch_model-00002-of-00002.safetensors").unlink()

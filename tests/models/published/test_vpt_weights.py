@@ -124,7 +124,12 @@ def test_a_damaged_file_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     "load, name, model, weights",
     [
-        (vpt_weights.load_policy, "foundation-model-1x", "models/foundation-model-1x.model", "models/foundation-model-1x"),
+        (
+            vpt_weights.load_policy,
+            "foundation-model-1x",
+            "models/foundation-model-1x.model",
+            "models/foundation-model-1x",
+        ),
         (vpt_weights.load_policy, "rl-from-foundation-2x", "models/2x.model", "models/rl-from-foundation-2x"),
         (vpt_weights.load_policy, "bc-house-3x", "models/foundation-model-3x.model", "models/bc-house-3x"),
         (vpt_weights.load_policy, "mine", "models/foundation-model-1x.model", "models/foundation-model-1x"),
