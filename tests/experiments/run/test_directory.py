@@ -13,7 +13,6 @@ import pytest
 from experiments.run import directory as run_module
 from experiments.run.command_line import UsageError
 from experiments.run.directory import Run
-from experiments.run.files import write_json
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -107,14 +106,6 @@ def test_the_configuration_is_written_once_and_the_same_one_is_welcome(tmp_path)
     assert json.loads(text)["world_model"] == {"steps": 3, "size": "XS"}
     Run(tmp_path / "a" / "b", config())
     assert (tmp_path / "a" / "b" / "config.json").read_text() == text
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "x.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
 
 
 def test_the_seconds_of_a_killed_stage_count(tmp_path):

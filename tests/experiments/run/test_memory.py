@@ -106,7 +106,7 @@ def test_a_step_finds_the_memory_of_the_step_before():
 
 FIRST = """
 import pathlib
-from experiments import pipeline
+from experiments.stages import pipeline
 from experiments.study import grid
 from {configs} import get_config
 
