@@ -1,4 +1,4 @@
-"""The shipped base model of the world of blocks, trained from nothing: hours on two cores, to be stopped and gone on with.
+"""The shipped base model of the world of blocks, trained from nothing: hours on two cores, which may be stopped.
 
   python -m experiments.prowl_main --config=experiments/configs/base_voxel.py
 

@@ -5,6 +5,7 @@ answered at once. A rule about several values holds its peace where one of them 
 by itself: that has a line of its own.
 """
 
+import itertools
 import math
 
 from experiments.stages.arms import ARMS
@@ -64,7 +65,8 @@ _COUNTS = _keys(
 )
 _SHARES = _keys(
     demonstrations="held_out_fraction",
-    world_model="ema_decay clean_prefix unet.context_noise unet.levels.pure unet.levels.context_share unet.levels.context_noise",
+    world_model="ema_decay clean_prefix unet.context_noise unet.levels.pure unet.levels.context_share "
+    "unet.levels.context_noise",
     adversary="lambda_",
     phase2="pat_share staleness ema_decay",
 )
@@ -211,7 +213,8 @@ def _tasks(environment):
 
 def _falls(levels):
     """From 1 down to 0, each lower than the one before."""
-    return len(levels) > 1 and levels[0] == 1 and levels[-1] == 0 and all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    falling = all(a > b for a, b in itertools.pairwise(levels))
+    return len(levels) > 1 and levels[0] == 1 and levels[-1] == 0 and falling
 
 
 def _own_frames(c):
@@ -326,13 +329,25 @@ RULES = (
     _one_of("world_model.network", NETWORKS),
     (
         lambda c: (c.world_model.network == "unet") == (c.autoencoder.kind == "pixels"),
-        "world_model.network={config.world_model.network} and autoencoder.kind={config.autoencoder.kind}: unet works on "
-        "pixels and nothing else does; set both or neither",
+        "world_model.network={config.world_model.network} and autoencoder.kind={config.autoencoder.kind}: unet works "
+        "on pixels and nothing else does; set both or neither",
     ),
-    (_halves, "env.frame_height={config.env.frame_height} and env.frame_width={config.env.frame_width} do not halve into the levels of world_model.unet.widths in blocks of autoencoder.block={config.autoencoder.block}"),
-    (_widths_and_blocks, "world_model.unet: widths and blocks, motion_widths and motion_blocks need as many numbers of at least 1 each"),
+    (
+        _halves,
+        "env.frame_height={config.env.frame_height} and env.frame_width={config.env.frame_width} do not halve into the "
+        "levels of world_model.unet.widths in blocks of autoencoder.block={config.autoencoder.block}",
+    ),
+    (
+        _widths_and_blocks,
+        "world_model.unet: widths and blocks, motion_widths and motion_blocks need as many numbers of at least 1 each",
+    ),
     *_each(["world_model.unet.sampler_levels"], _falls, "does not fall from 1 to 0"),
-    (_own_frames, "world_model.unet.own_frames={config.world_model.unet.own_frames} and own_since={config.world_model.unet.own_since} must rise together, from share 0 on, to at most world_model.batch"),
+    (
+        _own_frames,
+        "world_model.unet.own_frames={config.world_model.unet.own_frames} and "
+        "own_since={config.world_model.unet.own_since} must rise together, from share 0 on, to at most "
+        "world_model.batch",
+    ),
     *_each(["world_model.fall"], lambda v: 0 < v <= 1, "is not a share above 0 and at most 1"),
     *_each(["world_model.unet.levels.lowest"], lambda v: 0 < v < 1, "is not a level above 0 and below 1"),
     *_each(["world_model.unet.levels.mean"], lambda v: -math.inf < v < math.inf, "is not a finite number"),

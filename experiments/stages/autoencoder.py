@@ -112,7 +112,11 @@ def load_autoencoder(run):
     config = run.config
     if config.autoencoder.kind == "pixels":
         pixels = build.make_autoencoder(config)
-        return {"autoencoder": {}, "latent_mean": jnp.array(pixels.latent_mean), "latent_std": jnp.array(pixels.latent_std)}
+        return {
+            "autoencoder": {},
+            "latent_mean": jnp.array(pixels.latent_mean),
+            "latent_std": jnp.array(pixels.latent_std),
+        }
     if config.autoencoder.kind == "wan":
         params = build.wan_autoencoder_params(config)
     else:

@@ -31,7 +31,7 @@ def passive_fetch(run, rows, length):
 
 
 def kept_latents(store):
-    """What stands for the latents of a store's frames: those that were cached, or the frames themselves (``Pixels``)."""
+    """What stands for the latents of a store's frames: the cached ones, or the frames themselves (``Pixels``)."""
     return store.array("latents") if store.has_array("latents") else store.frames
 
 

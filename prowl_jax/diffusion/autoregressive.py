@@ -71,8 +71,8 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
       shown: ``f(xhat) -> latents``, as the next step sees them: within range, 8-bit.
 
     Returns:
-      The scalar loss and metrics: ``loss``, ``loss_auxiliary``, ``loss_first`` and ``loss_last`` (the weighted error of the
-      first and last step), ``error_pure`` (mean square of xhat where sigma is 1).
+      The scalar loss and metrics: ``loss``, ``loss_auxiliary``, ``loss_first`` and ``loss_last`` (the weighted error
+      of the first and last step), ``error_pure`` (mean square of xhat where sigma is 1).
     """
     chex.assert_rank([latents, actions], [5, 3])
     batch, length = latents.shape[:2]
@@ -87,7 +87,9 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
         blur = levels.context(context_key, batch)
         noise = jax.random.normal(noise_key, real.shape)
         z = flow.interpolate(real, noise, sigma[:, None, None, None])
-        noisy = flow.interpolate(seen, jax.random.normal(context_noise_key, seen.shape), blur[:, None, None, None, None])
+        noisy = flow.interpolate(
+            seen, jax.random.normal(context_noise_key, seen.shape), blur[:, None, None, None, None]
+        )
         xhat, extra = denoise(z, sigma, noisy, jnp.broadcast_to(blur[:, None], (batch, context)), led)
         square = jnp.square(xhat - real).mean((1, 2, 3))
         error, aside = jnp.mean(weight(sigma) * square), jnp.mean(auxiliary(extra, real))
@@ -96,7 +98,11 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
         return seen, (error, aside, jnp.sum(square * pure), jnp.sum(pure))
 
     windows = jnp.arange(steps)[:, None] + jnp.arange(context)
-    inputs = jnp.moveaxis(latents[:, context:], 1, 0), jnp.moveaxis(actions[:, windows], 1, 0), jax.random.split(key, steps)
+    inputs = (
+        jnp.moveaxis(latents[:, context:], 1, 0),
+        jnp.moveaxis(actions[:, windows], 1, 0),
+        jax.random.split(key, steps),
+    )
     _, (error, aside, pure, count) = jax.lax.scan(step, latents[:, :context], inputs)
     loss = jnp.mean(error) + jnp.mean(aside)
     metrics = {

@@ -1,4 +1,4 @@
-"""A small convolutional denoiser for one frame: the last frame moved by a predicted flow, and what that misses, diffused.
+"""A small convolutional denoiser for one frame: the last one moved by a predicted flow, and what that misses, diffused.
 
 After DIAMOND (arXiv 2405.12399: pixels, context frames stacked as channels, actions by FiLM) with the parts that make
 it learn in hours on a CPU: the picture is folded into blocks of pixels (space to depth), and the last frame is moved
@@ -188,7 +188,7 @@ class UNet(nn.Module):
         return space_to_depth(shown * warp(picture, flow) + (1.0 - shown) * 2.0 * fill, self.block), flow
 
     def denoise(self, z, sigma, guess, context, context_sigma, actions):
-        """The clean frame that a noisy one ``z [B, h, w, C]`` of level ``sigma [B]`` points to; the rest as of ``guess``.
+        """The clean frame that a noisy one ``z [B, h, w, C]`` of level ``sigma [B]`` means; the rest as ``guess``'s.
 
         Returns:
           xhat ``[B, h, w, C]``.

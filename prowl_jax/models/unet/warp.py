@@ -16,7 +16,7 @@ BASIS = 6
 
 
 def catmull_rom(t):
-    """Weights ``[4, ...]`` of the pixels at -1, 0, 1, 2 for a place ``t`` in [0, 1) between 0 and 1 (Keys 1981, a = -1/2)."""
+    """Weights ``[4, ...]`` of the pixels at -1, 0, 1, 2 for a place ``t`` in [0, 1) (Keys 1981, a = -1/2)."""
     t2, t3 = t * t, t * t * t
     return jnp.stack(
         [-0.5 * t + t2 - 0.5 * t3, 1.0 - 2.5 * t2 + 1.5 * t3, 0.5 * t + 2.0 * t2 - 1.5 * t3, -0.5 * t2 + 0.5 * t3]

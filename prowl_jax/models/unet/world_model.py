@@ -49,7 +49,8 @@ class UNetWorldModel(FrameSpace):
 
     def __post_init__(self):
         levels = self.sampler_levels
-        if len(levels) < 2 or levels[0] != 1.0 or levels[-1] != 0.0 or list(levels) != sorted(set(levels), reverse=True):
+        falling = list(levels) == sorted(set(levels), reverse=True)
+        if len(levels) < 2 or levels[0] != 1.0 or levels[-1] != 0.0 or not falling:
             raise ValueError(f"sampler levels fall from 1 to 0, not {levels}")
         if self.autoencoder.channels != self.dit.channels:
             raise ValueError(
