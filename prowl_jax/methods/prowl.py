@@ -75,6 +75,12 @@ class Config:
     ensemble: Ensemble | None = None
     ensemble_steps: int = 0
 
+    def __post_init__(self):
+        if not 0.0 <= self.pat_share <= 1.0:
+            raise ValueError(f"prowl.pat_share is a share in 0..1, not {self.pat_share}")
+        if self.capacity < 1:
+            raise ValueError(f"prowl.capacity must be at least 1, not {self.capacity}")
+
     def pat_rows(self, batch):
         """Rows of a batch that come from the buffer."""
         return round(self.pat_share * batch)
@@ -131,69 +137,6 @@ class Prowl(Method):
     """See the module's docstring, and ``base.Method`` for what its functions answer."""
 
     Config = Config
-
-    def needs(self):
-        """Of the demonstrations, what of a batch is not drawn from the buffer."""
-        budget = self.shared.budget
-        return Needs(budget.batch - self.config.pat_rows(budget.batch), budget.window, acts=True)
-
-    def make_programs(self):
-        """The parts of a cycle."""
-        config, shared, budget, scoring = self.config, self.shared, self.shared.budget, self.config.scoring
-        rewards = shared.rewards
-        ensemble = config.asked_ensemble
-        if ensemble is not None:
-            rewards = {**rewards, DISAGREEMENT: make_disagreement(ensemble)}
-        dream = make_dream(shared.world_model, budget.context, shared.flow, common_noise=True)
-        asked, kept = ({name: rewards[name] for name in names} for names in (config.rewards, scoring.names))
-        rows, seed = budget.score_batch, config.noise_seed
-        update = make_update(shared.loss, shared.optimizer, ema_decay=budget.ema_decay)
-        return Programs(
-            observe=make_observe(shared.world_model, budget.context, shared.flow, shared.to_env),
-            score=make_score(dream, asked, rows, seed),
-            insert=functools.partial(pat.insert, scoring=scoring),
-            ppo=config.reward and adversary_training.make_update(shared.policy, config.adversary),
-            fine_tune=make_fine_tune(update, self._begin_draw if config.pat_rows(budget.batch) else None),
-            rescore=make_rescore(score_of(dream, kept, seed), config.rescoring, rows),
-            fit_ensemble=ensemble and ensemble_training.make_fit_cycle(ensemble),
-        )
-
-    def _begin_draw(self, buffer, cycle):
-        """How a step's batch is made (``make_fine_tune``): demonstrations, and windows of what is drawn."""
-        shared, scoring, priority = self.shared, self.config.scoring, self.config.priority
-        rows, window = self.config.pat_rows(shared.budget.batch), shared.budget.window
-        by_score = pat.score_distribution(buffer, scoring, priority)
-
-        def draw(buffer, demonstrations, key):
-            draw_key, crop_key = jax.random.split(key)
-            buffer, slots = pat.sample(buffer, draw_key, rows, cycle, scoring, priority, by_score)
-            starts = jax.random.randint(crop_key, (rows,), 0, buffer.items.latents.shape[1] - window + 1)
-            adversarial = windows(buffer.items, slots, starts, window, shared.world_model)
-            return buffer, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), demonstrations, adversarial)
-
-        return draw
-
-    def init(self, start, key):
-        """theta_0, phi = pi_ref with a fresh value head, an empty buffer, an ensemble that has learned nothing yet."""
-        config, shared = self.config, self.shared
-        phi = init_state(shared.policy.with_fresh_value(start.reference), config.adversary.optimizer)
-        return State(
-            theta=init_state(start.trained, shared.optimizer),
-            phi=phi,
-            safe_phi=jax.tree.map(jnp.copy, phi.params),
-            buffer=pat.init(shared.example_clip, config.capacity, config.scoring),
-            cycle=jnp.zeros((), jnp.int32),
-            ensemble=config.asked_ensemble and ensemble_training.init_ensemble(config.ensemble, key),
-        )
-
-    def prepare(self, state, demonstrations, key):
-        """The ensemble, where there is one, learns the demonstrations."""
-        if state.ensemble is None:
-            return state
-        budget = self.shared.budget
-        clips = demonstrations(self.config.ensemble_steps, budget.batch, budget.window)
-        ensemble, _ = ensemble_training.make_fit(self.config.ensemble)(state.ensemble, clips, key)
-        return dataclasses.replace(state, ensemble=ensemble)
 
     def cycle(self, state, start, source, key):
         """One cycle of the loop; see ``base.Method.cycle``."""
@@ -257,6 +200,70 @@ class Prowl(Method):
         cycle, remembered = _after_cycle(state.cycle, buffer)
         state = dataclasses.replace(state, theta=theta, buffer=buffer, cycle=cycle, ensemble=ensemble)
         return state, {**remembered, **fitted, "world_model_loss": tuning["loss"]}
+
+    def init(self, start, key):
+        """theta_0, phi = pi_ref with a fresh value head, an empty buffer, an ensemble that has learned nothing yet."""
+        config, shared = self.config, self.shared
+        phi = init_state(shared.policy.with_fresh_value(start.reference), config.adversary.optimizer)
+        return State(
+            theta=init_state(start.trained, shared.optimizer),
+            phi=phi,
+            safe_phi=jax.tree.map(jnp.copy, phi.params),
+            buffer=pat.init(shared.example_clip, config.capacity, config.scoring),
+            cycle=jnp.zeros((), jnp.int32),
+            ensemble=config.asked_ensemble and ensemble_training.init_ensemble(config.ensemble, key),
+        )
+
+    def prepare(self, state, demonstrations, key):
+        """The ensemble, where there is one, learns the demonstrations."""
+        if state.ensemble is None:
+            return state
+        budget = self.shared.budget
+        clips = demonstrations(self.config.ensemble_steps, budget.batch, budget.window)
+        ensemble, _ = ensemble_training.make_fit(self.config.ensemble)(state.ensemble, clips, key)
+        return dataclasses.replace(state, ensemble=ensemble)
+
+    def needs(self):
+        """Of the demonstrations, what of a batch is not drawn from the buffer."""
+        budget = self.shared.budget
+        return Needs(budget.batch - self.config.pat_rows(budget.batch), budget.window, acts=True)
+
+    def make_programs(self):
+        """The parts of a cycle."""
+        config, shared, budget, scoring = self.config, self.shared, self.shared.budget, self.config.scoring
+        rewards, ensemble = shared.rewards, config.asked_ensemble
+        if ensemble is not None:
+            rewards = {**rewards, DISAGREEMENT: make_disagreement(ensemble)}
+        if unknown := [name for name in config.rewards if name not in rewards]:
+            raise ValueError(f"prowl asks for the rewards {', '.join(unknown)}; there are {', '.join(rewards)}")
+        dream = make_dream(shared.world_model, budget.context, shared.flow, common_noise=True)
+        asked, kept = ({name: rewards[name] for name in names} for names in (config.rewards, scoring.names))
+        rows, seed = budget.score_batch, config.noise_seed
+        update = make_update(shared.loss, shared.optimizer, ema_decay=budget.ema_decay)
+        return Programs(
+            observe=make_observe(shared.world_model, budget.context, shared.flow, shared.to_env),
+            score=make_score(dream, asked, rows, seed),
+            insert=functools.partial(pat.insert, scoring=scoring),
+            ppo=config.reward and adversary_training.make_update(shared.policy, config.adversary),
+            fine_tune=make_fine_tune(update, self._begin_draw if config.pat_rows(budget.batch) else None),
+            rescore=make_rescore(score_of(dream, kept, seed), config.rescoring, rows),
+            fit_ensemble=ensemble and ensemble_training.make_fit_cycle(ensemble),
+        )
+
+    def _begin_draw(self, buffer, cycle):
+        """How a step's batch is made (``make_fine_tune``): demonstrations, and windows of what is drawn."""
+        shared, scoring, priority = self.shared, self.config.scoring, self.config.priority
+        rows, window = self.config.pat_rows(shared.budget.batch), shared.budget.window
+        by_score = pat.score_distribution(buffer, scoring, priority)
+
+        def draw(buffer, demonstrations, key):
+            draw_key, crop_key = jax.random.split(key)
+            buffer, slots = pat.sample(buffer, draw_key, rows, cycle, scoring, priority, by_score)
+            starts = jax.random.randint(crop_key, (rows,), 0, buffer.items.latents.shape[1] - window + 1)
+            adversarial = windows(buffer.items, slots, starts, window, shared.world_model)
+            return buffer, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), demonstrations, adversarial)
+
+        return draw
 
     @property
     def trains_policy(self):

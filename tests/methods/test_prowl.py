@@ -228,3 +228,12 @@ def test_what_a_cycle_costs(method):
         "world_model_updates": 2, "world_model_tokens": 2 * 4 * 4,
         "environment_steps": 3 * 5, "dreamt_latents": (3 + 5) * 4,
     }  # fmt: skip
+
+
+def test_mistaken_settings_are_named(method):
+    with pytest.raises(ValueError, match="prowl.pat_share is a share in 0..1, not 1.5"):
+        Config(pat_share=1.5)
+    with pytest.raises(ValueError, match="prowl.capacity must be at least 1, not 0"):
+        Config(capacity=0)
+    with pytest.raises(ValueError, match="prowl asks for the rewards beauty; there are regret, afs"):
+        Prowl(Config(reward="beauty"), method.shared)
