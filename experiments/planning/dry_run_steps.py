@@ -22,7 +22,7 @@ from prowl_jax.train.sharding import (
     shardings,
 )
 from prowl_jax.train.state import count, init_state, merge
-from prowl_jax.train.world_model import make_loss, make_train_step
+from prowl_jax.train.world_model import make_train_step
 from prowl_jax.types import Batch, Trajectory
 
 
@@ -72,7 +72,7 @@ def steps(config, mesh, depth):
 def _phase1(config, mesh, model, counted):
     w, optimizer = config.world_model, world_model_optimizer(config)
     state = abstract(mesh, lambda: init_state(_params(config, model)["dit"], optimizer), DIT_RULES)
-    loss, plain = (make_loss(one, build.make_forcing(config)) for one in (model, counted))
+    loss, plain = (build.make_loss(config, one) for one in (model, counted))
     step_of = functools.partial(make_train_step, optimizer=optimizer, ema_decay=w.ema_decay)
     batch = _clips(mesh, config, model, (w.batch,), w.window, split_rows(mesh))
     program = keep_placement(step_of(loss), state)

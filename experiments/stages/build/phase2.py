@@ -52,7 +52,7 @@ def make_shared(config, world_model=None):
     return Shared(
         world_model=world_model,
         frame_shape=frame_shape(config),
-        loss=make_loss(config),
+        loss=make_loss(config, world_model),
         optimizer=phase2_optimizer(config),
         flow=make_flow(config),
         budget=make_budget(config),

@@ -114,9 +114,13 @@ def _make_unet(config):
     return UNetWorldModel(network, autoencoder, tuple(u.sampler_levels), u.start_noise, u.context_noise)
 
 
-def make_loss(config):
-    """``loss(network_params, batch, key)``, how the configured network learns from data in both phases."""
-    w, model = config.world_model, make_world_model(config)
+def make_loss(config, model=None):
+    """``loss(network_params, batch, key)``, how the configured network learns from data in both phases.
+
+    Args:
+      model: in the configured one's place, such as one with fewer layers.
+    """
+    w, model = config.world_model, model or make_world_model(config)
     if w.network == "unet":
         levels = w.unet.levels
         return model.loss(
