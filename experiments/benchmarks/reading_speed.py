@@ -14,18 +14,16 @@ from prowl_jax.data.recordings import find
 from prowl_jax.data.video import check_installed, read_frames
 from prowl_jax.data.vpt import RecordingError
 
-TURNS = 7
-LEAST_FRAMES = 2000
 
-
-def compare(source, size, workers=None):
-    """Text that tells the frames a second of both ways: medians of ``TURNS`` turns in alternation.
+def compare(source, size, workers=None, turns=7, least_frames=2000):
+    """Text that tells the frames a second of both ways: medians of ``turns`` turns in alternation.
 
     Few recordings are read repeatedly, as if there were more of them, until a turn has
-    ``LEAST_FRAMES`` frames and every worker something to do.
+    ``least_frames`` frames and every worker something to do.
 
     Raises:
       ImportError: PyAV or OpenCV is missing.
+      RuntimeError: one of the ways did not read every frame.
       ValueError, FileNotFoundError: there is no recording to read.
     """
     check_installed()
@@ -43,21 +41,21 @@ def compare(source, size, workers=None):
             pass
     if not counts:
         raise ValueError(f"no video in {source} can be read")
-    paths = list(counts) * -(-LEAST_FRAMES // sum(counts.values()))
+    paths = list(counts) * -(-least_frames // sum(counts.values()))
     paths *= -(-2 * workers // len(paths))
     frames = sum(counts[path] for path in paths)
     seconds = {"ours": [], "opencv": []}
     with pool.processes(workers) as executor:
         ours = functools.partial(_ours, executor, paths, size, workers)
         ours()  # the processes start
-        for _ in range(TURNS):
-            seconds["ours"].append(_time(ours))
-            seconds["opencv"].append(_time(functools.partial(_opencv, cv2, paths, size)))
+        for _ in range(turns):
+            seconds["ours"].append(_time(ours, frames))
+            seconds["opencv"].append(_time(functools.partial(_opencv, cv2, paths, size), frames))
     ours, opencv = (frames / statistics.median(seconds[way]) for way in ("ours", "opencv"))
     what = f"decode and resize to {size[0]}x{size[1]}, {frames} frames of {len(counts)} recordings a turn"
     return "\n".join(
         (
-            f"{what}, median of {TURNS} turns in alternation",
+            f"{what}, median of {turns} turns in alternation",
             f"here ({workers} processes, area): {ours:.0f} frames/s",
             f"OpenAI's way (OpenCV, bilinear, 1 thread): {opencv:.0f} frames/s",
             f"ratio: {ours / opencv:.2f}",
@@ -96,7 +94,11 @@ def _opencv_frames(cv2, path, size):
         count += 1
 
 
-def _time(call):
+def _time(read, frames):
+    """Seconds that ``read()`` takes, which returns how many frames it has read."""
     began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+    count = read()
+    seconds = time.perf_counter() - began
+    if count != frames:
+        raise RuntimeError(f"{count} frames were read, and there are {frames}: the two ways cannot be compared")
+    return seconds

@@ -6,6 +6,7 @@ them by name.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -75,7 +76,8 @@ def make_frame_metrics(run):
     if config.metrics.lpips_weights:
         parts.append(_lpips(config))
     if config.inverse_dynamics.steps:
-        parts.append(_action_recovery(run))
+        params, recover = load_inverse_dynamics(run), make_recover(build.make_inverse_dynamics(config))
+        parts.append(action_recovery_part(build.spec_of(config), functools.partial(recover, params)))
     if config.metrics.frechet == "inverse_dynamics":
         parts.append(_frechet("inverse_dynamics", _step_features(run)))
     if config.metrics.frechet == "lpips_trunk":
@@ -105,14 +107,16 @@ def _lpips(config):
     return Part(lambda dreamt, items: {name: distance(params, dreamt, _real(dreamt, items)[0])}, (name,))
 
 
-def _action_recovery(run):
-    """The trained model's reading of each step, the one from the last real frame into the dream included."""
-    spec, params = build.spec_of(run.config), load_inverse_dynamics(run)
-    recover = make_recover(build.make_inverse_dynamics(run.config))
+def action_recovery_part(spec, recover):
+    """A reading of each step, the one from the last real frame into the dream included.
+
+    Args:
+      spec: of the actions. recover: ``f(frames uint8 [B, T, H, W, 3]) -> int32 [B, T-1, A]``, what led from each frame
+        to the next, as ``make_recover`` gives it of a trained model.
+    """
 
     def rows(dreamt, items):
-        shown = jnp.concatenate([_real(dreamt, items)[1], dreamt], axis=1)
-        return {"recovered_actions": recover(params, shown)}
+        return {"recovered_actions": recover(jnp.concatenate([_real(dreamt, items)[1], dreamt], axis=1))}
 
     def of_set(rows, items):
         recovered = rows["recovered_actions"]

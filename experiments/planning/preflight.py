@@ -88,11 +88,15 @@ def largest(config):
     return part.name, f"about {part.bytes / 1e9:.2g} GB", part.lower
 
 
-def say(config):
-    """Print one line about the memory that the run is expected to take, and what there is of it."""
+def say(config, there=None, where=None):
+    """Print one line about the memory that the run is expected to take, and what there is of it.
+
+    ``there`` bytes and ``where`` they are: of this machine by default (``available``).
+    """
+    if there is None:
+        there, where = available()
     found = parts(config)
     total = sum(part.bytes for part in found)
-    there, where = _available()
     line = (
         f"memory: {total / 1e9:.2g} GB of arrays and some GB of programs, most of the arrays in {found[0].name}; "
         f"{there / 1e9:.3g} GB {where}"
@@ -102,7 +106,7 @@ def say(config):
     print(line, flush=True)
 
 
-def _available():
+def available():
     """Bytes free for arrays, and where: on the devices together, or on the host where they are one."""
     limits = [(device.memory_stats() or {}).get("bytes_limit") for device in jax.local_devices()]
     if jax.default_backend() != "cpu" and all(limits):

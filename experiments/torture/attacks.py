@@ -105,8 +105,12 @@ def training(seed):
     return CALLS, [f"not done after {CALLS} calls"]
 
 
-def files(seed, count=20):
-    """Files of checkpoints and stores are damaged: they read as they were written, or it is told."""
+def files(seed, count=20, damage=None):
+    """Files of checkpoints and stores are damaged: they read as they were written, or it is told.
+
+    ``damage(folder, rng)`` does it, and returns what it did in words; by default ``damage_a_file``.
+    """
+    damage = damage or damage_a_file
     rng, lost = random.Random(seed), []
     state = {"w": np.random.default_rng(0).normal(size=3000).astype(np.float32), "n": np.int32(7)}
     with _folder() as folder:
@@ -121,7 +125,7 @@ def files(seed, count=20):
             ):
                 copy = folder / "damaged"
                 shutil.copytree(folder / kind, copy)
-                what = _damage(copy, rng)
+                what = damage(copy, rng)
                 try:
                     with contextlib.redirect_stderr(io.StringIO()):
                         lost += [f"{what}: {line}" for line in check(copy)]
@@ -366,7 +370,7 @@ def _differences(whole, other):
     return lost
 
 
-def _damage(folder, rng):
+def damage_a_file(folder, rng):
     """Change, cut, empty, remove or lengthen one file; returns which and how."""
     path = rng.choice(sorted(p for p in folder.rglob("*") if p.is_file()))
     content, how = bytearray(path.read_bytes()), rng.choice(("flip", "cut", "empty", "remove", "lengthen"))

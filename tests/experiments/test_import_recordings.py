@@ -5,13 +5,15 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
+import av
+import cv2
 import pytest
 from toy_recordings import tick, write_recording
 
 from experiments import import_recordings
 from experiments.benchmarks import reading_speed
-from prowl_jax.data import importer
 from prowl_jax.data.store import ClipStore
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -119,14 +121,14 @@ def test_without_pyav_nothing_is_written(folder, tmp_path, monkeypatch, capsys):
 
 def test_interrupted_it_says_how_to_go_on(folder, tmp_path, monkeypatch, capsys):
     command = [f"--source={folder}", f"--store={tmp_path / 'clips'}", "--size=8x16", "--workers=1"]
-    append = importer._append
+    opened = av.open
 
-    def interrupt(writer, journal, part):
-        if part.name == "b":
+    def interrupt(path, *arguments, **options):
+        if path.endswith("b.mp4"):
             raise KeyboardInterrupt
-        return append(writer, journal, part)
+        return opened(path, *arguments, **options)
 
-    monkeypatch.setattr(importer, "_append", interrupt)
+    monkeypatch.setattr(av, "open", interrupt)
     assert run(*command) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
     monkeypatch.undo()
@@ -136,15 +138,18 @@ def test_interrupted_it_says_how_to_go_on(folder, tmp_path, monkeypatch, capsys)
     assert " for 30 frames: " in lines[2]
 
 
-def test_the_comparison_of_speeds_reads_the_same_frames_in_both_ways(folder, monkeypatch, capsys):
-    monkeypatch.setattr(reading_speed, "TURNS", 1)
-    monkeypatch.setattr(reading_speed, "LEAST_FRAMES", 60)
-    counted, time = [], reading_speed._time
-    monkeypatch.setattr(reading_speed, "_time", lambda call: counted.append(call()) or time(lambda: None))
-    assert run(f"--source={folder}", "--size=8x16", "--compare-speed", "--workers=1") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert counted == [118, 118]  # 25 + 30 + 4 frames, twice
-    assert "118 frames of 3 recordings" in lines[0] and lines[-1].startswith("ratio: ")
+def test_the_comparison_of_speeds_reads_the_same_frames_in_both_ways(folder, monkeypatch):
+    """25 + 30 + 4 frames, twice, so that there are 60; it ends where one way reads fewer."""
+    lines = reading_speed.compare(str(folder), (8, 16), 1, turns=1, least_frames=60).splitlines()
+    assert "118 frames of 3 recordings" in lines[0] and "median of 1 turns" in lines[0]
+    here, theirs, ratio = (float(line.rsplit(": ", 1)[1].removesuffix(" frames/s")) for line in lines[1:])
+    assert here > 0 and ratio == pytest.approx(here / theirs, rel=0.05)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: types.SimpleNamespace(read=lambda: (False, None), release=bool))
+    with pytest.raises(RuntimeError, match="0 frames were read, and there are 118"):
+        reading_speed.compare(str(folder), (8, 16), 1, turns=1, least_frames=60)
+
+
+def test_the_comparison_of_speeds_needs_opencv(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cv2", None)
     message = mistake(capsys, f"--source={folder}", "--compare-speed")
     assert "--compare-speed needs OpenCV: pip install opencv-python-headless" in message

@@ -52,7 +52,7 @@ def by_hand(params, latents, actions):
 
 
 def test_the_formula():
-    state, batch = ENSEMBLE.init(jax.random.key(0)), clips(3, 4)
+    state, batch = init_ensemble(ENSEMBLE, jax.random.key(0)), clips(3, 4)
     ours = disagreement.disagreement(ENSEMBLE, state.params, batch.latents, batch.actions)
     np.testing.assert_allclose(ours, by_hand(state.params, batch.latents, batch.actions), rtol=1e-5)
 
@@ -116,7 +116,7 @@ def test_a_cycle_learns_from_the_demonstrations_and_from_all_of_the_buffer():
     state, metrics = fit(init_ensemble(ENSEMBLE, jax.random.key(0)), buffer, passive, jax.random.key(1))
     z, a, change = disagreement.transitions(found.latents, found.actions)
     said = jax.vmap(ENSEMBLE.predict, (0, None, None))(state.params, z, a).mean(0)
-    assert np.abs(said - change).mean() < 0.1 and np.isfinite(metrics["ensemble_loss"])
+    assert np.abs(said - change).mean() < 0.1 and 0 < metrics["ensemble_loss"] < 0.5
 
 
 def test_the_loop_asks_the_ensemble_only_where_there_is_one(tiny):

@@ -59,7 +59,9 @@ def test_marginal_likelihood_in_closed_form():
 
 
 def test_a_value_never_seen_is_not_impossible():
-    assert np.isfinite(marginal_nll(np.zeros((5, 2), int), np.array([[1, 2]]), SIZES))
+    """It counts as if each value had been seen once more."""
+    nll = marginal_nll(np.zeros((5, 2), int), np.array([[1, 2]]), SIZES)
+    np.testing.assert_allclose(nll, np.log(5 + SIZES[0]) + np.log(5 + SIZES[1]), rtol=1e-5)
 
 
 def test_it_clones_a_rule_of_frame_and_past(random_params):

@@ -1,5 +1,6 @@
 """What is saved comes back as it was, and what does not fit is refused by name."""
 
+import json
 import os
 import pathlib
 import re
@@ -12,7 +13,6 @@ import optax
 import pytest
 
 from prowl_jax.pat import buffer as pat
-from prowl_jax.train import checkpoint as checkpoint_module
 from prowl_jax.train.checkpoint import CheckpointError, Checkpoints
 from prowl_jax.train.state import init_state
 
@@ -215,24 +215,35 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(tmp_path, caps
 
 
 def test_numbers_that_changed_on_the_way_to_the_disk_are_noticed_before_the_older_goes(tmp_path, monkeypatch):
+    """A byte of the arrays is turned as the checkpoint gets its final name."""
     save(tmp_path, 1, NOISE)
-    with pytest.raises(CheckpointError, match="step 2 is damaged .the checksum of .*w"), Checkpoints(tmp_path, 1) as c:
-        monkeypatch.setattr(checkpoint_module, "_checksums", lambda arrays: dict.fromkeys(arrays, 7))
+    rename = os.rename
+
+    def turn_a_byte(source, target, **kwargs):
+        rename(source, target, **kwargs)
+        if pathlib.Path(target).name == "2":
+            flip(largest_file(pathlib.Path(target)))
+
+    monkeypatch.setattr(os, "rename", turn_a_byte)
+    with pytest.raises(CheckpointError, match="step 2 is damaged"), Checkpoints(tmp_path, 1) as c:
         c.save(2, NOISE)
-        monkeypatch.undo()
+    monkeypatch.undo()
     assert steps_in(tmp_path) == [1, 2]  # and not [2], as keep=1 would leave
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.resume(NOISE)[0] == 1
 
 
-def test_another_version_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_module, "VERSION", 99)
+def test_another_version_is_refused(tmp_path):
     save(tmp_path, 1, SAVED)
-    monkeypatch.undo()
+    (path,) = (p for p in (tmp_path / "1" / "meta").rglob("*") if p.is_file() and b'"version"' in p.read_bytes())
+    noted = json.loads(path.read_text())
+    assert noted["version"] == 1
+    path.write_text(json.dumps(noted | {"version": 99}))
     with Checkpoints(tmp_path) as checkpoints:
         for read in (checkpoints.restore, checkpoints.resume):
             with pytest.raises(CheckpointError, match="step 1 is of version 99, this is version 1"):
                 read(SAVED)
+
 
 
 def test_a_full_disk_keeps_the_last_good_one(tmp_path):

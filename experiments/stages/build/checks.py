@@ -48,6 +48,11 @@ def check_mesh(config):
         raise UsageError(f"{error}; set mesh.data and mesh.fsdp, or mesh.data=-1") from None
     if arms(config) and config.phase2.program == "device" and jax.process_count() > 1:
         raise UsageError("phase2.program=device runs in one process; set phase2.program=host")
+    check_division(config, devices)
+
+
+def check_division(config, devices):
+    """UsageError of one line where rows that are split over so many ``devices`` do not divide by their number."""
     rows = {f"{name}.batch": config[name].batch for name in ("autoencoder", "world_model", "reference")}
     if config.inverse_dynamics.steps:
         rows["inverse_dynamics.batch"] = config.inverse_dynamics.batch

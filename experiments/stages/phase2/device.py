@@ -6,7 +6,10 @@ and what is resumed are the same files. Seeds of a study run side by side, as on
 """
 
 import contextlib
+import dataclasses
 import json
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +25,50 @@ from prowl_jax.envs.device import keys
 from prowl_jax.methods.one_program import Demonstrations, Plan, make_program
 
 
-def run_arm(run, arm):
-    """All cycles of one arm; returns the figures of the last."""
-    return divergence.rewinding(run.config, lambda skipped: _attempt([run], arm, skipped)[0])
+@dataclasses.dataclass(frozen=True)
+class ArmProgram:
+    """What the cycles of an arm run with; of runs side by side, the same for all.
+
+    Attributes:
+      method: whose ``spent`` is told at the end.
+      program: from ``build_program``, with the ``env`` and the ``demonstrations`` that it is called with.
+      planner: ``f(run) -> f(draws) -> Plan``, the chance of the cycles that these draws stand for.
+      begin: ``f(run) -> (Start, state before cycle 0)``.
+      prepare: ``f(run, state) -> state``, before cycle 0 and in no run that goes on.
+    """
+
+    method: Any
+    program: Callable
+    env: Any
+    demonstrations: Any
+    planner: Callable
+    begin: Callable
+    prepare: Callable
+
+
+def make_arm_program(runs, arm):
+    """The ``ArmProgram`` of a configured arm, for so many ``runs`` side by side."""
+    config = runs[0].config
+    method = build.make_method(config, arm)
+
+    def begin(run):
+        start = parts.starting_point(run)
+        return start, parts.initial_state(run.config, method, start)
+
+    return ArmProgram(
+        method=method,
+        program=build_program(config, arm, len(runs)),
+        env=build.make_device_env(config, config.env.task),
+        demonstrations=on_device(runs[0]),
+        planner=lambda run: planner(run, method),
+        begin=begin,
+        prepare=lambda run, state: parts.prepare(run, run.config, method, state),
+    )
+
+
+def run_arm(run, arm, make=make_arm_program):
+    """All cycles of one arm, with what ``make([run], arm)`` gives; returns the figures of the last."""
+    return divergence.rewinding(run.config, lambda skipped: _attempt([run], arm, skipped, make=make)[0])
 
 
 def run_arms(runs, arm):
@@ -52,16 +96,15 @@ def _saved(run, arm):
 class _Seed:
     """One run's part of an arm: where it begins, what chance it draws, and what it keeps of a call."""
 
-    def __init__(self, run, arm, method, checkpoints, skipped):
-        self.run, self.arm, self.method, self.checkpoints = run, arm, method, checkpoints
-        self.start = parts.starting_point(run)
-        state = parts.initial_state(run.config, method, self.start)
+    def __init__(self, run, arm, with_program, checkpoints, skipped):
+        self.run, self.arm, self.method, self.checkpoints = run, arm, with_program.method, checkpoints
+        self.start, state = with_program.begin(run)
         self.first, self.state, self.notes, self.skipped = parts.resume(checkpoints, state, skipped)
         if not self.first:
-            self.state = parts.prepare(run, run.config, method, self.state)
+            self.state = with_program.prepare(run, self.state)
         run.log.truncate(stage="phase2", arm=arm, step=self.first)
         self.key = build.stage_key(run.config, "phase2")  # the same for every arm
-        self.metrics, self._plan_of = {}, planner(run, method)
+        self.metrics, self._plan_of = {}, with_program.planner(run)
 
     def plan(self, cycles):
         """The chance of these cycles."""
@@ -69,12 +112,12 @@ class _Seed:
 
     def keep(self, cycles, state, done):
         """Check, log and save what the program gave for ``cycles``."""
-        config, stage, spec = self.run.config, f"phase2/{self.arm}", build.spec_of(self.run.config)
+        config, stage = self.run.config, f"phase2/{self.arm}"
         for i, cycle in enumerate(cycles):
             self.metrics = {name: float(values[i]) for name, values in done.metrics.items()}
             parts.check_cycle(config, stage, cycle, self.metrics, state, self.skipped, finite=bool(done.finite[i]))
             if done.actions is not None:
-                self.metrics.update(parts.camera(config, spec, done.actions[i], self.notes))
+                self.metrics.update(parts.camera(config, build.spec_of(config), done.actions[i], self.notes))
                 self.metrics["broken_trajectories"] = 0.0  # nothing on the device can die
             self.run.log.write(stage="phase2", arm=self.arm, step=cycle + 1, **self.metrics)
         if done.actions is not None:
@@ -87,15 +130,12 @@ class _Seed:
         return {**parts.spent(self.method), **(self.metrics or self.notes)}
 
 
-def _attempt(runs, arm, skipped, until=None):
+def _attempt(runs, arm, skipped, until=None, make=make_arm_program):
     """The cycles up to ``until``, or all, of runs that have done as many; None where a broken checkpoint undid that."""
-    config, count = runs[0].config, len(runs)
-    p, method = config.phase2, build.make_method(config, arm)
-    program = build_program(config, arm, count)
-    env, demonstrations = build.make_device_env(config, config.env.task), on_device(runs[0])
+    count, p, one = len(runs), runs[0].config.phase2, make(runs, arm)
     with contextlib.ExitStack() as stack, Progress(f"phase2/{arm}", p.cycles) as progress:
         opened = [stack.enter_context(parts.open_checkpoints(run, arm)) for run in runs]
-        seeds = [_Seed(run, arm, method, checkpoints, skipped) for run, checkpoints in zip(runs, opened, strict=True)]
+        seeds = [_Seed(run, arm, one, checkpoints, skipped) for run, checkpoints in zip(runs, opened, strict=True)]
         if len({seed.first for seed in seeds}) > 1:
             return None
         start, key, state = (_packed([getattr(seed, name) for seed in seeds]) for name in ("start", "key", "state"))
@@ -103,7 +143,7 @@ def _attempt(runs, arm, skipped, until=None):
         for begin in range(seeds[0].first, end, p.cycles_per_call):
             cycles = range(begin, min(begin + p.cycles_per_call, end))
             plan = _packed([seed.plan(cycles) for seed in seeds])
-            state, done = program(env, demonstrations, state, start, plan, key)
+            state, done = one.program(one.env, one.demonstrations, state, start, plan, key)
             done = jax.tree.map(np.asarray, done)
             for i, seed in enumerate(seeds):
                 seed.keep(cycles, _unpacked(state, i, count), _unpacked(done, i, count))

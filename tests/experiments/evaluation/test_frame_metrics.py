@@ -86,9 +86,8 @@ def test_the_frechet_distance_is_named_after_its_network_and_needs_enough_frames
     assert metrics.of_set(one, jax.tree.map(lambda x: x[:1], items)) == {}
 
 
-def test_the_action_that_led_to_each_dreamt_frame_is_asked_for(run, monkeypatch):
+def test_the_action_that_led_to_each_dreamt_frame_is_asked_for():
     """A judge that knows the truth of the real clips, by their pixels: what it says must be perfect."""
-    run.config.inverse_dynamics.steps = 1
     items = clips()
     marked = items.frames.copy()
     for clip, actions in zip(marked, items.actions, strict=True):
@@ -97,13 +96,11 @@ def test_the_action_that_led_to_each_dreamt_frame_is_asked_for(run, monkeypatch)
     items = RealClip(items.latents, items.actions, marked, items.flow)
     seen = []
 
-    def recover(params, frames):
+    def recover(frames):
         seen.append(np.asarray(frames))
         return jnp.asarray(frames[:, 1:].reshape(*frames.shape[:1], -1, 32 * 40 * 3)[..., : len(SPEC.sizes)], jnp.int32)
 
-    monkeypatch.setattr(frame_metrics, "load_inverse_dynamics", lambda run: None)
-    monkeypatch.setattr(frame_metrics, "make_recover", lambda model: recover)
-    metrics = frame_metrics.make_frame_metrics(run)
+    metrics = frame_metrics.FrameMetrics([frame_metrics.action_recovery_part(SPEC, recover)])
     ceilings = metrics.ceilings(items, 3)
     assert ceilings["action_f1"] == 1.0 and ceilings["camera_l1"] == 0.0 and "tasks" not in ceilings
     np.testing.assert_array_equal(np.concatenate(seen), items.frames[:, CONTEXT - 1 :])

@@ -7,11 +7,13 @@ import pytest
 
 from experiments.configs.quickstart import get_config
 from experiments.evaluation import novel_modes
-from experiments.stages import phase2
+from experiments.stages import build, phase2
+from experiments.stages.clip_stores import tasks
 from experiments.study import measure
+from prowl_jax.data.store import StoreWriter
 from prowl_jax.envs.vizdoom import action_spec
 from prowl_jax.methods import base
-from prowl_jax.types import Clip, RealClip
+from prowl_jax.types import RealClip
 
 SPEC = action_spec(8.0)
 CONTEXT, HORIZON = 2, 8
@@ -36,14 +38,16 @@ def clips(*kinds):
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(tmp_path):
     """Demonstrators that go forward and strafe for eight steps, across two windows that begin at 0 and 8."""
-    episode = np.concatenate([acting(5), acting(8, FORWARD, LEFT), acting(11)])
-    store = types.SimpleNamespace(lengths=[24, 3], episode=lambda i: Clip(None, episode[: 24 if i == 0 else 3]))
-    monkeypatch.setattr(novel_modes, "open_store", lambda run, task: store)
     config = get_config("tiny")
     config.evaluation.modes.update(window=HORIZON, share=0.9)
-    return types.SimpleNamespace(config=config)
+    episode, shape = np.concatenate([acting(5), acting(8, FORWARD, LEFT), acting(11)]), build.frame_shape(config)
+    for task in tasks(config):
+        with StoreWriter(tmp_path / task, build.spec_of(config), shape) as store:
+            for length in (24, 3):
+                store.add_episode(np.zeros((length, *shape), np.uint8), episode[:length])
+    return types.SimpleNamespace(config=config, data=lambda task: tmp_path / task)
 
 
 RESTING = ["frozen_reference"]

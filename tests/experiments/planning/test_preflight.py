@@ -1,5 +1,9 @@
 """The memory line before training: what grows with a key grows as that key, and what does not fit is said."""
 
+import re
+
+import jax
+import psutil
 import pytest
 
 from experiments.configs import minerl_wan, quickstart
@@ -49,7 +53,16 @@ def test_remat_keeps_one_block():
 @pytest.mark.parametrize(
     ("there", "said"), [(1e6, "likely too little, lower autoencoder.batch"), (1e12, "free on the host")]
 )
-def test_what_does_not_fit_is_said(there, said, monkeypatch, capsys):
-    monkeypatch.setattr(preflight, "_available", lambda: (there, "free on the host"))
-    preflight.say(quickstart.get_config())
+def test_what_does_not_fit_is_said(there, said, capsys):
+    preflight.say(quickstart.get_config(), there, "free on the host")
     assert capsys.readouterr().out.rstrip().endswith(said)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of a host")
+def test_what_there_is_is_asked_of_the_machine(capsys):
+    ours, where = preflight.available()
+    assert where == "free on the host"
+    assert ours == pytest.approx(psutil.virtual_memory().available, rel=0.3) and ours < psutil.virtual_memory().total
+    preflight.say(quickstart.get_config())
+    said = float(re.search(r"; ([\d.e+]+) GB free on the host", capsys.readouterr().out)[1])
+    assert said == pytest.approx(ours / 1e9, rel=0.3)

@@ -118,13 +118,28 @@ def test_a_mesh_that_does_not_fit_the_devices_is_refused(changes, words):
         build.check_mesh(config)
 
 
-def test_batches_that_do_not_divide_over_the_mesh_are_refused(monkeypatch):
+def test_batches_that_do_not_divide_over_the_devices_are_refused():
     config = get_config()
-    monkeypatch.setattr(build.checks, "make_config_mesh", lambda config: ml_collections.ConfigDict({"size": 8}))
-    build.check_mesh(config)
+    build.checks.check_division(config, 8)
     config.world_model.batch, config.phase2.capacity = 12, 100
     with pytest.raises(UsageError, match="world_model.batch=12, phase2.capacity=100 do not divide over 8 devices"):
-        build.check_mesh(config)
+        build.checks.check_division(config, 8)
+    build.checks.check_division(config, 4)
     config.arms = ()
     with pytest.raises(UsageError, match="world_model.batch=12 does not divide over 8 devices"):
-        build.check_mesh(config)
+        build.checks.check_division(config, 8)
+
+
+def test_the_devices_of_the_mesh_are_counted():
+    """Eight pretended ones, of which the whole configuration uses all."""
+    script = (
+        "from experiments.configs.quickstart import get_config; from experiments.stages import build\n"
+        "config = get_config(); config.mesh.data, config.world_model.batch = -1, 12\n"
+        "try: build.check_mesh(config)\n"
+        "except Exception as error: print(error)"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "world_model.batch=12 does not divide over 8 devices"

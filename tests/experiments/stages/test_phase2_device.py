@@ -7,16 +7,22 @@ import pytest
 from experiments.run import divergence
 from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
-from experiments.stages import build
-from experiments.stages.phase2 import device, parts
+from experiments.stages.phase2 import device
 from prowl_jax.methods.one_program import Cycle
 from prowl_jax.train.checkpoint import Checkpoints
 
 CYCLES, A_CALL = 5, 2
 
 
+class Free:
+    """A method that spends nothing."""
+
+    def spent(self):
+        return {}
+
+
 @pytest.fixture
-def arm(monkeypatch):
+def arm():
     """``run_arm`` around a program that adds up its draws and spoils the loss or the state in some of them."""
     bad = {}
 
@@ -28,20 +34,12 @@ def arm(monkeypatch):
             finite.append(bool(np.isfinite(total)))
         filled = np.ones(len(draws))
         metrics = {"world_model_loss": np.asarray(losses), "pat_filled": filled}
-        actions = np.zeros((len(draws), 1, 2, 1), np.int32)
-        return {"total": total}, Cycle(metrics, actions, np.asarray(finite))
+        return {"total": total}, Cycle(metrics, None, np.asarray(finite))
 
-    for name, value in {
-        "build_program": lambda *_: program, "planner": lambda *_: list, "on_device": lambda *_: None,
-    }.items():  # fmt: skip
-        monkeypatch.setattr(device, name, value)
-    for name, value in {
-        "starting_point": lambda *_: None, "initial_state": lambda *_: {"total": np.float64(0)},
-        "prepare": lambda run, config, method, state: state, "camera": lambda *_: {}, "spent": lambda *_: {},
-    }.items():  # fmt: skip
-        monkeypatch.setattr(parts, name, value)
-    for name in ("spec_of", "make_device_env", "make_method", "stage_key"):
-        monkeypatch.setattr(build, name, lambda *_: None)
+    counted = device.ArmProgram(
+        method=Free(), program=program, env=None, demonstrations=None, planner=lambda run: list,
+        begin=lambda run: (None, {"total": np.float64(0)}), prepare=lambda run, state: state,
+    )  # fmt: skip
 
     def run_arm(workdir, broken, on_nan="rewind"):
         bad.clear()
@@ -51,7 +49,7 @@ def arm(monkeypatch):
             "checkpoint_keep": 2, "checkpoint_best": False, "loss_limit": 1e4, "on_nan": on_nan, "rewinds": 2,
         })  # fmt: skip
         run = Run(workdir, config)
-        device.run_arm(run, "prowl")
+        device.run_arm(run, "prowl", lambda runs, arm: counted)
         with Checkpoints(run.checkpoints("phase2/prowl")) as checkpoints:
             arrays, notes = checkpoints.read()
         return float(next(iter(arrays.values()))), notes.get("skipped"), read_metrics(workdir)

@@ -1,13 +1,13 @@
 """The attacks of ``python -m experiments.torture``, a few of each, and that they can find something."""
 
-import random
+import json
 import types
+import zlib
 
 import pytest
 
 from experiments.torture import __main__ as torture
 from experiments.torture import attacks
-from prowl_jax.data import store
 
 
 @pytest.mark.parametrize(
@@ -18,19 +18,32 @@ def test_nothing_is_lost(name, arguments):
     assert count > 0 and lost == []
 
 
-def test_without_checksums_a_changed_frame_would_be(monkeypatch):
-    def change_a_frame(folder, rng):
-        path = folder / "frames.bin"
-        if path.exists():
-            content = bytearray(path.read_bytes())
-            content[5] ^= 1
-            path.write_bytes(content)
-        return "flip frames.bin"
+def change_a_frame(folder, rng):
+    """Of a store, which alone has frames; a checkpoint stays whole."""
+    path = folder / "frames.bin"
+    if path.exists():
+        content = bytearray(path.read_bytes())
+        content[5] ^= 1
+        path.write_bytes(content)
+    return "flip frames.bin"
 
-    monkeypatch.setattr(attacks, "_damage", change_a_frame)
-    assert attacks.files(2, 1)[1] == []
-    monkeypatch.setattr(store, "_crc", lambda path: "same")
-    assert attacks.files(2, 1)[1] == ["flip frames.bin: it reads otherwise than it was written"]
+
+def change_a_frame_and_its_checksum(folder, rng):
+    """What no checksum can tell."""
+    done = change_a_frame(folder, rng)
+    if (folder / "index.json").exists():
+        index = json.loads((folder / "index.json").read_text())
+        index["checksums"]["frames"] = f"{zlib.crc32((folder / 'frames.bin').read_bytes()):08x}"
+        (folder / "index.json").write_text(json.dumps(index))
+    return done
+
+
+def test_a_changed_frame_is_told_and_one_that_is_not_told_is_lost():
+    assert attacks.files(2, 1, change_a_frame) == (2, [])
+    assert attacks.files(2, 1, change_a_frame_and_its_checksum) == (
+        2,
+        ["flip frames.bin: it reads otherwise than it was written"],
+    )
 
 
 def test_the_last_line_counts_and_the_code_tells(monkeypatch, capsys):
@@ -46,10 +59,10 @@ def test_the_last_line_counts_and_the_code_tells(monkeypatch, capsys):
 
 def test_a_save_is_seen_while_it_is_written(tmp_path):
     """The second new entry is waited for; what was there before does not count."""
-    moments, polls = attacks.Moments(random.Random(0)), []
+    second_and_at_once = types.SimpleNamespace(choice=lambda numbers: 2, uniform=lambda low, high: 0.0)
+    moments, polls = attacks.Moments(second_and_at_once), []
     monitored = types.SimpleNamespace(poll=lambda: polls.append(None) or begin(len(polls)))
     (tmp_path / "toy" / "5" / "state").mkdir(parents=True)
-    moments._rng = types.SimpleNamespace(choice=lambda numbers: 2, uniform=lambda low, high: 0.0)
 
     def begin(poll):
         if poll in (3, 6):
