@@ -198,7 +198,7 @@ jax.tree_util.register_dataclass(State)
 def test_every_program_says_where_its_results_lie():
     mesh = make_mesh(devices=jax.devices()[:1])
     state = shard_state(mesh, State(jnp.zeros(2)), LOOP_RULES)
-    placed = on_mesh(mesh, Programs(lambda theta: (theta + 1, theta.sum()), lambda x: 2 * x), state)
+    placed = on_mesh(mesh, Programs(lambda theta: (theta + 1, theta.sum()), lambda x: 2 * x, None), state)
     theta, total = placed.learn(state.theta)
     assert state.theta.is_deleted() and theta.tolist() == [1, 1] and total == 0
     assert placed.look(jnp.ones(2)).tolist() == [2, 2] and placed.rest is None
