@@ -2,7 +2,7 @@
 
     python -m experiments.benchmark [--quick] [--only=SUBJECT,...] [--output=benchmark.json]
 
-Writes: --output, a list of rows {name, value, unit, against, ratio, repeats}.
+Writes: --output, rows {name, value, unit, against, ratio, repeats, seconds} and where they come from.
 Costs: under two minutes on 2 cores with --quick, most of it compiling; without it several times that.
 
 Values are medians of at least 10 timed calls, rivals in alternation, compile times in rows of their own. A rival
@@ -34,23 +34,34 @@ def main(argv):
     from experiments.run.memory import keep_freed_memory
 
     keep_freed_memory()  # as a run does, before JAX starts its threads
-    from experiments.benchmarks.timing import Settings
+    from experiments.run.provenance import in_words, provenance
 
-    settings = Settings(quick=options.quick, repeats=10 if options.quick else 20)
-    rows, began = [], time.monotonic()
-    print(_machine())
-    print(_line("row", "value", "unit", "ratio"))
+    noted = provenance(vars(options))
+    print(*(line for sentence in in_words(noted) for line in textwrap.wrap(sentence, 76)), sep="\n")
+    began = time.monotonic()
     try:
-        for subject in options.only:
-            for row in importlib.import_module(f"experiments.benchmarks.{subject}").rows(settings):
-                rows.append(dataclasses.asdict(row))
-                print(_text(row), flush=True)
+        rows = _measure(options)
     except KeyboardInterrupt:
         print("interrupted: nothing is written", file=sys.stderr)
         return 130
-    write_json(output, rows, indent=2)
+    write_json(output, {"provenance": noted, "rows": rows}, indent=2)
     print(f"{len(rows)} rows in {time.monotonic() - began:.0f} s: {output}")
     return 0
+
+
+def _measure(options):
+    """The rows as dicts, each with the ``seconds`` that it took, compiling included; printed as they come."""
+    from experiments.benchmarks.timing import Settings
+
+    settings, rows = Settings(quick=options.quick, repeats=10 if options.quick else 20), []
+    print(_line("row", "value", "unit", "ratio"))
+    for subject in options.only:
+        since = time.monotonic()
+        for row in importlib.import_module(f"experiments.benchmarks.{subject}").rows(settings):
+            rows.append({**dataclasses.asdict(row), "seconds": round(time.monotonic() - since, 2)})
+            print(_text(row), flush=True)
+            since = time.monotonic()
+    return rows
 
 
 def _parse(argv, subjects, fail):
@@ -73,20 +84,6 @@ def _compile_sooner():
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_optimization_level" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=1".strip()
-
-
-def _machine():
-    """One line that says what the figures were measured on."""
-    import platform
-
-    import jax
-
-    device = jax.devices()[0]
-    cores = len(os.sched_getaffinity(0))
-    return (
-        f"{len(jax.devices())} x {device.device_kind}, {cores} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, jax {jax.__version__}"
-    )
 
 
 def _line(name, value, unit, ratio):

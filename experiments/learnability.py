@@ -40,7 +40,7 @@ def main(argv):
 
         return measure_learnability(open_run(options.workdir, config), options)
 
-    return finished_run.measure_and_write(options, measured, table)
+    return finished_run.measure_and_write(options, config, measured, table)
 
 
 def table(result):

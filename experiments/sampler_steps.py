@@ -42,7 +42,7 @@ def main(argv):
 
         return table(result)
 
-    return finished_run.measure_and_write(options, measured, text)
+    return finished_run.measure_and_write(options, config, measured, text)
 
 
 def _set(config, name):

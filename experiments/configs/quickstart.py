@@ -187,6 +187,10 @@ def get_config(arg="full"):
     c.mesh.fsdp = 1  # devices that the world model's parameters are split over
     c.mesh.distributed = False  # several processes, docs/scaling.md
 
+    c.log = ml_collections.ConfigDict()  # where figures go beside metrics.jsonl
+    c.log.tensorboard = False  # WORKDIR/tensorboard; needs the extra tensorboard
+    c.log.wandb = ""  # a project of Weights & Biases; needs the extra wandb
+
     c.log_every = 50
     c.checkpoint_every = 400  # steps, in the long stages
     c.checkpoint_keep = 2  # of the latest, in every stage

@@ -1,6 +1,7 @@
 """The same held-out clips dreamt with other numbers of Euler steps and either way to keep the past."""
 
 import dataclasses
+import time
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ def measure_sampler_steps(run, task, horizon, clips, steps, caches, limit=None):
     Returns:
       A dict: ``set`` (task, horizon, clips), ``configured`` (steps and cache of the run), ``sharpness_of_decoded``
       (real latents through the autoencoder: no dream is sharper for it), ``ms_of_clips`` (how many clips a
-      timed chunk has), and ``rows``.
+      timed chunk has), and ``rows``, each with the ``seconds`` that its dreams took, compiling included.
     """
     config, model = run.config, build.make_world_model(run.config)
     context, clips = build.make_budget(config).context, min(clips, limit or clips)
@@ -39,15 +40,17 @@ def measure_sampler_steps(run, task, horizon, clips, steps, caches, limit=None):
     asked = [(cache, n) for cache in caches for n in steps]
     every = list(dict.fromkeys([configured, *asked]))
     batch = jax.tree.map(lambda x: x[: min(BATCH, clips)], items)
-    values, calls = {}, {}
+    values, calls, spent = {}, {}, {}
     with Progress("sampler steps", len(every)) as progress:
         for i, (cache, n) in enumerate(every):
+            began = time.monotonic()
             variant = dataclasses.replace(model, sampler_steps=n, cache=cache)
             values[cache, n] = measure_all(make_measure(variant, context, build.make_flow(config)), params, items, key)
             rollout = jax.jit(variant.rollout, static_argnums=4)
             calls[cache, n] = lambda f=rollout: f(
                 params, key, batch.latents[:, :context], batch.actions, horizon // model.chunk
             )
+            spent[cache, n] = round(time.monotonic() - began, 2)
             progress.update(i + 1)
         seconds = alternate({name: calls[name] for name in asked}, 5)
     real = energy(items.frames[:, model.frames_of(context) :] / np.float32(255)).mean()
@@ -64,6 +67,7 @@ def measure_sampler_steps(run, task, horizon, clips, steps, caches, limit=None):
                 "steps": n,
                 **_summary(values[cache, n], values[configured], real, config),
                 "ms_per_chunk": 1e3 * seconds[cache, n] * model.chunk / horizon,
+                "seconds": spent[cache, n],
             }
             for cache, n in asked
         ],

@@ -8,6 +8,7 @@ by itself: that has a line of its own.
 import itertools
 import math
 
+from experiments.run import figure_writers
 from experiments.stages.arms import ARMS
 from prowl_jax.envs.vizdoom import TASKS
 from prowl_jax.models.dit.sizes import DIT_SIZES
@@ -239,6 +240,14 @@ def _widths_and_blocks(c):
     return all(len(w) == len(b) > 0 and min(w) >= 1 and min(b) >= 1 for w, b in pairs)
 
 
+def _installed(key, package):
+    """``log.key`` asks for something that is installed."""
+    return (
+        lambda c: not c.log[key] or figure_writers.installed(package),
+        f"log.{key}={{config.log.{key}}} needs {package}, which is not installed: pip install '.[{key}]'",
+    )
+
+
 def _file_name(name):
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
@@ -368,6 +377,7 @@ RULES = (
         "phase2.program=device needs an environment on the device, env.name=voxel, not {config.env.name}",
     ),
     _one_of("on_nan", ("stop", "rewind")),
+    *(_installed(key, package) for key, package in figure_writers.PACKAGES.items()),
     (
         lambda c: c.phase2.program != "device" or c.autoencoder.kind != "wan",
         "phase2.program=device keeps a latent a frame on the device; with autoencoder.kind=wan set phase2.program=host",

@@ -1,6 +1,6 @@
 """A run directory: its configuration, its finished stages, its files.
 
-    config.json  metrics.jsonl  stages.json  data/  checkpoints/  evaluation.json  report/  .lock
+    config.json  provenance.json  metrics.jsonl  stages.json  data/  checkpoints/  evaluation.json  report/  .lock
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import pathlib
 import threading
 import time
 
-from experiments.run import lock, processes
+from experiments.run import figure_writers, lock, processes, provenance
 from experiments.run.command_line import UsageError
 from experiments.run.files import write_json, write_text
 from experiments.run.memory import peak_memory_gb
@@ -21,7 +21,7 @@ class Run:
 
     Of several processes the first one writes. A run that is not ``owned`` is only read, while another process
     may be at work in it. The mesh may differ from the one before: a run goes on with other devices than it
-    began with; and so may what is done when something breaks.
+    began with; and so may what is done when something breaks, and where figures are shown.
 
     Raises:
       UsageError: the directory belongs to a run of another configuration, or another process is at work in it.
@@ -47,7 +47,8 @@ class Run:
             write_json(path, as_json)
         if processes.is_main():
             processes.wait_for_all("config")
-        self.log = MetricsLog(self.workdir, writes=owned and processes.is_main())
+        others = figure_writers.writers(config, self.workdir)
+        self.log = MetricsLog(self.workdir, owned and processes.is_main(), others)
         peak_memory_gb()  # starts the watch
 
     def data(self, name):
@@ -70,6 +71,8 @@ class Run:
         if name in done:
             print(f"{name}: done before ({done[name]['seconds']:.0f} s)", flush=True)
             return done[name]
+        if processes.is_main():
+            provenance.note_stage(self.workdir, name)
         spent_path = self.workdir / f".spent_{name.replace('/', '_')}"
         with _Stopwatch(spent_path, self.NOTE_SECONDS, writes=processes.is_main()) as stopwatch:
             figures = function(self) or {}
@@ -133,6 +136,7 @@ def _number_in(path):
 
 
 _FREE = ("on_nan", "rewinds", "checkpoint_keep", "checkpoint_best", "env.restarts", "demonstrations.verify")
+_FREE_GROUPS = ("mesh.", "log.")
 """What may change from one call to the next: it changes no number of an undisturbed run."""
 
 
@@ -146,7 +150,7 @@ def _refuse_other(path, there, asked):
 
     there, asked = dict(flat(there)), dict(flat(asked))
     differ = (k for k in there.keys() | asked.keys() if there.get(k) != asked.get(k))
-    other = sorted(k for k in differ if not k.startswith("mesh.") and k not in _FREE)
+    other = sorted(k for k in differ if not k.startswith(_FREE_GROUPS) and k not in _FREE)
     if other:
         key = other[0]
         more = f" (and {len(other) - 1} more keys)" if len(other) > 1 else ""

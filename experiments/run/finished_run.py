@@ -33,10 +33,11 @@ def parse_options(parser, argv, example, check):
         fail(error)
 
 
-def measure_and_write(options, measure, table):
-    """Print the ``table(result)`` of ``measure()`` and write the result; returns the exit code."""
+def measure_and_write(options, config, measure, table):
+    """Print the ``table(result)`` of ``measure()`` and write the result and its provenance; returns the exit code."""
     with interruption.importing():
         from experiments.run.files import write_json
+        from experiments.run.provenance import provenance
         from prowl_jax.train.compilation_cache import enable_compilation_cache
     enable_compilation_cache()
     try:
@@ -47,7 +48,8 @@ def measure_and_write(options, measure, table):
         print("interrupted: nothing is written", file=sys.stderr)
         return 130
     print(table(result))
-    write_json(options.output, result)
+    flags = {name: str(value) for name, value in vars(options).items()}
+    write_json(options.output, {**result, "provenance": provenance(config, options.workdir) | {"flags": flags}})
     print(f"written: {options.output}")
     return 0
 

@@ -1,8 +1,9 @@
-"""The figures of a run while it runs: ``metrics.jsonl``, a row a line."""
+"""The figures of a run while it runs: ``metrics.jsonl``, a row a line, and what else they are written to."""
 
 import json
 import math
 import pathlib
+import time
 
 from experiments.run.files import write_json_lines
 
@@ -10,15 +11,20 @@ FILE = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Appends figures to ``workdir/metrics.jsonl``, one JSON object a line.
+    """Appends figures to ``workdir/metrics.jsonl``, one JSON object a line, and hands them to ``others``.
 
-    A row is ``{"stage": str, "arm": str or None, "step": int, name: float or None, ...}``; None
-    stands for a figure that was not finite, so that a divergence can be seen in the file.
+    A row is ``{"stage": str, "arm": str or None, "step": int, "wall_time": float, name: float or None, ...}``;
+    ``wall_time`` is seconds since 1970; None stands for a figure that was not finite, so that a divergence can be
+    seen in the file.
+
+    Args:
+      workdir: the run directory. writes: False in all but one of several processes, which then do nothing.
+      others: ``figure_writers.FigureWriter``s.
     """
 
-    def __init__(self, workdir, writes=True):
-        self._writes = writes
-        if not writes:  # of several processes one does
+    def __init__(self, workdir, writes=True, others=()):
+        self._writes, self._others = writes, tuple(others)
+        if not writes:
             return
         self._path = pathlib.Path(workdir) / FILE
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,12 +34,14 @@ class MetricsLog:
         """Append one row and flush it. ``figures`` are numbers, or arrays of one number."""
         if not self._writes:
             return
-        row = {"stage": stage, "arm": arm, "step": int(step)}
+        row = {"stage": stage, "arm": arm, "step": int(step), "wall_time": round(time.time(), 3)}
         for name, value in figures.items():
             value = float(value)
             row[name] = value if math.isfinite(value) else None
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+        for writer in self._others:
+            writer.write(row)
 
     def truncate(self, *, stage, step, arm=None):
         """Drop this stage's and arm's rows after ``step``, as a resumed stage writes them again.
@@ -42,18 +50,23 @@ class MetricsLog:
         """
         if not self._writes:
             return
-        rows = read_metrics(self._path.parent)
+        for writer in self._others:
+            writer.truncate(stage=stage, arm=arm, step=step)
+        rows = read_metrics(self._path.parent, wall_time=True)
         kept = [r for r in rows if (r["stage"], r.get("arm")) != (stage, arm) or r["step"] <= step]
         if len(kept) == len(rows):
             return
         write_json_lines(self._path, kept)
 
 
-def read_metrics(workdir):
+def read_metrics(workdir, wall_time=False):
     """The rows of ``workdir/metrics.jsonl``, in order; none where there is no file.
 
-    A last line that an interrupt cut off is left out. ValueError names any other line that is
-    not JSON.
+    A last line that an interrupt cut off is left out. Without their ``wall_time`` the rows of a run are the same
+    whenever it ran and however often it was stopped.
+
+    Raises:
+      ValueError: names any other line that is not JSON.
     """
     path = pathlib.Path(workdir) / FILE
     if not path.exists():
@@ -66,7 +79,7 @@ def read_metrics(workdir):
                 rows.append(json.loads(line))
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}, line {number} is not JSON: {error.msg}") from error
-    return rows
+    return rows if wall_time else [{k: v for k, v in row.items() if k != "wall_time"} for row in rows]
 
 
 def _drop_torn_line(path):

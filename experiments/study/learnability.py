@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ def measure_learnability(run, options):
     rows = []
     with Progress("learnability", len(asked)) as progress:
         for policy, count, trainable in asked:
+            began = time.monotonic()
             own = _first(found[policy], count)
             raw = score(theta_0, own)
             params, share = fine_tuned(run, theta_0, own, raw, trainable, options.priority, options.updates)
@@ -44,6 +46,7 @@ def measure_learnability(run, options):
             rows.append(
                 {"policy": policy, "trajectories": count, "trainable": trainable, "share_trained": share}
                 | {"against_theta_0": {name: _relative(*pair, config) for name, pair in compared.items()}}
+                | {"seconds": round(time.monotonic() - began, 2)}
             )
             progress.update(len(rows))
     return {

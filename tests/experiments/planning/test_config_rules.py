@@ -19,7 +19,7 @@ from experiments.configs import minecraft
 from experiments.configs import voxel as voxel_config
 from experiments.configs.quickstart import get_config
 from experiments.planning import config_rules
-from experiments.run import command_line
+from experiments.run import command_line, figure_writers
 from prowl_jax.envs import voxel
 from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.models import world_model
@@ -227,6 +227,17 @@ def test_a_head_that_does_not_split_is_named(monkeypatch):
         assert "world_model.size=odd: its head width does not split" in line
 
 
+def test_a_logger_that_is_not_installed_is_named_and_one_that_is_not_asked_for_is_not(monkeypatch):
+    monkeypatch.setattr(figure_writers, "installed", lambda package: False)
+    assert said(changed({})) == []
+    assert said(changed({"log.tensorboard": True, "log.wandb": "mine"})) == [
+        "error: log.tensorboard=True needs tensorboardX, which is not installed: pip install '.[tensorboard]'",
+        "error: log.wandb=mine needs wandb, which is not installed: pip install '.[wandb]'",
+    ]
+    monkeypatch.setattr(figure_writers, "installed", lambda package: True)
+    assert said(changed({"log.tensorboard": True, "log.wandb": "mine"})) == []
+
+
 def test_every_rule_has_an_example():
     unbroken = [
         message
@@ -234,7 +245,7 @@ def test_every_rule_has_an_example():
         if not any(not condition(changed(values)) for values, _ in BROKEN)
     ]
     # Rules made alike from a list of keys have an example for the list, not for every key.
-    alike = ("is not within", "is not a share", "is not a number", "is not a finite")
+    alike = ("is not within", "is not a share", "is not a number", "is not a finite", "is not installed")
     assert [m for m in unbroken if not any(words in m for words in alike)] == [
         "world_model.size={config.world_model.size}: its head width does not split for 3-D RoPE"
     ]

@@ -71,7 +71,8 @@ def test_the_seconds_of_an_interrupted_stage_count(tmp_path, clock):
     clock.now += 1000.0  # nobody was at work
     figures = Run(tmp_path, config()).run_stage("phase2/prowl", finished)
     assert figures["seconds"] == 16.0
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "config.json", "stages.json"]
+    files = [".lock", "config.json", "provenance.json", "stages.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == files
 
 
 def test_a_stage_that_fails_says_so_and_is_not_done(tmp_path):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from experiments.run import metrics_log
 from experiments.run.metrics_log import MetricsLog, read_metrics
 
 
@@ -64,3 +65,13 @@ def test_a_spoilt_line_in_the_middle_is_named(tmp_path):
     )
     with pytest.raises(ValueError, match="metrics.jsonl, line 2"):
         read_metrics(tmp_path)
+
+
+def test_a_row_has_its_wall_time_and_keeps_it_when_others_go(tmp_path, monkeypatch):
+    log = MetricsLog(tmp_path)
+    for step in (1, 2):
+        monkeypatch.setattr(metrics_log.time, "time", lambda step=step: 1000.0 + step)
+        log.write(stage="a", step=step)
+    log.truncate(stage="a", step=1)
+    assert read_metrics(tmp_path, wall_time=True) == [{"stage": "a", "arm": None, "step": 1, "wall_time": 1001.0}]
+    assert read_metrics(tmp_path) == [{"stage": "a", "arm": None, "step": 1}]
