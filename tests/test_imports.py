@@ -31,6 +31,7 @@ LAYERS = {
     "rewards": BASE | MATHS | {"models"},
     "train": BASE | MATHS | {"models", "rewards"},
     "methods": BASE | MATHS | {"models", "rewards", "train", "envs"},
+    "zoo": {"actions", "models"},
 }
 
 # The same for the rooms of experiments/. A part is a folder, or a file that stands above its folder, named by its path;
@@ -316,7 +317,8 @@ def test_a_wheel_installs_one_package():
 def test_requirements_files_say_what_setup_cfg_says():
     config = setup_cfg()
     extras = config["options.extras_require"]
-    run = lines(config["options"]["install_requires"]) + lines(extras["data"]) + lines(extras["report"])
+    run = lines(config["options"]["install_requires"])
+    run += [line for extra in ("data", "report", "zoo") for line in lines(extras[extra])]
     assert set(lines((ROOT / "requirements.txt").read_text())) == set(run)
     assert lines((ROOT / "requirements-dev.txt").read_text()) == [
         "-r requirements.txt",

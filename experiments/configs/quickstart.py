@@ -18,6 +18,7 @@ def get_config(arg="full"):
     c.name = "quickstart"
     c.seed = 0
     c.dry_run = False  # compile every step for a mesh of pretended devices and say what it needs (docs/wan.md)
+    c.base = ""  # weights to begin with (python -m experiments.zoo), or a .safetensors file; "": train from nothing
     c.arms = ("frozen_reference", "prowl")  # rows of experiments/stages/arms.py
 
     c.env = ml_collections.ConfigDict()

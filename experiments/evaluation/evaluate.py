@@ -27,6 +27,7 @@ from experiments.stages import build, latent_clips, phase2
 from experiments.stages.arms import ARMS
 from experiments.stages.autoencoder import load_autoencoder
 from experiments.stages.clip_stores import open_store, split
+from experiments.stages.passive_batches import latents_of
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.metrics.action_follow import flow_of_frames
 from prowl_jax.metrics.image import gradient_energy, psnr, ssim
@@ -106,7 +107,7 @@ def clip_set(run, task, episodes, clips, length, context):
     scored = frames.frames[:, seen - 1 :].astype(np.float32) / 255.0
     flows = np.concatenate([flow_of(params, scored[i : i + 1]) for i in range(clips)]).astype(np.float16)
     if model.stride == 1:
-        latents = store.gather_array("latents", starts, time)
+        latents = latents_of(run.config, store)[starts[:, None] + np.arange(time)]
     else:
         latents = latent_clips.encode(model, load_autoencoder(run), frames.frames)
     return RealClip(latents, frames.actions, frames.frames, flows)
@@ -190,7 +191,7 @@ def evaluate(run):
     policies = {arm: {key: stages[f"phase2/{arm}"].get(key) for key in told} for arm in with_policy(models)}
     last = next(iter(policies.values()), {})
     checks = {
-        "autoencoder_psnr_db": stages["autoencoder"]["psnr_db"],
+        "autoencoder_psnr_db": stages["autoencoder"].get("psnr_db"),
         "regret_over_repeat_last_frame": _ratio(own["latent_regret"], own["repeat_last_frame"]),
         "regret_exchanged_actions_over_true": _ratio(exchanged["latent_regret"], own["latent_regret"]),
         "minutes": (sum(s["seconds"] for s in stages.values()) + time.monotonic() - start) / 60.0,

@@ -337,6 +337,10 @@ RULES = (
     ),
     _one_of("world_model.network", NETWORKS),
     (
+        lambda c: c.world_model.network == "dit" or not c.dry_run,
+        "dry_run=True counts the steps of a transformer; world_model.network={config.world_model.network} is none",
+    ),
+    (
         lambda c: (c.world_model.network == "unet") == (c.autoencoder.kind == "pixels"),
         "world_model.network={config.world_model.network} and autoencoder.kind={config.autoencoder.kind}: unet works "
         "on pixels and nothing else does; set both or neither",

@@ -15,6 +15,7 @@ from experiments.planning.traced_memory import traced_peak
 from experiments.stages import build
 from prowl_jax.models.dit.sizes import DIT_SIZES
 from prowl_jax.train.state import count
+from prowl_jax.types import Batch
 
 COPIES = 5  # of each trained parameter, float32: itself, its average, Adam's two moments, the gradient
 
@@ -32,24 +33,16 @@ def parts(config):
     """The large ``Part``s of a run, on one device if it does not split them, the largest first."""
     w, p = config.world_model, config.phase2
     height, width, _ = build.frame_shape(config)
-    shape = DIT_SIZES[w.size]
     dit = jax.eval_shape(
         lambda: build.make_world_model(config).init(jax.random.key(0), build.frame_shape(config), w.window)["dit"]
     )
-    tokens = w.window * (height // 8 // w.patch) * (width // 8 // w.patch)
-    number = 2 if w.dtype == "bfloat16" else 4
-    # Of each token and block its gradient needs about 16 vectors of the width, the two of the feed-forward,
-    # and its row of every head's attention twice.
-    block = tokens * number * (16 * shape["width"] + 2 * shape["ffn"] + 2 * shape["heads"] * tokens)
-    blocks = 1 if w.remat else shape["depth"]
+    row, lower = _training_row(config, dit)
+    copies = 1 if config.base else COPIES
     found = [
-        Part("the world model's parameters, average and optimiser", 4 * COPIES * count(dit), "world_model.size"),
-        Part(
-            "a step of the world model", w.batch * blocks * block,
-            "world_model.batch or world_model.window, or set world_model.remat=True",
-        ),
-        _autoencoder(config),
-    ]  # fmt: skip
+        Part("the world model's parameters, average and optimiser", 4 * copies * count(dit), "the size of the network")
+    ]
+    if not config.base:
+        found += [Part("a step of the world model", w.batch * row, f"world_model.batch{lower}"), _autoencoder(config)]
     methods = [build.make_method(config, arm) for arm in build.arms(config)]
     if methods:
         item = methods[0].shared.example_clip
@@ -59,18 +52,42 @@ def parts(config):
         found += [
             Part("the PAT buffer", kept, "phase2.capacity or phase2.horizon"),
             Part("the trajectories of a cycle", 2 * acted * trajectory, "phase2.trajectories"),
-            Part("a step of phase 2", p.batch * blocks * block, "phase2.batch, or set world_model.remat=True"),
+            Part("a step of phase 2", p.batch * row, f"phase2.batch{lower}"),
         ]
         if p.program == "device":
             frames = config.demonstrations.episodes * config.demonstrations.episode_frames
-            latents = frames * 4 * config.autoencoder.channels * (height // 8) * (width // 8)
+            h, w, channels = methods[0].shared.world_model.latent_shape((height, width, 3))
+            latents = frames * h * w * channels * (1 if config.autoencoder.kind == "pixels" else 4)
             found.append(Part("the demonstrations on the device", latents, "demonstrations.episodes"))
     return sorted(found, key=lambda part: -part.bytes)
+
+
+def _training_row(config, network):
+    """(bytes that a row of a training batch takes for its gradient, what else than the batch makes it smaller)."""
+    w, (height, width, _) = config.world_model, build.frame_shape(config)
+    if w.network == "unet":
+        model, shape = build.make_world_model(config), jax.ShapeDtypeStruct
+        h, grid_width, channels = model.latent_shape((height, width, 3))
+        batch = Batch(
+            shape((1, w.window, h, grid_width, channels), "float32"),
+            shape((1, w.window, len(model.action_sizes)), "int32"),
+        )
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        return traced_peak(jax.grad(build.make_loss(config), has_aux=True), network, batch, key), ""
+    size = DIT_SIZES[w.size]
+    tokens = w.window * (height // 8 // w.patch) * (width // 8 // w.patch)
+    number = 2 if w.dtype == "bfloat16" else 4
+    # Of each token and block its gradient needs about 16 vectors of the width, the two of the feed-forward,
+    # and its row of every head's attention twice.
+    block = tokens * number * (16 * size["width"] + 2 * size["ffn"] + 2 * size["heads"] * tokens)
+    return (1 if w.remat else size["depth"]) * block, " or world_model.window, or set world_model.remat=True"
 
 
 def _autoencoder(config):
     """What takes most of the autoencoder: its training, or of Wan's, which is not trained, that it encodes."""
     a, (height, width, _) = config.autoencoder, build.frame_shape(config)
+    if a.kind == "pixels":
+        return Part("encoding, which nothing does", 0, "autoencoder.kind")
     if a.kind != "wan":
         conv = 2 * 4 * (height * width // 4 * a.widths[0] + height * width // 16 * a.widths[1]) * (4 + 4 * a.blocks)
         return Part("a step of the autoencoder", a.batch * conv, "autoencoder.batch")

@@ -74,8 +74,8 @@ def several(kind):
     return lambda text: tuple(dict.fromkeys(map(one, text.split(","))))
 
 
-def read_config(workdir, example):
-    """The configuration of a run in which the stage ``world_model`` is done, locked, from its files.
+def read_config(workdir, example, needs=("world_model",)):
+    """The configuration of a run in which the stages ``needs`` are done, locked, from its files.
 
     Args:
       workdir: the run directory.
@@ -99,6 +99,8 @@ def read_config(workdir, example):
     missing = sorted(set(keys(example)) - set(keys(config)))
     if missing:
         raise UsageError(f"{path} has no {missing[0]}: the run is of another version; run it anew")
-    if "world_model" not in stages:
-        raise UsageError(f"--workdir={workdir}: phase 1 (stage world_model) is not done; let prowl_main finish it")
+    for stage in needs:
+        if stage not in stages:
+            what = "phase 1 (stage world_model)" if stage == "world_model" else f"the stage {stage}"
+            raise UsageError(f"--workdir={workdir}: {what} is not done; let prowl_main finish it")
     return config.lock()

@@ -23,6 +23,8 @@ def train_autoencoder(run):
     config, a = run.config, run.config.autoencoder
     if a.kind == "wan":
         return _wan_autoencoder(run) if processes.is_main() else {}
+    if config.base:
+        return _base_autoencoder(run) if processes.is_main() else {}
     if a.kind == "pixels":  # nothing to train, and frames are their own latents
         return {}
     store = open_store(run)
@@ -74,13 +76,21 @@ def _autoencoder_params(config):
     return build.make_autoencoder(config).init_params(key, build.frame_shape(config))
 
 
-def _cache_latents(run, params, train_episodes):
-    """Encode every frame once; normalise by the statistics of the training episodes."""
-    config = run.config
-    world_model = build.make_world_model(config)
-    channels = config.autoencoder.channels
-    identity = {"latent_mean": jnp.zeros(channels), "latent_std": jnp.ones(channels)}
-    encode = jax.jit(world_model.encode)
+def _base_autoencoder(run):
+    """Nothing to train: what the base model brings encodes the demonstrations of every task, where it has to."""
+    if run.config.autoencoder.kind == "pixels":
+        return {}
+    params, encode_store = load_autoencoder(run), _make_encode_store(run.config)
+    for task in tasks(run.config):
+        store = open_store(run, task)
+        if not store.has_array("latents"):
+            store.add_array("latents", encode_store(store, params, f"latents {task}"))
+    return {"parameters": count(params["autoencoder"])}
+
+
+def _make_encode_store(config):
+    """``f(store, params, title)``: the latents of all frames of a store, normalised by the parameters' statistics."""
+    encode = jax.jit(build.make_world_model(config).encode)
 
     def encode_store(store, params, title):
         out = []
@@ -93,6 +103,14 @@ def _cache_latents(run, params, train_episodes):
                 progress.update(min(i + ENCODE_BATCH, len(store)))
         return np.concatenate(out)
 
+    return encode_store
+
+
+def _cache_latents(run, params, train_episodes):
+    """Encode every frame once; normalise by the statistics of the training episodes."""
+    config, encode_store = run.config, _make_encode_store(run.config)
+    channels = config.autoencoder.channels
+    identity = {"latent_mean": jnp.zeros(channels), "latent_std": jnp.ones(channels)}
     store = open_store(run)
     raw = encode_store(store, {**params, **identity}, "latents")
     training_frames = store.starts(train_episodes, 1)
@@ -110,6 +128,9 @@ def _cache_latents(run, params, train_episodes):
 def load_autoencoder(run):
     """``{"autoencoder", "latent_mean", "latent_std"}`` of the finished stage."""
     config = run.config
+    if config.base:
+        params = build.load_base(config.base).params
+        return {name: params[name] for name in ("autoencoder", "latent_mean", "latent_std")}
     if config.autoencoder.kind == "pixels":
         pixels = build.make_autoencoder(config)
         return {

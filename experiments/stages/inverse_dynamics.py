@@ -30,6 +30,9 @@ def train_inverse_dynamics(run):
     config, settings = run.config, run.config.inverse_dynamics
     store, starts = open_store(run), passive_starts(run, settings.batch, settings.clip)
     model, optimizer = build.make_inverse_dynamics(config), _optimizer(config)
+    if _of_base(config):
+        params = load_inverse_dynamics(run)
+        return {"parameters": count(params), **_held_out(run, model, params)} if processes.is_main() else {}
     state = train(
         run,
         "inverse_dynamics",
@@ -45,6 +48,11 @@ def train_inverse_dynamics(run):
     return {"parameters": count(state.params), **_held_out(run, model, local_copy(state.ema))}
 
 
+def _of_base(config):
+    """Whether the base model that the run begins with brings its judge."""
+    return bool(config.base) and build.load_base(config.base).inverse_dynamics is not None
+
+
 def _optimizer(config):
     settings = config.inverse_dynamics
     return make_optimizer(settings.learning_rate, settings.steps, warm_up=min(50, settings.steps // 4))
@@ -57,7 +65,9 @@ def _initial_state(config):
 
 
 def load_inverse_dynamics(run):
-    """Parameters of the finished stage (averaged)."""
+    """Parameters of the finished stage (averaged), or those that came with the base model."""
+    if _of_base(run.config):
+        return build.load_base(run.config.base).inverse_dynamics_params
     return restore_state(run, "inverse_dynamics", shapes(lambda: _initial_state(run.config))).ema
 
 

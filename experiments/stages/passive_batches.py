@@ -21,7 +21,7 @@ def passive_fetch(run, rows, length):
         windows = latent_clips.Windows(run.config, store, split(run, store)[0], length)
         return lambda step: windows.fetch(own_starts(run.config, step, windows.choices, rows))
     starts = passive_starts(run, rows, length)
-    latents = kept_latents(store)
+    latents = latents_of(run.config, store)
 
     def fetch(step):
         frames = starts(step)[:, None] + np.arange(length)
@@ -30,9 +30,22 @@ def passive_fetch(run, rows, length):
     return fetch
 
 
-def kept_latents(store):
-    """What stands for the latents of a store's frames: the cached ones, or the frames themselves (``Pixels``)."""
-    return store.array("latents") if store.has_array("latents") else store.frames
+def latents_of(config, store):
+    """A store's latents, to be indexed by frames: those that were cached, or those that the frames themselves are."""
+    if config.autoencoder.kind == "pixels":
+        return PixelLatents(store.frames, build.make_world_model(config))
+    return store.array("latents")
+
+
+class PixelLatents:
+    """Latents of frames that no autoencoder encodes: made when they are asked for."""
+
+    def __init__(self, frames, world_model):
+        self._frames, self._world_model = frames, world_model
+
+    def __getitem__(self, chosen):
+        """float32 ``[..., h, w, C]`` of the frames of these numbers ``[...]``."""
+        return self._world_model.from_kept(self._frames[chosen])
 
 
 def training_fetch(run):

@@ -27,7 +27,7 @@ def clone_reference(run):
     train_episodes, _ = split(run, store)
     starts = clip_starts(store, train_episodes, r.clip, "reference.clip")
     policy = build.make_policy(config)
-    if r.weights:  # VPT was cloned from people already
+    if r.weights or _of_base(config):  # VPT was cloned from people already, and so was what came with a base model
         return _measure_reference(run, policy, load_reference(run), store) if processes.is_main() else {}
     optimizer = make_optimizer(r.learning_rate, r.steps, warm_up=min(50, r.steps // 4))
     state = train(
@@ -60,10 +60,17 @@ def _measure_reference(run, policy, params, store):
     return {"held_out_nll": float(np.mean(losses)), "marginal_nll": float(marginal)}
 
 
+def _of_base(config):
+    """Whether the base model that the run begins with brings its policy."""
+    return bool(config.base) and build.load_base(config.base).policy is not None
+
+
 def load_reference(run):
     """Parameters of pi_ref."""
     if run.config.reference.weights:
         return build.vpt_params(run.config)
+    if _of_base(run.config):
+        return build.load_base(run.config.base).policy_params
     optimizer = make_optimizer(1.0, 1)
     example = shapes(lambda: init_state(_init_policy(run.config), optimizer))
     return restore_state(run, "behaviour", example).ema

@@ -29,6 +29,8 @@ def world_model_optimizer(config):
 def train_world_model(run):
     """Phase 1: diffusion forcing on the demonstrations."""
     config, w = run.config, run.config.world_model
+    if config.base:
+        return {"parameters": count(build.load_base(config.base).params["dit"]), "tokens": 0}
     optimizer = world_model_optimizer(config)
     step_fn = world_model_training.make_train_step(build.make_loss(config), optimizer, ema_decay=w.ema_decay)
     state = train(
@@ -69,6 +71,8 @@ def tokens_per_clip(config):
 
 def load_world_model(run):
     """theta_0: the whole world model of phase 1 (averaged parameters), and the optical flow's weights."""
+    if run.config.base:
+        return {**build.load_base(run.config.base).params, **build.flow_params(run.config)}
     optimizer = world_model_optimizer(run.config)
     example = shapes(lambda: init_state(init_dit(run.config), optimizer))
     dit = restore_state(run, "world_model", example).ema

@@ -6,6 +6,8 @@ method called from Python with a host environment around the same ``DeviceEnv`` 
 ``acting.collect``. All of it is a pure function, so that ``jax.vmap`` runs several seeds side by side.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -18,7 +20,8 @@ class Demonstrations:
     """The passive data, whole, on the device.
 
     Attributes:
-      latents: float ``[F, h, w, C]``, of all frames one after the other. actions: int32 ``[F, A]``.
+      latents: float ``[F, h, w, C]``, of all frames one after the other, or, where frames are their own latents, these
+        (uint8). actions: int32 ``[F, A]``.
     """
 
     latents: jax.Array
@@ -97,12 +100,16 @@ def make_program(method):
         length, warm_up = shared.trajectory_length, shared.budget.warm_up
         collect = make_collect(shared.policy, length=length, warm_up=warm_up, to_env=shared.to_env)
 
+    def clips_of(demonstrations, starts):
+        clips = demonstrations.clips(starts, needs.length)
+        return dataclasses.replace(clips, latents=shared.world_model.from_kept(clips.latents))
+
     def run(env, demonstrations, state, start, plan, key):
         def one_cycle(state, plan):
             collect_key, cycle_key = jax.random.split(jax.random.fold_in(key, plan.draws))
             source = DeviceSource(
                 lambda params: collect(env, params, start.reference, plan.env_keys, collect_key),
-                lambda: demonstrations.clips(plan.passive_starts, needs.length),
+                lambda: clips_of(demonstrations, plan.passive_starts),
             )
             state, metrics = method.cycle(state, start, source, cycle_key)
             acted = source.trajectory and source.trajectory.actions

@@ -1,6 +1,7 @@
 """Between frames and a world model's latents: what every world model does alike, whatever its network is."""
 
 import jax.numpy as jnp
+import numpy as np
 
 
 class FrameSpace:
@@ -47,9 +48,12 @@ class FrameSpace:
         return frames[..., -per_latent * latents.shape[-4] :, :, :, :]
 
     def from_kept(self, kept):
-        """Normalised latents of what a store keeps for training: latents, or, with ``Pixels``, the frames (uint8)."""
-        if kept.dtype != jnp.uint8:
+        """Normalised latents of what a store keeps for training: latents, or, with ``Pixels``, the frames (uint8).
+
+        numpy arrays stay numpy arrays.
+        """
+        if kept.dtype != np.uint8:
             return kept
         a = self.autoencoder
-        mean = a.encode_frames({}, kept.astype(jnp.float32) / 127.5 - 1.0)
-        return (mean - jnp.asarray(a.latent_mean)) / jnp.asarray(a.latent_std)
+        mean, std = (np.array(x, np.float32) for x in (a.latent_mean, a.latent_std))
+        return (a.encode_frames({}, kept.astype(np.float32) / np.float32(127.5) - np.float32(1.0)) - mean) / std

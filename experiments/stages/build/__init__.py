@@ -3,6 +3,7 @@
 Callers import the folder and say ``build.make_world_model(config)``: every public name is here.
 """
 
+from experiments.stages.build.base import check_base, environment_of, load_base
 from experiments.stages.build.checks import check_device, check_files, check_mesh, make_config_mesh
 from experiments.stages.build.environment import (
     action_maps,
@@ -39,12 +40,15 @@ from experiments.stages.build.world_model import (
 __all__ = [
     "action_maps",
     "arms",
+    "check_base",
     "check_device",
     "check_files",
     "check_mesh",
     "data_seed",
+    "environment_of",
     "flow_params",
     "frame_shape",
+    "load_base",
     "load_dit",
     "load_lpips",
     "make_autoencoder",

@@ -5,6 +5,7 @@ import os
 import jax
 
 from experiments.run.config_file import UsageError
+from experiments.stages.build.base import check_base
 from experiments.stages.build.environment import spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
 from experiments.stages.build.phase2 import arms, passive_rows
@@ -26,6 +27,7 @@ def check_files(config):
         path = config[group][name]
         if path and not os.path.exists(path):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
+    check_base(config)
     if config.reference.weights:
         load_vpt(config.reference.weights)
     if config.autoencoder.kind == "wan":

@@ -197,4 +197,5 @@ def planner(run, method):
 def on_device(run):
     """The demonstrations' latents and actions as device arrays."""
     store = open_store(run)
-    return Demonstrations(jnp.asarray(store.array("latents")), jnp.asarray(store.actions))
+    kept = store.frames if run.config.autoencoder.kind == "pixels" else store.array("latents")
+    return Demonstrations(jnp.asarray(kept), jnp.asarray(store.actions))

@@ -9,6 +9,7 @@ from experiments.run import divergence
 from experiments.run.files import write_numpy
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
+from experiments.stages.passive_batches import latents_of
 from experiments.stages.reference import load_reference
 from experiments.stages.world_model import load_world_model
 from prowl_jax.data.feeder import batch_starts
@@ -35,7 +36,7 @@ def prepare(run, config, method, state):
         starts = store.starts(split(run, store)[0], length)
         frames = np.stack([batch_starts(config.seed, i, starts, rows) for i in range(steps)])[..., None]
         frames = frames + np.arange(length)
-        return Batch(store.array("latents")[frames], store.actions[frames])
+        return Batch(latents_of(config, store)[frames], store.actions[frames])
 
     return method.prepare(state, demonstrations, build.stage_key(config, "ensemble"))
 

@@ -16,7 +16,7 @@ def space_to_depth(x, block):
     """``[..., H, W, C]`` -> ``[..., H/block, W/block, block^2 C]``."""
     *lead, height, width, channels = x.shape
     x = x.reshape(*lead, height // block, block, width // block, block, channels)
-    x = jnp.moveaxis(x, -4, -3)
+    x = x.swapaxes(-4, -3)
     return x.reshape(*lead, height // block, width // block, block * block * channels)
 
 
@@ -24,7 +24,7 @@ def depth_to_space(x, block):
     """The inverse of ``space_to_depth``."""
     *lead, height, width, channels = x.shape
     x = x.reshape(*lead, height, width, block, block, channels // block**2)
-    x = jnp.moveaxis(x, -4, -3)
+    x = x.swapaxes(-4, -3)
     return x.reshape(*lead, height * block, width * block, channels // block**2)
 
 

@@ -2,7 +2,7 @@
 
 A turn of the camera moves every pixel in a way that two numbers describe; a network that must paint the moved
 picture anew learns it slowly and blurs it. Resampling by Catmull-Rom keeps detail over many frames where bilinear
-resampling loses it: of a wave of 8 pixels .91 of the amplitude is left after 20 resamplings, bilinear .35.
+resampling loses it: of a wave of 8 pixels, moved 20 times by half a pixel, .84 of the amplitude is left, bilinear .21.
 """
 
 import jax
@@ -39,7 +39,7 @@ def warp(image, flow):
     left, top = (jnp.floor(jax.lax.stop_gradient(place)) for place in (x, y))
     across, down = catmull_rom(x - left), catmull_rom(y - top)
     left, top = left.astype(jnp.int32), top.astype(jnp.int32)
-    pixels = jax.lax.stop_gradient(image).reshape(batch * height * width, channels)
+    pixels = jax.lax.stop_gradient(jnp.asarray(image)).reshape(batch * height * width, channels)
     first = (jnp.arange(batch) * height * width)[:, None, None]
     out = 0.0
     for i in range(4):

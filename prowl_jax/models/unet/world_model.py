@@ -119,7 +119,7 @@ class UNetWorldModel(FrameSpace):
                 return self._apply(params, *inputs)
 
             return autoregressive_loss(
-                denoise, self.from_kept(batch.latents), batch.actions, key, context=self.context, levels=levels,
+                denoise, batch.latents, batch.actions, key, context=self.context, levels=levels,
                 weight=self.dit.loss_weight, auxiliary=auxiliary, shown=self.shown,
             )  # fmt: skip
 

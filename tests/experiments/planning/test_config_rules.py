@@ -23,7 +23,7 @@ from experiments.run import command_line, figure_writers
 from prowl_jax.envs import voxel
 from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.models import world_model
-from prowl_jax.models.autoencoders import small, wan
+from prowl_jax.models.autoencoders import pixels, small, wan
 from prowl_jax.models.dit import attention, sizes
 from prowl_jax.pat import priority, rescoring
 from prowl_jax.rewards import REWARDS
@@ -294,7 +294,8 @@ def test_any_numbers_pass_or_are_answered_in_lines(changes):
 def test_the_names_are_those_of_the_modules_that_know_them():
     assert config_rules.PRIORITY_KINDS == priority.KINDS
     assert config_rules.RESCORING_KINDS == rescoring.KINDS
-    strides = {"small": small.Autoencoder.frames_per_latent, "wan": wan.WanVAE.frames_per_latent}
+    kinds = {"small": small.Autoencoder, "pixels": pixels.Pixels, "wan": wan.WanVAE}
+    strides = {name: kind.frames_per_latent for name, kind in kinds.items()}
     assert strides == config_rules.FRAMES_PER_LATENT
     assert {name: task.held_out for name, task in voxel.TASKS.items()} == config_rules.VOXEL_TASKS
     assert set(config_rules.ATTENTION_KINDS) == set(attention.ATTENTION_KINDS)

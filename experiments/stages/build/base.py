@@ -1,0 +1,61 @@
+"""A base model from a file of weights (``prowl_jax.zoo``), where a run begins with one: ``config.base``."""
+
+import functools
+
+from experiments.run.config_file import UsageError
+from experiments.stages.build.environment import data_seed, frame_shape, spec_of
+from experiments.stages.build.judges import make_inverse_dynamics
+from experiments.stages.build.policy import make_policy
+from experiments.stages.build.world_model import make_world_model
+from prowl_jax import zoo
+
+SAMPLER = ("sampler_levels", "start_noise", "context_noise", "sampler_steps", "sampler_shift", "cache", "cache_latents")
+"""Settings of how it is dreamt, which may differ from those that the weights came with."""
+
+
+@functools.cache
+def load_base(name):
+    """The ``zoo.Model``; UsageError in one line where there is none or it is damaged."""
+    try:
+        return zoo.load(name)
+    except ValueError as error:
+        raise UsageError(f"base={name}: {error}") from None
+
+
+def environment_of(config):
+    """What a world model was trained on, key -> value: what has to be the same for its weights to mean anything."""
+    env = config.env
+    keys = {"env.name": env.name, "env.frame_height": env.frame_height, "env.frame_width": env.frame_width}
+    if env.name == "voxel":
+        v = env.voxel
+        keys |= {"env.voxel.worlds": v.worlds, "env.voxel.look": v.look, "env.voxel.hour": v.hour}
+        keys["demonstrations.seed"] = data_seed(config)
+    if env.name == "vizdoom":
+        keys |= {"env.frame_skip": env.frame_skip, "env.max_turn_degrees": env.max_turn_degrees}
+    return keys
+
+
+def check_base(config):
+    """UsageError of one line, naming both, where the weights of ``config.base`` are for something else."""
+    if not config.base:
+        return
+    base = load_base(config.base)
+    for key, value in environment_of(config).items():
+        theirs = base.environment.get(key, value)
+        if theirs != value:
+            raise UsageError(f"base={config.base} was trained with {key}={theirs}, not {value}; set {key}={theirs}")
+    if base.spec != spec_of(config) or tuple(base.frame_shape) != frame_shape(config):
+        raise UsageError(
+            f"base={config.base} is for {base.frame_shape} frames and actions {', '.join(base.spec.names)} of sizes "
+            f"{base.spec.sizes}; the environment has {frame_shape(config)}, {', '.join(spec_of(config).names)} and "
+            f"{spec_of(config).sizes}"
+        )
+    parts = {"world_model": (base.world_model, make_world_model(config))}
+    if base.policy is not None:
+        parts["reference"] = (base.policy, make_policy(config))
+    if base.inverse_dynamics is not None and config.inverse_dynamics.steps:
+        parts["inverse_dynamics"] = (base.inverse_dynamics, make_inverse_dynamics(config))
+    for part, (theirs, ours) in parts.items():
+        lines = [line for line in zoo.differences(theirs, ours) if line.split(":")[0] not in SAMPLER]
+        if lines:
+            raise UsageError(f"base={config.base} and {part} of the configuration differ: {lines[0]}")

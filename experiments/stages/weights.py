@@ -1,0 +1,115 @@
+"""Files of weights (``prowl_jax.zoo``) from runs, and what ``python -m experiments.zoo`` says of them."""
+
+import json
+
+import numpy as np
+
+from experiments.run.directory import Run
+from experiments.run.files import write_json
+from experiments.stages import build
+from experiments.stages.inverse_dynamics import load_inverse_dynamics
+from experiments.stages.reference import load_reference
+from experiments.stages.world_model import load_world_model
+from prowl_jax import zoo
+from prowl_jax.train.checkpoint import Checkpoints
+from prowl_jax.train.state import count
+
+SHARED = ("dit", "autoencoder", "latent_mean", "latent_std")
+
+
+def export(config, workdir, output):
+    """Write the weights of a run to ``output``, and their card beside it; returns what to print.
+
+    Raises:
+      FileNotFoundError: phase 1 has no checkpoint yet.
+    """
+    run = Run(workdir, config, owned=False)
+    params = load_world_model(run)
+    policy = judge = None
+    if (run.checkpoints("behaviour")).exists():
+        policy = build.make_policy(config), load_reference(run)
+    if (run.checkpoints("inverse_dynamics")).exists():
+        judge = build.make_inverse_dynamics(config), load_inverse_dynamics(run)
+    model = zoo.Model(
+        world_model=build.make_world_model(config),
+        params={name: params[name] for name in SHARED},
+        spec=build.spec_of(config),
+        frame_shape=build.frame_shape(config),
+        environment=build.environment_of(config),
+        policy=policy and policy[0],
+        policy_params=policy and policy[1],
+        inverse_dynamics=judge and judge[0],
+        inverse_dynamics_params=judge and judge[1],
+    )
+    sha256 = zoo.save(output, model)
+    card = {**card_of(run), "file": output.name, "bytes": output.stat().st_size, "sha256": sha256}
+    beside = output.with_suffix(".json")
+    write_json(beside, card)
+    return f"written: {output} ({card['bytes'] / 1e6:.1f} MB) and {beside.name}\n{shown(card)}"
+
+
+def card_of(run):
+    """Where weights are from: the command, how long, how far, on what data, and how good they dream."""
+    config, stages = run.config, run.stages()
+    noted = run.workdir / ".spent_world_model"
+    seconds = stages["world_model"]["seconds"] if "world_model" in stages else float(noted.read_text())
+    with Checkpoints(run.checkpoints("world_model"), alone=True) as checkpoints:
+        step = checkpoints.latest()
+    quality = run.workdir / "dream_quality.json"
+    return {
+        "name": config.name,
+        "command": f"python -m experiments.prowl_main --config=experiments/configs/{config.name}.py",
+        "steps": step,
+        "of_steps": config.world_model.steps,
+        "hours": round(seconds / 3600.0, 2),
+        "data": {
+            "environment": build.environment_of(config),
+            "task": config.env.task,
+            "episodes": config.demonstrations.episodes,
+            "episode_frames": config.demonstrations.episode_frames,
+            "gaps": {k: v for k, v in config.demonstrations.gaps.items() if v != 1.0},
+            "checksums": _checksums(run),
+        },
+        "parameters": count(load_world_model(run)["dit"]),
+        "licence": "Apache-2.0; the data are of this project's own making",
+        "cannot": "other worlds, looks, hours or frame sizes than those it was trained on; what its gaps leave out",
+        "dream_quality": json.loads(quality.read_text()) if quality.exists() else None,
+    }
+
+
+def _checksums(run):
+    index = run.data(run.config.env.task) / "index.json"
+    return json.loads(index.read_text()).get("checksums") if index.exists() else None
+
+
+def listed():
+    """A line for each shipped model."""
+    lines = []
+    for name in zoo.names():
+        card = zoo.read_card(name)
+        lines.append(f"{name:10} {card.get('bytes', 0) / 1e6:5.1f} MB  {progress(card)}")
+    return "\n".join(lines) or "no weights are shipped"
+
+
+def checked(name):
+    """Load a file whole; returns its card in words."""
+    model, card = zoo.load(name), zoo.read_card(name)
+    network = type(model.world_model.dit).__name__
+    words = f"{name}: whole; a {network} of {count(model.params['dit']):,} parameters"
+    return "\n".join([words, shown(card) if card else "it has no card"])
+
+
+def progress(card):
+    """How far a model was trained, in words."""
+    return f"{card['steps']:,} of {card['of_steps']:,} steps, {card['hours']:.1f} hours: {card['command']}"
+
+
+def shown(card):
+    """A card in words."""
+    lines = [progress(card), f"data: {json.dumps(card['data'], ensure_ascii=False)}", f"cannot: {card['cannot']}"]
+    quality = card.get("dream_quality") or {}
+    for frame, row in (quality.get("frames") or {}).items():
+        kept = {k: round(v, 3) for k, v in row.items() if isinstance(v, int | float | np.floating)}
+        lines.append(f"frame {frame}: {json.dumps(kept)}")
+    return "\n".join(lines)
+

@@ -1,0 +1,91 @@
+"""Frames predicted one after the other in training: which context, which action, which level, and what counts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from prowl_jax.diffusion.autoregressive import FrameLevels, autoregressive_loss
+
+KEY = jax.random.key(0)
+CLEAN = FrameLevels(context_share=0.0)
+
+
+def run(denoise, latents, actions, levels=CLEAN, weight=jnp.ones_like, context=2, shown=lambda x: x):
+    return autoregressive_loss(
+        denoise, latents, actions, KEY, context=context, levels=levels, weight=weight,
+        auxiliary=lambda extra, real: jnp.zeros(len(real)), shown=shown,
+    )  # fmt: skip
+
+
+def test_levels_are_the_mixture_that_is_said():
+    levels = FrameLevels(pure=0.3, mean=0.5, std=0.8)
+    drawn = np.asarray(levels.frame(KEY, 20000))
+    assert (drawn == 1.0).mean() == pytest.approx(0.3, abs=0.02)
+    logits = np.log(drawn[drawn < 1] / (1 - drawn[drawn < 1]))
+    assert stats.kstest(logits, stats.norm(0.5, 0.8).cdf).pvalue > 1e-3
+    blur = np.asarray(FrameLevels(context_share=0.5, context_noise=0.3).context(KEY, 20000))
+    assert (blur == 0).mean() == pytest.approx(0.5, abs=0.02)
+    assert stats.kstest(blur[blur > 0], stats.uniform(0, 0.3).cdf).pvalue > 1e-3
+
+
+def test_own_answers_take_the_place_of_real_frames_and_actions_lead():
+    """Frame t is t everywhere; the denoiser answers with -100 - t and says what it saw."""
+    latents = jnp.broadcast_to(jnp.arange(6.0)[None, :, None, None, None], (2, 6, 1, 1, 1))
+    actions = jnp.broadcast_to(jnp.arange(6)[None, :, None], (2, 6, 1))
+    seen = []
+
+    def denoise(z, sigma, context, context_sigma, led):
+        jax.debug.callback(lambda c, a: seen.append((c[0, :, 0, 0, 0].tolist(), a[0, :, 0].tolist())), context, led)
+        return -100.0 - led[:, -1, 0][:, None, None, None] * jnp.ones_like(z), None
+
+    jax.block_until_ready(run(denoise, latents, actions))
+    jax.effects_barrier()
+    assert seen == [
+        ([0.0, 1.0], [0, 1]),
+        ([1.0, -101.0], [1, 2]),
+        ([-101.0, -102.0], [2, 3]),
+        ([-102.0, -103.0], [3, 4]),
+    ]
+
+
+def test_no_gradient_flows_through_what_was_shown():
+    latents = jnp.ones((2, 4, 1, 1, 1))
+
+    def loss(parameter):
+        def denoise(z, sigma, context, context_sigma, led):
+            return parameter * context[:, -1], None
+
+        return run(denoise, latents, jnp.zeros((2, 4, 1), jnp.int32))[0]
+
+    # Answers are p, p^2 with contexts 1 and p held: d/dp of ((p - 1)^2 + (p * c - 1)^2) / 2 at p = 3 with c = 3.
+    assert float(jax.grad(loss)(3.0)) == pytest.approx(((3 - 1) * 2 + (9 - 1) * 2 * 3) / 2)
+
+
+def test_the_loss_is_the_weighted_error_and_a_perfect_answer_costs_nothing():
+    latents = jax.random.normal(KEY, (4, 5, 2, 2, 3))
+    actions = jnp.zeros((4, 5, 1), jnp.int32)
+    twice = lambda sigma: 2.0 * jnp.ones_like(sigma)  # noqa: E731
+    off, metrics = run(lambda z, *_: (jnp.zeros_like(z), None), latents, actions, weight=twice)
+    assert float(off) == pytest.approx(2 * float(jnp.square(latents[:, 2:]).mean()), rel=1e-5)
+    assert float(metrics["loss"]) == float(off)
+
+    levels = FrameLevels(pure=0.0, context_share=0.0)
+
+    def cheat(z, sigma, context, context_sigma, led):  # z = (1 - s) x + s eps, and x is a constant
+        return jnp.ones_like(z), None
+
+    right, _ = run(cheat, jnp.ones((4, 5, 2, 2, 3)), actions, levels)
+    assert float(right) == 0.0
+
+
+def test_a_clip_as_short_as_its_context_is_refused():
+    with pytest.raises(ValueError, match="nothing to predict after a context of 2"):
+        run(lambda z, *_: (z, None), jnp.zeros((1, 2, 1, 1, 1)), jnp.zeros((1, 2, 1), jnp.int32))
+
+
+@pytest.mark.parametrize("wrong", [{"pure": 1.5}, {"std": 0.0}, {"lowest": 0.0}, {"context_noise": -0.1}])
+def test_levels_that_are_none_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"share in 0..1|std must be"):
+        FrameLevels(**wrong)
