@@ -24,6 +24,8 @@ from experiments.configs import quickstart
 from experiments.run import finished_run
 from experiments.run.command_line import UsageError
 from experiments.stages.arms import ARMS
+from experiments.study.grid import open_run
+from experiments.study.learnability import measure_learnability
 
 TRAINABLE = ("phase2", "all")
 PRIORITIES = ("uniform", "rank")
@@ -33,11 +35,7 @@ def main(argv):
     """Measure, print, write; returns the exit code."""
     options, config, _ = finished_run.parse_options(_parser(), argv, quickstart.get_config(), _check)
 
-    # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
-        from experiments.study.grid import open_run
-        from experiments.study.learnability import measure_learnability
-
         return measure_learnability(open_run(options.workdir, config), options)
 
     return finished_run.measure_and_write(options, config, measured, table)

@@ -15,18 +15,17 @@ import sys
 
 def main(argv):
     """Run all stages; returns the exit code."""
-    # JAX is imported after the command line has been checked: a mistake is answered at once, and
-    # environment workers, which import this module, start without it.
-    from experiments.run import command_line, interruption
+    # Imported here, as environment workers import this module and start without JAX.
+    from experiments.run import interruption
 
-    config, workdir = command_line.parse(argv, program="python -m experiments.prowl_main")
-    from experiments.planning import config_rules
-
-    command_line.validate(config, config_rules.RULES)
     with interruption.importing():
-        from experiments.planning import dry_run, preflight
+        from experiments.configs.default import MEANINGS
+        from experiments.planning import consistency, dry_run, preflight
+        from experiments.run import command_line
         from experiments.run.failures import guarded
         from experiments.stages.pipeline import run_all
+    config, workdir = command_line.parse(argv, program="python -m experiments.prowl_main", meanings=MEANINGS)
+    command_line.validate(config, consistency.RULES)
     if config.dry_run:
         return guarded(lambda: dry_run.main(config), config, preflight.largest)
     return guarded(lambda: run_all(config, workdir), config, preflight.largest)

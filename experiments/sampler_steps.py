@@ -17,8 +17,11 @@ beside the sharpness.
 import sys
 
 from experiments.configs import quickstart
-from experiments.planning.config_rules import CACHES
+from experiments.evaluation.sampler_steps import measure_sampler_steps, table
 from experiments.run import finished_run
+from experiments.run.command_line import UsageError
+from experiments.run.directory import Run
+from prowl_jax.models.world_model import CACHES
 
 STEPS = (1, 2, 4, 8, 16, 32)
 SETS = ("in_distribution", "held_out/TASK", "long_rollout")
@@ -30,25 +33,14 @@ def main(argv):
         _parser(), argv, quickstart.get_config(), lambda config, options: _set(config, options.set)
     )
 
-    # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
-        from experiments.evaluation.sampler_steps import measure_sampler_steps
-        from experiments.run.directory import Run
-
         return measure_sampler_steps(Run(options.workdir, config), *clips, options.steps, options.cache, options.clips)
 
-    def text(result):
-        from experiments.evaluation.sampler_steps import table
-
-        return table(result)
-
-    return finished_run.measure_and_write(options, config, measured, text)
+    return finished_run.measure_and_write(options, config, measured, table)
 
 
 def _set(config, name):
     """(task, horizon, clips) of a set by name; UsageError names those that there are."""
-    from experiments.run.command_line import UsageError
-
     e = config.evaluation
     sets = {"in_distribution": (config.env.task, e.horizon, e.clips)}
     sets |= {f"held_out/{task}": (task, e.horizon, e.clips) for task in config.env.held_out_tasks}

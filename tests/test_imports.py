@@ -13,11 +13,13 @@ PACKAGE = ROOT / "prowl_jax"
 EXPERIMENTS = ROOT / "experiments"
 
 # What each part of prowl_jax may import of prowl_jax; a package may always import itself.
-# types, actions, minecraft -> diffusion, pat, rl, metrics -> models -> rewards -> train -> methods -> experiments.
+# settings, types, actions, minecraft -> diffusion, pat, rl, metrics -> models -> rewards -> train -> methods ->
+# experiments.
 # envs and data stand beside the maths and know neither it nor each other.
-BASE = {"types", "actions", "minecraft"}
+BASE = {"settings", "types", "actions", "minecraft"}
 MATHS = {"diffusion", "pat", "rl", "metrics"}
 LAYERS = {
+    "settings": set(),
     "types": set(),
     "actions": set(),
     "minecraft": {"actions"},
@@ -38,15 +40,17 @@ LAYERS = {
 # what lies at the top is what a person starts: it may import any room, and no room imports it.
 ROOMS = {
     "run": set(),
-    "configs": set(),
+    "evaluation/settings": set(),
+    "study/settings": {"run"},
+    "configs": {"run", "stages", "evaluation/settings", "study/settings"},
     "stages": {"run"},
     "converting": {"run", "stages"},
-    "planning": {"run", "stages"},
+    "planning": {"run", "configs", "stages"},
     "benchmarks": {"run", "configs", "stages"},
-    "evaluation": {"run", "stages", "benchmarks"},
+    "evaluation": {"run", "stages", "benchmarks", "evaluation/settings"},
     "report": {"run", "stages", "evaluation"},
     "stages/pipeline": {"run", "stages", "planning", "evaluation", "report"},
-    "study": {"run", "configs", "stages", "planning", "evaluation", "report"},
+    "study": {"run", "configs", "stages", "planning", "evaluation", "report", "study/settings"},
     "torture": {"run", "configs", "stages", "stages/pipeline", "planning"},
 }
 
@@ -54,6 +58,7 @@ ROOMS = {
 MACHINERY = {
     "prowl_jax.data.feeder",
     "prowl_jax.envs.workers",
+    "prowl_jax.settings",
     "prowl_jax.train.checkpoint",
     "prowl_jax.train.compilation_cache",
     "prowl_jax.train.mesh",

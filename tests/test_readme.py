@@ -10,7 +10,7 @@ import pytest
 
 from experiments import __main__ as overview
 from experiments.configs.quickstart import get_config
-from experiments.planning import config_rules
+from experiments.planning import consistency
 from experiments.run import command_line
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def test_the_commands_are_understood(arguments, monkeypatch, capsys):
         assert exit.value.code == 0
         return
     config, workdir = command_line.parse(arguments, program="p")
-    command_line.validate(config, config_rules.RULES)
+    command_line.validate(config, consistency.RULES)
     assert workdir is None or not workdir.is_absolute()
 
 

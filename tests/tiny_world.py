@@ -15,7 +15,10 @@ from prowl_jax.train.world_model import make_loss, split_trainable
 
 SIZES = (3, 5)
 FRAME = (16, 16, 3)
-BUDGET = Budget(context=2, horizon=4, window=4, updates=2, batch=4, trajectories=3, score_batch=4)
+BUDGET = Budget(
+    context=2, window=4, cycles=1, trajectories=3, warm_up=0, horizon=4, updates=2, batch=4, ema_decay=0.0,
+    score_batch=4,
+)
 
 
 def cheap_flow(params, first, second):

@@ -16,6 +16,7 @@ from experiments.benchmarks import flops, timing, wan_pytorch
 from experiments.benchmarks.timing import Row
 from experiments.configs import quickstart
 from experiments.stages import build
+from experiments.stages.world_model import world_model_optimizer
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.world_model import WorldModel
@@ -114,7 +115,7 @@ def quick_start_step():
     config = quickstart.get_config()
     w, model = config.world_model, build.make_world_model(config)
     shape = (w.batch, w.window, config.env.frame_height // 8, config.env.frame_width // 8)
-    optimizer = make_optimizer(w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay)
+    optimizer = world_model_optimizer(config)
     return Step(model.dit, shape, build.make_forcing(config), optimizer, w.ema_decay)
 
 

@@ -11,9 +11,9 @@ voxel 5 seeds of 5 arms, 40 minutes a seed on a quiet machine and up to 10 GB (d
 a finished study, which then does what is missing.
 """
 
-import ml_collections
-
 from experiments.configs import quickstart, voxel
+from experiments.run import groups
+from experiments.study.settings import STUDY
 
 
 def get_config(arg="vizdoom"):
@@ -24,16 +24,7 @@ def get_config(arg="vizdoom"):
     c.name = f"study_{arg}"
     c.demonstrations.seed = 0  # the demonstrations and the autoencoder are the same for all seeds
     c.evaluation.targets = False
-    c.study = ml_collections.ConfigDict()
-    c.study.seeds = (0, 1, 2)
-    c.study.processes = 2  # seeds at a time, each on its share of a CPU's cores; not on an accelerator
-    c.study.side_by_side = 1  # seeds whose arms run as one program: an accelerator with room (phase2.program=device)
-    c.study.results = "results"  # the folder of NAME.json and NAME.md
-    c.study.buffer_clips = 128  # of each arm's buffer, at most, that all arms are measured on
-    c.study.event_rounds = 2  # times phase2.trajectories, of every last policy, where the world knows events
-    c.study.event_steps = 256  # of each of these, in which events are counted
-    c.study.event_clips = 24  # of one kind of event, at most
-    c.study.event_episodes = 64  # demonstrations in which events are counted
+    c.study = groups.make_config(STUDY).study
     # "broad" is not among them: at this c_kl and lambda it is "prowl".
     c.arms = (
         *("frozen_reference", "prowl", "passive", "uniform", "no_progress", "no_afs"),

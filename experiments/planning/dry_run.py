@@ -27,7 +27,8 @@ import time
 
 import jax
 
-from experiments.planning import config_rules, preflight
+from experiments.configs.default import MEANINGS
+from experiments.planning import consistency, preflight
 from experiments.planning.dry_run_steps import parameters, steps
 from experiments.planning.traced_flops import traced_flops
 from experiments.run import command_line
@@ -186,9 +187,9 @@ def hours(figures, devices):
 
 def trace_only(argv):
     """The command; returns the exit code."""
-    config, _ = command_line.parse(argv, program="python -m experiments.planning.dry_run")
+    config, _ = command_line.parse(argv, program="python -m experiments.planning.dry_run", meanings=MEANINGS)
     config.dry_run = True
-    command_line.validate(config, config_rules.RULES)
+    command_line.validate(config, consistency.RULES)
     return guarded(lambda: main(config, compiling=False), config, preflight.largest)
 
 

@@ -4,7 +4,6 @@
 ``--config.a.b=VALUE`` changes one of its values, ``--workdir=DIR`` says where the run goes. Under
 it lie absl and ``ml_collections.config_flags``, whose own answers to a mistake are a traceback, a
 None or silence; here each becomes a line that names the thing and its cure, and exit code 2.
-This module knows no JAX, so that a mistyped command is answered at once.
 """
 
 import argparse
@@ -73,12 +72,13 @@ def validate(config, rules):
         raise SystemExit(2)
 
 
-def parse(argv, *, program):
+def parse(argv, *, program, meanings=None):
     """Read a command line, as often as wanted in one process.
 
     Args:
       argv: the arguments after the program's name, ``sys.argv[1:]``.
       program: how the user started it, for ``--help``, such as ``"python -m experiments.prowl_main"``.
+      meanings: key -> what it means, for ``--help``.
 
     Returns:
       ``(config, workdir)``: a locked ``ConfigDict`` with the overrides in it, and a ``pathlib.Path``
@@ -88,7 +88,7 @@ def parse(argv, *, program):
       SystemExit: code 0 after ``--help``, code 2 after one line on stderr for each mistake.
     """
     try:
-        return _parse(list(argv), program)
+        return _parse(list(argv), program, meanings or {})
     except UsageErrors as error:
         for line in error.lines:
             _print_error(line)
@@ -98,16 +98,16 @@ def parse(argv, *, program):
         fail(f"{missing[1]} has no value; write {missing[1]}=VALUE" if missing else error)
 
 
-def _parse(argv, program):
+def _parse(argv, program, meanings):
     known, rest = _known_flags(argv, program)
     if not known.config:
         if known.help:
-            print(_help(program))
+            print(_help(program, meanings))
             raise SystemExit(0)
         raise UsageError(_no_config(rest))
     config = config_file.load_config(known.config)
     if known.help:
-        print(_help(program, known.config, config))
+        print(_help(program, meanings, known.config, config))
         raise SystemExit(0)
     return _override(config, rest), _workdir(known.workdir)
 
@@ -309,7 +309,7 @@ def _workdir(name):
     return path
 
 
-def _help(program, name=None, config=None):
+def _help(program, meanings, name=None, config=None):
     """The usage, and the config files there are, or what the named one says and its keys."""
     lines = [
         f"usage: {program} --config=FILE[:ARG] [--config.KEY=VALUE ...] [--workdir=DIR]",
@@ -329,7 +329,9 @@ def _help(program, name=None, config=None):
         text = config_file.docstring(name.partition(":")[0])
         lines += [text, ""] if text else []
         lines.append(f"Keys of {name}, with their values:")
-        lines += [f"  --config.{key}={_get(config, key)!r}" for key in _keys(config)]
+        for key in _keys(config):
+            lines.append(f"  --config.{key}={_get(config, key)!r}")
+            lines += [f"      {meanings[key]}"] if key in meanings else []
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import threading
@@ -14,6 +15,18 @@ from experiments.run.command_line import UsageError
 from experiments.run.files import write_json, write_text
 from experiments.run.memory import peak_memory_gb
 from experiments.run.metrics_log import MetricsLog
+from prowl_jax.settings import FILE_NAME, NATURAL, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """Which run this is."""
+
+    name: str = setting("run", "of the run's folder in runs/, unless --workdir says otherwise", FILE_NAME)
+    seed: int = setting(0, "of all chance", NATURAL)
+    dry_run: bool = setting(
+        False, "compile every step for a mesh of pretended devices and say what it needs", source="docs/wan.md"
+    )
 
 
 class Run:

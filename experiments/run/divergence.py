@@ -5,12 +5,26 @@ back to the last checkpoint and leaves out the index at which it happened; which
 of every later checkpoint, so that a run that is stopped and goes on leaves out the same.
 """
 
+import dataclasses
 import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from prowl_jax.settings import NATURAL, POSITIVE, one_of, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class DivergenceSettings:
+    """What is done about numbers that went wrong."""
+
+    loss_limit: float = setting(1e4, "a larger loss has exploded: nothing of it is saved", POSITIVE)
+    on_nan: str = setting(
+        "stop", "or rewind: to the last checkpoint and around the batch of the bad step", one_of(("stop", "rewind"))
+    )
+    rewinds: int = setting(3, "at most so many in a stage", NATURAL)
 
 
 class BadNumbers(FloatingPointError):

@@ -5,6 +5,7 @@ are extras of setup.cfg, imported with the first figure. What fails in them ends
 ``metrics.jsonl`` goes on.
 """
 
+import dataclasses
 import importlib.util
 import math
 import pathlib
@@ -12,6 +13,8 @@ import sys
 import time
 import uuid
 from typing import Protocol
+
+from prowl_jax.settings import Check, setting
 
 PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 """Key of ``config.log``, which is the name of the extra as well -> the package that it needs."""
@@ -30,6 +33,20 @@ class FigureWriter(Protocol):
 def installed(package):
     """Whether a package can be imported; it is not."""
     return package in sys.modules or importlib.util.find_spec(package) is not None
+
+
+def _installed(key):
+    """A ``Check``: what ``log.key`` asks for is there."""
+    words = f"needs {PACKAGES[key]}, which is not installed: pip install '.[{key}]'"
+    return Check(lambda value: not value or installed(PACKAGES[key]), words)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSettings:
+    """Where figures go beside ``metrics.jsonl``."""
+
+    tensorboard: bool = setting(False, "WORKDIR/tensorboard; needs the extra tensorboard", _installed("tensorboard"))
+    wandb: str = setting("", "a project of Weights & Biases; needs the extra wandb", _installed("wandb"))
 
 
 def writers(config, workdir):

@@ -4,6 +4,7 @@ All of them train, each with its own rows. Process 0 alone records demonstration
 encodes, evaluates and reports; what it writes the others read from a directory that all see.
 """
 
+import dataclasses
 import itertools
 import os
 import sys
@@ -15,11 +16,19 @@ from jax.experimental import multihost_utils
 from experiments.run.config_file import UsageError
 from experiments.run.progress import Progress
 from prowl_jax.data.feeder import process_share
+from prowl_jax.settings import setting
 
 PATIENCE = 7 * 24 * 3600
 """Seconds that the others wait for process 0, which may record for days."""
 
 _meetings = itertools.count()
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessSettings:
+    """Whether there are others."""
+
+    distributed: bool = setting(False, "several processes, docs/scaling.md")
 
 
 def start(config):

@@ -1,5 +1,6 @@
 """The loop around every train step: batches, progress, figures, checkpoints, going on after a stop."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,9 +8,20 @@ import jax
 from experiments.run import divergence, interruption
 from experiments.run.progress import Progress
 from prowl_jax.data.feeder import Feeder
+from prowl_jax.settings import COUNT, setting
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.mesh import place_batch, replicate
 from prowl_jax.train.sharding import REPLICATED, abstract, init_on_mesh, keep_placement
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """What is written while something trains."""
+
+    log_every: int = setting(50, "steps between rows of figures", COUNT)
+    checkpoint_every: int = setting(400, "steps, in the long stages", COUNT)
+    checkpoint_keep: int = setting(2, "of the latest checkpoints, in every stage", COUNT)
+    checkpoint_best: bool = setting(False, "keep the one with the lowest loss as well")
 
 
 def train(

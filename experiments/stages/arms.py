@@ -2,11 +2,13 @@
 
 All arms start from the same theta_0 and pi_ref and have the same budget (``methods.base.Budget``). What an arm is,
 whether it trains a policy, what it found, what it spent, is asked of its method (``methods.make_method``), never of its
-name. This module knows no JAX, so that a mistyped arm is answered at once.
+name.
 """
 
 import copy
 import dataclasses
+
+from prowl_jax.settings import NOT_NEGATIVE, setting, some_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,26 @@ ARMS = {
     "best_of_n": Arm("the best of 8 dreams of each context, trained on as data", method="best_of_n", own={"dreams": 8}),
 }
 """Name -> arm. ``unanchored``, ``broad`` and ``focused`` are the paper's three regimes."""
+
+ENSEMBLES = tuple(name for name, arm in ARMS.items() if arm.own.get("reward") == "disagreement")
+"""The arms whose policy an ensemble pays."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmSettings:
+    """Which arms there are."""
+
+    arms: tuple = setting(("frozen_reference", "prowl"), "rows of experiments/stages/arms.py", some_of(ARMS))
+
+
+@dataclasses.dataclass(frozen=True)
+class KLCosts:
+    """The anchors of the arms that are the paper's regimes."""
+
+    weak: float = setting(0.5, "c_kl of the arm unanchored", NOT_NEGATIVE, source="paper: 0.5")
+    middle: float = setting(1.0, "c_kl of the arm broad", NOT_NEGATIVE, source="paper: 1.0")
+    strong: float = setting(1.5, "c_kl of the arm focused", NOT_NEGATIVE, source="paper: 1.5")
+
 
 CONTROL, WHOLE = "frozen_reference", "prowl"
 """The matched-compute control, whose policy is pi_ref itself, and the whole method: tables tell these two first."""

@@ -1,5 +1,7 @@
 """The stage of the autoencoder: trained or taken as published, and the latents of all demonstrations."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +13,21 @@ from experiments.run.training_loop import restore_state, shapes, train
 from experiments.stages import build, latent_clips
 from experiments.stages.clip_stores import open_store, own_starts, split, tasks
 from prowl_jax.metrics.image import psnr
+from prowl_jax.settings import COUNT, NOT_NEGATIVE, POSITIVE, read, setting
 from prowl_jax.train import autoencoder as autoencoder_training
 from prowl_jax.train.mesh import local_copy
-from prowl_jax.train.state import count, init_state, make_optimizer
+from prowl_jax.train.state import ShortTraining, count, init_state
 
 ENCODE_BATCH = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderTraining(ShortTraining):
+    """How the small autoencoder learns."""
+
+    steps: int = setting(600, "updates", COUNT)
+    learning_rate: float = setting(3e-3, "the highest rate of AdamW", POSITIVE)
+    kl_weight: float = setting(1e-4, "of KL(posterior || N(0, 1))", NOT_NEGATIVE)
 
 
 def train_autoencoder(run):
@@ -31,13 +43,13 @@ def train_autoencoder(run):
     train_episodes, held_out = split(run, store)
     starts = store.starts(train_episodes, 1)
     network = build.make_autoencoder(config)
-    optimizer = make_optimizer(a.learning_rate, a.steps, warm_up=min(50, a.steps // 4))
+    optimizer = read(AutoencoderTraining, a).optimizer
     key = build.stage_key(config, "autoencoder")
     state = train(
         run,
         "autoencoder",
         lambda: init_state(_autoencoder_params(config), optimizer),
-        autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=0.99),
+        autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=a.ema_decay),
         lambda step: store.frames[own_starts(config, step, starts, a.batch, in_order=True)],
         key,
         steps=a.steps,
@@ -141,7 +153,7 @@ def load_autoencoder(run):
     if config.autoencoder.kind == "wan":
         params = build.wan_autoencoder_params(config)
     else:
-        optimizer = make_optimizer(1.0, 1)
+        optimizer = read(AutoencoderTraining, config.autoencoder).optimizer
         example = shapes(lambda: init_state(_autoencoder_params(config), optimizer))
         params = restore_state(run, "autoencoder", example).ema
     statistics = np.load(run.data("latent_statistics.npz"))

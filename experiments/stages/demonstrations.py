@@ -1,6 +1,7 @@
 """The stage that records or imports demonstrations: a clip store of every task."""
 
 import contextlib
+import dataclasses
 import shutil
 
 from experiments.run.config_file import UsageError
@@ -11,6 +12,30 @@ from prowl_jax.data.importer import import_recordings
 from prowl_jax.data.recordings import Settings
 from prowl_jax.data.store import StoreWriter
 from prowl_jax.envs.demonstrators import record
+from prowl_jax.settings import COUNT, LARGEST, SHARE, Check, setting, within
+
+SEED = Check(lambda v: -1 <= v <= LARGEST, "is neither -1 (the run's) nor 0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class DemonstrationSettings:
+    """What the world model learns from first."""
+
+    source: str = setting("", "recordings of people, for Minecraft; empty: scripts")
+    seed: int = setting(-1, "of episodes, voxel worlds and what is held out; -1: the run's", SEED)
+    episodes: int = setting(192, "of the training task", within(2))
+    episode_frames: int = setting(256, "of an episode; longer recordings are cut", COUNT)
+    held_out_task_episodes: int = setting(16, "of every held-out task", COUNT)
+    verify: bool = setting(True, "hold the stores against their checksums at every start: reads all of them")
+    held_out_fraction: float = setting(0.1, "of the training task's episodes", SHARE)
+
+
+@dataclasses.dataclass(frozen=True)
+class GapSettings:
+    """What demonstrators seldom do: gaps in what is shown, planted to be found."""
+
+    strafe: float = setting(1.0, "how often they strafe, in what they would")
+    back: float = setting(1.0, "how often they walk back, in what they would")
 
 
 def make_demonstrations(run):

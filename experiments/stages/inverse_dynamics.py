@@ -4,6 +4,8 @@ Off where ``inverse_dynamics.steps`` is 0. It learns from real frames of the tra
 figures on held-out ones are the ceiling of what can be recovered from a dream.
 """
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,11 +16,21 @@ from experiments.stages.clip_stores import open_store, split
 from experiments.stages.passive_batches import passive_starts
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.metrics.action_recovery import action_recovery
+from prowl_jax.settings import COUNT, NATURAL, read, setting, within
 from prowl_jax.train import inverse_dynamics as training
 from prowl_jax.train.mesh import local_copy
-from prowl_jax.train.state import count, init_state, make_optimizer
+from prowl_jax.train.state import ShortTraining, count, init_state
 
 HELD_OUT_BATCHES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class InverseDynamicsTraining(ShortTraining):
+    """A model that reads actions off dreams, for the evaluation."""
+
+    steps: int = setting(0, "updates; 0: there is no such model", NATURAL)
+    batch: int = setting(16, "clips of an update", COUNT)
+    clip: int = setting(16, "frames of a clip", within(2))
 
 
 def train_inverse_dynamics(run):
@@ -37,7 +49,7 @@ def train_inverse_dynamics(run):
         run,
         "inverse_dynamics",
         lambda: _initial_state(config),
-        training.make_train_step(model, optimizer, ema_decay=0.99),
+        training.make_train_step(model, optimizer, ema_decay=settings.ema_decay),
         lambda step: store.gather(starts(step), settings.clip),
         build.stage_key(config, "inverse_dynamics"),
         steps=settings.steps,
@@ -54,8 +66,7 @@ def _of_base(config):
 
 
 def _optimizer(config):
-    settings = config.inverse_dynamics
-    return make_optimizer(settings.learning_rate, settings.steps, warm_up=min(50, settings.steps // 4))
+    return read(InverseDynamicsTraining, config.inverse_dynamics).optimizer
 
 
 def _initial_state(config):

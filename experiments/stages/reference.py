@@ -10,9 +10,18 @@ from experiments.run.training_loop import restore_state, shapes, train
 from experiments.stages import build
 from experiments.stages.clip_stores import clip_starts, open_store, own_starts, split
 from prowl_jax.data.feeder import batch_starts
+from prowl_jax.settings import COUNT, read, setting
 from prowl_jax.train import behaviour
 from prowl_jax.train.mesh import local_copy
-from prowl_jax.train.state import init_state, make_optimizer
+from prowl_jax.train.state import ShortTraining, init_state
+
+
+@dataclasses.dataclass(frozen=True)
+class CloningTraining(ShortTraining):
+    """Behaviour cloning of pi_ref."""
+
+    steps: int = setting(250, "updates", COUNT)
+    batch: int = setting(16, "clips of an update", COUNT)
 
 
 def _init_policy(config):
@@ -29,12 +38,12 @@ def clone_reference(run):
     policy = build.make_policy(config)
     if r.weights or _of_base(config):  # VPT was cloned from people already, and so was what came with a base model
         return _measure_reference(run, policy, load_reference(run), store) if processes.is_main() else {}
-    optimizer = make_optimizer(r.learning_rate, r.steps, warm_up=min(50, r.steps // 4))
+    optimizer = read(CloningTraining, r).optimizer
     state = train(
         run,
         "behaviour",
         lambda: init_state(_init_policy(config), optimizer),
-        behaviour.make_train_step(policy, optimizer, ema_decay=0.99),
+        behaviour.make_train_step(policy, optimizer, ema_decay=r.ema_decay),
         lambda step: store.gather(own_starts(config, step, starts, r.batch), r.clip),
         build.stage_key(config, "behaviour"),
         steps=r.steps,
@@ -71,6 +80,6 @@ def load_reference(run):
         return build.vpt_params(run.config)
     if _of_base(run.config):
         return build.load_base(run.config.base).policy_params
-    optimizer = make_optimizer(1.0, 1)
+    optimizer = read(CloningTraining, run.config.reference).optimizer
     example = shapes(lambda: init_state(_init_policy(run.config), optimizer))
     return restore_state(run, "behaviour", example).ema

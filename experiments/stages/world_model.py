@@ -1,5 +1,7 @@
 """The stage of phase 1: diffusion forcing on the demonstrations, whose averaged parameters are theta_0."""
 
+import dataclasses
+
 import jax
 from flax import traverse_util
 
@@ -7,10 +9,22 @@ from experiments.run.training_loop import restore_state, shapes, train
 from experiments.stages import build
 from experiments.stages.autoencoder import load_autoencoder
 from experiments.stages.passive_batches import training_fetch
+from prowl_jax.settings import COUNT, NATURAL, NOT_NEGATIVE, POSITIVE, SHARE, read, setting
 from prowl_jax.train import world_model as world_model_training
 from prowl_jax.train.mesh import put
 from prowl_jax.train.sharding import DIT_RULES
-from prowl_jax.train.state import count, init_state, make_optimizer
+from prowl_jax.train.state import Training, count, init_state
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldModelTraining(Training):
+    """Phase 1."""
+
+    steps: int = setting(3000, "updates", COUNT)
+    learning_rate: float = setting(4e-3, "the highest rate of AdamW", POSITIVE)
+    weight_decay: float = setting(0.01, "decoupled, on matrices only", NOT_NEGATIVE)
+    warm_up: int = setting(50, "updates until the highest rate", NATURAL)
+    final: float = setting(0.02, "share of the rate left at the end; 1: constant", SHARE)
 
 
 def init_dit(config):
@@ -20,10 +34,7 @@ def init_dit(config):
 
 def world_model_optimizer(config):
     """The optimiser of phase 1."""
-    w = config.world_model
-    return make_optimizer(
-        w.learning_rate, w.steps, warm_up=w.warm_up, final=0.02, weight_decay=w.weight_decay, fall=w.fall
-    )
+    return read(WorldModelTraining, config.world_model).optimizer
 
 
 def train_world_model(run):

@@ -20,7 +20,7 @@ from prowl_jax.methods.base import Start, predicting
 from prowl_jax.methods.prowl import Prowl
 from prowl_jax.metrics.intervals import paired_bootstrap
 from prowl_jax.pat import buffer as pat
-from prowl_jax.train.state import init_state, make_optimizer
+from prowl_jax.train.state import init_state
 
 TEST_TRAJECTORIES = 128
 
@@ -119,8 +119,7 @@ def fine_tuned(run, theta_0, items, raw, trainable, priority, updates):
     shared, settings, calls = build.make_shared(config), build.prowl_settings(config), -(-updates // p.updates)
     settings = dataclasses.replace(settings, priority=dataclasses.replace(settings.priority, kind=priority))
     budget = dataclasses.replace(shared.budget, updates=-(-updates // calls))
-    steps = calls * budget.updates
-    optimizer = make_optimizer(p.learning_rate, steps, warm_up=budget.updates // 2, final=0.1)
+    optimizer = build.phase2_optimizer(config, budget.updates, calls)
     method = Prowl(settings, dataclasses.replace(shared, budget=budget, optimizer=optimizer))
     theta = init_state(jax.tree.map(jnp.copy, trained), optimizer)
     rows = len(items.actions)

@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from experiments.configs import quickstart
-from experiments.planning import config_rules
+from experiments.planning import consistency
 from experiments.run import command_line
 from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
@@ -193,7 +193,7 @@ def configs(seed, count=100):
         try:
             with contextlib.redirect_stderr(said):
                 config, _ = command_line.parse(argv, program="torture")
-                command_line.validate(config, config_rules.RULES)
+                command_line.validate(config, consistency.RULES)
         except SystemExit as exit:
             code = exit.code
         except Exception as error:  # noqa: BLE001 - which is what must not happen

@@ -16,6 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.diffusion import flow
+from prowl_jax.settings import FINITE, POSITIVE, SHARE, Check, check, setting
+
+LEVEL = Check(lambda v: 0 < v < 1, "is not a level above 0 and below 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,19 +33,15 @@ class FrameLevels:
       context_share: share of the contexts that are noisy. context_noise: their highest level, drawn uniformly.
     """
 
-    pure: float = 0.25
-    mean: float = -0.9
-    std: float = 1.2
-    lowest: float = 0.002
-    context_share: float = 0.5
-    context_noise: float = 0.3
+    pure: float = setting(0.25, "share of the frames at pure noise, where every sampler starts", SHARE)
+    mean: float = setting(-0.9, "of the other levels' logit", FINITE, source="DIAMOND: .3, here + ln residual")
+    std: float = setting(1.2, "of the other levels' logit", POSITIVE, source="DIAMOND: 1.2")
+    lowest: float = setting(0.002, "no level is below", LEVEL)
+    context_share: float = setting(0.5, "of the contexts that are noisy", SHARE)
+    context_noise: float = setting(0.3, "highest level of a noisy context", SHARE)
 
     def __post_init__(self):
-        for name in ("pure", "context_share", "context_noise"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is a share in 0..1, not {getattr(self, name)}")
-        if not self.std > 0.0 or not 0.0 < self.lowest < 1.0:
-            raise ValueError(f"std must be above 0 and lowest within 0..1, not {self.std} and {self.lowest}")
+        check(self)
 
     def frame(self, key, batch):
         """Levels ``[batch]`` of frames to predict."""

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.diffusion import flow
+from prowl_jax.settings import POSITIVE, SHARE, check, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +29,16 @@ class Forcing:
     """
 
     chunk: int = 3
-    shift: float = 1.0
-    clean_prefix: float = 0.5
+    shift: float = setting(
+        1.0, "of the training noise levels: a little signal tells the motion without the action", POSITIVE,
+        source="Self Forcing: 5",
+    )  # fmt: skip
+    clean_prefix: float = setting(0.5, "share of clips in which every predicted chunk follows a clean one", SHARE)
 
     def __post_init__(self):
         if self.chunk < 1:
             raise ValueError(f"chunk must be at least 1 latent frame, not {self.chunk}")
-        if not 0.0 <= self.clean_prefix <= 1.0:
-            raise ValueError(f"clean_prefix is a share in 0..1, not {self.clean_prefix}")
+        check(self)
 
     def chunks(self, length):
         """Number of chunks in ``length`` latent frames; ValueError if it does not divide."""

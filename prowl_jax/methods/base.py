@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.rewards import REWARDS
+from prowl_jax.settings import COUNT, NATURAL, SHARE, check, setting
 from prowl_jax.train.sharding import compiled, on_mesh
 from prowl_jax.train.state import merge
 from prowl_jax.types import RealClip, pytree
@@ -45,8 +46,8 @@ class Budget:
     """What every method may spend, and the sizes that their comparison needs to be alike. Hashable.
 
     Attributes:
-      context: S, real latents that a dream starts from. horizon: H, latents dreamt and scored; both whole chunks.
-      window: latents of one training clip.
+      context: S, real latents that a dream starts from. window: latents of one training clip.
+      horizon: H, latents dreamt and scored; as the context whole chunks.
       updates: world-model steps a cycle. batch: clips of a training step.
       trajectories: that a policy may act out in a cycle, each of ``context + horizon`` latents after ``warm_up`` steps.
       cycles: length of schedules.
@@ -55,15 +56,20 @@ class Budget:
     """
 
     context: int
-    horizon: int
     window: int
-    updates: int
-    batch: int
-    trajectories: int = 1
-    warm_up: int = 0
-    cycles: int = 1
+    cycles: int = setting(8, "of the loop", COUNT)
+    trajectories: int = setting(32, "acted out in a cycle", COUNT)
+    warm_up: int = setting(
+        60, "steps of the reference before a trajectory begins, away from where episodes start", NATURAL
+    )
+    horizon: int = setting(3, "latents predicted and scored", COUNT, source="paper: a chunk")
+    updates: int = setting(30, "world-model steps a cycle", COUNT)
+    batch: int = setting(32, "clips of an update", COUNT)
+    ema_decay: float = setting(0.98, "of the averaged parameters, which predict and are evaluated", SHARE)
     score_batch: int = 32
-    ema_decay: float = 0.0
+
+    def __post_init__(self):
+        check(self)
 
     @property
     def clip(self):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from prowl_jax.methods.base import Method, Needs, training_cost
 from prowl_jax.rewards import ERRORS
 from prowl_jax.rewards.dream import group, make_dream
+from prowl_jax.settings import COUNT, SOME_SHARE, check, setting
 from prowl_jax.train.sharding import program
 from prowl_jax.train.state import TrainState, init_state
 from prowl_jax.train.world_model import make_fine_tune, make_update
@@ -29,15 +30,12 @@ class Config:
       dream_share: share of a batch that are dreams, 0.5 as PROWL's share of trajectories; the rest are demonstrations.
     """
 
-    dreams: int = 8
-    best_by: str = "regret"
-    dream_share: float = 0.5
+    dreams: int = setting(8, "N, of each context", COUNT)
+    best_by: str = setting("regret", "the reward that the best is chosen by")
+    dream_share: float = setting(0.5, "share of a batch that are dreams", SOME_SHARE, source="as PROWL's share")
 
     def __post_init__(self):
-        if self.dreams < 1:
-            raise ValueError(f"best_of_n.dreams must be at least 1, not {self.dreams}")
-        if not 0 < self.dream_share <= 1:
-            raise ValueError(f"best_of_n.dream_share is a share above 0, not {self.dream_share}")
+        check(self, "best_of_n")
 
 
 @pytree

@@ -36,6 +36,7 @@ from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring, make_rescore
 from prowl_jax.rewards.disagreement import Ensemble, make_disagreement
 from prowl_jax.rewards.dream import make_dream, make_observe, make_score, score_of
+from prowl_jax.settings import COUNT, FINITE, NATURAL, NOT_NEGATIVE, SHARE, check, setting
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import disagreement as ensemble_training
 from prowl_jax.train.adversary import Adversary
@@ -48,8 +49,21 @@ SCORE, DISAGREEMENT = "score", "disagreement"
 
 
 @dataclasses.dataclass(frozen=True)
+class Composite:
+    """The paper's score, ``z(regret) + lambda z(AFS-EPE) + delta_scale Delta(regret)``."""
+
+    lambda_afs: float = setting(0.10, "weight of AFS-EPE in the score", NOT_NEGATIVE, source="paper: 0.10 or 0.25")
+    delta_scale: float = setting(1.0, "weight of the regret's change between scorings", FINITE, source="paper: 1")
+
+    @property
+    def weights(self):
+        """Of ``pat.Scoring``: its ``weights`` and its ``changes``."""
+        return {"regret": 1.0, "afs": self.lambda_afs}, {"regret": self.delta_scale}
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the loop. The paper gives r = 0.5 and capacity 256, and lambda in 0.10, 0.25.
+    """Settings of the loop.
 
     Attributes:
       reward: what the policy is paid: ``"score"``, the composite score; the name of one reward, standardised over the
@@ -60,26 +74,21 @@ class Config:
       noise_seed: of the one noise that every trajectory is dreamt from whenever it is scored, so that a rescoring
         measures the change of the model and not of the noise.
       adversary: how the policy learns.
-      ensemble: whose ``"disagreement"`` is a reward; there only where somebody asks for that. ``ensemble_steps`` are
-        those that it learns from the demonstrations before the first cycle: what is common is not new.
+      ensemble: whose ``"disagreement"`` is a reward; there only where somebody asks for that.
     """
 
     reward: str | None = SCORE
-    pat_share: float = 0.5
-    capacity: int = 256
+    pat_share: float = setting(0.5, "r, share of a batch that is drawn from the buffer", SHARE, source="paper: 0.5")
+    capacity: int = setting(256, "trajectories that the buffer keeps", COUNT, source="paper: 256")
     scoring: pat.Scoring = pat.Scoring()
     priority: Priority = Priority()
     rescoring: Rescoring = Rescoring()
-    noise_seed: int = 0
+    noise_seed: int = setting(0, "of the one noise that clips are dreamt from to be scored", NATURAL)
     adversary: Adversary = Adversary()
     ensemble: Ensemble | None = None
-    ensemble_steps: int = 0
 
     def __post_init__(self):
-        if not 0.0 <= self.pat_share <= 1.0:
-            raise ValueError(f"prowl.pat_share is a share in 0..1, not {self.pat_share}")
-        if self.capacity < 1:
-            raise ValueError(f"prowl.capacity must be at least 1, not {self.capacity}")
+        check(self, "prowl")
 
     def pat_rows(self, batch):
         """Rows of a batch that come from the buffer."""
@@ -219,7 +228,7 @@ class Prowl(Method):
         if state.ensemble is None:
             return state
         budget = self.shared.budget
-        clips = demonstrations(self.config.ensemble_steps, budget.batch, budget.window)
+        clips = demonstrations(self.config.ensemble.steps, budget.batch, budget.window)
         ensemble, _ = ensemble_training.make_fit(self.config.ensemble)(state.ensemble, clips, key)
         return dataclasses.replace(state, ensemble=ensemble)
 

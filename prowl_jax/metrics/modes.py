@@ -14,6 +14,8 @@ import dataclasses
 
 import numpy as np
 
+from prowl_jax.settings import COUNT, NOT_NEGATIVE, SOME_SHARE, check, setting
+
 PRIMITIVES = {
     "forward": ("forward",),
     "back": ("back",),
@@ -38,16 +40,14 @@ class ModeRule:
       ValueError: one of them is out of range.
     """
 
-    window: int = 12
-    share: float = 0.25
-    degrees: float = 1.0
+    window: int = setting(
+        12, "steps of a composite mode; at most phase2.horizon are taken", COUNT, source="a chunk of the paper: 12"
+    )
+    share: float = setting(0.25, "of the steps in which a movement belongs to the mode", SOME_SHARE)
+    degrees: float = setting(1.0, "a step, above which the camera rotates", NOT_NEGATIVE)
 
     def __post_init__(self):
-        if self.window < 1 or not 0 < self.share <= 1 or not self.degrees >= 0:
-            raise ValueError(
-                f"a mode needs window >= 1, 0 < share <= 1 and degrees >= 0, "
-                f"not {self.window}, {self.share} and {self.degrees}"
-            )
+        check(self)
 
 
 def modes_of(spec, actions, rule=ModeRule(), stride=None):

@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from prowl_jax.metrics.action_follow import flow_of_frames
 from prowl_jax.metrics.optical_flow import optical_flow
 from prowl_jax.models.cpu.convolution import conv
+from prowl_jax.settings import COUNT, LARGEST, Check, setting
+
+EVEN = Check(lambda v: 2 <= v <= LARGEST and v % 2 == 0, "is not an even number of at least 2 frames")
 
 
 class InverseDynamicsNetwork(nn.Module):
@@ -27,10 +30,10 @@ class InverseDynamicsNetwork(nn.Module):
     """
 
     sizes: tuple
-    window: int = 4
-    width: int = 32
-    features: int = 64
-    hidden: int = 128
+    window: int = setting(4, "frames that it sees around a step", EVEN)
+    width: int = setting(32, "channels after the first convolution", COUNT)
+    features: int = setting(64, "width of one step's summary", COUNT)
+    hidden: int = setting(128, "width after it", COUNT)
 
     @nn.compact
     def __call__(self, frames):

@@ -23,9 +23,10 @@ from prowl_jax.models.dit.action_adapter import UNKNOWN, actions_of_latents
 from prowl_jax.models.dit.action_text import ActionText
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.frame_space import FrameSpace
+from prowl_jax.settings import COUNT, POSITIVE, one_of, setting
 
-CACHES = ("window", "rolling", "none")
-"""How a rollout keeps its past (``WorldModel.cache``); the configuration's rules are tested against it."""
+CACHES = ("window", "rolling")
+"""How a rollout keeps its past (``WorldModel.cache``), but for "none", which is there to check "rolling" by."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,15 +50,17 @@ class WorldModel(FrameSpace):
 
     dit: DiT
     autoencoder: Autoencoder | WanVAE
-    sampler_steps: int = 10
-    sampler_shift: float = 1.0
-    cache: str = "window"
+    sampler_steps: int = setting(10, "Euler steps a chunk", COUNT)
+    sampler_shift: float = setting(1.0, "of the sampler's noise levels", POSITIVE, source="Wan: 5")
+    cache: str = setting(
+        "window", "or rolling: each latent is run once as context, not once for every chunk after it", one_of(CACHES)
+    )
     cache_latents: int = 0
     action_text: ActionText | None = None
 
     def __post_init__(self):
-        if self.cache not in CACHES:
-            raise ValueError(f"no cache {self.cache!r}; there are {', '.join(CACHES)}")
+        if self.cache not in (*CACHES, "none"):
+            raise ValueError(f"no cache {self.cache!r}; there are {', '.join(CACHES)}, none")
         if self.autoencoder is not None and self.autoencoder.frames_per_latent != self.stride:
             raise ValueError(
                 f"a latent of the autoencoder is {self.autoencoder.frames_per_latent} frames; the DiT's "

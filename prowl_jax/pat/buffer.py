@@ -43,6 +43,7 @@ from prowl_jax.pat.score import (
     welford_init,
     welford_update,
 )
+from prowl_jax.settings import COUNT, check, setting
 from prowl_jax.types import pytree
 
 
@@ -60,7 +61,9 @@ class Scoring:
 
     weights: tuple = (("regret", 1.0), ("afs", 0.10))
     changes: tuple = (("regret", 1.0),)
-    warm_up: int = 32
+    warm_up: int = setting(
+        32, "entries from which on z-scores use the buffer's own statistics", COUNT, key="score_warm_up"
+    )
     epsilon: float = 1e-6
 
     def __post_init__(self):
@@ -70,8 +73,7 @@ class Scoring:
             raise ValueError("scoring weights must name at least one raw score")
         if unknown := [name for name, _ in self.changes if name not in self.names]:
             raise ValueError(f"scoring changes of {', '.join(unknown)}: there are weights of {', '.join(self.names)}")
-        if self.warm_up < 1:
-            raise ValueError(f"scoring warm_up must be at least 1, not {self.warm_up}")
+        check(self)
         if not self.epsilon > 0:
             raise ValueError(f"scoring epsilon must be positive, not {self.epsilon}")
 

@@ -14,6 +14,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from prowl_jax.settings import POSITIVE, SHARE, check, one_of, setting
+
 KINDS = ("rank", "softmax", "power", "uniform")
 
 
@@ -29,17 +31,12 @@ class Priority:
       staleness: rho in 0..1, the share of P_stale.
     """
 
-    kind: str = "rank"
-    temperature: float = 0.3
-    staleness: float = 0.3
+    kind: str = setting("rank", f"how scores become P_score: {', '.join(KINDS)}", one_of(KINDS), key="priority")
+    temperature: float = setting(0.3, "T of P_score, smaller is greedier", POSITIVE, source="PLR: 0.3")
+    staleness: float = setting(0.3, "rho, the share of what was not drawn for long", SHARE, source="PLR: 0.3")
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"priority kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
-        if not self.temperature > 0:
-            raise ValueError(f"priority temperature must be positive, not {self.temperature}")
-        if not 0 <= self.staleness <= 1:
-            raise ValueError(f"priority staleness must be in 0..1, not {self.staleness}")
+        check(self)
 
 
 def score_weights(scores, filled, priority):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.pat import buffer as pat
+from prowl_jax.settings import NATURAL, check, one_of, setting
 
 KINDS = ("all", "due")
 
@@ -26,15 +27,15 @@ class Rescoring:
       rows: at most so many entries a cycle where ``kind`` is ``"due"``; 0 is no bound.
     """
 
-    kind: str = "all"
-    age: int = 4
-    rows: int = 0
+    kind: str = setting(
+        "all", "what is scored anew after a cycle; due: what was drawn since, or long ago", one_of(KINDS),
+        key="rescore", source="paper: all",
+    )  # fmt: skip
+    age: int = setting(4, "due: from more cycles than this on", NATURAL, key="rescore_age")
+    rows: int = setting(0, "due: at most so many a cycle; 0: no bound", NATURAL, key="rescore_rows")
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"rescoring kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
-        if self.age < 0 or self.rows < 0:
-            raise ValueError(f"rescoring age and rows must be at least 0, not {self.age} and {self.rows}")
+        check(self)
 
 
 def queue(buffer, cycle, rescoring):

@@ -16,6 +16,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from prowl_jax.settings import COUNT, POSITIVE, check, setting
+
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
@@ -23,14 +25,19 @@ class Ensemble:
 
     Attributes:
       latent_shape: ``(h, w, C)`` of a latent; one latent is one frame. action_sizes: of the factors.
-      members: M (Plan2Explore: 5 to 10). width: of two hidden layers. learning_rate: of Adam.
+      members: M. width: of two hidden layers. learning_rate: of Adam.
+      steps: on the demonstrations before the first cycle: what is common is not new.
     """
 
     latent_shape: tuple
     action_sizes: tuple
-    members: int = 5
-    width: int = 128
-    learning_rate: float = 1e-3
+    members: int = setting(5, "networks of the ensemble", COUNT, source="Plan2Explore: 5 to 10")
+    width: int = setting(128, "of their two hidden layers", COUNT)
+    learning_rate: float = setting(1e-3, "of Adam", POSITIVE)
+    steps: int = setting(500, "on the demonstrations, before the first cycle", COUNT)
+
+    def __post_init__(self):
+        check(self)
 
     def init_params(self, key):
         """Parameters whose leaves have a leading axis of M; the members begin apart."""

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.rl import categorical
+from prowl_jax.settings import NOT_NEGATIVE, POSITIVE, check, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +27,15 @@ class PPOConfig:
       kl_cost: c_kl, the strength of the anchor.
     """
 
-    clip: float = 0.2
-    value_cost: float = 0.5
-    entropy_cost: float = 0.0
-    kl_cost: float = 1.0
+    clip: float = setting(0.2, "how far the probability ratio may leave 1", POSITIVE, source="PPO: 0.2")
+    value_cost: float = setting(0.5, "c_v, weight of the value's loss", NOT_NEGATIVE)
+    entropy_cost: float = setting(0.0, "c_e, weight of the entropy", NOT_NEGATIVE)
+    kl_cost: float = setting(
+        1.0, "c_kl, the strength of the anchor to the reference", NOT_NEGATIVE, source="paper: 0.5, 1.0 or 1.5"
+    )
 
     def __post_init__(self):
-        if not self.clip > 0:
-            raise ValueError(f"PPO clip must be positive, not {self.clip}")
+        check(self)
 
 
 def ppo_loss(

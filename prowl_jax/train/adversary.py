@@ -12,6 +12,7 @@ import optax
 
 from prowl_jax.rl.gae import gae
 from prowl_jax.rl.ppo import PPOConfig, annealed, ppo_loss
+from prowl_jax.settings import COUNT, FINITE, POSITIVE, SHARE, check, setting
 from prowl_jax.train.behaviour import previous_actions
 from prowl_jax.train.state import TrainState, apply_gradients
 
@@ -25,22 +26,25 @@ class Adversary:
       ppo: the loss's weights, ``ppo.kl_cost`` being c_kl.
       epochs, minibatches: passes over the trajectories of a cycle, and parts of each pass.
       lambda_: of GAE; the discount is 1, the reward terminal.
-      final_kl_cost: c_kl at the last of ``cycles`` cycles, linearly from ``ppo.kl_cost``; None
-        keeps it constant (the paper's choice).
+      final_kl_cost: c_kl at the last of ``cycles`` cycles, linearly from ``ppo.kl_cost``; below 0
+        it stays constant (the paper's choice).
       cycles: length of that schedule.
       kl_bound: a policy whose KL to the reference ends a cycle above this many nats a step is
-        discarded for the last one that did not; None never does.
+        discarded for the last one that did not; below 0 none is.
     """
 
-    learning_rate: float = 3e-5
-    max_norm: float = 1.0
+    learning_rate: float = setting(3e-5, "of Adam", POSITIVE, source="paper: 3e-5, for VPT's 248 M parameters")
+    max_norm: float = setting(1.0, "largest global norm of a gradient", POSITIVE)
     ppo: PPOConfig = PPOConfig()
-    epochs: int = 2
-    minibatches: int = 2
-    lambda_: float = 0.95
-    final_kl_cost: float | None = None
+    epochs: int = setting(2, "passes over the trajectories of a cycle", COUNT)
+    minibatches: int = setting(2, "parts of each pass", COUNT)
+    lambda_: float = setting(0.95, "of GAE", SHARE)
+    final_kl_cost: float = setting(-1.0, "c_kl at the last cycle, linearly from kl_cost; < 0: constant", FINITE)
     cycles: int = 1
-    kl_bound: float | None = None
+    kl_bound: float = setting(-1.0, "nats a step above which a policy is discarded; < 0: none is", FINITE)
+
+    def __post_init__(self):
+        check(self)
 
     @property
     def optimizer(self):
@@ -97,7 +101,7 @@ def make_update(policy, adversary):
 
     def update(state, safe_params, reference, trajectory, reward, key, cycle):
         kl_cost = adversary.ppo.kl_cost
-        if adversary.final_kl_cost is not None:
+        if adversary.final_kl_cost >= 0:
             kl_cost = annealed(cycle, kl_cost, adversary.final_kl_cost, adversary.cycles)
         whole = (trajectory, *advantages(trajectory, reward, adversary.lambda_))
         batch = trajectory.actions.shape[0]
@@ -119,7 +123,7 @@ def make_update(policy, adversary):
         _, metrics = evaluate(state.params, reference_logits, whole)(kl_cost)
 
         safe = jnp.bool_(True)
-        if adversary.kl_bound is not None:
+        if adversary.kl_bound >= 0:
             safe = metrics["kl_to_reference"] <= adversary.kl_bound
         params = jax.tree.map(lambda new, old: jnp.where(safe, new, old), state.params, safe_params)
         state = TrainState(params, state.ema, state.opt_state, state.step)

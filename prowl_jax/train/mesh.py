@@ -4,9 +4,23 @@ Steps are plain ``jit``; XLA inserts the communication that the placement of the
 for. With one device all of this is a no-op.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from prowl_jax.settings import COUNT, LARGEST, Check, setting
+
+ALL_OR_COUNT = Check(lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshSettings:
+    """The mesh of a run."""
+
+    data: int = setting(-1, "devices that batches are split over; -1: all that fsdp leaves", ALL_OR_COUNT)
+    fsdp: int = setting(1, "devices that the world model's parameters are split over", COUNT)
 
 
 def make_mesh(data=-1, fsdp=1, devices=None):

@@ -1,5 +1,6 @@
 """The state of a model in training, as one pytree, and the split of parameters by path."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
+from prowl_jax.settings import COUNT, NATURAL, NOT_NEGATIVE, POSITIVE, SHARE, SOME_SHARE, check, setting
 from prowl_jax.types import pytree
 
 LORA_IN, LORA_OUT = "lora_in", "lora_out"
@@ -59,34 +61,84 @@ def make_step(loss, optimizer, *, ema_decay=0.0):
     return jax.jit(train_step, donate_argnums=0)
 
 
-def make_optimizer(learning_rate, steps, *, warm_up=0, final=0.0, weight_decay=0.0, clip=1.0, fall=1.0):
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
     """AdamW with a linear warm-up, a cosine fall to ``final * learning_rate``, and clipping.
 
-    Args:
-      learning_rate: the highest rate. steps: length of the schedule, in updates.
-      warm_up: updates to reach it. final: share of it left at the end; 1 keeps it constant.
-      weight_decay: decoupled, on matrices only. clip: largest global norm of a gradient.
+    Attributes:
+      learning_rate: the highest rate. warm_up: updates to reach it.
+      final: share of it left at the end; 1 keeps it constant.
       fall: share of the steps, the last, in which the rate falls; before, it stays: what was trained so far can
         then be used, or trained longer, without a schedule that knew the end.
+      weight_decay: decoupled, on matrices only. max_norm: largest global norm of a gradient. b2: of the second moment.
     """
-    warm_up = min(warm_up, max(steps - 1, 0))
-    held = round((1.0 - fall) * steps) if fall < 1.0 else 0
-    schedule = optax.warmup_cosine_decay_schedule(
-        learning_rate if warm_up == 0 or held else 0.0, learning_rate, 0 if held else warm_up, max(steps - held, 1),
-        final * learning_rate,
-    )  # fmt: skip
-    if held:
-        rise = optax.linear_schedule(0.0, learning_rate, warm_up)
-        schedule = optax.join_schedules([rise, schedule], [max(held, warm_up)])
-    return optax.chain(
-        optax.clip_by_global_norm(clip),
-        optax.adamw(
-            schedule,
-            b2=0.99,
-            weight_decay=weight_decay,
-            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
-        ),
-    )
+
+    learning_rate: float = setting(1e-3, "the highest rate of AdamW", POSITIVE)
+    warm_up: int = setting(0, "updates to reach it", NATURAL)
+    final: float = setting(0.0, "share of the rate left at the end; 1: constant", SHARE)
+    fall: float = setting(1.0, "share of the steps, the last, in which the rate falls", SOME_SHARE)
+    weight_decay: float = setting(0.0, "decoupled, on matrices only", NOT_NEGATIVE)
+    b2: float = setting(0.99, "decay of Adam's second moment", SHARE)
+    max_norm: float = setting(1.0, "largest global norm of a gradient", POSITIVE)
+
+    def __post_init__(self):
+        check(self)
+
+    def over(self, steps):
+        """The optax optimiser whose schedule is ``steps`` updates long."""
+        warm_up = min(self.warm_up, max(steps - 1, 0))
+        held = round((1.0 - self.fall) * steps) if self.fall < 1.0 else 0
+        rate = self.learning_rate
+        schedule = optax.warmup_cosine_decay_schedule(
+            rate if warm_up == 0 or held else 0.0, rate, 0 if held else warm_up, max(steps - held, 1), self.final * rate
+        )
+        if held:
+            rise = optax.linear_schedule(0.0, rate, warm_up)
+            schedule = optax.join_schedules([rise, schedule], [max(held, warm_up)])
+        return optax.chain(
+            optax.clip_by_global_norm(self.max_norm),
+            optax.adamw(
+                schedule,
+                b2=self.b2,
+                weight_decay=self.weight_decay,
+                mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+            ),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Optimizer):
+    """A training of its own.
+
+    Attributes:
+      steps: updates. batch: rows of each. ema_decay: of the averaged parameters, which are what is used.
+    """
+
+    steps: int = setting(1000, "updates", COUNT)
+    batch: int = setting(32, "rows of an update", COUNT)
+    ema_decay: float = setting(0.99, "of the averaged parameters, which are what is used", SHARE)
+
+    @property
+    def optimizer(self):
+        """The optax optimiser of all steps."""
+        return self.over(self.steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortTraining(Training):
+    """A training of a small network, whose warm-up gives way where it has few steps."""
+
+    warm_up: int = setting(50, "updates to reach it; at most a quarter of the steps", NATURAL)
+
+    @property
+    def optimizer(self):
+        """The optax optimiser of all steps."""
+        return dataclasses.replace(self, warm_up=min(self.warm_up, self.steps // 4)).over(self.steps)
+
+
+def make_optimizer(learning_rate, steps, **settings):
+    """``Optimizer(learning_rate, **settings).over(steps)``."""
+    return Optimizer(learning_rate, **settings).over(steps)
 
 
 def split_by_path(params, components):

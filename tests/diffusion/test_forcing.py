@@ -80,7 +80,7 @@ def test_per_latent_repeats_each_chunk():
 
 @pytest.mark.parametrize("kwargs, message", [
     ({"chunk": 0}, "chunk must be at least 1"),
-    ({"clean_prefix": 1.5}, "share in 0..1, not 1.5"),
+    ({"clean_prefix": 1.5}, "Forcing.clean_prefix=1.5 is not a share"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):

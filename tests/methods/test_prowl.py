@@ -231,9 +231,9 @@ def test_what_a_cycle_costs(method):
 
 
 def test_mistaken_settings_are_named(method):
-    with pytest.raises(ValueError, match="prowl.pat_share is a share in 0..1, not 1.5"):
+    with pytest.raises(ValueError, match="prowl.pat_share=1.5 is not a share within 0..1"):
         Config(pat_share=1.5)
-    with pytest.raises(ValueError, match="prowl.capacity must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="prowl.capacity=0 is not within 1.."):
         Config(capacity=0)
     with pytest.raises(ValueError, match="prowl asks for the rewards beauty; there are regret, afs"):
         Prowl(Config(reward="beauty"), method.shared)

@@ -31,7 +31,8 @@ def fine_tuned(clips, filled, raw, *, stride=1, updates, batch, cycle=5, **setti
 
     frames = lambda latents: 1 + stride * (latents - 1)  # noqa: E731
     model, optimizer = types.SimpleNamespace(stride=stride, frames_of=frames, chunk=2), optax.sgd(0.1)
-    budget = Budget(context=2, horizon=clips.latents.shape[1] - 2, window=WINDOW, updates=updates, batch=batch)
+    horizon = clips.latents.shape[1] - 2
+    budget = Budget(context=2, window=WINDOW, horizon=horizon, updates=updates, batch=batch, ema_decay=0.0)
     method = Prowl(Config(reward=None, **settings), Shared(model, FRAME, loss, optimizer, cheap_flow, budget))
     slots = len(filled)
     buffer = pat.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), clips), slots)

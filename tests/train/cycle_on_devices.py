@@ -55,7 +55,10 @@ METHOD = Prowl(
     Config(capacity=8, adversary=PlainAdversary(epochs=1, minibatches=1)),
     Shared(
         MODEL, FRAME, make_loss(MODEL, Forcing(chunk=2)), optax.sgd(0.02), cheap_flow,
-        Budget(context=2, horizon=4, window=4, updates=2, batch=8, trajectories=ROWS, score_batch=4), POLICY,
+        Budget(
+            context=2, horizon=4, window=4, updates=2, batch=8, trajectories=ROWS, score_batch=4, warm_up=0, cycles=1,
+            ema_decay=0.0,
+        ), POLICY,
     ),
 )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """A base model from a file of weights (``prowl_jax.zoo``), where a run begins with one: ``config.base``."""
 
+import dataclasses
 import functools
 
 from experiments.run.config_file import UsageError
@@ -8,9 +9,19 @@ from experiments.stages.build.judges import make_inverse_dynamics
 from experiments.stages.build.policy import make_policy
 from experiments.stages.build.world_model import make_world_model
 from prowl_jax import zoo
+from prowl_jax.settings import setting
 
 SAMPLER = ("sampler_levels", "start_noise", "context_noise", "sampler_steps", "sampler_shift", "cache", "cache_latents")
 """Settings of how it is dreamt, which may differ from those that the weights came with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseSettings:
+    """What a run begins with."""
+
+    base: str = setting(
+        "", "weights to begin with (python -m experiments.zoo), or a .safetensors file; empty: train from nothing"
+    )
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """Environments, frames and actions from a configuration."""
 
+import dataclasses
+
 import jax
 
 from prowl_jax import minecraft
@@ -7,6 +9,47 @@ from prowl_jax.envs import voxel
 from prowl_jax.envs.device import DeviceVectorEnv
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
+from prowl_jax.settings import COUNT, FILE_NAME, FILE_NAMES, NATURAL, POSITIVE, one_of, setting, within
+
+ENVIRONMENTS = ("vizdoom", "voxel", "minerl", "recordings")
+MINECRAFT = ("minerl", "recordings")
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvSettings:
+    """Where the policy acts and what it sees."""
+
+    name: str = setting("vizdoom", "or voxel, minerl, recordings: no phase 2", one_of(ENVIRONMENTS))
+    task: str = setting("explore", "what is trained on", FILE_NAME)
+    held_out_tasks: tuple = setting(("look_around", "gather", "freedoom"), "for evaluation alone", FILE_NAMES)
+    num_envs: int = setting(16, "side by side", COUNT)
+    workers: int = setting(2, "processes that drive them", COUNT)
+    restarts: int = setting(
+        3, "so often in a row all games may fail; fewer start again, what they played is dropped", NATURAL
+    )
+    frame_height: int = setting(48, "pixels; SSIM needs more than 10", within(16, 480))
+    frame_width: int = setting(64, "pixels", within(16, 640))
+    frame_skip: int = setting(3, "tics of 1/35 s a step, in vizdoom", COUNT)
+    max_turn_degrees: float = setting(8.0, "a step, in vizdoom", POSITIVE)
+
+
+@dataclasses.dataclass(frozen=True)
+class MinerlSettings:
+    """A Minecraft that runs (docs/minerl.md)."""
+
+    python: str = setting("", "the interpreter that MineRL is installed in")
+    make: str = setting("minerl", "or minestudio, module:function, file.py:function")
+    episode_steps: int = setting(0, "0: as long as the task lasts", NATURAL)
+
+
+@dataclasses.dataclass(frozen=True)
+class VoxelSettings:
+    """The world of blocks (docs/voxel.md)."""
+
+    worlds: int = setting(64, "in the pool, 128 KiB each", COUNT)
+    episode_steps: int = setting(1200, "of 1/20 s; 0: without end", NATURAL)
+    look: str = setting("textured", "how blocks are drawn")
+    hour: int = setting(-1, "the tick of the day at which time stands still; -1: it goes on")
 
 
 def spec_of(config):

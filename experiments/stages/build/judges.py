@@ -1,5 +1,6 @@
 """What dreams are measured with, from a configuration: optical flow, LPIPS, action modes, inverse dynamics."""
 
+import dataclasses
 import functools
 
 import jax
@@ -12,6 +13,20 @@ from prowl_jax.metrics.modes import ModeRule
 from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.models.inverse_dynamics import InverseDynamics, InverseDynamicsNetwork
 from prowl_jax.models.published import lpips_weights, sea_raft_weights
+from prowl_jax.settings import one_of, read, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricsSettings:
+    """Networks that dreams are measured with."""
+
+    flow: str = setting("small", "of AFS-EPE; or sea_raft", one_of(("small", "sea_raft")), source="paper: sea_raft")
+    flow_weights: str = setting("", "what python -m experiments.convert sea_raft wrote")
+    lpips_weights: str = setting("", "what python -m experiments.convert lpips wrote; empty: no LPIPS")
+    frechet: str = setting(
+        "", "network of a Frechet distance: inverse_dynamics or lpips_trunk; empty: none",
+        one_of(("inverse_dynamics", "lpips_trunk"), empty="no Frechet distance"),
+    )  # fmt: skip
 
 
 def make_flow(config):
@@ -57,12 +72,11 @@ _load_lpips = functools.cache(lpips_weights.load_lpips)
 
 def make_mode_rule(config):
     """Where an action mode begins and ends; a window is no longer than what is scored of a trajectory."""
-    m = config.evaluation.modes
+    modes = config.evaluation.modes
     scored = config.phase2.horizon * make_autoencoder(config).frames_per_latent
-    return ModeRule(min(m.window, scored), m.share, m.degrees)
+    return read(ModeRule, modes, window=min(modes.window, scored))
 
 
 def make_inverse_dynamics(config):
     """The configured ``InverseDynamics``."""
-    i = config.inverse_dynamics
-    return InverseDynamics(InverseDynamicsNetwork(spec_of(config).sizes, i.window, i.width, i.features, i.hidden))
+    return InverseDynamics(read(InverseDynamicsNetwork, config.inverse_dynamics, sizes=spec_of(config).sizes))

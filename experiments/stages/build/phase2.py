@@ -14,8 +14,30 @@ from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring
 from prowl_jax.rewards.disagreement import Ensemble
 from prowl_jax.rl.ppo import PPOConfig
+from prowl_jax.settings import COUNT, POSITIVE, SHARE, one_of, read, setting
 from prowl_jax.train.adversary import Adversary
-from prowl_jax.train.state import make_optimizer
+from prowl_jax.train.state import Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase2Settings:
+    """How phase 2 runs."""
+
+    program: str = setting(
+        "host", "or device: whole cycles under one jit, where the environment is on the device",
+        one_of(("host", "device")),
+    )  # fmt: skip
+    cycles_per_call: int = setting(1, "of the device program", COUNT)
+    overlap: bool = setting(True, "collect for the next cycle while this one trains: the same numbers, sooner")
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase2Optimizer(Optimizer):
+    """Of the world model in phase 2, over all cycles; the rate rises for half a cycle."""
+
+    learning_rate: float = setting(1e-4, "the highest rate of AdamW", POSITIVE)
+    warm_up: int = 0
+    final: float = setting(0.1, "share of the rate left at the end; 1: constant", SHARE)
 
 
 def arms(config):
@@ -26,24 +48,13 @@ def arms(config):
 def make_budget(config):
     """What every arm of phase 2 may spend; the context is one window less one chunk."""
     p, w = config.phase2, config.world_model
-    return Budget(
-        context=w.window - w.chunk,
-        horizon=p.horizon,
-        window=w.window,
-        updates=p.updates,
-        batch=p.batch,
-        trajectories=p.trajectories,
-        warm_up=p.warm_up,
-        cycles=p.cycles,
-        score_batch=min(p.trajectories, 32),
-        ema_decay=p.ema_decay,
-    )
+    return read(Budget, p, context=w.window - w.chunk, window=w.window, score_batch=min(p.trajectories, 32))
 
 
-def phase2_optimizer(config):
-    """The optimiser of the world model in phase 2."""
-    p = config.phase2
-    return make_optimizer(p.learning_rate, p.updates * p.cycles, warm_up=p.updates // 2, final=0.1)
+def phase2_optimizer(config, updates=None, cycles=None):
+    """The optimiser of the world model in phase 2; ``updates`` a cycle and ``cycles`` are the configured ones."""
+    updates, cycles = updates or config.phase2.updates, cycles or config.phase2.cycles
+    return read(Phase2Optimizer, config.phase2, warm_up=updates // 2).over(updates * cycles)
 
 
 def make_shared(config, world_model=None):
@@ -70,16 +81,16 @@ def make_method(config, arm, world_model=None):
 
 def prowl_settings(config):
     """PROWL's own settings; ``config`` as the arm wants it."""
-    p, a = config.phase2, config.adversary
-    return prowl.Config(
-        pat_share=p.pat_share,
-        capacity=p.capacity,
-        scoring=Scoring({"regret": 1.0, "afs": p.lambda_afs}, {"regret": p.delta_scale}),
-        priority=Priority(p.priority, p.temperature, p.staleness),
-        rescoring=Rescoring(p.rescore, p.rescore_age, p.rescore_rows),
+    p = config.phase2
+    weights, changes = read(prowl.Composite, p).weights
+    return read(
+        prowl.Config,
+        p,
+        scoring=read(Scoring, p, weights=weights, changes=changes),
+        priority=read(Priority, p),
+        rescoring=read(Rescoring, p),
         adversary=make_adversary(config),
         ensemble=make_ensemble(config),
-        ensemble_steps=a.ensemble.steps,
     )
 
 
@@ -90,25 +101,16 @@ def passive_rows(config):
 
 def make_adversary(config):
     """How the adversary learns."""
-    a = config.adversary
-    return Adversary(
-        learning_rate=a.learning_rate,
-        ppo=PPOConfig(a.clip, a.value_cost, a.entropy_cost, a.kl_cost),
-        epochs=a.epochs,
-        minibatches=a.minibatches,
-        lambda_=a.lambda_,
-        final_kl_cost=None if a.final_kl_cost < 0 else a.final_kl_cost,
-        cycles=config.phase2.cycles,
-        kl_bound=None if a.kl_bound < 0 else a.kl_bound,
+    return read(
+        Adversary, config.adversary, ppo=read(PPOConfig, config.adversary), cycles=config.phase2.cycles
     )
 
 
 def make_ensemble(config):
     """The ensemble whose disagreement may be a reward."""
-    e = config.adversary.ensemble
-    sizes, channels = spec_of(config).sizes, config.autoencoder.channels
     height, width = (side // 8 for side in frame_shape(config)[:2])
-    return Ensemble((height, width, channels), sizes, e.members, e.width, e.learning_rate)
+    latent = (height, width, config.autoencoder.channels)
+    return read(Ensemble, config.adversary.ensemble, latent_shape=latent, action_sizes=spec_of(config).sizes)
 
 
 SETTINGS = {"prowl": prowl_settings}

@@ -1,5 +1,6 @@
 """The policy from a configuration, and its published weights."""
 
+import dataclasses
 import functools
 
 from experiments.run.config_file import UsageError
@@ -7,6 +8,15 @@ from experiments.stages.build.environment import spec_of
 from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.models.policies.vpt_policy import VPTNetwork, VPTPolicy, named_size, vpt_size
 from prowl_jax.models.published.vpt_weights import load_policy
+from prowl_jax.settings import COUNT, read, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceSettings:
+    """The reference policy pi_ref, cloned from the demonstrations unless it is VPT."""
+
+    weights: str = setting("", "of a VPT policy, for Minecraft; empty: clone a small network", source="paper: VPT 2x")
+    clip: int = setting(16, "frames of a clip that is cloned", COUNT)
 
 
 def make_policy(config):
@@ -16,7 +26,7 @@ def make_policy(config):
         return VPTPolicy(VPTNetwork(**vpt_size(named_size(r.weights))))
     if r.weights:
         return load_vpt(r.weights)[0]
-    return Policy(PolicyNetwork(spec_of(config).sizes, r.features, r.memory, r.hidden))
+    return Policy(read(PolicyNetwork, r, sizes=spec_of(config).sizes))
 
 
 def vpt_params(config):

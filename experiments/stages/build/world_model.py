@@ -1,5 +1,6 @@
 """The autoencoder and the world model from a configuration."""
 
+import dataclasses
 import functools
 
 import jax
@@ -15,24 +16,75 @@ from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.autoencoders.wan import WanVAE, WanVAENetwork
 from prowl_jax.models.dit import action_text
 from prowl_jax.models.dit.dit import DiT
-from prowl_jax.models.dit.sizes import dit_size
+from prowl_jax.models.dit.sizes import DIT_SIZES, dit_size
 from prowl_jax.models.published import wan_dit_weights, wan_vae_weights
 from prowl_jax.models.unet.unet import UNet
 from prowl_jax.models.unet.world_model import UNetWorldModel
 from prowl_jax.models.world_model import WorldModel
+from prowl_jax.settings import COUNT, one_of, read, setting
 from prowl_jax.train import world_model as world_model_training
 from prowl_jax.train.lora import split_low_rank
 from prowl_jax.train.world_model import split_trainable
+
+FRAMES_PER_LATENT = {"small": Autoencoder.frames_per_latent, "pixels": 1, "wan": WanVAE.frames_per_latent}
+"""Kind of autoencoder -> frames of a latent."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderSettings:
+    """Which autoencoder."""
+
+    kind: str = setting(
+        "small", "or pixels: none; wan: Wan2.1's, a latent of four frames, never trained", one_of(FRAMES_PER_LATENT)
+    )
+    weights: str = setting("", "of Wan's; random shows only that everything fits together")
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldModelSettings:
+    """Which world model."""
+
+    network: str = setting(
+        "dit", "or unet: a convolutional denoiser of pixels (autoencoder.kind=pixels)", one_of(("dit", "unet"))
+    )
+    size: str = setting("Ti", "of the dit", one_of(DIT_SIZES))
+    weights: str = setting("", "Wan's transformer, or what was exported, to start phase 1 from; empty: from scratch")
+    window: int = setting(21, "latents of a training clip: context and prediction", COUNT, source="paper: 21")
+    dtype: str = setting(
+        "float32", "of the products; parameters are float32 always. bfloat16 on a GPU", one_of(("float32", "bfloat16"))
+    )
+    action_text: str = setting(
+        "", "what python -m experiments.embed_actions wrote; empty: the actions' factors are embedded"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnFrames:
+    """How many frames the unet predicts one after the other from its own, in training."""
+
+    own_frames: tuple = setting((1, 2, 4), "predicted one after the other from its own, in training ...")
+    own_since: tuple = setting((0.0, 0.1, 0.3), "... from this share of the steps on")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainableSettings:
+    """What phase 2 trains of the network."""
+
+    trainable: str = setting(
+        "action_conditioning", "or lora: low-rank updates of all attention, and the adapter",
+        one_of(("action_conditioning", "lora")), source="paper: action_conditioning",
+    )  # fmt: skip
+    lora_rank: int = setting(16, "of lora", COUNT)
 
 
 def make_autoencoder(config):
     """The configured autoencoder: an ``Autoencoder``, the ``WanVAE`` whose weights are given, or none, ``Pixels``."""
     a = config.autoencoder
     if a.kind == "pixels":
-        return Pixels(a.block)
+        return read(Pixels, a)
     if a.kind == "wan":
         return _wan_network(config) if config.dry_run or a.weights == "random" else _wan_autoencoder(config)[0]
-    return Autoencoder(channels=a.channels, widths=tuple(a.widths), blocks=a.blocks)
+    return read(Autoencoder, a)
 
 
 def wan_autoencoder_params(config):
@@ -79,39 +131,23 @@ def make_world_model(config):
     if w.network == "unet":
         return _make_unet(config)
     text, autoencoder = _action_text(config), make_autoencoder(config)
-    dit = DiT(
+    dit = read(
+        DiT,
+        w,
         channels=autoencoder.channels,
         action_frames=autoencoder.frames_per_latent,
         action_sizes=spec_of(config).sizes,
-        patch=w.patch,
-        chunk=w.chunk,
-        attention=w.attention,
-        action_modulation=w.action_modulation,
-        rope_base=w.rope_base,
         dtype=jnp.dtype(w.dtype),
-        remat=w.remat,
         text_width=text.width if text else 0,
         **dit_size(w.size),
     )
-    return WorldModel(dit, autoencoder, w.sampler_steps, w.sampler_shift, w.cache, action_text=text)
+    return read(WorldModel, w, dit=dit, autoencoder=autoencoder, action_text=text)
 
 
 def _make_unet(config):
     u, autoencoder = config.world_model.unet, make_autoencoder(config)
-    network = UNet(
-        action_sizes=spec_of(config).sizes,
-        context=u.context,
-        block=autoencoder.block,
-        widths=tuple(u.widths),
-        blocks=tuple(u.blocks),
-        motion_widths=tuple(u.motion_widths),
-        motion_blocks=tuple(u.motion_blocks),
-        width=u.width,
-        attention=u.attention,
-        residual=u.residual,
-        motion=u.motion,
-    )
-    return UNetWorldModel(network, autoencoder, tuple(u.sampler_levels), u.start_noise, u.context_noise)
+    network = read(UNet, u, action_sizes=spec_of(config).sizes, block=autoencoder.block)
+    return read(UNetWorldModel, u, dit=network, autoencoder=autoencoder)
 
 
 def make_loss(config, model=None):
@@ -122,10 +158,7 @@ def make_loss(config, model=None):
     """
     w, model = config.world_model, model or make_world_model(config)
     if w.network == "unet":
-        levels = w.unet.levels
-        return model.loss(
-            FrameLevels(levels.pure, levels.mean, levels.std, levels.lowest, levels.context_share, levels.context_noise)
-        )
+        return model.loss(read(FrameLevels, w.unet.levels))
     return world_model_training.make_loss(model, make_forcing(config))
 
 
@@ -183,7 +216,7 @@ def load_action_text(path, spec):
 def make_forcing(config):
     """How phase 1 and phase 2 draw noise levels."""
     w = config.world_model
-    return Forcing(chunk=w.chunk, shift=w.shift, clean_prefix=w.clean_prefix)
+    return read(Forcing, w, chunk=w.chunk)
 
 
 def split_phase2(config, dit_params):

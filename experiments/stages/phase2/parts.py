@@ -14,8 +14,16 @@ from experiments.stages.reference import load_reference
 from experiments.stages.world_model import load_world_model
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.methods.base import Start
+from prowl_jax.settings import POSITIVE, setting
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.types import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraSettings:
+    """The tripwire of the paper's figure 2c."""
+
+    camera_alarm: float = setting(3.0, "times the reference's camera speed at which an arm is flagged", POSITIVE)
 
 
 def trajectory_length(config):

@@ -8,6 +8,7 @@ of the gradient energy of such frames, and nothing sharper can be dreamt.
 import dataclasses
 
 from prowl_jax.models.autoencoders.small import depth_to_space, space_to_depth
+from prowl_jax.settings import COUNT, setting
 
 STD = 0.5
 """Deviation that pixels in [-1, 1] are divided by; of rendered first-person frames it is .4 to .6."""
@@ -21,7 +22,7 @@ class Pixels:
       block: pixels of a side that become channels of one latent pixel.
     """
 
-    block: int = 4
+    block: int = setting(4, "pixels of a side that kind=pixels folds into channels", COUNT)
     frames_per_latent = 1
 
     @property

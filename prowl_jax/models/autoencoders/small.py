@@ -8,6 +8,8 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from prowl_jax.settings import COUNT, NATURAL, setting
+
 DOWNSAMPLING = 8
 _STEM = 4
 
@@ -49,9 +51,9 @@ class Autoencoder(nn.Module):
       blocks: residual blocks at an eighth (a quarter has one).
     """
 
-    channels: int = 8
-    widths: tuple = (64, 128)
-    blocks: int = 2
+    channels: int = setting(8, "of a latent", COUNT)
+    widths: tuple = setting((64, 128), "features by stage: two of the small one, four of Wan's")
+    blocks: int = setting(2, "residual blocks of a stage", NATURAL)
     frames_per_latent = 1
     downsampling = DOWNSAMPLING
 

@@ -15,7 +15,7 @@ QUERIES_AT_ONCE = 512
 """Of ``attend`` with ``blocked``, at most."""
 
 ATTENTION_KINDS = ("einsum", "xla", "cudnn", "blocked")
-"""What ``attend`` takes as ``kind``; the configuration's rules are tested against it."""
+"""What ``attend`` takes as ``kind``."""
 
 
 def attend(query, key, value, mask=None, kind="einsum"):

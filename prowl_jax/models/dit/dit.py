@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from prowl_jax.diffusion import forcing
 from prowl_jax.models.cpu.dense import Dense
 from prowl_jax.models.dit.action_adapter import ActionAdapter
-from prowl_jax.models.dit.attention import QKVAttention, apply_rope, rope_angles, rope_split
+from prowl_jax.models.dit.attention import ATTENTION_KINDS, QKVAttention, apply_rope, rope_angles, rope_split
+from prowl_jax.settings import COUNT, POSITIVE, one_of, setting
 
 ACTION_CONDITIONING = ("cross_attention", "cross_norm", "action_adapter")
 """Path components of the parameters that phase 2 trains (PROWL section 3.2)."""
@@ -105,15 +106,20 @@ class DiT(nn.Module):
     heads: int
     ffn: int
     action_sizes: tuple
-    patch: int = 2
-    chunk: int = 3
+    patch: int = setting(2, "latent pixels of a token's side", COUNT, source="Wan: 2")
+    chunk: int = setting(3, "latents that share a noise level", COUNT, source="paper: 3, of 4 frames each")
     action_frames: int = 1
     frequency_width: int = 256
-    attention: str = "einsum"
-    action_modulation: bool = False
-    rope_base: float = 10000.0
+    attention: str = setting(
+        "einsum", "or xla; on a GPU cudnn, which wants bfloat16; blocked, where the weights do not fit",
+        one_of(ATTENTION_KINDS),
+    )  # fmt: skip
+    action_modulation: bool = setting(
+        False, "add the mean action to the noise level's embedding", source="Wan: False; help at small sizes unsettled"
+    )
+    rope_base: float = setting(10000.0, "of rotary positions; small for a small grid", POSITIVE, source="Wan: 10000")
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: bool = setting(False, "compute blocks twice instead of keeping them for the gradient: large models")
     text_width: int = 0
 
     action_conditioning = ACTION_CONDITIONING

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.models.cpu.convolution import conv
+from prowl_jax.settings import COUNT, setting
 from prowl_jax.types import pytree
 
 
@@ -46,9 +47,9 @@ class PolicyNetwork(nn.Module):
     """
 
     sizes: tuple
-    features: int = 128
-    memory: int = 4
-    hidden: int = 256
+    features: int = setting(128, "width of one step's summary", COUNT)
+    memory: int = setting(4, "steps that a decision sees", COUNT)
+    hidden: int = setting(256, "width after the memory", COUNT)
 
     @nn.compact
     def __call__(self, state, frames, previous, first):

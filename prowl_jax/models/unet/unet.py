@@ -22,6 +22,7 @@ from prowl_jax.models.cpu.convolution import conv
 from prowl_jax.models.cpu.dense import Dense
 from prowl_jax.models.dit.dit import sinusoid
 from prowl_jax.models.unet.warp import BASIS, global_flow, upsample, warp
+from prowl_jax.settings import COUNT, POSITIVE, setting
 
 ACTION_CONDITIONING = ("actions", "motion_actions", "film", "global_motion")
 """Path components of the parameters that phase 2 trains: embeddings of the actions, what they scale and shift, and
@@ -137,16 +138,16 @@ class UNet(nn.Module):
     """
 
     action_sizes: tuple
-    context: int = 2
+    context: int = setting(2, "frames seen; more tell the motion without the action", COUNT)
     block: int = 4
-    widths: tuple = (48, 96, 128)
-    blocks: tuple = (1, 2, 2)
-    motion_widths: tuple = (32, 64)
-    motion_blocks: tuple = (1, 2)
-    width: int = 192
-    attention: bool = True
-    residual: float = 0.3
-    motion: bool = True
+    widths: tuple = setting((48, 96, 128), "channels of the denoiser's levels")
+    blocks: tuple = setting((1, 2, 2), "of the denoiser's levels")
+    motion_widths: tuple = setting((32, 64), "channels of the flow's levels")
+    motion_blocks: tuple = setting((1, 2), "of the flow's levels")
+    width: int = setting(192, "of the embeddings", COUNT)
+    attention: bool = setting(True, "at the coarsest level")
+    residual: float = setting(0.3, "deviation of what the motion misses, in deviations of the latents", POSITIVE)
+    motion: bool = setting(True, "move the last frame by a predicted flow, diffuse what that misses")
 
     @property
     def channels(self):

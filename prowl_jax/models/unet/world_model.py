@@ -11,6 +11,7 @@ from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet
 from prowl_jax.models.unet.warp import photometric
 from prowl_jax.models.world_model import FrameSpace
+from prowl_jax.settings import POSITIVE, SHARE, Check, check, setting
 from prowl_jax.types import pytree
 
 
@@ -24,6 +25,11 @@ class Recent:
 
     latents: jax.Array
     actions: jax.Array
+
+
+def _fall(levels):
+    ordered = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    return len(levels) > 1 and levels[0] == 1 and levels[-1] == 0 and ordered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +46,19 @@ class UNetWorldModel(FrameSpace):
 
     dit: UNet
     autoencoder: Pixels = Pixels()
-    sampler_levels: tuple = (1.0, 0.13, 0.0)
-    start_noise: float = 1.0
-    context_noise: float = 0.0
+    sampler_levels: tuple = setting(
+        (1.0, 0.13, 0.0), "noise levels, an evaluation for each but the last", Check(_fall, "does not fall from 1 to 0")
+    )
+    start_noise: float = setting(
+        1.0, "deviation of the noise that a frame starts from", POSITIVE, source="DIAMOND: less than it trained with"
+    )
+    context_noise: float = setting(0.0, "level of noise on the context when dreaming", SHARE)
     action_conditioning = ACTION_CONDITIONING
     stride = 1
     chunk = 1
 
     def __post_init__(self):
-        levels = self.sampler_levels
-        falling = list(levels) == sorted(set(levels), reverse=True)
-        if len(levels) < 2 or levels[0] != 1.0 or levels[-1] != 0.0 or not falling:
-            raise ValueError(f"sampler levels fall from 1 to 0, not {levels}")
+        check(self)
         if self.autoencoder.channels != self.dit.channels:
             raise ValueError(
                 f"latents have {self.autoencoder.channels} channels, the network is for blocks of {self.dit.block} "

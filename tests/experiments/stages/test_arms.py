@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments.configs.quickstart import get_config
-from experiments.planning import config_rules
+from experiments.planning import consistency
 from experiments.stages import build
 from experiments.stages.arms import ARMS, Arm, configured
 
@@ -64,7 +64,7 @@ def test_what_an_arm_is_is_asked_of_its_method():
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_keeps_to_the_rules_and_the_budget(arm):
     config = configured(get_config(), arm)
-    assert all(condition(config) for condition, _ in config_rules.RULES)
+    assert all(condition(config) for condition, _ in consistency.RULES)
     spent, plan = build.make_method(get_config(), arm).spent(), build.make_method(get_config(), "prowl").spent()
     for name in ("world_model_updates", "world_model_tokens"):
         assert spent[name] == plan[name]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from experiments.configs.study import get_config
 from experiments.evaluation.evaluate import METRICS
-from experiments.planning import config_rules
+from experiments.planning import consistency
 from experiments.run.config_file import UsageError
 from experiments.run.files import write_json
 from experiments.stages import build
@@ -21,6 +21,7 @@ from experiments.study import __main__ as study
 from experiments.study import grid, plots, tables
 from experiments.study import results as results_file
 from experiments.study.measure import thinned, values_path
+from experiments.study.settings import RULES
 from prowl_jax.data.store import StoreWriter
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -466,7 +467,7 @@ def test_what_is_left_and_how_long():
 @pytest.mark.parametrize("arg", ["vizdoom", "voxel", "tiny"])
 def test_the_shipped_studies_keep_to_the_rules(arg):
     config = get_config(arg)
-    assert [words for condition, words in (*config_rules.RULES, *study.RULES) if not condition(config)] == []
+    assert [words for condition, words in (*consistency.RULES, *RULES) if not condition(config)] == []
     assert set(config.arms) <= set(ARMS) and {"frozen_reference", "prowl"} <= set(config.arms)
 
 
