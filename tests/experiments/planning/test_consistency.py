@@ -41,6 +41,7 @@ BASE = {
 
 
 WAN = {"autoencoder.kind": "wan", "autoencoder.weights": "random", "autoencoder.widths": (4, 4, 8, 8)}
+UNET = {"autoencoder.kind": "pixels", "world_model.network": "unet"}
 VOXEL = {"env.name": "voxel", "env.task": "wander", "env.held_out_tasks": ()}
 
 
@@ -118,7 +119,7 @@ BROKEN = [
     ({"name": ""}, "name= cannot be the name of a folder"),
     ({"autoencoder.widths": (32,)}, "autoencoder.widths=(32,) is not two whole numbers"),
     ({"autoencoder.widths": (32, 0)}, "autoencoder.widths=(32, 0) is not two whole numbers"),
-    ({"autoencoder.kind": "vqgan"}, "autoencoder.kind=vqgan is not one of small, wan"),
+    ({"autoencoder.kind": "vqgan"}, "autoencoder.kind=vqgan is not one of small, pixels, wan"),
     ({"autoencoder.weights": "a"}, "autoencoder.weights=a is read for autoencoder.kind=wan only"),
     (WAN | {"autoencoder.weights": ""}, "autoencoder.weights is empty; name Wan's vae/diffusion_pytorch_model"),
     (WAN | {"autoencoder.widths": (4, 4, 8)}, "autoencoder.widths=(4, 4, 8) is not two whole numbers"),
@@ -131,6 +132,14 @@ BROKEN = [
         WAN | VOXEL | {"phase2.program": "device"},
         "phase2.program=device keeps a latent a frame on the device; with autoencoder.kind=wan set",
     ),
+    ({"world_model.network": "gan"}, "world_model.network=gan is not one of dit, unet"),
+    ({"world_model.network": "unet"}, "unet works on pixels and nothing else does; set both or neither"),
+    (UNET | {"env.frame_height": 40}, "env.frame_height=40 and env.frame_width=64 do not halve into the levels of"),
+    ({"world_model.unet.blocks": (1, 2)}, "world_model.unet: widths and blocks, motion_widths and motion_blocks need"),
+    ({"world_model.unet.sampler_levels": (1.0, 0.5)}, "sampler_levels=(1.0, 0.5) does not fall from 1 to 0"),
+    ({"world_model.unet.own_frames": (1, 1, 4)}, "world_model.unet.own_frames=(1, 1, 4) and own_since=(0.0, 0.1, 0.3)"),
+    ({"world_model.unet.levels.lowest": 1.0}, "world_model.unet.levels.lowest=1.0 is not a level above 0 and below 1"),
+    ({"world_model.fall": 0.0}, "world_model.fall=0.0 is not a share above 0 and at most 1"),
     ({"arms": ("prowl", "vpt")}, "arms=('prowl', 'vpt') holds something other than frozen_reference, prowl"),
     ({"arms": ("prowl", "prowl")}, "each at most once"),
     ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, voxel, minerl, recordings"),
