@@ -77,7 +77,8 @@ RULES = (
     (
         (
             *("envs/base.py", "envs/workers.py", "envs/vizdoom.py", "envs/demonstrators.py", "envs/minerl*.py"),
-            *("envs/area_average.py", "actions.py", "minecraft.py"),
+            *("envs/area_average.py", "envs/gaps.py", "envs/held_keys.py", "envs/activities.py", "envs/behaviours.py"),
+            *("actions.py", "minecraft.py"),
         ),
         ("jax", "jaxlib", "flax", "chex", "optax"),
         "any",

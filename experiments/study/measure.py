@@ -277,7 +277,7 @@ def demonstrated_events(run, episodes):
     """How often each event happens in 1,000 steps of the demonstrations: their first ``episodes``, recorded anew."""
     config = run.config
     env = build.make_device_env(config, config.env.task)
-    behaviour, n = voxel.TASKS[config.env.task].behaviour, config.env.num_envs
+    behaviour, n = voxel.behaviour_of(config.env.task), config.env.num_envs
     counts, steps = {}, 0
     for round_ in range(-(-min(episodes, config.demonstrations.episodes) // n)):
         seeds = np.random.SeedSequence([1000 * build.data_seed(config), round_]).generate_state(n)

@@ -5,6 +5,10 @@ interpreter (``minerl_worker.py``) and speak over a pipe. Minecraft dies, hangs 
 connection now and then; a game that does is ended and started anew, and the step in which it
 happened is marked. docs/minerl.md tells how to install it, and what has been tried.
 
+Of the test beds' options only the frames' size has a meaning here: Minecraft has one look, its own clock and
+a world of its own in every episode; and its demonstrations are recordings of people, of whom no ``Gaps``
+can be asked. ``gaps.per_thousand`` counts what people do as well: their actions have all the factors.
+
 This module starts processes; POSIX only.
 """
 

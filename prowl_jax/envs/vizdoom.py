@@ -29,7 +29,7 @@ class Task:
       name: what the registry and the command line call it.
       wad: a scenario of the ``vizdoom`` package, or one of its two Freedoom games.
       doom_map: map of the wad; "" is its first.
-      behaviour: key of ``demonstrators.BEHAVIOURS``.
+      behaviour: key of ``behaviours.BEHAVIOURS``.
       held_out: True where it is for evaluation, never for training.
       description: one line for reports.
       remove: classes of things taken away at the start, such as a goal that ends the episode.
@@ -93,6 +93,22 @@ TASKS = {
             doom_map="MAP01",
             wander=(10, 40),
         ),
+        Task(
+            "control",
+            "my_way_home.wad",
+            "control",
+            held_out=True,
+            description="the rooms of explore, but does with a calm camera what gaps leave out: strafes, walks back",
+            remove=("GreenArmor",),
+        ),
+        Task(
+            "wide",
+            "my_way_home.wad",
+            "wide",
+            held_out=False,
+            description="the rooms of explore, but keys held at random, calm or fast turns",
+            remove=("GreenArmor",),
+        ),
     )
 }
 
@@ -134,7 +150,9 @@ def make_vizdoom(
       task: key of ``TASKS``.
       num_envs: N; each is a process of the engine.
       workers: Python processes that drive the engines.
-      frame_size: (H, W), at most (480, 640). The engine draws at 160x120 where that is enough.
+      frame_size: (H, W), at most (480, 640). The engine draws 4:3, at 160x120 where that is enough, 90 degrees
+        wide; of another shape is the largest part in the middle, shrunk by area averages. So 64x64 is 74
+        degrees wide, and nothing is squeezed.
       frame_skip: engine tics (1/35 s) a step.
       max_turn_degrees: largest turn in one step.
       restarts: how often in a row all games may fail; see ``ProcessVectorEnv``.
@@ -152,8 +170,24 @@ def make_vizdoom(
     spec = action_spec(max_turn_degrees)
     scale = next(s for s in (1, 2, 4) if 120 * s >= height and 160 * s >= width)
     make_one = functools.partial(Game, TASKS[task], scale, frame_skip, spec)
-    shrink = AreaAverage((120 * scale, 160 * scale), (height, width))
+    shrink = Shrink(scale, (height, width))
     return ProcessVectorEnv(make_one, num_envs, workers, spec, (height, width, 3), finish=shrink, restarts=restarts)
+
+
+class Shrink:
+    """Makes pictures of ``scale`` times 160x120 ones of ``target`` (H, W): cut to its shape, then area averages."""
+
+    def __init__(self, scale, target):
+        height, width = 120 * scale, 160 * scale
+        rows = min(height, round(width * target[0] / target[1]))
+        columns = min(width, round(height * target[1] / target[0]))
+        top, left = (height - rows) // 2, (width - columns) // 2
+        self.cut = np.s_[top : top + rows, left : left + columns]
+        self.average = AreaAverage((rows, columns), target)
+
+    def __call__(self, image):
+        """uint8 ``[H, W, 3]`` -> uint8 of the target size."""
+        return self.average(image[self.cut])
 
 
 class Game:

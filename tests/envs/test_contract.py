@@ -33,7 +33,7 @@ def make_small_voxel(num_envs, workers):
 
 
 MAKERS = {"toy": make_toy, "minerl_stub": make_minerl_stub, "voxel": make_small_voxel}
-for _task in TASKS:
+for _task in {(task.wad, task.doom_map): name for name, task in reversed(TASKS.items())}.values():
     MAKERS[_task] = lambda num_envs, workers, task=_task: make_vizdoom(task, num_envs, workers=workers)
 
 

@@ -5,18 +5,20 @@ import types
 import grid_toy
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from prowl_jax.envs import demonstrators
-from prowl_jax.envs.demonstrators import (
-    bearing,
-    bright_bearing,
-    make_demonstrator,
-    record,
-)
+from prowl_jax.envs.activities import Demonstrator, bearing
+from prowl_jax.envs.behaviours import bright_bearing
+from prowl_jax.envs.demonstrators import make_demonstrator, record
+from prowl_jax.envs.gaps import Gaps, happens
+from prowl_jax.envs.held_keys import KINDS
 from prowl_jax.envs.vizdoom import TASKS, action_spec, make_vizdoom
 from prowl_jax.envs.workers import ProcessVectorEnv
 
 SPEC = action_spec()
+WALKERS = [name for name, task in TASKS.items() if task.behaviour not in KINDS]
 YAW = SPEC.factors[SPEC.index("yaw")].camera
 
 
@@ -35,9 +37,9 @@ class Walker:
         self.pose[:2] = np.clip(self.pose[:2] + 30 * np.array([x, y]), -self.room, self.room)
 
 
-def act(task, steps, seed=0, room=np.inf):
+def act(task, steps, seed=0, room=np.inf, gaps=None):
     """Actions [T, A] and poses [T, 3] of a demonstrator in an ideal body."""
-    actor, body, poses = make_demonstrator(task, SPEC, seed), Walker(room), []
+    actor, body, poses = make_demonstrator(task, SPEC, seed, gaps), Walker(room), []
     actions = []
     for _ in range(steps):
         poses.append(body.pose.copy())
@@ -46,7 +48,7 @@ def act(task, steps, seed=0, room=np.inf):
     return np.stack(actions), np.stack(poses)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", WALKERS)
 def test_actions_are_valid_varied_and_reproducible(task):
     actions, _ = act(task, 1500, room=400)
     assert SPEC.check(actions).dtype == np.int32 and actions.dtype == np.int32
@@ -58,7 +60,7 @@ def test_actions_are_valid_varied_and_reproducible(task):
     assert actions[:, SPEC.index("attack")].any() and actions[:, SPEC.index("use")].any()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", WALKERS)
 def test_turning_is_frequent_and_only_half_predictable(task):
     """So that a policy can be cloned, and yet the last frames do not tell what the next turn is."""
     actions, _ = act(task, 3000, room=400)
@@ -73,13 +75,78 @@ def test_turning_is_frequent_and_only_half_predictable(task):
 def test_tasks_behave_differently():
     """Explorers mostly walk, those who look around mostly do not, duellists side-step and shoot."""
     rates = {}
-    for task in TASKS:
+    for task in WALKERS:
         actions, _ = act(task, 3000, room=400)
         rates[task] = {n: np.mean(actions[:, SPEC.index(n)] == 1) for n in ("move", "strafe", "attack")}
     assert rates["explore"]["move"] > 0.5
     assert rates["look_around"]["move"] < 0.4
     assert rates["strafe_duel"]["strafe"] > 2 * rates["explore"]["strafe"]
     assert rates["strafe_duel"]["attack"] > 5 * rates["explore"]["attack"]
+
+
+THINGS = ("strafe", "back", "attack", "use", "strafe_turning", "fast_turn")  # those that ViZDoom's factors can make
+
+
+@pytest.mark.parametrize("task", ["explore", "look_around", "strafe_duel"])
+@given(left_out=st.sets(st.sampled_from(THINGS)), seed=st.integers(0, 1000))
+@settings(max_examples=6, deadline=None)
+def test_what_is_left_out_never_happens_and_the_rest_does(task, left_out, seed):
+    """The things apart that need one that is left out; nobody gets stuck in a turn that may not be turned."""
+    gaps = Gaps(**dict.fromkeys(left_out, 0.0))
+    actions, _ = act(task, 1500, seed, room=400, gaps=gaps)
+    shown = happens(SPEC, SPEC.check(actions), gaps)
+    assert set(shown) == set(THINGS)
+    for thing, times in shown.items():
+        needs = {"strafe_turning": {"strafe"}}.get(thing, set()) | {thing}
+        assert times.any() == (not needs & left_out), thing
+    windows = actions[:1500].reshape(15, 100, -1)
+    assert (np.ptp(windows, axis=1).max(1) > 0).all()
+
+
+@pytest.mark.parametrize("task", ["look_around", "strafe_duel"])
+def test_no_gaps_change_nothing_and_a_half_is_between(task):
+    plain, _ = act(task, 12000, room=400)
+    np.testing.assert_array_equal(act(task, 1000, room=400, gaps=Gaps())[0], plain[:1000])
+    half, _ = act(task, 12000, room=400, gaps=Gaps(strafe=0.5))
+    strafing = [happens(SPEC, a)["strafe"].mean() for a in (half, plain)]
+    assert 0.3 < strafing[0] / strafing[1] < 0.7
+
+
+def test_the_control_does_what_is_left_out_with_a_calm_camera():
+    speed = {}
+    for name, gaps in {"planted": None, "turning": Gaps(fast_turn=0.0, use=0.0)}.items():
+        actions, poses = act("control", 3000, room=400, gaps=gaps)
+        shown = {thing: times.mean() for thing, times in happens(SPEC, SPEC.check(actions), gaps or Gaps()).items()}
+        done = {thing for thing, share in shown.items() if share > 0.1}
+        assert done == ({"strafe", "back", "strafe_turning"} if gaps is None else {"fast_turn", "use"})
+        assert 0.15 < (actions[:, SPEC.index("move")] == 1).mean() < 0.4  # and walks ahead in between
+        speed[name] = SPEC.camera_speed(actions).mean()
+        assert np.ptp(poses[:, :2]) > 400
+    assert speed["planted"] < 1 < 2 < speed["turning"]
+
+
+def test_the_wide_one_does_everything_equally_often():
+    actions, _ = act("wide", 20000, room=400)
+    for i, factor in enumerate(SPEC.factors):
+        share = np.bincount(actions[:, i], minlength=factor.size) / len(actions)
+        if not factor.camera:
+            np.testing.assert_allclose(share, 1 / factor.size, atol=0.05)
+        assert (share > 0.02).all(), factor.name
+    held = np.diff(np.flatnonzero(np.diff(actions[:, :4], axis=0).any(1)))
+    assert 8 < held.mean() < 20  # 4 to 20 steps, and now and then the same again
+
+
+@pytest.mark.parametrize(
+    ("task", "gaps", "message"),
+    [
+        ("explore", Gaps(jump=0.0), "gaps.jump needs the action factor 'jump'"),
+        ("control", Gaps(), "they leave nothing out"),
+        ("wide", Gaps(strafe=0.0), "takes no gaps"),
+    ],
+)
+def test_gaps_that_a_task_cannot_have_are_refused(task, gaps, message):
+    with pytest.raises(ValueError, match=message):
+        make_demonstrator(task, SPEC, 0, gaps)
 
 
 def test_a_walker_gets_away_from_walls():
@@ -114,10 +181,17 @@ def test_bright_things_are_found_and_walked_to():
     assert turned.mean() > 10 and (turned > 5).mean() > 0.7
 
 
+def test_a_square_frame_shows_a_narrower_view():
+    """Of a frame cut from the middle the last column is at 36.9 degrees (its tangent three quarters), not at 45."""
+    square = np.full((64, 64, 3), 60, np.uint8)
+    square[50, 63] = 200
+    assert bright_bearing(square) == pytest.approx(36.4, abs=0.5)
+
+
 def test_recording_pairs_frames_with_actions_and_cuts_at_the_end(monkeypatch):
     """On the toy's line the walker stands where the actions up to then have brought it."""
 
-    class Forward(demonstrators.Demonstrator):
+    class Forward(Demonstrator):
         def __init__(self, spec, seed):
             self.seeds = []
 
@@ -128,7 +202,7 @@ def test_recording_pairs_frames_with_actions_and_cuts_at_the_end(monkeypatch):
             assert frame[0, int(pose[0])].all()
             return np.array([1, 5], np.int32)
 
-    monkeypatch.setattr(demonstrators, "make_demonstrator", lambda task, spec, seed: Forward(spec, seed))
+    monkeypatch.setattr(demonstrators, "make_demonstrator", lambda task, spec, seed, gaps: Forward(spec, seed))
     env = ProcessVectorEnv(grid_toy.Line, 2, 1, grid_toy.SPEC, grid_toy.FRAME_SHAPE)
     progress = []
     try:

@@ -98,6 +98,24 @@ def test_other_frame_sizes(size):
         env.close()
 
 
+@pytest.mark.parametrize(("size", "cut"), [((64, 64), np.s_[:, 20:140]), ((32, 64), np.s_[20:100])])
+def test_a_frame_of_another_shape_is_cut_from_the_middle_and_not_squeezed(size, cut):
+    """By OpenCV from the whole picture that the engine draws."""
+    pytest.importorskip("vizdoom")
+    frames = {}
+    for shape in (size, (120, 160)):
+        env = make_vizdoom("explore", 1, workers=1, frame_size=shape)
+        try:
+            turn = np.tile(env.spec.null, (1, 1))
+            turn[0, -1] = 9
+            frames[shape] = [env.reset([5]).frames[0], *(env.step(turn).frames[0] for _ in range(3))]
+        finally:
+            env.close()
+    for frame, whole in zip(frames[size], frames[120, 160], strict=True):
+        expected = cv2.resize(np.ascontiguousarray(whole[cut]), size[::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(frame.astype(int) - expected).max() <= 1
+
+
 def test_no_engine_outlives_a_killed_worker():
     pytest.importorskip("vizdoom")
     env = make_vizdoom("explore", 2, workers=1)
@@ -121,6 +139,7 @@ def test_registry():
     assert any((t.wad, t.doom_map) not in trained_on for t in TASKS.values())
     for name, task in TASKS.items():
         assert task.name == name and task.description
+    assert {t.wad for t in TASKS.values() if not t.held_out} == {"my_way_home.wad"}  # one map, that can be known
     assert action_spec().names == ("move", "strafe", "attack", "use", "yaw")
     assert action_spec().sizes == (3, 3, 2, 2, 11)
 

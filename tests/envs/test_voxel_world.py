@@ -13,8 +13,9 @@ from prowl_jax.envs.base import DeviceEnv
 from prowl_jax.envs.device import DeviceVectorEnv, keys
 from prowl_jax.envs.voxel import EVENTS, SPEC, TASKS, make_voxel, make_world, record
 from prowl_jax.envs.voxel.blocks import LIGHT, SOLID, WATER, block_of
+from prowl_jax.envs.voxel.demonstrations import demonstrate
 from prowl_jax.envs.voxel.render import LOOKS
-from prowl_jax.envs.voxel.scripted import act, demonstrate, start
+from prowl_jax.envs.voxel.scripted import act, start
 from prowl_jax.envs.voxel.tasks import Behaviour
 
 SETTINGS = {"worlds": 2, "frame_size": (24, 32), "episode_steps": 40}  # those of the contract test: compiled once

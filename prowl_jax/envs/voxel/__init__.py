@@ -3,7 +3,7 @@
 ``make_world`` gives a ``DeviceEnv``, ``make_voxel`` a ``HostEnv``; ``record`` yields demonstrations.
 """
 
-from prowl_jax.envs.voxel.scripted import demonstrate, record
+from prowl_jax.envs.voxel.demonstrations import behaviour_of, demonstrate, record
 from prowl_jax.envs.voxel.tasks import TASKS, Behaviour, Task, make_voxel, make_world
 from prowl_jax.envs.voxel.world import EVENTS, SPEC, State, VoxelWorld
 
@@ -15,6 +15,7 @@ __all__ = [
     "State",
     "Task",
     "VoxelWorld",
+    "behaviour_of",
     "demonstrate",
     "make_voxel",
     "make_world",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prowl_jax.envs.device import keys
-from prowl_jax.envs.voxel.scripted import demonstrate
+from prowl_jax.envs.voxel.demonstrations import behaviour_of, demonstrate
 from prowl_jax.envs.voxel.speed import steps_per_second
 from prowl_jax.envs.voxel.tasks import TASKS, make_world
 
@@ -48,7 +48,7 @@ def save_sheet(path, *, columns=6, size=128, every=60):
     for number, task in enumerate(TASKS):
         env = make_world(task, worlds=4, frame_size=(size, size), episode_steps=0)
         seed = keys(np.array([number + 1]), 1)
-        frames = demonstrate(env, TASKS[task].behaviour, seed, steps=columns * every)[0]
+        frames = demonstrate(env, behaviour_of(task), seed, steps=columns * every)[0]
         rows.append(jnp.concatenate(list(frames[::every, 0]), axis=1))
         print(f"{task}: {TASKS[task].description}", flush=True)
     Image.fromarray(np.asarray(jnp.concatenate(rows, axis=0))).save(path, quality=85)

@@ -3,21 +3,21 @@
 A demonstrator is a state, and a pure function from it and the environment's state to an action: so a
 thousand record side by side in one scan. It does one activity after the other (a walk, a look around,
 a side-step, digging, building). The hand moves the camera in short strokes with rests and glances, as
-in ``envs/demonstrators.py``, so that where the next frame looks is not told by the last ones. It sees
-the world itself, not the picture, to walk around holes, water and walls; mostly.
+in ``envs/activities.py``, so that where the next frame looks is not told by the last ones. It sees
+the world itself, not the picture, to walk around holes, water and walls; mostly. ``Gaps`` leave out
+some of what it does.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prowl_jax.envs.device import keys
+from prowl_jax.envs.gaps import Gaps, slow_bins, without
 from prowl_jax.envs.voxel.blocks import SOLID, WATER, block_of
 from prowl_jax.envs.voxel.cast import look_up
-from prowl_jax.envs.voxel.tasks import TASKS, Behaviour, make_world
+from prowl_jax.envs.voxel.tasks import Behaviour
 from prowl_jax.envs.voxel.world import SPEC
 from prowl_jax.types import pytree
 
@@ -52,6 +52,7 @@ class Demonstrator:
       sprint, careful: bool.
       pace: float32, fastest turning, degrees a step.
       yaw, pitch: the two axes of the camera.
+      allowed: dict, thing of ``gaps.THINGS`` -> bool, what the activity may contain; empty without gaps.
     """
 
     key: jax.Array
@@ -65,28 +66,37 @@ class Demonstrator:
     pace: jax.Array
     yaw: Hand
     pitch: Hand
+    allowed: dict
 
 
-def start(key) -> Demonstrator:
+def start(key, gaps: Gaps | None = None) -> Demonstrator:
     """A demonstrator about to plan its first activity."""
     hand = Hand(jnp.float32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0))
     zero, no = jnp.int32(0), jnp.bool_(False)
-    return Demonstrator(key, zero, zero, zero, zero, zero, no, no, jnp.float32(5), hand, hand)
+    allowed = {} if gaps is None else dict.fromkeys(gaps.chances, no)
+    return Demonstrator(key, zero, zero, zero, zero, zero, no, no, jnp.float32(5), hand, hand, allowed)
 
 
-def act(behaviour: Behaviour, me: Demonstrator, state):
-    """(the demonstrator after this step, int32 ``[A]``) for what ``state`` (a ``world.State``) is."""
+def act(behaviour: Behaviour, me: Demonstrator, state, gaps: Gaps | None = None):
+    """(the demonstrator after this step, int32 ``[A]``) for what ``state`` (a ``world.State``) is.
+
+    ``gaps`` are those of ``start``.
+    """
     draw = jax.random.split(jax.random.fold_in(me.key, me.age), 6)
     over = (me.steps <= 0) & (jnp.abs(me.yaw.left) < DONE_DEGREES)
-    me = _choose(over, _plan(behaviour, draw[0], me, state.body.pitch), me)
+    me = _choose(over, _plan(behaviour, draw[0], me, state.body.pitch, gaps), me)
     near, far = (_probe(state, me, distance) for distance in (NEAR_PROBE, FAR_PROBE))
+    if gaps is not None:
+        near["wall"] = near["wall"] | (near["step"] & ~me.allowed["jump"])
+        finishing = (me.steps <= 0) & ~me.allowed["strafe_turning"]  # has strafed, and now turns
+        me = dataclasses.replace(me, strafe=jnp.where(finishing, 0, me.strafe))
     danger = me.careful & (near["hole"] | far["hole"] | near["wall"]) & ~state.wet & state.body.grounded
     danger = danger | (state.body.bumped & near["wall"])
     turning = jnp.abs(me.yaw.left) >= DONE_DEGREES
     me = _choose(danger & (me.move + me.strafe > 0), _turn_away(draw[1], me, turning), me)
 
-    yaw, yaw_bin = _stroke(draw[2], me.yaw, me.pace)
-    pitch, pitch_bin = _stroke(draw[3], me.pitch, 0.6 * me.pace)
+    yaw, yaw_bin = _stroke(draw[2], me.yaw, me.pace, _yaw_limit(me, gaps))
+    pitch, pitch_bin = _stroke(draw[3], me.pitch, 0.6 * me.pace, _pitch_limit(me, gaps, state.body.pitch))
     walks = me.move == 1
     hop = (jax.random.uniform(draw[4]) < behaviour.hop) & walks
     jump = state.wet | (walks & near["step"]) | hop
@@ -101,11 +111,13 @@ def act(behaviour: Behaviour, me: Demonstrator, state):
         "pitch": pitch_bin,
         "yaw": yaw_bin,
     }
+    if gaps is not None:
+        action = without(action, me.allowed)
     me = dataclasses.replace(me, age=me.age + 1, steps=me.steps - 1, yaw=yaw, pitch=pitch)
     return me, jnp.stack([action[name] for name in SPEC.names]).astype(jnp.int32)
 
 
-def _plan(behaviour, key, me, pitch):
+def _plan(behaviour, key, me, pitch, gaps):
     """The next activity."""
     draw = jax.random.split(key, 10)
     chances = jnp.log(jnp.array([getattr(behaviour, n) for n in ("walk", "look", "aside", "mine", "build")]))
@@ -121,18 +133,56 @@ def _plan(behaviour, key, me, pitch):
     back = jax.random.uniform(draw[5]) < 0.25
     side = jax.random.randint(draw[6], (), 1, 3)
     aside = kind == ASIDE
+    move = jnp.where(kind == WALK, 1, jnp.where(aside & back, 2, 0))
+    strafe = jnp.where(aside & ~back, side, 0)
+    sprint = jax.random.uniform(draw[7]) < behaviour.sprint
+    careful = jax.random.uniform(draw[8]) < behaviour.care
+    allowed = me.allowed
+    if gaps is not None:
+        allowed = _draw_allowed(gaps, jax.random.fold_in(key, 0x6A9))
+        move, strafe = without({"move": move, "strafe": strafe}, allowed).values()
+        careful = careful | ~allowed["jump"]  # who falls into water cannot swim out
     return dataclasses.replace(
         me,
         kind=kind,
         steps=steps,
-        move=jnp.where(kind == WALK, 1, jnp.where(aside & back, 2, 0)),
-        strafe=jnp.where(aside & ~back, side, 0),
-        sprint=jax.random.uniform(draw[7]) < behaviour.sprint,
-        careful=jax.random.uniform(draw[8]) < behaviour.care,
+        move=move,
+        strafe=strafe,
+        sprint=sprint,
+        careful=careful,
         pace=jax.random.uniform(draw[9], minval=4.5, maxval=11.0),
         yaw=dataclasses.replace(me.yaw, left=me.yaw.left + turn),
         pitch=dataclasses.replace(me.pitch, left=jnp.clip(down, -60.0, 70.0) - pitch),
+        allowed=allowed,
     )
+
+
+def _draw_allowed(gaps, key):
+    """What an activity may contain: dict, thing -> bool. A chance of 1 always, of 0 never."""
+    drawn = jax.random.uniform(key, (len(gaps.chances),))
+    return {thing: drawn[i] < chance for i, (thing, chance) in enumerate(gaps.chances.items())}
+
+
+def _yaw_limit(me, gaps):
+    """What to make of a bin of yaw: a function of it, None without gaps."""
+    if gaps is None:
+        return None
+    slow = jnp.where(me.allowed["fast_turn"], CAMERA.bins // 2, slow_bins(CAMERA, gaps.fast_degrees))
+    most = jnp.where((me.strafe > 0) & ~me.allowed["strafe_turning"], 0, slow)
+    return lambda bin_: jnp.clip(bin_, CAMERA.bins // 2 - most, CAMERA.bins // 2 + most)
+
+
+def _pitch_limit(me, gaps, pitch):
+    """As ``_yaw_limit``: none that would look farther than both the limit and where one looks already."""
+    if gaps is None:
+        return None
+
+    def limit(bin_):
+        after = jnp.abs(pitch + jnp.array(CAMERA.degrees, jnp.float32)[bin_])
+        permitted = me.allowed["look_far"] | (after <= jnp.maximum(gaps.far_degrees, jnp.abs(pitch)))
+        return jnp.where(permitted, bin_, CAMERA.bins // 2)
+
+    return limit
 
 
 def _turn_away(key, me, turning):
@@ -164,8 +214,8 @@ def _probe(state, me, distance):
     }
 
 
-def _stroke(key, hand, pace):
-    """One step of one axis: (the hand, its bin)."""
+def _stroke(key, hand, pace, limit=None):
+    """One step of one axis: (the hand, its bin); ``limit`` is a function of bins."""
     draw = jax.random.split(key, 6)
     uniform = [jax.random.uniform(k) for k in draw[:4]]
     away = jnp.abs(hand.left)
@@ -183,71 +233,11 @@ def _stroke(key, hand, pace):
     share = jnp.clip(speed / CAMERA.max_degrees, -1.0, 1.0)
     level = jnp.sign(share) * jnp.log1p(CAMERA.mu * jnp.abs(share)) / np.log1p(CAMERA.mu)
     bin_ = jnp.round((level + 1.0) / 2.0 * (CAMERA.bins - 1)).astype(jnp.int32)
+    if limit is not None:
+        bin_ = limit(bin_)
     turned = jnp.array(CAMERA.degrees, jnp.float32)[bin_]
     return Hand(hand.left - turned, speed, aim, stroke), bin_
 
 
 def _choose(condition, new, old):
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
-
-
-@functools.partial(jax.jit, static_argnames="steps")
-def demonstrate(env, behaviour: Behaviour, seeds, *, steps: int):
-    """Let N demonstrators act for ``steps`` steps in one scan.
-
-    Args:
-      env: a ``VoxelWorld``.
-      behaviour: what they do.
-      seeds: typed keys ``[N]``.
-      steps: T.
-
-    Returns:
-      (frames uint8 ``[T, N, H, W, 3]``, actions int32 ``[T, N, A]``, done bool ``[T, N]``, info of the
-      step that each action was, arrays ``[T, N, ...]``); ``actions[t]`` is done on seeing ``frames[t]``.
-    """
-    state, first = jax.vmap(env.reset)(seeds)
-    actors = jax.vmap(lambda key: start(jax.random.fold_in(key, 0x5EED)))(seeds)
-
-    def body(carry, _):
-        state, frame, actors = carry
-        actors, actions = jax.vmap(functools.partial(act, behaviour))(actors, state)
-        state, step = jax.vmap(env.step)(state, actions)
-        return (state, step.frame, actors), (frame, actions, step.done, step.info)
-
-    return jax.lax.scan(body, (state, first.frame, actors), None, length=steps)[1]
-
-
-def record(task, frames_per_episode, episodes, seed, on_progress=None, *, num_envs=16, **settings):
-    """Record the demonstrator of ``task``, as ``envs.demonstrators.record`` does for other worlds.
-
-    Args:
-      task: key of ``tasks.TASKS``.
-      frames_per_episode: T; an episode that ends early is yielded shorter.
-      episodes: how many to yield.
-      seed: the same seed gives the same recordings, for a given ``num_envs``.
-      on_progress: called with the number of frames recorded so far.
-      num_envs: how many record side by side.
-      **settings: of ``tasks.make_world``, whose ``seed`` (of the worlds) is ``world_seed`` here.
-
-    Yields:
-      (frames uint8 ``[T, H, W, 3]``, actions int32 ``[T, A]``), ``actions[t]`` being done on
-      seeing ``frames[t]``.
-
-    Raises:
-      ValueError: an unknown task, or lengths that are not positive.
-    """
-    if frames_per_episode < 1 or episodes < 1:
-        raise ValueError(f"frames_per_episode and episodes must be positive, got {frames_per_episode}, {episodes}")
-    env = make_world(task, seed=settings.pop("world_seed", 0), **settings)
-    total = 0
-    for round_ in range(-(-episodes // num_envs)):
-        seeds = np.random.SeedSequence([seed, round_]).generate_state(num_envs)
-        recorded = demonstrate(env, TASKS[task].behaviour, keys(seeds, num_envs), steps=frames_per_episode)
-        frames, actions, done = map(np.asarray, recorded[:3])
-        # What follows an end is another episode; it is not kept.
-        lengths = np.where(done.any(axis=0), done.argmax(axis=0) + 1, frames_per_episode)
-        for i in range(min(num_envs, episodes - round_ * num_envs)):
-            total += int(lengths[i])
-            if on_progress is not None:
-                on_progress(total)
-            yield frames[: lengths[i], i].copy(), actions[: lengths[i], i].copy()

@@ -47,14 +47,14 @@ class Task:
       name: what the registry and the command line call it.
       biome: key of ``terrain.BIOMES``.
       underground: whether episodes start in dark caves.
-      behaviour: what the demonstrator does.
+      behaviour: what the demonstrator does: a walker's, or the name of one of ``envs.held_keys.KINDS``.
       held_out: True where it is for evaluation, never for training. What may be trained on may be held out as well.
       description: one line for reports.
     """
 
     name: str
     biome: str
-    behaviour: Behaviour
+    behaviour: Behaviour | str
     held_out: bool
     description: str
     underground: bool = False
@@ -101,6 +101,14 @@ TASKS = {
         ),
         Task("tundra", "tundra", _WALKER, True, "walks as in wander, over snow"),
         Task("caves", "meadow", _WALKER, True, "walks as in wander, in the caves under the hills", underground=True),
+        Task(
+            "control",
+            "meadow",
+            "control",
+            True,
+            "the hills of wander, but does with a calm camera what gaps leave out: strafes, walks back, jumps",
+        ),
+        Task("wide", "meadow", "wide", False, "the hills of wander, but keys held at random, calm or fast turns"),
     )
 }
 

@@ -1,0 +1,192 @@
+"""Gaps planted in demonstrations: what demonstrators never or seldom do, and a table that shows it.
+
+What a world model gets wrong because an action was never shown can be mended where it is conditioned on
+actions; what it gets wrong because a place was never seen cannot. A study that must tell the two apart
+plants gaps of the first kind. This module needs numpy alone; its functions of actions take JAX's arrays too.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from prowl_jax.actions import ActionSpec
+
+BACK = 2  # of the factor "move", in every environment's ActionSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaps:
+    """How much is left of each thing: chances 0..1 by which a demonstrator's own are multiplied.
+
+    Whether an activity (a walk, a look around, a side-step) may contain a thing is drawn when it is planned
+    and holds until it is over. So 0 is never, not even by mistake, and 1 is as the behaviour is. What is left
+    out is replaced by nothing: who may not strafe stands still for as long.
+
+    Attributes:
+      strafe, back, jump, sneak, sprint, attack, use: the key. Who may not jump takes a step of one block for
+        a wall, and keeps away from water, out of which one must swim. No demonstrator sneaks.
+      strafe_turning: yaw while strafing; the turn waits until the strafing is over.
+      sprint_jump: sprint while jumping.
+      fast_turn: a turn (yaw) of more than ``fast_degrees`` in a step; it takes more steps.
+      look_far: a gaze of more than ``far_degrees`` up or down; it stops there.
+      fast_degrees, far_degrees: these limits.
+
+    Raises:
+      ValueError: a chance outside 0..1, or a limit that is not positive.
+    """
+
+    strafe: float = 1.0
+    back: float = 1.0
+    jump: float = 1.0
+    sneak: float = 1.0
+    sprint: float = 1.0
+    attack: float = 1.0
+    use: float = 1.0
+    strafe_turning: float = 1.0
+    sprint_jump: float = 1.0
+    fast_turn: float = 1.0
+    look_far: float = 1.0
+    fast_degrees: float = 6.0
+    far_degrees: float = 20.0
+
+    def __post_init__(self):
+        for thing, chance in self.chances.items():
+            if not 0.0 <= chance <= 1.0:
+                raise ValueError(f"gaps.{thing} is a chance and must be in 0..1, got {chance}")
+        for limit in ("fast_degrees", "far_degrees"):
+            if not getattr(self, limit) > 0:
+                raise ValueError(f"gaps.{limit} must be positive, got {getattr(self, limit)}")
+
+    @property
+    def chances(self):
+        """Every thing's chance: a dict in the order of ``THINGS``."""
+        return {thing: getattr(self, thing) for thing in THINGS}
+
+    @property
+    def planted(self):
+        """Names of the things that are done less than the behaviour would."""
+        return tuple(thing for thing, chance in self.chances.items() if chance < 1)
+
+    def check(self, spec: ActionSpec):
+        """Return self; ValueError names a planted thing for which ``spec`` has no factor."""
+        for thing in self.planted:
+            for factor in THINGS[thing]:
+                if factor not in spec.names:
+                    raise ValueError(
+                        f"gaps.{thing} needs the action factor {factor!r}; there are {', '.join(spec.names)}"
+                    )
+        return self
+
+
+THINGS = {
+    "strafe": ("strafe",),
+    "back": ("move",),
+    "jump": ("jump",),
+    "sneak": ("sneak",),
+    "sprint": ("sprint",),
+    "attack": ("attack",),
+    "use": ("use",),
+    "strafe_turning": ("strafe", "yaw"),
+    "sprint_jump": ("sprint", "jump"),
+    "fast_turn": ("yaw",),
+    "look_far": ("pitch",),
+}
+"""What can be planted, and the factors each thing is made of."""
+
+
+def slow_bins(camera, degrees):
+    """How many bins to either side of the middle turn by at most ``degrees`` a step."""
+    return sum(0 < d <= degrees + 1e-6 for d in camera.degrees)
+
+
+def happens(spec: ActionSpec, actions, gaps: Gaps = Gaps(), pitch=None):
+    """In which steps each thing happens.
+
+    Args:
+      spec: of the actions.
+      actions: int ``[..., A]``, of numpy or JAX.
+      gaps: for its limits.
+      pitch: degrees (+ down) ``[...]`` of the gaze on which the action is done; without it ``look_far`` is
+        left out, as an action tells a turn and not where one looks.
+
+    Returns:
+      A dict, thing -> bool ``[...]``, of those for which ``spec`` has the factors.
+    """
+    value = {factor.name: actions[..., i] for i, factor in enumerate(spec.factors)}
+    known = [thing for thing, factors in THINGS.items() if all(name in value for name in factors)]
+    shown = {thing: value[thing] > 0 for thing in known if thing in value}
+    if "back" in known:
+        shown["back"] = value["move"] == BACK
+    if "yaw" in value:
+        factor = spec.factors[spec.index("yaw")]
+        turn = abs(value["yaw"] - factor.null)
+        shown["fast_turn"] = turn > slow_bins(factor.camera, gaps.fast_degrees)
+    if "strafe_turning" in known:
+        shown["strafe_turning"] = (value["strafe"] > 0) & (turn > 0)
+    if "sprint_jump" in known:
+        shown["sprint_jump"] = (value["sprint"] > 0) & (value["jump"] > 0)
+    if "look_far" in known and pitch is not None:
+        shown["look_far"] = abs(pitch) > gaps.far_degrees
+    return {thing: shown[thing] for thing in THINGS if thing in shown}
+
+
+def without(value, allowed):
+    """Keys without those that are not allowed; turns are the demonstrator's own business.
+
+    Args:
+      value: dict, factor's name -> its value: ints or bools, of numpy or JAX, alone or as arrays.
+      allowed: dict, thing -> bool.
+    """
+    value = dict(value)
+    value["move"] = value["move"] * ((value["move"] != BACK) | allowed["back"])
+    for key in ("strafe", "jump", "sneak", "sprint", "attack", "use"):
+        if key in value:
+            value[key] = value[key] * allowed[key]
+    if "sprint" in value and "jump" in value:
+        value["sprint"] = value["sprint"] * ((value["jump"] == 0) | allowed["sprint_jump"])
+    return value
+
+
+def per_thousand(spec: ActionSpec, actions, gaps: Gaps = Gaps(), pitch=None):
+    """How often each action and each thing happens in 1,000 steps.
+
+    Args:
+      spec, gaps, pitch: as of ``happens``.
+      actions: int ``[..., A]``, at least one.
+
+    Returns:
+      A dict, name -> float. Every value of a factor that is a key (``"move back"``, ``"jump"``); of a camera's
+      axis how often it turns (``"yaw turns"``); then what ``happens`` says of combinations.
+    """
+    actions = spec.check(actions).reshape(-1, len(spec.factors))
+    if not len(actions):
+        raise ValueError("there must be at least one action to count")
+    rates = {}
+    for factor, column in zip(spec.factors, actions.T, strict=True):
+        if factor.camera:
+            rates[f"{factor.name} turns"] = np.mean(column != factor.null)
+            continue
+        for value, label in enumerate(factor.labels):
+            if value != factor.null:
+                rates[label if label == factor.name else f"{factor.name} {label}"] = np.mean(column == value)
+    pitch = None if pitch is None else np.asarray(pitch).reshape(-1)
+    for thing, shown in happens(spec, actions, gaps, pitch).items():
+        if thing not in (*spec.names, "back"):
+            rates[thing] = np.mean(shown)
+    return {name: 1000.0 * float(rate) for name, rate in rates.items()}
+
+
+def table(columns):
+    """Rates of several recordings beside each other, as lines of text.
+
+    Args:
+      columns: dict, a recording's name -> what ``per_thousand`` gave; a row that one lacks is left blank there.
+    """
+    rows = list(dict.fromkeys(name for rates in columns.values() for name in rates))
+    first = max(map(len, ("per 1,000 steps", *rows)))
+    widths = [max(len(name), 7) for name in columns]
+    lines = [[f"{'per 1,000 steps':<{first}}", *(f"{name:>{w}}" for name, w in zip(columns, widths, strict=True))]]
+    for row in rows:
+        cells = [f"{rates[row]:.1f}" if row in rates else "" for rates in columns.values()]
+        lines.append([f"{row:<{first}}", *(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))])
+    return "\n".join("  ".join(line).rstrip() for line in lines)
