@@ -67,7 +67,8 @@ def _record(config, task, episodes, seed, on_progress):
         return
     with contextlib.closing(build.make_env(config, task)) as env:
         length = config.demonstrations.episode_frames
-        yield from record(env, task, length, episodes, seed=seed, on_progress=on_progress)
+        gaps = build.gaps_of(config, task)
+        yield from record(env, task, length, episodes, seed=seed, on_progress=on_progress, gaps=gaps)
 
 
 def _import(run, task):

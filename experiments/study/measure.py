@@ -277,11 +277,13 @@ def demonstrated_events(run, episodes):
     """How often each event happens in 1,000 steps of the demonstrations: their first ``episodes``, recorded anew."""
     config = run.config
     env = build.make_device_env(config, config.env.task)
-    behaviour, n = voxel.behaviour_of(config.env.task), config.env.num_envs
+    gaps, n = build.gaps_of(config, config.env.task), config.env.num_envs
+    behaviour = voxel.behaviour_of(config.env.task, gaps)
     counts, steps = {}, 0
     for round_ in range(-(-min(episodes, config.demonstrations.episodes) // n)):
         seeds = np.random.SeedSequence([1000 * build.data_seed(config), round_]).generate_state(n)
-        info = voxel.demonstrate(env, behaviour, keys(seeds, n), steps=config.demonstrations.episode_frames)[3]
+        length = config.demonstrations.episode_frames
+        info = voxel.demonstrate(env, behaviour, keys(seeds, n), steps=length, gaps=gaps)[3]
         for name, happened in info.items():
             if name.startswith("event_"):
                 counts[name] = counts.get(name, 0) + int(np.asarray(happened).sum())

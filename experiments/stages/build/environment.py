@@ -7,6 +7,7 @@ import jax
 from prowl_jax import minecraft
 from prowl_jax.envs import voxel
 from prowl_jax.envs.device import DeviceVectorEnv
+from prowl_jax.envs.gaps import Gaps
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
 from prowl_jax.settings import COUNT, FILE_NAME, FILE_NAMES, NATURAL, POSITIVE, one_of, setting, within
@@ -72,6 +73,15 @@ def data_seed(config):
     return config.seed if own < 0 else own
 
 
+def gaps_of(config, task):
+    """The ``Gaps`` that the demonstrator of ``task`` is told, None for none.
+
+    What is trained on leaves them out, ``control`` does them, and other held-out tasks know nothing of them.
+    """
+    gaps = Gaps(**config.demonstrations.gaps)
+    return gaps if gaps.planted and task in (config.env.task, "control") else None
+
+
 def stage_key(config, name):
     """A key of its own for every stage, from the seed and the stage's name."""
     key = jax.random.key(config.seed)
@@ -115,7 +125,7 @@ def record_voxel(config, task, episodes, seed, on_progress):
     settings = _voxel_settings(config)
     return voxel.record(
         task, config.demonstrations.episode_frames, episodes, seed, on_progress,
-        num_envs=config.env.num_envs, world_seed=settings.pop("seed"), **settings,
+        gaps=gaps_of(config, task), num_envs=config.env.num_envs, world_seed=settings.pop("seed"), **settings,
     )  # fmt: skip
 
 
@@ -123,7 +133,7 @@ def _voxel_settings(config):
     v = config.env.voxel
     return {
         "worlds": v.worlds, "seed": data_seed(config), "frame_size": frame_shape(config)[:2],
-        "episode_steps": v.episode_steps,
+        "episode_steps": v.episode_steps, "look": v.look, "hour": None if v.hour < 0 else v.hour,
     }  # fmt: skip
 
 
