@@ -170,38 +170,3 @@ def _padding(size):
 def _resize(x, height, width):
     """Bilinear between pixel centres without averaging, as the published scaling does it both ways."""
     return jax.image.resize(x, (x.shape[0], height, width, x.shape[-1]), "bilinear", antialias=False)
-
-
-def negative_log_likelihood(flow, info, target):
-    """Of the true flow under the predicted mixture of two Laplace distributions (the paper's equation 4).
-
-    One scale is learned, between 1 and e^10 pixels; the other is 1 pixel, which gives the usual L1.
-
-    Args:
-      flow, target: ``[..., 2]`` in pixels. info: ``[..., 4]``, mixture logits and log-scales.
-
-    Returns:
-      ``[..., 2]``, for each component.
-    """
-    logits = info[..., None, :2]
-    log_scale = jnp.stack([jnp.clip(info[..., 2], 0.0, 10.0), jnp.zeros_like(info[..., 2])], axis=-1)[..., None, :]
-    error = jnp.abs(target - flow)[..., None]
-    terms = logits - jnp.log(2.0) - log_scale - error * jnp.exp(-log_scale)
-    return jax.nn.logsumexp(logits, axis=-1) - jax.nn.logsumexp(terms, axis=-1)
-
-
-def sequence_loss(flows, infos, target, valid, gamma=0.85):
-    """The training loss over all predictions, later ones weighing more.
-
-    Args:
-      flows, infos: ``[P, N, H, W, 2]`` and ``[P, N, H, W, 4]``, ``predict(..., every=True)``.
-      target: ``[N, H, W, 2]``. valid: ``[N, H, W]``, at least 0.5 where the target is known.
-    """
-    weights = gamma ** jnp.arange(len(flows) - 1, -1, -1)
-    known = (valid >= 0.5) & (jnp.linalg.norm(target, axis=-1) < 400.0)
-    losses = negative_log_likelihood(flows, infos, target)
-    counted = known[None, ..., None] & jnp.isfinite(losses)
-    means = jnp.sum(jnp.where(counted, losses, 0.0), axis=(1, 2, 3, 4)) / jnp.maximum(
-        jnp.sum(counted, axis=(1, 2, 3, 4)), 1
-    )
-    return jnp.sum(weights * means)
