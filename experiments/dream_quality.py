@@ -43,7 +43,7 @@ def main(argv):
 
         return table(result)
 
-    code = finished_run.measure_and_write(options, measured, text)
+    code = finished_run.measure_and_write(options, config, measured, text)
     if sheets:
         from experiments.evaluation.contact_sheet import write_sheet
         from experiments.report.quality import renew_report
