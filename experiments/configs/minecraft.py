@@ -14,6 +14,8 @@ that everything works, on as little as one recording of 20 seconds, which is lea
 is for tests. Phase 2 has not met a real Minecraft yet, and no score is known for hours of recordings.
 """
 
+import ml_collections
+
 from experiments.configs import quickstart
 
 
@@ -27,7 +29,8 @@ def get_config(arg="full"):
     c.env.update(frame_height=48, frame_width=64 if arg == "tiny" else 80)
     c.env.minerl.episode_steps = 1200  # a minute
     c.demonstrations.episode_frames = 400  # longer stretches are cut, so that some can be held out
-    c.evaluation.update(training_clips=32, targets=False)
+    c.evaluation.training_clips = 32
+    c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's
     if arg == "full":
         c.autoencoder.update(widths=(48, 96), steps=4000)
         c.world_model.update(size="S", steps=20000)

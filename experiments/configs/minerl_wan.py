@@ -10,6 +10,8 @@ run at full size. ``:reduced`` is the same code at 2 layers in the voxel world, 
 random weights: its figures mean nothing.
 """
 
+import ml_collections
+
 from experiments.configs import quickstart
 
 REGIMES = {"unanchored": (0.5, 0.10), "broad": (1.0, 0.10), "focused": (1.5, 0.25)}
@@ -27,7 +29,7 @@ def get_config(arg="broad"):
     c.world_model.update(chunk=3, shift=5.0, sampler_shift=5.0)  # paper: 3 latents, 0.6 s
     c.adversary.kl_costs.update(weak=0.5, middle=1.0, strong=1.5)  # paper; the regimes as arms of one run
     c.adversary.kl_cost, c.phase2.lambda_afs = REGIMES.get(arg, REGIMES["broad"])
-    c.evaluation.targets = False  # they are the quick start's
+    c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's
     if arg == "reduced":
         _shrink(c)
         return c

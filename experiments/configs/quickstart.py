@@ -165,7 +165,13 @@ def get_config(arg="full"):
 
     c.evaluation = ml_collections.ConfigDict()
     c.evaluation.training_clips = 0  # of training episodes, to see what is learned by heart
-    c.evaluation.targets = True  # show the quick start's targets beside the checks
+    c.evaluation.targets = ml_collections.ConfigDict()  # check -> bound, shown beside it and in the report's curves
+    c.evaluation.targets.autoencoder_psnr_db = 25.0
+    c.evaluation.targets.regret_over_repeat_last_frame = 0.85
+    c.evaluation.targets.regret_exchanged_actions_over_true = 1.1
+    c.evaluation.targets.minutes = 15.0
+    c.evaluation.targets.peak_memory_gb = 4.0
+    c.evaluation.targets.camera_speed_over_reference = 3.0  # of every arm's policy
     c.evaluation.action_prior = ""  # recordings whose players the policies are compared with, for Minecraft
     c.evaluation.clips = 128  # of every set
     c.evaluation.horizon = 8

@@ -23,6 +23,7 @@ from experiments.evaluation.novel_modes import add_novel_sets, mode_tables
 from experiments.run.files import write_json
 from experiments.run.memory import peak_memory_gb
 from experiments.run.progress import Progress
+from experiments.run.provenance import provenance
 from experiments.stages import build, latent_clips, phase2
 from experiments.stages.arms import ARMS
 from experiments.stages.autoencoder import load_autoencoder
@@ -171,49 +172,55 @@ def evaluate(run):
     more = make_frame_metrics(run)
 
     batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
-    values, counted = {}, itertools.count(1)
+    values, seconds, counted = {}, {}, itertools.count(1)
     with Progress("evaluation", batches) as progress:
         for arm, done in models.items():
             for name, items in sets.items():
+                began = time.monotonic()
                 values[arm, name] = measure_all(
                     measure, done.params, items, key, lambda: progress.update(next(counted)), more
                 )
+                seconds[arm, name] = round(time.monotonic() - began, 2)
     exchanged = measure_all(
         measure, models["phase1"].params, exchange_actions(sets["in_distribution"], seen), key
     )
     modes = add_novel_sets(run, sets, values, resting(models))
     evaluation = _summary(config, arms, sets, values, more)
+    for (arm, name), spent in seconds.items():
+        evaluation["arms"][arm][name]["seconds"] = spent
     actions = action_tables(run)
     own = values["phase1", "in_distribution"]
     stages = run.stages()
     judge = stages.get("inverse_dynamics", {})
-    told = ("kl_to_reference", "camera_speed_over_reference")
-    policies = {arm: {key: stages[f"phase2/{arm}"].get(key) for key in told} for arm in with_policy(models)}
-    last = next(iter(policies.values()), {})
     checks = {
         "autoencoder_psnr_db": stages["autoencoder"].get("psnr_db"),
         "regret_over_repeat_last_frame": _ratio(own["latent_regret"], own["repeat_last_frame"]),
         "regret_exchanged_actions_over_true": _ratio(exchanged["latent_regret"], own["latent_regret"]),
         "minutes": (sum(s["seconds"] for s in stages.values()) + time.monotonic() - start) / 60.0,
         "peak_memory_gb": max([peak_memory_gb(), *(s["peak_memory_gb"] for s in stages.values())]),
-        "kl_to_reference_last_cycle": last.get("kl_to_reference"),
-        "camera_speed_over_reference": last.get("camera_speed_over_reference"),
         **{f"inverse_dynamics_{k}": v for k, v in judge.items() if k.startswith("held_out")},
     }
     budget = {arm: stages[f"phase2/{arm}"] for arm in arms[1:]}
     keys = ("world_model_updates", "world_model_tokens", "environment_steps", "seconds")
     evaluation = {
         "checks": checks,
-        "targets": config.evaluation.targets,
+        "arm_checks": {arm: arm_checks(build.make_method(config, arm), stages[f"phase2/{arm}"]) for arm in arms[1:]},
+        "targets": config.evaluation.targets.to_dict(),
         **evaluation,
         "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
-        "policies": policies,
         "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},
         "actions": actions,
         "modes": mode_tables(modes, values, (*METRICS, *more.per_clip)),
+        "provenance": provenance(config, run.workdir),
     }
     write_json(run.workdir / "evaluation.json", evaluation)
     return {k: v for k, v in checks.items() if k.startswith("regret")}
+
+
+def arm_checks(method, figures):
+    """Of the ``figures`` of an arm's last cycle those that its ``method`` names; of a policy the camera's as well."""
+    names = (*method.checks, *(("camera_speed_over_reference",) if method.trains_policy else ()))
+    return {name: figures.get(name) for name in names}
 
 
 def with_policy(models):
