@@ -11,7 +11,8 @@ there is no phase 2. With a Minecraft that runs (docs/minerl.md), the same and p
 and with VPT as the reference policy, --config.reference.weights=foundation-model-1x.safetensors
 (python -m experiments.convert vpt). ``:small`` after the file name is for seconds of video: it shows
 that everything works, on as little as one recording of 20 seconds, which is learned by heart. ``:tiny``
-is for tests. Phase 2 has not met a real Minecraft yet, and no score is known for hours of recordings.
+is for tests. Phase 2 has not met a real Minecraft yet, and no score is known for hours of recordings
+(docs/limits.md).
 """
 
 import ml_collections

@@ -6,7 +6,7 @@ Regimes after the file name: ``:broad`` (the default: c_kl 1.0, lambda 0.10), ``
 ``:unanchored`` (0.5, whose camera thrashes). What the paper gives is marked so below; it says neither the
 size of frames nor steps, batches and rates, so those are ours. All files are looked for under ``weights/``.
 Before any of that is there, ``--config.dry_run=True`` says on any machine what a step needs. This has not
-run at full size. ``:reduced`` is the same code at 2 layers in the voxel world, in a few minutes, with
+run at full size (docs/limits.md). ``:reduced`` is the same code at 2 layers in the voxel world, in a few minutes, with
 random weights: its figures mean nothing.
 """
 

@@ -72,10 +72,10 @@ def make_measure(world_model, context, flow):
     return measure
 
 
-def measure_all(measure, params, items, key, on_batch=None, more=None):
+def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None):
     """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape for all sets of a length).
 
-    ``more`` are the ``FrameMetrics``; their rows stand beside the others.
+    ``frame_metrics`` are ``FrameMetrics``; their rows stand beside the others.
     """
     rows = items.actions.shape[0]
     out = []
@@ -83,7 +83,7 @@ def measure_all(measure, params, items, key, on_batch=None, more=None):
         chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
         some = jax.tree.map(lambda x, i=chosen: x[i], items)
         values, dreamt = measure(params, some, jax.random.fold_in(key, start))
-        values = {**values, **(more.rows(dreamt, some) if more else {})}
+        values = {**values, **(frame_metrics.rows(dreamt, some) if frame_metrics else {})}
         out.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], values))
         if on_batch is not None:
             on_batch()
@@ -169,7 +169,7 @@ def evaluate(run):
     models = {arm: phase2.load_arm(run, arm) for arm in arms}
     sets = make_sets(run, {arm: done.found for arm, done in models.items() if done.found is not None})
     measure, key = make_measure(world_model, context, build.make_flow(config)), build.stage_key(config, "evaluation")
-    more = make_frame_metrics(run)
+    frame_metrics = make_frame_metrics(run)
 
     batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
     values, seconds, counted = {}, {}, itertools.count(1)
@@ -178,14 +178,14 @@ def evaluate(run):
             for name, items in sets.items():
                 began = time.monotonic()
                 values[arm, name] = measure_all(
-                    measure, done.params, items, key, lambda: progress.update(next(counted)), more
+                    measure, done.params, items, key, lambda: progress.update(next(counted)), frame_metrics
                 )
                 seconds[arm, name] = round(time.monotonic() - began, 2)
     exchanged = measure_all(
         measure, models["phase1"].params, exchange_actions(sets["in_distribution"], seen), key
     )
     modes = add_novel_sets(run, sets, values, resting(models))
-    evaluation = _summary(config, arms, sets, values, more)
+    evaluation = _summary(config, arms, sets, values, frame_metrics)
     for (arm, name), spent in seconds.items():
         evaluation["arms"][arm][name]["seconds"] = spent
     actions = action_tables(run)
@@ -210,7 +210,7 @@ def evaluate(run):
         "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
         "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},
         "actions": actions,
-        "modes": mode_tables(modes, values, (*METRICS, *more.per_clip)),
+        "modes": mode_tables(modes, values, (*METRICS, *frame_metrics.per_clip)),
         "provenance": provenance(config, run.workdir),
     }
     write_json(run.workdir / "evaluation.json", evaluation)
@@ -237,21 +237,21 @@ def _ratio(a, b):
     return float(np.mean(a) / np.mean(b))
 
 
-def _summary(config, arms, sets, values, more):
+def _summary(config, arms, sets, values, frame_metrics):
     """The tables: means of every arm, set, metric and subset, and paired differences between arms."""
-    metrics, ceilings = (*METRICS, *more.per_clip), {}
+    metrics, ceilings = (*METRICS, *frame_metrics.per_clip), {}
     tables = {arm: {} for arm in arms}
     comparisons, baselines = [], {}
     for name, items in sets.items():
         rows = subsets(values["phase1", name]["latent_regret"])
         baselines[name] = float(values["phase1", name]["repeat_last_frame"].mean())
-        ceilings[name] = more.ceilings(items, BATCH)
+        ceilings[name] = frame_metrics.ceilings(items, BATCH)
         for arm in arms:
             tables[arm][name] = {"clips": len(items.actions)} | {
                 metric: {subset: float(values[arm, name][metric][chosen].mean()) for subset, chosen in rows.items()}
                 for metric in metrics
             }
-            tables[arm][name] |= more.of_set(values[arm, name], items)
+            tables[arm][name] |= frame_metrics.of_set(values[arm, name], items)
         for arm, against in _pairs(arms):
             for metric in metrics:
                 for subset, chosen in rows.items():

@@ -75,10 +75,10 @@ def markdown(results):
         f"then each arm of each seed spent {spent}.\n\n{' '.join(in_words(results.get('provenance')))}"
     )
     parts = [f"## {words(results['study'])}", opening, _arms(results)]
-    for against, told in AGAINST.items():
+    for against, compared in AGAINST.items():
         if against in results["differences"]:
             name = _model(against) if against == "phase1" else f"the {words(against)}"
-            for title, metric in told:
+            for title, metric in compared:
                 parts.append(f"### {_capital(title)} against {name}{BETTER.get(metric, '')}")
                 parts.append(_differences(results, against, metric, SETTINGS))
     parts += _appearance(results)

@@ -1,8 +1,8 @@
 """SEA-RAFT (arXiv 2405.14793), the optical flow that PROWL measures motion with, in Flax.
 
 Interchangeable with ``metrics.optical_flow``: frames in 0..1 in, pixels to the right and down out. The
-weights are Princeton's (``load``); with random ones it measures nothing. Source: the paper and the
-public code of princeton-vl/SEA-RAFT (BSD-3).
+weights are Princeton's (``published/sea_raft_weights.py``), which it has never met (docs/limits.md); with random
+ones it measures nothing. Source: the paper and the public code of princeton-vl/SEA-RAFT (BSD-3).
 """
 
 import dataclasses
