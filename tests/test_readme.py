@@ -105,7 +105,7 @@ def test_the_choices_name_keys_that_exist():
 def test_the_list_of_limits_names_what_is_there_and_is_named_there():
     """Each file that has never met the real thing stands in docs/limits.md, and says so itself."""
     listed = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
-    files = [path for path in re.findall(r"`((?:models|envs|metrics|configs)/[\w/.*]*)`", listed)]
+    files = re.findall(r"`((?:models|envs|metrics|configs)/[\w/.*]*)`", listed)
     for name in files:
         place = ROOT / ("experiments" if name.startswith("configs/") else "prowl_jax")
         assert list(place.glob(name)), name
