@@ -37,7 +37,7 @@ import numpy as np
 
 from experiments.run.files import write_text
 from experiments.run.metrics_log import read_metrics
-from experiments.run.provenance import provenance, starts_of
+from experiments.run.provenance import provenance, stages_not_noted, starts_of
 from experiments.stages import build, phase2
 from experiments.stages.arms import ARMS, CONTROL, configured
 from experiments.study.sets import (
@@ -139,7 +139,9 @@ def _provenance(config, runs, shared):
     every = {"shared": shared, **{f"seed{seed}": run for seed, run in runs.items()}}
     noted = provenance(config)
     starts = [{"run": name, **start} for name, run in every.items() for start in starts_of(run.workdir)]
-    return {"config": noted["config"], "starts": [*starts, *({"run": "results", **start} for start in noted["starts"])]}
+    starts += [{"run": "results", **start} for start in noted["starts"]]
+    older = [f"{name}'s {stage}" for name, run in every.items() for stage in stages_not_noted(run.workdir)]
+    return {"config": noted["config"], "starts": starts} | ({"not_noted": older} if older else {})
 
 
 def _budget(config, runs, shared):

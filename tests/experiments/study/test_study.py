@@ -234,7 +234,9 @@ def test_every_seed_says_where_its_figures_come_from_and_an_older_study_that_it_
     seed, put_together = results["provenance"]["starts"]
     assert seed == {"run": "seed3", **here, "stages": ["world_model"]} and put_together == {"run": "results", **here}
     assert results["provenance"]["config"] == json.loads(config.to_json())
-    assert f"{provenance.in_words(results['provenance'])[0]}\n" in tables.markdown(results)
+    others = [f"seed3's {stage}" for stage in runs[1][3].stages() if stage != "world_model"]
+    assert results["provenance"]["not_noted"] == others
+    assert f"{' '.join(provenance.in_words(results['provenance']))}\n" in tables.markdown(results)
     del results["provenance"]
     assert f"{provenance.NOT_NOTED}\n" in tables.markdown(results)
 
