@@ -124,8 +124,8 @@ class SeaRaft:
         chex.assert_equal_shape([first, second])
         *batch, height, width, _ = first.shape
         pairs = tuple(x.reshape(-1, height, width, 3) for x in (first, second))
-        at_once = min(PAIRS, pairs[0].shape[0])
-        flow = jax.lax.map(lambda pair: self._flow(params, *(x[None] for x in pair))[0], pairs, batch_size=at_once)
+        batch_size = min(PAIRS, pairs[0].shape[0])
+        flow = jax.lax.map(lambda pair: self._flow(params, *(x[None] for x in pair))[0], pairs, batch_size=batch_size)
         return flow.reshape(*batch, height, width, 2)
 
     def predict(self, params, first, second, every=False):
@@ -188,20 +188,3 @@ def negative_log_likelihood(flow, info, target):
     error = jnp.abs(target - flow)[..., None]
     terms = logits - jnp.log(2.0) - log_scale - error * jnp.exp(-log_scale)
     return jax.nn.logsumexp(logits, axis=-1) - jax.nn.logsumexp(terms, axis=-1)
-
-
-def sequence_loss(flows, infos, target, valid, gamma=0.85):
-    """The training loss over all predictions, later ones weighing more.
-
-    Args:
-      flows, infos: ``[P, N, H, W, 2]`` and ``[P, N, H, W, 4]``, ``predict(..., every=True)``.
-      target: ``[N, H, W, 2]``. valid: ``[N, H, W]``, at least 0.5 where the target is known.
-    """
-    weights = gamma ** jnp.arange(len(flows) - 1, -1, -1)
-    known = (valid >= 0.5) & (jnp.linalg.norm(target, axis=-1) < 400.0)
-    losses = negative_log_likelihood(flows, infos, target)
-    counted = known[None, ..., None] & jnp.isfinite(losses)
-    means = jnp.sum(jnp.where(counted, losses, 0.0), axis=(1, 2, 3, 4)) / jnp.maximum(
-        jnp.sum(counted, axis=(1, 2, 3, 4)), 1
-    )
-    return jnp.sum(weights * means)

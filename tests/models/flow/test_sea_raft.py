@@ -16,7 +16,6 @@ from prowl_jax.models.flow.sea_raft import (
     SeaRaftNetwork,
     negative_log_likelihood,
     scale_of,
-    sequence_loss,
 )
 from prowl_jax.models.published import sea_raft_weights as weights
 
@@ -88,16 +87,6 @@ def test_the_likelihood_is_that_of_a_mixture_of_laplace_distributions():
     scale = np.stack([np.exp(np.clip(info[:, 2], 0, 10)), np.ones(5)], -1)
     density = stats.laplace.pdf(target[..., None], flow[..., None], scale[:, None]) * share[:, None]
     np.testing.assert_allclose(negative_log_likelihood(flow, info, target), -np.log(density.sum(-1)), rtol=1e-4)
-
-
-def test_the_sequence_loss_counts_what_is_known_and_later_predictions_more():
-    flows, infos = rng.normal(size=(3, 1, 2, 2, 2)), rng.normal(size=(3, 1, 2, 2, 4))
-    target, valid = rng.normal(size=(1, 2, 2, 2)), np.array([[[1.0, 0.0], [0.6, 1.0]]])
-    target[0, 1, 1] = 500.0  # too far to be counted
-    of_each = np.asarray(negative_log_likelihood(flows, infos, target))
-    means = [np.mean([one[0, 0, 0], one[0, 1, 0]]) for one in of_each]
-    expected = 0.85**2 * means[0] + 0.85 * means[1] + means[2]
-    np.testing.assert_allclose(sequence_loss(flows, infos, target, valid), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
