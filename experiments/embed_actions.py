@@ -7,7 +7,7 @@ Costs: minutes, and the 11 GB of UMT5-XXL, on the disk and in memory; needs the 
 
 The factors are those of the configured environment (prowl_jax/models/dit/action_text.py says which words).
 DIR holds the folders ``text_encoder`` and ``tokenizer`` of Wan-AI/Wan2.1-T2V-1.3B-Diffusers, UMT5-XXL as
-Wan2.1 uses it. A run needs neither torch nor transformers.
+Wan2.1 uses it, which was never read here (docs/limits.md). A run needs neither torch nor transformers.
 """
 
 import sys

@@ -1,27 +1,26 @@
-"""Minecraft's actions in four forms, each convertible to each, for numpy and for JAX arrays.
+"""Minecraft's actions in four forms, and the ways between them, for numpy and for JAX arrays.
 
   minerl   a dict of the 23 keys of ``MINERL_KEYS`` (0 or 1, ``[...]``) and ``camera`` (float
            ``[..., 2]``, degrees a step: pitch + down, yaw + to the right). What MineRL's
-           ``env.step`` takes.
+           ``env.step`` takes, and what recordings hold.
   vpt      (keys, bins): int32 ``[..., 20]`` in the order of ``VPT_KEYS``, and int32 ``[..., 2]``,
-           the mu-law bins of pitch and yaw, 0..10, 5 being no movement.
+           the mu-law bins of pitch and yaw, 0..10, 5 being no movement. What VPT's inverse dynamics
+           model reads off frames.
   joint    int32 ``[..., 2]``: VPT's index of a combination of buttons (0..8640) and of a camera
            movement (0..120), an action of ``VPT_SPEC``. What a VPT policy draws.
-  factors  int32 ``[..., 14]``, an action of ``SPEC``. What the world model is told.
+  factors  int32 ``[..., 14]``, an action of ``SPEC``. What the world model is given.
 
-``A_to_B`` exists for every pair. Each works on whatever it is given: numpy arrays give numpy
-arrays, and as soon as one array is of JAX all results are (inside ``jit`` as well). For numpy the
-input is checked, and a ValueError names what is off; under ``jit`` it cannot be.
+Each ``A_to_B`` works on whatever it is given: numpy arrays give numpy arrays, and as soon as one
+array is of JAX all results are (inside ``jit`` as well). For numpy the input is checked, and a
+ValueError names what is off; under ``jit`` it cannot be.
 
-What is lost, in the order of the forms. Everything not named survives.
+What is lost. Everything not named survives.
 
   to factors   degrees fall into bins (10 degrees and more into the outermost). Forward and back
                pressed together count as neither, and so do left and right: they cancel in the
                game too. Of several hotbar keys the highest wins. ESC is dropped.
-  to vpt       degrees fall into bins; ESC, pickItem and swapHands are dropped.
-  to joint     what vpt loses and, moreover, clashes are resolved as VPT resolves them: forward and
-               back, or left and right, count as neither; sprint and sneak count as sneak; of several
-               hotbar keys the highest wins; inventory wins over every other key and stills the camera.
+  to joint     pickItem and swapHands are dropped, and clashes are resolved as VPT resolves them: sprint
+               and sneak count as sneak; inventory wins over every other key and stills the camera.
   to minerl    nothing. Degrees are the centres of the bins; ESC, which ends an episode, is always 0.
 
 A joint action whose buttons say "no camera" moves no camera whatever its camera index; such an
@@ -95,16 +94,6 @@ _LIMITS_32 = _LIMITS.astype(np.float32)
 _LIMITS_32 = np.where(_LIMITS_32 > _LIMITS, np.nextafter(_LIMITS_32, np.float32(-np.inf)), _LIMITS_32)
 
 
-def minerl_to_vpt(action):
-    """Degrees to bins, half to even; ESC, pickItem and swapHands are dropped, a missing key is 0."""
-    return _to_vpt(*_from_minerl(action))
-
-
-def minerl_to_joint(action):
-    """As ``vpt_to_joint(*minerl_to_vpt(action))``: clashes are resolved as it says."""
-    return _to_joint(*_from_minerl(action))
-
-
 def minerl_to_factors(action):
     """Degrees to bins; forward+back is neither, left+right too, the highest hotbar key wins, no ESC."""
     return _to_factors(*_from_minerl(action))
@@ -115,27 +104,6 @@ def vpt_to_minerl(keys, bins):
     return _to_minerl(*_from_vpt(keys, bins))
 
 
-def vpt_to_joint(keys, bins):
-    """VPT's index. Forward+back is neither, left+right too, sneak wins over sprint, the highest
-    hotbar key over the others, and inventory over everything, the camera included."""
-    return _to_joint(*_from_vpt(keys, bins))
-
-
-def vpt_to_factors(keys, bins):
-    """Forward+back is neither, left+right too, the highest hotbar key wins."""
-    return _to_factors(*_from_vpt(keys, bins))
-
-
-def joint_to_minerl(joint):
-    """What the environment does for an action that a VPT policy drew; nothing is lost."""
-    return _to_minerl(*_from_joint(joint))
-
-
-def joint_to_vpt(joint):
-    """The keys and camera bins of a joint action; nothing is lost."""
-    return _to_vpt(*_from_joint(joint))
-
-
 def joint_to_factors(joint):
     """The world model's factors of a joint action; nothing that reaches the game is lost."""
     return _to_factors(*_from_joint(joint))
@@ -144,11 +112,6 @@ def joint_to_factors(joint):
 def factors_to_minerl(factors):
     """The keys and degrees of ``SPEC``'s factors; nothing is lost."""
     return _to_minerl(*_from_factors(factors))
-
-
-def factors_to_vpt(factors):
-    """pickItem and swapHands are dropped."""
-    return _to_vpt(*_from_factors(factors))
 
 
 def factors_to_joint(factors):
@@ -222,10 +185,6 @@ def _to_minerl(held, bins):
     action["ESC"] = xp.zeros_like(action["ESC"])
     action["camera"] = xp.asarray(CAMERA.degrees)[bins]
     return action
-
-
-def _to_vpt(held, bins):
-    return _namespace(bins).stack([held[key] for key in VPT_KEYS], axis=-1).astype(np.int32), bins
 
 
 def _to_joint(held, bins):

@@ -64,43 +64,58 @@ def close(run, ours, degrees):
     np.testing.assert_allclose(ours, degrees, rtol=0, atol=0 if run is by_numpy else 1e-6)
 
 
+def keys_of(action):
+    return np.stack([action[key] for key in mc.VPT_KEYS], axis=-1)
+
+
+def bins_of(factors):
+    return factors[..., [PITCH, YAW]]
+
+
 # Against VPT's code
 
 
 @BACKENDS
 def test_what_a_player_did_becomes_vpts_indices(vectors, run):
-    action = as_minerl(vectors["env/keys"], vectors["env/camera_degrees"])
-    keys, bins = run(mc.minerl_to_vpt, action)
-    equal(keys, vectors["env/keys"])
-    equal(bins, vectors["camera_bins"])
+    factors = run(mc.minerl_to_factors, as_minerl(vectors["env/keys"], vectors["env/camera_degrees"]))
+    equal(bins_of(factors), vectors["camera_bins"])
     joint = np.stack([vectors["joint/buttons"], vectors["joint/camera"]], -1)
-    equal(run(mc.vpt_to_joint, keys, bins), joint)
-    equal(run(mc.minerl_to_joint, action), joint)
-    equal(run(mc.joint_to_vpt, joint), (vectors["back/keys"], vectors["back/camera_bins"]))
-    back = run(mc.joint_to_minerl, joint)
-    equal([back[key] for key in mc.VPT_KEYS], list(vectors["back/keys"].T))
-    close(run, back["camera"], vectors["back/camera_degrees"])
+    equal(run(mc.factors_to_joint, factors), joint)
+    back = run(mc.joint_to_factors, joint)
+    equal(bins_of(back), vectors["back/camera_bins"])
+    action = run(mc.factors_to_minerl, back)
+    equal(keys_of(action), vectors["back/keys"])
+    close(run, action["camera"], vectors["back/camera_degrees"])
 
 
 @BACKENDS
 def test_what_a_policy_draws_becomes_vpts_keys(vectors, run):
-    joint = np.stack([vectors["sampled/buttons"], vectors["sampled/camera"]], -1)
-    equal(run(mc.joint_to_vpt, joint), (vectors["sampled/keys"], vectors["sampled/camera_bins"]))
-    action = run(mc.joint_to_minerl, joint)
-    equal([action[key] for key in mc.VPT_KEYS], list(vectors["sampled/keys"].T))
+    factors = run(mc.joint_to_factors, np.stack([vectors["sampled/buttons"], vectors["sampled/camera"]], -1))
+    equal(bins_of(factors), vectors["sampled/camera_bins"])
+    action = run(mc.factors_to_minerl, factors)
+    equal(keys_of(action), vectors["sampled/keys"])
     close(run, action["camera"], vectors["sampled/camera_degrees"])
-    equal(run(mc.factors_to_vpt, run(mc.joint_to_factors, joint)), run(mc.joint_to_vpt, joint))
+
+
+@BACKENDS
+def test_what_the_inverse_dynamics_model_reads_is_what_the_game_does(vectors, run):
+    keys, bins = vectors["sampled/keys"], vectors["sampled/camera_bins"]
+    action = run(mc.vpt_to_minerl, keys, bins)
+    equal(keys_of(action), keys)
+    close(run, action["camera"], vectors["sampled/camera_degrees"])
+    assert set(action) == {*mc.MINERL_KEYS, "camera"}
+    assert not any(action[key].any() for key in set(mc.MINERL_KEYS) - set(mc.VPT_KEYS))
 
 
 @BACKENDS
 def test_every_joint_index_is_vpts(vectors, run):
     buttons = np.arange(mc.INVENTORY + 1)
-    keys, bins = run(mc.joint_to_vpt, np.stack([buttons, np.zeros_like(buttons)], -1))
-    equal(keys, vectors["table/buttons_to_keys"])
-    equal((bins == mc.STILL).all(-1), vectors["table/camera_off"])  # camera 0 is (-10, -10)
+    factors = run(mc.joint_to_factors, np.stack([buttons, np.zeros_like(buttons)], -1))
+    equal(keys_of(run(mc.factors_to_minerl, factors)), vectors["table/buttons_to_keys"])
+    equal((bins_of(factors) == mc.STILL).all(-1), vectors["table/camera_off"])  # camera 0 is (-10, -10)
     turns = np.arange(121)
-    _, bins = run(mc.joint_to_vpt, np.stack([np.ones_like(turns), turns], -1))
-    equal(bins, vectors["table/camera_to_bins"])
+    factors = run(mc.joint_to_factors, np.stack([np.ones_like(turns), turns], -1))
+    equal(bins_of(factors), vectors["table/camera_to_bins"])
     equal(mc.VPT_SPEC.null, vectors["zero_action"])
     equal(list(mc.VPT_KEYS), vectors["button_names"].tolist())
 
@@ -111,7 +126,7 @@ def test_every_hundredth_of_a_degree_falls_into_vpts_bin(vectors, run):
     for axis in (0, 1):
         camera = np.zeros((len(grid), 2))
         camera[:, axis] = grid
-        _, bins = run(mc.minerl_to_vpt, {"camera": camera})
+        bins = bins_of(run(mc.minerl_to_factors, {"camera": camera}))
         equal(bins[:, axis], vectors["grid/bins"])
         assert (bins[:, 1 - axis] == mc.STILL).all()
 
@@ -119,33 +134,19 @@ def test_every_hundredth_of_a_degree_falls_into_vpts_bin(vectors, run):
 # Properties
 
 
-def all_forms(joint):
-    return {"joint": (joint,), "vpt": mc.joint_to_vpt(joint), "factors": (mc.joint_to_factors(joint),),
-            "minerl": (mc.joint_to_minerl(joint),)}  # fmt: skip
-
-
-def tuples(value):
-    return value if isinstance(value, tuple) else (value,)
-
-
 @given(joint=joints)
 def test_what_a_policy_draws_survives_every_way_round(joint):
     """All but two of a joint action's redundancies: see the module's docstring."""
-    forms = all_forms(joint)
-    for source, arguments in forms.items():
-        for target, expected in forms.items():
-            if source != target and target != "joint":
-                equal(tuples(getattr(mc, f"{source}_to_{target}")(*arguments)), expected)
-    canonical = mc.vpt_to_joint(*forms["vpt"])
+    factors = mc.joint_to_factors(joint)
+    equal(mc.minerl_to_factors(mc.factors_to_minerl(factors)), factors)
+    canonical = mc.factors_to_joint(factors)
     if joint[0] == mc.INVENTORY:
         equal(canonical, [mc.INVENTORY, mc.STILL_CAMERA])
     else:
         # Without a movement the switch is off, and with the switch off there is no movement.
         moves = joint[0] % 2 == 1 and joint[1] != mc.STILL_CAMERA
         equal(canonical, joint if moves else [joint[0] - joint[0] % 2, mc.STILL_CAMERA])
-        equal(all_forms(canonical), {**forms, "joint": (canonical,)})
-    for source in ("minerl", "factors"):
-        equal(getattr(mc, f"{source}_to_joint")(*forms[source]), canonical)
+        equal(mc.joint_to_factors(canonical), factors)
 
 
 @given(row=factor_rows)
@@ -153,10 +154,6 @@ def test_factors_survive_minerls_dict(row):
     action = mc.factors_to_minerl(row)
     equal(mc.minerl_to_factors(action), row)
     assert set(action) == {*mc.MINERL_KEYS, "camera"} and action["ESC"] == 0
-    # VPT's forms drop two keys and nothing else.
-    without = row.copy()
-    without[[mc.SPEC.index("swapHands"), mc.SPEC.index("pickItem")]] = 0
-    equal(mc.vpt_to_factors(*mc.factors_to_vpt(row)), without)
 
 
 @given(action=minerl_actions)
@@ -174,13 +171,11 @@ def test_factors_keep_all_but_what_the_docstring_names(action):
 
 
 @given(action=minerl_actions)
-def test_the_joint_index_is_the_same_by_way_of_the_factors(action):
-    direct = mc.minerl_to_joint(action)
-    equal(mc.factors_to_joint(mc.minerl_to_factors(action)), direct)
-    equal(mc.vpt_to_joint(*mc.minerl_to_vpt(action)), direct)
-    keys = dict(zip(mc.VPT_KEYS, mc.joint_to_vpt(direct)[0], strict=True))
+def test_a_joint_index_keeps_all_but_what_the_docstring_names(action):
+    joint = mc.factors_to_joint(mc.minerl_to_factors(action))
+    keys = mc.factors_to_minerl(mc.joint_to_factors(joint))
     if action["inventory"]:
-        assert sum(keys.values()) == keys["inventory"] == 1 and direct[1] == mc.STILL_CAMERA
+        assert keys["inventory"] == 1 == sum(keys[key] for key in mc.VPT_KEYS) and joint[1] == mc.STILL_CAMERA
     else:
         assert keys["sneak"] == action["sneak"]
         assert keys["sprint"] == (action["sprint"] and not action["sneak"])
@@ -191,7 +186,8 @@ def test_the_joint_index_is_the_same_by_way_of_the_factors(action):
 @BACKENDS
 def test_clashes_by_hand(run):
     def joint(*held, camera=(0, 0)):
-        return run(mc.minerl_to_joint, {**dict.fromkeys(held, 1), "camera": np.array(camera, np.float32)}).tolist()
+        action = {**dict.fromkeys(held, 1), "camera": np.array(camera, np.float32)}
+        return run(mc.factors_to_joint, run(mc.minerl_to_factors, action)).tolist()
 
     assert joint() == [0, 60]
     assert joint("forward", "back") == joint("left", "right") == [0, 60]
@@ -209,17 +205,18 @@ def test_jax_agrees_with_numpy_on_every_conversion():
     factors = rng.integers(0, mc.SPEC.sizes, (5, 60, len(mc.SPEC.sizes))).astype(np.int32)
     minerl = {key: rng.integers(0, 2, (5, 60)) for key in mc.MINERL_KEYS}
     minerl["camera"] = rng.normal(0, 6, (5, 60, 2)).astype(np.float32)
-    keys = rng.integers(0, 2, (5, 60, 20))
-    sources = {"joint": (joint,), "factors": (factors,), "minerl": (minerl,),
-               "vpt": (keys, rng.integers(0, 11, (5, 60, 2)))}  # fmt: skip
-    for source, arguments in sources.items():
-        for target in sources:
-            if source != target:
-                function = getattr(mc, f"{source}_to_{target}")
-                ours, theirs = by_numpy(function, *arguments), by_jax(function, *arguments)
-                for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-                    assert a.shape == b.shape and a.dtype.kind == b.dtype.kind
-                    np.testing.assert_allclose(a, b, rtol=1e-6)
+    vpt = rng.integers(0, 2, (5, 60, 20)), rng.integers(0, 11, (5, 60, 2))
+    for function, *arguments in (
+        (mc.joint_to_factors, joint),
+        (mc.factors_to_joint, factors),
+        (mc.factors_to_minerl, factors),
+        (mc.minerl_to_factors, minerl),
+        (mc.vpt_to_minerl, *vpt),
+    ):
+        ours, theirs = by_numpy(function, *arguments), by_jax(function, *arguments)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            assert a.shape == b.shape and a.dtype.kind == b.dtype.kind
+            np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_jax_bins_float32_degrees_as_numpy_does_to_the_last_bit():
@@ -229,7 +226,7 @@ def test_jax_bins_float32_degrees_as_numpy_does_to_the_last_bit():
     for side in (-np.inf, np.inf):
         near += [np.nextafter(limits, np.float32(side)), np.nextafter(near[-1], np.float32(side))]
     camera = np.stack([np.concatenate(near)] * 2, -1)
-    equal(by_jax(mc.minerl_to_vpt, {"camera": camera})[1], mc.minerl_to_vpt({"camera": camera})[1])
+    equal(by_jax(mc.minerl_to_factors, {"camera": camera}), mc.minerl_to_factors({"camera": camera}))
 
 
 # The forms themselves
@@ -262,15 +259,15 @@ def test_an_empty_dict_is_the_null_action():
 @pytest.mark.parametrize(
     "function, arguments, message",
     [
-        (mc.minerl_to_vpt, ({"hotbar.10": 1},), "no Minecraft key 'hotbar.10'"),
-        (mc.minerl_to_vpt, ({"camera": np.zeros(3)},), r"camera must be degrees \[..., 2\]"),
-        (mc.minerl_to_vpt, ({"camera": [0, np.nan]},), "not finite"),
-        (mc.vpt_to_joint, (np.zeros((4, 20)), np.zeros((5, 2), int)), "got \\(4, 20\\) and \\(5, 2\\)"),
-        (mc.vpt_to_joint, (np.zeros(20), np.array([0, 11])), "camera bins must be ints in 0..10"),
-        (mc.joint_to_vpt, ([8641, 0],), "'buttons' must be in 0..8640"),
-        (mc.joint_to_vpt, ([0, 121],), "'camera' must be in 0..120"),
-        (mc.factors_to_vpt, (np.zeros(13, int),), "14"),
-        (mc.factors_to_vpt, (jnp.zeros(13, int),), "14"),
+        (mc.minerl_to_factors, ({"hotbar.10": 1},), "no Minecraft key 'hotbar.10'"),
+        (mc.minerl_to_factors, ({"camera": np.zeros(3)},), r"camera must be degrees \[..., 2\]"),
+        (mc.minerl_to_factors, ({"camera": [0, np.nan]},), "not finite"),
+        (mc.vpt_to_minerl, (np.zeros((4, 20)), np.zeros((5, 2), int)), "got \\(4, 20\\) and \\(5, 2\\)"),
+        (mc.vpt_to_minerl, (np.zeros(20), np.array([0, 11])), "camera bins must be ints in 0..10"),
+        (mc.joint_to_factors, ([8641, 0],), "'buttons' must be in 0..8640"),
+        (mc.joint_to_factors, ([0, 121],), "'camera' must be in 0..120"),
+        (mc.factors_to_joint, (np.zeros(13, int),), "14"),
+        (mc.factors_to_joint, (jnp.zeros(13, int),), "14"),
     ],
 )
 def test_bad_input_is_named(function, arguments, message):
@@ -279,5 +276,5 @@ def test_bad_input_is_named(function, arguments, message):
 
 
 def test_workers_can_use_it_without_jax():
-    script = "import sys, prowl_jax.minecraft as m; m.joint_to_minerl([0, 60]); assert 'jax' not in sys.modules"
+    script = "import sys, prowl_jax.minecraft as m; m.joint_to_factors([0, 60]); assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -100,3 +100,15 @@ def test_the_choices_name_keys_that_exist():
     for row in CHOICES.splitlines():
         if row.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", row)) == 5, row
+
+
+def test_the_list_of_limits_names_what_is_there_and_is_named_there():
+    """Each file that has never met the real thing stands in docs/limits.md, and says so itself."""
+    listed = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    files = re.findall(r"`((?:models|envs|metrics|configs)/[\w/.*]*)`", listed)
+    for name in files:
+        place = ROOT / ("experiments" if name.startswith("configs/") else "prowl_jax")
+        assert list(place.glob(name)), name
+    saying = [p for p in (*ROOT.glob("prowl_jax/**/*.py"), *ROOT.glob("experiments/**/*.py"))
+              if "docs/limits.md" in p.read_text()]  # fmt: skip
+    assert len(saying) >= 10 and "docs/limits.md" in README

@@ -11,8 +11,11 @@ there is no phase 2. With a Minecraft that runs (docs/minerl.md), the same and p
 and with VPT as the reference policy, --config.reference.weights=foundation-model-1x.safetensors
 (python -m experiments.convert vpt). ``:small`` after the file name is for seconds of video: it shows
 that everything works, on as little as one recording of 20 seconds, which is learned by heart. ``:tiny``
-is for tests. Phase 2 has not met a real Minecraft yet, and no score is known for hours of recordings.
+is for tests. Phase 2 has not met a real Minecraft yet, and no score is known for hours of recordings
+(docs/limits.md).
 """
+
+import ml_collections
 
 from experiments.configs import quickstart
 
@@ -27,7 +30,8 @@ def get_config(arg="full"):
     c.env.update(frame_height=48, frame_width=64 if arg == "tiny" else 80)
     c.env.minerl.episode_steps = 1200  # a minute
     c.demonstrations.episode_frames = 400  # longer stretches are cut, so that some can be held out
-    c.evaluation.update(training_clips=32, targets=False)
+    c.evaluation.training_clips = 32
+    c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's
     if arg == "full":
         c.autoencoder.update(widths=(48, 96), steps=4000)
         c.world_model.update(size="S", steps=20000)

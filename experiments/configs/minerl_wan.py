@@ -6,9 +6,11 @@ Regimes after the file name: ``:broad`` (the default: c_kl 1.0, lambda 0.10), ``
 ``:unanchored`` (0.5, whose camera thrashes). What the paper gives is marked so below; it says neither the
 size of frames nor steps, batches and rates, so those are ours. All files are looked for under ``weights/``.
 Before any of that is there, ``--config.dry_run=True`` says on any machine what a step needs. This has not
-run at full size. ``:reduced`` is the same code at 2 layers in the voxel world, in a few minutes, with
+run at full size (docs/limits.md). ``:reduced`` is the same code at 2 layers in the voxel world, in a few minutes, with
 random weights: its figures mean nothing.
 """
+
+import ml_collections
 
 from experiments.configs import quickstart
 
@@ -27,7 +29,7 @@ def get_config(arg="broad"):
     c.world_model.update(chunk=3, shift=5.0, sampler_shift=5.0)  # paper: 3 latents, 0.6 s
     c.adversary.kl_costs.update(weak=0.5, middle=1.0, strong=1.5)  # paper; the regimes as arms of one run
     c.adversary.kl_cost, c.phase2.lambda_afs = REGIMES.get(arg, REGIMES["broad"])
-    c.evaluation.targets = False  # they are the quick start's
+    c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's
     if arg == "reduced":
         _shrink(c)
         return c

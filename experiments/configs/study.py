@@ -11,6 +11,8 @@ voxel 5 seeds of 5 arms, 40 minutes a seed on a quiet machine and up to 10 GB (d
 a finished study, which then does what is missing.
 """
 
+import ml_collections
+
 from experiments.configs import quickstart, voxel
 from experiments.run import groups
 from experiments.study.settings import STUDY
@@ -23,7 +25,7 @@ def get_config(arg="vizdoom"):
     c = {"vizdoom": quickstart.get_config, "voxel": voxel.get_config}.get(arg, lambda: voxel.get_config("tiny"))()
     c.name = f"study_{arg}"
     c.demonstrations.seed = 0  # the demonstrations and the autoencoder are the same for all seeds
-    c.evaluation.targets = False
+    c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's
     c.study = groups.make_config(STUDY).study
     # "broad" is not among them: at this c_kl and lambda it is "prowl".
     c.arms = (

@@ -8,6 +8,8 @@ adversary finds what demonstrators avoid can be counted. About 25 minutes on 2 c
 regret of 0.65 of repeating the last frame (docs/voxel.md). ``:tiny`` is the smallest run, for tests.
 """
 
+import ml_collections
+
 from experiments.configs import quickstart
 
 
@@ -20,7 +22,7 @@ def get_config(arg="full"):
     c.env.update(name="voxel", task="wander", held_out_tasks=("linger", "mine", "desert", "caves"))
     c.env.update(frame_height=64, frame_width=64)
     c.phase2.program = "device"
-    c.evaluation.targets = False  # they are the quick start's
+    c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's
     if arg == "tiny":
         c.env.voxel.worlds = 2
     return c

@@ -23,6 +23,7 @@ from experiments.evaluation.novel_modes import add_novel_sets, mode_tables
 from experiments.run.files import write_json
 from experiments.run.memory import peak_memory_gb
 from experiments.run.progress import Progress
+from experiments.run.provenance import provenance
 from experiments.stages import build, latent_clips, phase2
 from experiments.stages.arms import ARMS
 from experiments.stages.autoencoder import load_autoencoder
@@ -71,10 +72,10 @@ def make_measure(world_model, context, flow):
     return measure
 
 
-def measure_all(measure, params, items, key, on_batch=None, more=None):
+def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None):
     """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape for all sets of a length).
 
-    ``more`` are the ``FrameMetrics``; their rows stand beside the others.
+    ``frame_metrics`` are ``FrameMetrics``; their rows stand beside the others.
     """
     rows = items.actions.shape[0]
     out = []
@@ -82,7 +83,7 @@ def measure_all(measure, params, items, key, on_batch=None, more=None):
         chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
         some = jax.tree.map(lambda x, i=chosen: x[i], items)
         values, dreamt = measure(params, some, jax.random.fold_in(key, start))
-        values = {**values, **(more.rows(dreamt, some) if more else {})}
+        values = {**values, **(frame_metrics.rows(dreamt, some) if frame_metrics else {})}
         out.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], values))
         if on_batch is not None:
             on_batch()
@@ -176,52 +177,58 @@ def evaluate(run):
     models = {arm: phase2.load_arm(run, arm) for arm in arms}
     sets = make_sets(run, {arm: done.found for arm, done in models.items() if done.found is not None})
     measure, key = make_measure(world_model, context, build.make_flow(config)), build.stage_key(config, "evaluation")
-    more = make_frame_metrics(run)
+    frame_metrics = make_frame_metrics(run)
 
     batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
-    values, counted = {}, itertools.count(1)
+    values, seconds, counted = {}, {}, itertools.count(1)
     with Progress("evaluation", batches) as progress:
         for arm, done in models.items():
             for name, items in sets.items():
+                began = time.monotonic()
                 values[arm, name] = measure_all(
-                    measure, done.params, items, key, lambda: progress.update(next(counted)), more
+                    measure, done.params, items, key, lambda: progress.update(next(counted)), frame_metrics
                 )
+                seconds[arm, name] = round(time.monotonic() - began, 2)
     exchanged = measure_all(
         measure, models["phase1"].params, exchange_actions(sets["in_distribution"], seen), key
     )
     modes = add_novel_sets(run, sets, values, resting(models))
-    evaluation = _summary(config, arms, sets, values, more)
+    evaluation = _summary(config, arms, sets, values, frame_metrics)
+    for (arm, name), spent in seconds.items():
+        evaluation["arms"][arm][name]["seconds"] = spent
     actions = action_tables(run)
     own = values["phase1", "in_distribution"]
     stages = run.stages()
     judge = stages.get("inverse_dynamics", {})
-    told = ("kl_to_reference", "camera_speed_over_reference")
-    policies = {arm: {key: stages[f"phase2/{arm}"].get(key) for key in told} for arm in with_policy(models)}
-    last = next(iter(policies.values()), {})
     checks = {
         "autoencoder_psnr_db": stages["autoencoder"].get("psnr_db"),
         "regret_over_repeat_last_frame": _ratio(own["latent_regret"], own["repeat_last_frame"]),
         "regret_exchanged_actions_over_true": _ratio(exchanged["latent_regret"], own["latent_regret"]),
         "minutes": (sum(s["seconds"] for s in stages.values()) + time.monotonic() - start) / 60.0,
         "peak_memory_gb": max([peak_memory_gb(), *(s["peak_memory_gb"] for s in stages.values())]),
-        "kl_to_reference_last_cycle": last.get("kl_to_reference"),
-        "camera_speed_over_reference": last.get("camera_speed_over_reference"),
         **{f"inverse_dynamics_{k}": v for k, v in judge.items() if k.startswith("held_out")},
     }
     budget = {arm: stages[f"phase2/{arm}"] for arm in arms[1:]}
     keys = ("world_model_updates", "world_model_tokens", "environment_steps", "seconds")
     evaluation = {
         "checks": checks,
-        "targets": config.evaluation.targets,
+        "arm_checks": {arm: arm_checks(build.make_method(config, arm), stages[f"phase2/{arm}"]) for arm in arms[1:]},
+        "targets": config.evaluation.targets.to_dict(),
         **evaluation,
         "reference_policy": {k: stages["reference"][k] for k in ("held_out_nll", "marginal_nll")},
-        "policies": policies,
         "budget": {arm: {k: figures[k] for k in keys} for arm, figures in budget.items()},
         "actions": actions,
-        "modes": mode_tables(modes, values, (*METRICS, *more.per_clip)),
+        "modes": mode_tables(modes, values, (*METRICS, *frame_metrics.per_clip)),
+        "provenance": provenance(config, run.workdir),
     }
     write_json(run.workdir / "evaluation.json", evaluation)
     return {k: v for k, v in checks.items() if k.startswith("regret")}
+
+
+def arm_checks(method, figures):
+    """Of the ``figures`` of an arm's last cycle those that its ``method`` names; of a policy the camera's as well."""
+    names = (*method.checks, *(("camera_speed_over_reference",) if method.trains_policy else ()))
+    return {name: figures.get(name) for name in names}
 
 
 def with_policy(models):
@@ -238,21 +245,21 @@ def _ratio(a, b):
     return float(np.mean(a) / np.mean(b))
 
 
-def _summary(config, arms, sets, values, more):
+def _summary(config, arms, sets, values, frame_metrics):
     """The tables: means of every arm, set, metric and subset, and paired differences between arms."""
-    metrics, ceilings = (*METRICS, *more.per_clip), {}
+    metrics, ceilings = (*METRICS, *frame_metrics.per_clip), {}
     tables = {arm: {} for arm in arms}
     comparisons, baselines = [], {}
     for name, items in sets.items():
         rows = subsets(values["phase1", name]["latent_regret"])
         baselines[name] = float(values["phase1", name]["repeat_last_frame"].mean())
-        ceilings[name] = more.ceilings(items, BATCH)
+        ceilings[name] = frame_metrics.ceilings(items, BATCH)
         for arm in arms:
             tables[arm][name] = {"clips": len(items.actions)} | {
                 metric: {subset: float(values[arm, name][metric][chosen].mean()) for subset, chosen in rows.items()}
                 for metric in metrics
             }
-            tables[arm][name] |= more.of_set(values[arm, name], items)
+            tables[arm][name] |= frame_metrics.of_set(values[arm, name], items)
         for arm, against in _pairs(arms):
             for metric in metrics:
                 for subset, chosen in rows.items():

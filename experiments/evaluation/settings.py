@@ -10,7 +10,6 @@ class EvaluationSettings:
     """What every arm is measured on."""
 
     training_clips: int = setting(0, "of training episodes, to see what is learned by heart", NATURAL)
-    targets: bool = setting(True, "show the quick start's targets beside the checks")
     action_prior: str = setting("", "recordings whose players the policies are compared with, for Minecraft")
     clips: int = setting(64, "of every set", COUNT, source="paper: 64")
     horizon: int = setting(3, "latents that are dreamt", COUNT, source="paper: a chunk")

@@ -16,7 +16,6 @@ from PIL import Image, ImageDraw, ImageFont
 from experiments.run.files import write_bytes
 
 FRAMES_PER_SECOND = 8
-CAMERA_ALARM = 3.0
 
 # The SVGs lie inside the page, so that its style sheet colours them for a light or a dark screen:
 # matplotlib draws in these stand-ins, which become the colours that the style sheet names.
@@ -58,27 +57,31 @@ class Curve:
     line: float | None = None  # a dashed level, such as an alarm
 
 
-TRAINING = (
-    Curve("World model: loss", "world_model", ("loss",), "flow matching, lower is better"),
-    Curve("Autoencoder: PSNR", "autoencoder", ("psnr",), "dB, higher is better", 25.0),
-    Curve("Reference policy: NLL", "behaviour", ("nll", "loss"), "nats an action, lower is better"),
-)
-CYCLES = (
-    Curve("KL to the reference", "phase2", ("kl_to_reference",), "nats a step"),
-    Curve(
-        "Camera speed over the reference's",
-        "phase2",
-        ("camera_speed_over_reference",),
-        f"alarm above {CAMERA_ALARM:g}",
-        CAMERA_ALARM,
-    ),
-    Curve("Mean regret in the PAT buffer", "phase2", ("pat_mean_regret",)),
-    Curve("Mean AFS-EPE in the PAT buffer", "phase2", ("pat_mean_afs",), "pixels"),
-    Curve("Return", "phase2", ("return",), "a sanity check only: its scale moves with the buffer"),
-    Curve("Entropy of the policy", "phase2", ("entropy",), "nats"),
-    Curve("Clipped share of PPO's ratios", "phase2", ("clip_fraction",)),
-    Curve("World model: loss", "phase2", ("world_model_loss",), "lower is better"),
-)
+def training_curves(targets):
+    """The curves of phase 1 and before; ``targets`` are the checks' bounds, ``tables.targets``."""
+    return (
+        Curve("World model: loss", "world_model", ("loss",), "flow matching, lower is better"),
+        Curve(
+            "Autoencoder: PSNR", "autoencoder", ("psnr",), "dB, higher is better", targets.get("autoencoder_psnr_db")
+        ),
+        Curve("Reference policy: NLL", "behaviour", ("nll", "loss"), "nats an action, lower is better"),
+    )
+
+
+def cycle_curves(camera_alarm=None):
+    """The curves of phase 2; ``camera_alarm`` is ``adversary.camera_alarm``, None where it is not known."""
+    alarm = "" if camera_alarm is None else f"alarm above {camera_alarm:g}"
+    camera = ("camera_speed_over_reference",)
+    return (
+        Curve("KL to the reference", "phase2", ("kl_to_reference",), "nats a step"),
+        Curve("Camera speed over the reference's", "phase2", camera, alarm, camera_alarm),
+        Curve("Mean regret in the PAT buffer", "phase2", ("pat_mean_regret",)),
+        Curve("Mean AFS-EPE in the PAT buffer", "phase2", ("pat_mean_afs",), "pixels"),
+        Curve("Return", "phase2", ("return",), "a sanity check only: its scale moves with the buffer"),
+        Curve("Entropy of the policy", "phase2", ("entropy",), "nats"),
+        Curve("Clipped share of PPO's ratios", "phase2", ("clip_fraction",)),
+        Curve("World model: loss", "phase2", ("world_model_loss",), "lower is better"),
+    )
 
 
 def draw_curves(metrics, curves, arms):
@@ -86,7 +89,7 @@ def draw_curves(metrics, curves, arms):
 
     Args:
       metrics: rows of ``metrics.jsonl``.
-      curves: ``TRAINING`` or ``CYCLES``.
+      curves: ``Curve``s, such as ``training_curves(...)``.
       arms: names of the arms; the position of an arm gives its colour.
 
     Returns:

@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.report import figures, tables
 from experiments.run.files import write_text
+from experiments.run.provenance import in_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +83,12 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
         comparisons=tables.comparison_rows(evaluation),
         actions=tables.action_table(evaluation),
         budget=[(tables.words(k), tables.number(v)) for k, v in _flat(evaluation.get("budget") or {})],
-        training=_curves(metrics, figures.TRAINING, arms),
-        cycles=_curves(metrics, figures.CYCLES, arms),
+        training=_curves(metrics, figures.training_curves(tables.targets(evaluation)), arms),
+        cycles=_curves(metrics, figures.cycle_curves((config.get("adversary") or {}).get("camera_alarm")), arms),
         galleries=[_gallery(g) for g in galleries],
         frames_per_second=figures.FRAMES_PER_SECOND,
         config=[(k, json.dumps(v, default=str)) for k, v in _flat(config)],
+        provenance=in_words(evaluation.get("provenance")),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page)

@@ -34,7 +34,7 @@ def report(run):
     hunters = [arm for arm in with_policy(models) if f"buffer/{arm}" in sets and len(sets[f"buffer/{arm}"].actions)]
     if hunters:
         arm = hunters[0]
-        items, top, more = _top(models[arm].found)
+        items, top, columns = _top(models[arm].found)
         shown = {"phase 1": (params["phase1"], items), _in_words(arm): (params[arm], items)}
         galleries.append(
             Gallery(
@@ -42,7 +42,7 @@ def report(run):
                 f"The trajectories with the highest score of all that {_in_words(arm)} kept after the last cycle: "
                 "what happened, what the world model of phase 1 dreamt under the same actions, and what the "
                 "fine-tuned one does.",
-                reels(items, shown, top, more),
+                reels(items, shown, top, columns),
             )
         )
     clips, long = sets["in_distribution"], sets["long_rollout"]
@@ -87,11 +87,11 @@ def report(run):
     return {}
 
 
-def _reels(measure, seen, spec, key, items, shown, rows, more=None):
+def _reels(measure, seen, spec, key, items, shown, rows, columns=None):
     """A ``Reel`` for each of ``rows``: reality, and every dream of ``shown``.
 
     ``seen`` is the frames of the context. ``shown`` is name -> (parameters, clips whose context and actions are
-    dreamt); ``more`` holds further figures of each row. Rows are filled up to the evaluation's batch, so that its
+    dreamt); ``columns`` holds further figures of each row. Rows are filled up to the evaluation's batch, so that its
     compiled program serves here too.
     """
     filled = np.resize(rows, BATCH)
@@ -101,7 +101,7 @@ def _reels(measure, seen, spec, key, items, shown, rows, more=None):
     reels = []
     for i, row in enumerate(rows):
         given, actions = items.frames[row, :seen], items.actions[row]
-        figures = dict(more[i]) if more else {}
+        figures = dict(columns[i]) if columns else {}
         for name, (values, _) in dreams.items():
             figures[f"regret {name}"] = float(values["latent_regret"][i])
         for name, (values, _) in dreams.items():
@@ -114,8 +114,8 @@ def _reels(measure, seen, spec, key, items, shown, rows, more=None):
 def _top(found):
     """The trajectories that an arm made most of, ``methods.base.Found``: (clips, rows, figures of each)."""
     top = np.argsort(-found.columns["score"])[:REELS]
-    more = [{name: float(column[i]) for name, column in found.columns.items()} for i in top]
-    return found.clips, top, more
+    columns = [{name: float(column[i]) for name, column in found.columns.items()} for i in top]
+    return found.clips, top, columns
 
 
 def _in_words(arm):

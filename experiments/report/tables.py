@@ -14,21 +14,18 @@ from prowl_jax.metrics.action_statistics import total_variation
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
-# Key in evaluation["checks"], its words, its unit, and the target it is held against.
-CHECKS = (
-    ("autoencoder_psnr_db", "Autoencoder, PSNR", "dB", (">=", 25.0)),
-    ("regret_over_repeat_last_frame", "World model's regret over repeating the last frame", "", ("<=", 0.85)),
-    (
-        "regret_exchanged_actions_over_true",
-        "Regret with exchanged actions over the true ones",
-        "",
-        (">=", 1.10),
-    ),
-    ("kl_to_reference_last_cycle", "Adversary's KL to the reference, last cycle", "nats", None),
-    ("camera_speed_over_reference", "Adversary's camera speed over the reference's", "", ("<=", 3.0)),
-    ("minutes", "Time", "min", ("<=", 15.0)),
-    ("peak_memory_gb", "Peak memory", "GB", ("<=", 4.0)),
-)
+# Key in evaluation["checks"], or in those of an arm -> its words, its unit, and +1 where more is better.
+CHECKS = {
+    "autoencoder_psnr_db": ("Autoencoder, PSNR", "dB", +1),
+    "regret_over_repeat_last_frame": ("World model's regret over repeating the last frame", "", -1),
+    "regret_exchanged_actions_over_true": ("Regret with exchanged actions over the true ones", "", +1),
+    "minutes": ("Time", "min", -1),
+    "peak_memory_gb": ("Peak memory", "GB", -1),
+}
+ARM_CHECKS = {
+    "kl_to_reference": ("KL to the reference, last cycle", "nats", -1),
+    "camera_speed_over_reference": ("camera speed over the reference's", "", -1),
+}
 # Metric -> its words, and +1 where more is better.
 METRICS = {
     "latent_regret": ("latent regret", -1),
@@ -53,34 +50,31 @@ TEXT_SUBSETS = ("all", "hardest_decile")
 
 
 def check_rows(evaluation):
-    """The checks as dicts ``words``, ``value``, ``unit``, ``target`` and ``met``.
+    """The checks as dicts ``words``, ``value``, ``unit``, ``target`` and ``met``: of the run, then arm by arm.
 
-    ``met`` is None where the figure is missing or has no target; ``targets`` false takes all away,
-    for runs that are not the quick start they were set for.
+    ``evaluation["targets"]`` is key -> bound, a lower one where more is better; of an arm's check it holds for every
+    arm. ``met`` is None where the figure is missing or has no target.
     """
-    checks = evaluation.get("checks") or {}
-    rows = []
-    for key, name, unit, target in CHECKS:
-        value, met = checks.get(key), None
-        target = target if evaluation.get("targets", True) else None
-        if target and finite(value):
-            met = value >= target[1] if target[0] == ">=" else value <= target[1]
-        rows.append(
-            {
-                "words": name,
-                "value": number(value),
-                "unit": unit,
-                "target": f"{target[0]} {target[1]:g}" if target else "",
-                "met": met,
-            }
-        )
-    known = {key for key, *_ in CHECKS}
-    more = {key: value for key, value in checks.items() if key not in known}
-    for arm, told in list((evaluation.get("policies") or {}).items())[1:]:  # the checks have the first one's
-        more |= {f"{key} of {arm}": value for key, value in told.items()}
-    for key, value in more.items():
-        rows.append({"words": words(key), "value": number(value), "unit": "", "target": "", "met": None})
+    checks, bounds = evaluation.get("checks") or {}, targets(evaluation)
+    rows = [_check_row(key, CHECKS, checks.get(key), bounds) for key in dict.fromkeys((*CHECKS, *checks))]
+    for arm, figures in (evaluation.get("arm_checks") or {}).items():
+        rows += [_check_row(key, ARM_CHECKS, value, bounds, f"{words(arm)}: ") for key, value in figures.items()]
     return rows
+
+
+def targets(evaluation):
+    """Check -> its bound; none in files from before they were the configuration's, which say true or false."""
+    there = evaluation.get("targets")
+    return there if isinstance(there, dict) else {}
+
+
+def _check_row(key, known, value, bounds, whose=""):
+    name, unit, sign = known.get(key, (words(key), "", 0))
+    bound, met = bounds.get(key), None
+    if bound is not None and sign and finite(value):
+        met = sign * value >= sign * bound
+    target = f"{'>=' if sign > 0 else '<='} {bound:g}" if bound is not None and sign else ""
+    return {"words": whose + name, "value": number(value), "unit": unit, "target": target, "met": met}
 
 
 def set_tables(evaluation):
@@ -213,7 +207,7 @@ def text_table(evaluation):
     ``ordered`` with its interval, and AFS-EPE of the same arms. The page has everything.
     """
     evaluation = evaluation or {}
-    lines = [f"{'Checks':<63}target" if evaluation.get("targets", True) else "Checks"]
+    lines = [f"{'Checks':<63}target" if targets(evaluation) else "Checks"]
     for row in check_rows(evaluation):
         name = row["words"] + (f", {row['unit']}" if row["unit"] else "")
         verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]

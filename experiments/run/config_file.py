@@ -10,6 +10,8 @@ import types
 from ml_collections import ConfigDict
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+SHOWN = ("log.", "evaluation.targets.")
+"""Keys that say how a run is shown: a run may go on with others, and older ones have none."""
 
 
 class UsageError(Exception):

@@ -12,6 +12,7 @@ import time
 
 from experiments.run import figure_writers, lock, processes, provenance
 from experiments.run.command_line import UsageError
+from experiments.run.config_file import SHOWN
 from experiments.run.files import write_json, write_text
 from experiments.run.memory import peak_memory_gb
 from experiments.run.metrics_log import MetricsLog
@@ -149,7 +150,7 @@ def _number_in(path):
 
 
 _FREE = ("on_nan", "rewinds", "checkpoint_keep", "checkpoint_best", "env.restarts", "demonstrations.verify")
-_FREE_GROUPS = ("mesh.", "log.")
+_FREE_GROUPS = ("mesh.", *SHOWN)
 """What may change from one call to the next: it changes no number of an undisturbed run."""
 
 

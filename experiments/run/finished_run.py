@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments.run import interruption
 from experiments.run.command_line import Parser, UsageError, fail
+from experiments.run.config_file import SHOWN
 
 
 def parser(command, description):
@@ -100,7 +101,7 @@ def read_config(workdir, example, unfinished=False):
         stages = json.loads((workdir / "stages.json").read_text()) if (workdir / "stages.json").exists() else {}
     except ValueError as error:
         raise UsageError(f"--workdir={workdir}: its config.json or stages.json cannot be read: {error}") from None
-    missing = sorted(set(keys(example)) - set(keys(config)))
+    missing = sorted(key for key in set(keys(example)) - set(keys(config)) if not key.startswith(SHOWN))
     if missing:
         raise UsageError(f"{path} has no {missing[0]}: the run is of another version; run it anew")
     begun = any((workdir / "checkpoints" / "world_model").glob("[0-9]*"))

@@ -74,7 +74,7 @@ def after_the_step():
 
 
 def _hear(*_):
-    at_once = _Request.asked or not _Request.waits
+    ends_now = _Request.asked or not _Request.waits
     _Request.asked = True
-    if at_once:
+    if ends_now:
         raise Terminated

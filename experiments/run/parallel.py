@@ -26,27 +26,27 @@ def cores():
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
-def shares(numbers, at_once):
-    """``numbers`` in ``at_once`` parts of neighbours, as equal as they can be."""
-    size, more = divmod(len(numbers), at_once)
-    bounds = [i * size + min(i, more) for i in range(at_once + 1)]
+def shares(numbers, parts):
+    """``numbers`` in so many ``parts`` of neighbours, as equal as they can be."""
+    size, rest = divmod(len(numbers), parts)
+    bounds = [i * size + min(i, rest) for i in range(parts + 1)]
     return [numbers[a:b] for a, b in itertools.pairwise(bounds)]
 
 
-def run(work, pieces, at_once):
-    """Do ``work(argument)`` for all pieces, ``at_once`` at a time, as others end; what they print is marked.
+def run(work, pieces, processes):
+    """Do ``work(argument)`` for all pieces, ``processes`` at a time, as others end; what they print is marked.
 
     Told to end (SIGTERM), it tells its processes and waits for them; Ctrl-C ends them at once.
 
     Args:
       work: a function of a module, which returns an exit code. pieces: name -> argument, in their order.
-      at_once: 1 to the number of ``cores()``.
+      processes: 1 to the number of ``cores()``.
 
     Returns:
       name -> exit code, of those that failed; the others have been done all the same.
     """
     context = multiprocessing.get_context("spawn")  # a fork of a process with JAX's threads may hang
-    waiting, free, running, failed = list(pieces), shares(cores(), at_once), {}, {}
+    waiting, free, running, failed = list(pieces), shares(cores(), processes), {}, {}
     readers = []
     try:
         while waiting or running:
@@ -65,7 +65,7 @@ def run(work, pieces, at_once):
                     if process.exitcode:
                         failed[name] = process.exitcode
     except BaseException as error:
-        _end([process for process, _ in running.values()], at_once=not isinstance(error, interruption.Terminated))
+        _end([process for process, _ in running.values()], wait=isinstance(error, interruption.Terminated))
         raise
     finally:
         for reader in readers:
@@ -109,10 +109,10 @@ def _inside(work, argument, own, mark, writers):
     interruption.exit_process(work(argument))
 
 
-def _end(processes, at_once):
+def _end(processes, wait):
     for process in processes:
         process.terminate()
-    if at_once:  # a second signal does not wait for the step
+    if not wait:  # a second signal does not wait for the step
         time.sleep(0.2)
         for process in processes:
             process.terminate()

@@ -2,8 +2,8 @@
 
 The provenance of a file of results is ``{"config": ..., "starts": [...]}``: a start is a process that worked on it,
 what ``this_process`` says and, in a run, the ``stages`` it worked at. A run directory keeps its starts in
-``provenance.json``, so that a run that went on elsewhere says so. Files older than this have none: ``in_words`` of
-None says that.
+``provenance.json``, so that a run that went on elsewhere says so. Stages older than these notes are named in
+``not_noted``; whole files that are older have no provenance: ``in_words`` of None says that.
 """
 
 import datetime
@@ -104,6 +104,13 @@ def starts_of(workdir):
     return json.loads(path.read_text()) if path.exists() else []
 
 
+def stages_not_noted(workdir):
+    """The finished stages of a run directory of which nobody noted who did them."""
+    path = pathlib.Path(workdir) / "stages.json"
+    noted = {stage for start in starts_of(workdir) for stage in start["stages"]}
+    return [stage for stage in (json.loads(path.read_text()) if path.exists() else ()) if stage not in noted]
+
+
 def provenance(config, workdir=None):
     """The provenance of what this process writes, as JSON holds it.
 
@@ -114,13 +121,17 @@ def provenance(config, workdir=None):
     starts = starts_of(workdir) if workdir is not None else []
     if not any(start["began"] == this_process()["began"] for start in starts):
         starts.append(this_process())
-    return {"config": json.loads(config.to_json()) if hasattr(config, "to_json") else config, "starts": starts}
+    whole = json.loads(config.to_json()) if hasattr(config, "to_json") else config
+    older = stages_not_noted(workdir) if workdir is not None else []
+    return {"config": whole, "starts": starts} | ({"not_noted": older} if older else {})
 
 
 def in_words(noted):
     """A provenance as sentences, one for each commit, versions and machine there was; None says that it is missing."""
-    starts = (noted or {}).get("starts")
-    return list(dict.fromkeys(map(_start_in_words, starts))) if starts else [NOT_NOTED]
+    noted = noted or {}
+    older = noted.get("not_noted")
+    sentences = dict.fromkeys(map(_start_in_words, noted.get("starts") or ()))
+    return [*([f"Not noted for {', '.join(older)}."] if older else []), *sentences] or [NOT_NOTED]
 
 
 def _start_in_words(start):

@@ -25,7 +25,7 @@ class LoopSettings:
 
 
 def train(
-    run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATED, on_log=None, pretrained=None
+    run, stage, init, step_fn, fetch, key, *, steps, mesh, rules=REPLICATED, pretrained=None
 ):
     """Do ``steps`` updates from wherever the last checkpoint of ``stage`` stands.
 
@@ -34,11 +34,10 @@ def train(
       init: ``f() -> TrainState`` before the first step, traced where there are several devices.
       step_fn: ``(state, batch, key) -> (state, metrics)``, jitted, state donated.
       fetch: ``f(index) -> batch`` of numpy arrays, a pure function of the index: this process's rows.
-        Step s takes index s - 1, unless some were left out (``numbers``).
+        Step s takes index s - 1, unless some were left out (``divergence``).
       mesh: where batches are split. rules: how the state lies on it, see ``sharding``.
       pretrained: ``f(shapes with their placement) -> TrainState``, called in the place of ``init`` where there is
         no checkpoint yet.
-      on_log: ``f(state) -> dict`` of more figures, asked for at every checkpoint and the end.
 
     Returns:
       the final ``TrainState``.
@@ -50,13 +49,13 @@ def train(
     """
     replicated_key = replicate(mesh, key)
     attempt = functools.partial(
-        _attempt, run, stage, init, step_fn, fetch, replicated_key, steps=steps, mesh=mesh, rules=rules, on_log=on_log,
+        _attempt, run, stage, init, step_fn, fetch, replicated_key, steps=steps, mesh=mesh, rules=rules,
         pretrained=pretrained,
     )  # fmt: skip
     return divergence.rewinding(run.config, attempt)
 
 
-def _attempt(run, stage, init, step_fn, fetch, key, skipped, *, steps, mesh, rules, on_log, pretrained):
+def _attempt(run, stage, init, step_fn, fetch, key, skipped, *, steps, mesh, rules, pretrained):
     config = run.config
     state = abstract(mesh, init, rules) if pretrained else init_on_mesh(mesh, init, rules)
     step_fn = keep_placement(step_fn, state)
@@ -105,8 +104,6 @@ def _attempt(run, stage, init, step_fn, fetch, key, skipped, *, steps, mesh, rul
                 if step % config.log_every == 0 or at_checkpoint:
                     check(step, at_checkpoint)
                     figures = {name: float(value) for name, value in metrics.items()}
-                    if at_checkpoint and on_log is not None:
-                        figures.update(on_log(state))
                     run.log.write(stage=stage, step=step, **figures)
                     progress.update(step, **figures)
                 stop = interruption.asked()

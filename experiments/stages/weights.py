@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.run.directory import Run
 from experiments.run.files import write_json
+from experiments.run.provenance import in_words, provenance
 from experiments.stages import build
 from experiments.stages.inverse_dynamics import load_inverse_dynamics
 from experiments.stages.reference import load_reference
@@ -74,6 +75,7 @@ def card_of(run):
         "licence": "Apache-2.0; the data are of this project's own making",
         "cannot": "other worlds, looks, hours or frame sizes than those it was trained on; what its gaps leave out",
         "dream_quality": json.loads(quality.read_text()) if quality.exists() else None,
+        "provenance": provenance(config, run.workdir),
     }
 
 
@@ -107,6 +109,7 @@ def progress(card):
 def shown(card):
     """A card in words."""
     lines = [progress(card), f"data: {json.dumps(card['data'], ensure_ascii=False)}", f"cannot: {card['cannot']}"]
+    lines += in_words(card.get("provenance"))
     quality = card.get("dream_quality") or {}
     for frame, row in (quality.get("frames") or {}).items():
         kept = {k: round(v, 3) for k, v in row.items() if isinstance(v, int | float | np.floating)}

@@ -102,16 +102,16 @@ def measure_arms(run, arms, study):
     with Progress("evaluation", len(found.arms) * (len(sets) + len(GROUPED))) as progress:
         done = itertools.count(1)
 
-        def on_every_arm(name, items, groups, more):
+        def on_every_arm(name, items, groups, frame_metrics):
             real = values_path(run, name, "real_frames")
             _begin(run, real.parent, items, groups)
             if not real.exists():
-                write_numpy(real, np.savez, **more.ceilings(items, BATCH))
+                write_numpy(real, np.savez, **frame_metrics.ceilings(items, BATCH))
             for arm, left in found.arms.items():
                 path = values_path(run, name, arm)
                 if not path.exists():
-                    rows = measure_all(measure_fn, left.params, items, key, more=more)
-                    write_numpy(path, np.savez, **_values(rows, items, more))
+                    rows = measure_all(measure_fn, left.params, items, key, frame_metrics=frame_metrics)
+                    write_numpy(path, np.savez, **_values(rows, items, frame_metrics))
                 progress.update(next(done))
 
         for name, items in sets.items():
@@ -140,10 +140,10 @@ def values_path(run, name, arm):
     return run.workdir / "values" / name.replace("/", ".") / f"{arm}.npz"
 
 
-def _values(rows, items, more):
+def _values(rows, items, frame_metrics):
     """What is kept of ``measure_all``'s rows: the numbers of clips, and those of the whole set for all the rest."""
-    of_set = {name: value["all"] for name, value in more.of_set(rows, items).items()}
-    return {name: rows[name] for name in (*MEASURED, *more.per_clip)} | of_set
+    of_set = {name: value["all"] for name, value in frame_metrics.of_set(rows, items).items()}
+    return {name: rows[name] for name in (*MEASURED, *frame_metrics.per_clip)} | of_set
 
 
 def _begin(run, folder, items, groups):

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.report.figures import CAMERA_ALARM, STYLE, bare_axes, svg_text
+from experiments.report.figures import STYLE, bare_axes, svg_text
 from experiments.report.tables import words
 from experiments.stages.arms import CONTROL
 from experiments.study.tables import dense_rows, dense_words
@@ -116,7 +116,9 @@ def camera(figure, results):
             place, mean, [[max(mean - low, 0)], [max(high - mean, 0)]], fmt="o", capsize=3,
             color=colour(results, arm), label=words(arm),
         )  # fmt: skip
-    axes.axhline(CAMERA_ALARM, color=_ALARM, linewidth=1.2, linestyle=(0, (4, 3)))
+    alarm = results["settings"].get("camera_alarm")
+    if alarm is not None:  # older studies do not say what it was
+        axes.axhline(alarm, color=_ALARM, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.axhline(1, color=_INK, linewidth=1)
     axes.set_xscale("log")
     ticks = sorted(set(costs.values()))

@@ -3,7 +3,9 @@
 ``collect`` gives, and ``save`` writes:
 
   study, seeds, arms       arm -> what it is, its c_kl and lambda_AFS
-  machine, settings        where it ran and what it was set to
+  machine, settings        where the results were put together, and what matters of what it was set to
+  provenance               commits, versions and machines of every seed's starts, each with its ``run``, and the whole
+                           configuration (``run.provenance``); studies that are older have none
   budget                   what each arm spent on each seed, counted in what it left; ``minutes`` of each seed
   sets                     set -> ``clips`` of each subset and seed; ``means``: arm -> metric -> subset -> one a seed
                            (``held_out`` is all its tasks together); where the configuration asks for them,
@@ -35,6 +37,7 @@ import numpy as np
 
 from experiments.run.files import write_text
 from experiments.run.metrics_log import read_metrics
+from experiments.run.provenance import provenance, stages_not_noted, starts_of
 from experiments.stages import build, phase2
 from experiments.stages.arms import ARMS, CONTROL, configured
 from experiments.study.sets import (
@@ -82,6 +85,7 @@ def collect(config, runs, shared):
         "arms": arms,
         "machine": machine(),
         "settings": _settings(config),
+        "provenance": _provenance(config, runs, shared),
         "budget": _budget(config, runs, shared),
         "sets": {name: _figures(one) for name, one in sets.items()},
         "novel_modes": novel,
@@ -126,7 +130,18 @@ def _settings(config):
         **{key: p[key] for key in keys},
         "clips": e.clips,
         "resamples": e.resamples,
+        "camera_alarm": config.adversary.camera_alarm,
     }
+
+
+def _provenance(config, runs, shared):
+    """The starts of all runs, and of the process that puts the results together."""
+    every = {"shared": shared, **{f"seed{seed}": run for seed, run in runs.items()}}
+    noted = provenance(config)
+    starts = [{"run": name, **start} for name, run in every.items() for start in starts_of(run.workdir)]
+    starts += [{"run": "results", **start} for start in noted["starts"]]
+    older = [f"{name}'s {stage}" for name, run in every.items() for stage in stages_not_noted(run.workdir)]
+    return {"config": noted["config"], "starts": starts} | ({"not_noted": older} if older else {})
 
 
 def _budget(config, runs, shared):

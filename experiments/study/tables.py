@@ -9,6 +9,7 @@ import sys
 
 from experiments.report.tables import METRICS as REPORTED
 from experiments.report.tables import MINUS, MISSING, number, words
+from experiments.run.provenance import in_words
 from experiments.stages.arms import CONTROL
 
 SETTINGS = (
@@ -71,13 +72,13 @@ def markdown(results):
         f"{settings['environment']}, task `{settings['task']}`, seeds {', '.join(map(str, seeds))}, world model "
         f"{settings['world_model']}; {results['machine']}; {number(budget['total_minutes'])} minutes, those of seeds "
         f"at the same time added up. Phase 1 saw {number(budget['phase1_tokens'])} tokens; "
-        f"then each arm of each seed spent {spent}."
+        f"then each arm of each seed spent {spent}.\n\n{' '.join(in_words(results.get('provenance')))}"
     )
     parts = [f"## {words(results['study'])}", opening, _arms(results)]
-    for against, told in AGAINST.items():
+    for against, compared in AGAINST.items():
         if against in results["differences"]:
             name = _model(against) if against == "phase1" else f"the {words(against)}"
-            for title, metric in told:
+            for title, metric in compared:
                 parts.append(f"### {_capital(title)} against {name}{BETTER.get(metric, '')}")
                 parts.append(_differences(results, against, metric, SETTINGS))
     parts += _appearance(results)

@@ -182,14 +182,14 @@ def find(source):
     source = pathlib.Path(source)
     if source.is_dir():
         recordings, absent = _in_folder(source), 0
-        told = f"no recordings (.mp4 and .jsonl) in {source}"
+        missing = f"no recordings (.mp4 and .jsonl) in {source}"
     elif source.is_file():
         recordings, absent = _of_index(source)
-        told = f"none of the {absent} recordings of {source} lies beside it"
+        missing = f"none of the {absent} recordings of {source} lies beside it"
     else:
         raise FileNotFoundError(f"no folder or index file {source}; {WHERE}")
     if not recordings:
-        raise FileNotFoundError(f"{told}; {WHERE}")
+        raise FileNotFoundError(f"{missing}; {WHERE}")
     return sorted(recordings, key=lambda recording: recording.name), absent
 
 

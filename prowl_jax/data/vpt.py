@@ -135,6 +135,24 @@ def read_ticks(path):
     return Ticks(keys, camera, gui, null, mouse[:, 2:].astype(np.float32))
 
 
+def as_records(action):
+    """What ``read_ticks`` reads as ``action``: a dict a line for the .jsonl of a video whose actions were read off it.
+
+    Nobody's screen is open, and a slot of the hotbar is chosen by its key.
+
+    Args:
+      action: MineRL's dict, 0 or 1 ``[T]`` for the keys of ``MINERL_KEYS`` and degrees ``[T, 2]`` for ``camera``.
+    """
+    pixels = np.asarray(action["camera"], np.float64) / DEGREES_PER_PIXEL
+    records = []
+    for t, (dy, dx) in enumerate(pixels):
+        mouse = {"x": 640.0, "y": 360.0, "dx": dx, "dy": dy, "newButtons": []}
+        mouse["buttons"] = [button for button, key in _BUTTONS.items() if action[key][t]]
+        keys = [f"key.keyboard.{name}" for name, key in _KEYBOARD.items() if action[key][t]]
+        records.append({"mouse": mouse, "keyboard": {"keys": keys}, "isGuiOpen": False, "hotbar": 0})
+    return records
+
+
 def _pressed(keys, buttons, stuck):
     """The columns of the keyboard's and the mouse's keys that are down."""
     names = [_KEYBOARD.get(key.removeprefix("key.keyboard.")) for key in keys]

@@ -3,7 +3,8 @@
 MineRL wants numpy < 1.24 and gym 0.23, which JAX does not, so its workers run in another
 interpreter (``minerl_worker.py``) and speak over a pipe. Minecraft dies, hangs and breaks its
 connection now and then; a game that does is ended and started anew, and the step in which it
-happened is marked. docs/minerl.md tells how to install it, and what has been tried.
+happened is marked. docs/minerl.md tells how to install it, and what has been tried: a stub, never the game
+(docs/limits.md).
 
 Of the test beds' options only the frames' size has a meaning here: Minecraft has one look, its own clock and
 a world of its own in every episode; and its demonstrations are recordings of people, of whom no ``Gaps``

@@ -80,7 +80,7 @@ def receive(pipe):
 
 
 def work(pipe, directory, stderr, core, make_one, share, memory, finish):
-    """A worker's life: make the environments, answer until told to close or the parent is gone."""
+    """A worker's life: make the environments, answer until asked to close or the parent is gone."""
     with open(stderr, "ab") as file:  # its engines' as well; the parent tells the end of it if they fail
         os.dup2(file.fileno(), 2)
     os.unlink(stderr)
@@ -165,15 +165,15 @@ class _Seat:
 def _do(seats, command, *arguments):
     """Do ``command`` in every seat, with its own of each of ``arguments``.
 
-    Returns what the parent is told: ("ok", what the last seat returned) or ("error", ...).
+    Returns the answer: ("ok", what the last seat returned) or ("error", ...).
     """
     try:
         for seat, *mine in zip(seats, *arguments, strict=True):
-            told = getattr(seat, command)(*mine)
+            answer = getattr(seat, command)(*mine)
         if command != "start":
             for seat in seats:
                 seat.show()
     except Exception as error:  # noqa: BLE001 - the parent raises it
         reason = " ".join(f"{type(error).__name__}: {error}".split())  # one line
         return "error", seat.index, reason, traceback.format_exc()
-    return "ok", told
+    return "ok", answer

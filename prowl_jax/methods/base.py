@@ -170,6 +170,7 @@ class Method:
     Attributes:
       Config: frozen dataclass of its own settings: defaults, sources, checks.
       trains_policy: whether ``policy`` has an answer.
+      checks: names of metrics of ``cycle`` whose last value belongs beside the checks of an evaluation.
 
     Args:
       config: a ``Config``. shared: ``Shared``.
@@ -178,6 +179,7 @@ class Method:
 
     Config: type
     trains_policy = False
+    checks = ()
 
     def __init__(self, config, shared, programs=None):
         self.config, self.shared = config, shared

@@ -68,6 +68,11 @@ class BestOfN(Method):
         """A clip for each row of a batch, long enough to dream from."""
         return Needs(self.shared.budget.batch, self.shared.budget.clip, acts=False)
 
+    @property
+    def checks(self):
+        """The mean reward of the dreams, and that of the chosen ones."""
+        return (self.config.best_by, f"{self.config.best_by}_of_best")
+
     def init(self, start, key):
         """theta_0."""
         return State(init_state(start.trained, self.shared.optimizer), jnp.zeros((), jnp.int32))

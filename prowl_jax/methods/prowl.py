@@ -279,6 +279,11 @@ class Prowl(Method):
         """Whether it is paid anything."""
         return self.config.reward is not None
 
+    @property
+    def checks(self):
+        """How far the policy that it trains went from pi_ref."""
+        return ("kl_to_reference",) if self.trains_policy else ()
+
     def policy(self, state):
         """phi, where it is paid."""
         return state.phi.params if self.trains_policy else None

@@ -5,7 +5,8 @@
 f_l are the features of stage l of AlexNet or VGG-16, divided by their norm over channels, w_l the
 heads that were fitted to people's judgements (Zhang et al., CVPR 2018, arXiv 1801.03924; version 0.1 of
 their code, richzhang/PerceptualSimilarity, BSD). It is LPIPS with the published weights only, which
-``models/published/lpips_weights.py`` reads; other weights give a number of the same form and another meaning.
+``models/published/lpips_weights.py`` reads; other weights give a number of the same form and another meaning. The
+published ones were never read: docs/limits.md.
 """
 
 import dataclasses

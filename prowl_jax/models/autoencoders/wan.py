@@ -6,7 +6,8 @@ its input are kept from group to group: a cache of bounded size, an explicit pyt
 clip has the prefix of its latents, and streaming needs the memory of one group.
 
 Source: Wan (arXiv 2503.20314) and the public code of Wan-Video/Wan2.1 and diffusers (Apache-2.0); the
-names of the submodules are those of diffusers' weights. Dimensions: ``[B, T, H, W, C]``.
+names of the submodules are those of diffusers' weights. Dimensions: ``[B, T, H, W, C]``. It has never met the
+published weights: docs/limits.md.
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
 """VPT's inverse dynamics model: which keys and which camera movement led from frame to frame.
 
 It sees a whole clip at once, the future included (arXiv 2206.11795, section 3.1), and is trained on
-what people did, so it can say whether a generated video follows the actions it was given.
+what people did. ``python -m experiments.label_videos`` gives videos their actions by it.
 
 Facts: the public code, openai/Video-Pre-Training (MIT), ``lib/policy.py``. Apart from the convolution
-over time the model does not know the order of frames.
+over time the model does not know the order of frames. It has never met the published weights: docs/limits.md.
 """
 
 import dataclasses
@@ -81,7 +81,7 @@ class VPTInverseDynamics:
         """Frames uint8 ``[B, T, H, W, 3]`` of one clip -> logits ``[B, T, sum(sizes)]``.
 
         ``categorical.mode(logits, sizes)`` is the prediction, int32 ``[B, T, 22]``: ``[..., :20]`` and
-        ``[..., 20:]`` are the keys and bins that ``minecraft.vpt_to_*`` take.
+        ``[..., 20:]`` are the keys and bins that ``minecraft.vpt_to_minerl`` takes.
         """
         return self.network.apply({"params": params}, frames)
 

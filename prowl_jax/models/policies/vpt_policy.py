@@ -1,6 +1,6 @@
 """VPT's policy (Video PreTraining, arXiv 2206.11795): it acts in Minecraft from pictures alone.
 
-It has the interface of every policy (``models/policy.py``), so the adversary, its reference or both
+It has the interface of every policy (``policies/small.py``), so the adversary, its reference or both
 can be one. Its two factors are VPT's joint button index and joint camera index
 (``minecraft.VPT_SPEC``), whose log-probabilities, entropies and divergences add up, also where the
 buttons say that the camera rests. Own actions are not among its inputs: ``previous`` is not used.
@@ -8,7 +8,8 @@ buttons say that the camera rests. Own actions are not among its inputs: ``previ
 On a GPU, ask for ``jax.default_matmul_precision("highest")`` where the original's numbers matter: the
 default there may round the factors of products (TF32).
 
-Facts: the public code, openai/Video-Pre-Training (MIT), ``lib/policy.py``.
+Facts: the public code, openai/Video-Pre-Training (MIT), ``lib/policy.py``. It has never met the published weights:
+docs/limits.md.
 """
 
 import dataclasses

@@ -11,6 +11,8 @@ Wan-AI/Wan2.1-T2V-1.3B. Beside names and torch's layouts three things differ:
 
 Wan's text embedder is the action adapter of a DiT with a ``text_width``. What Wan does not have, the
 embeddings of frames and of action factors, stands in exported files under our names, beside the rest.
+
+The published files themselves were never read: docs/limits.md.
 """
 
 import functools
@@ -246,8 +248,8 @@ def _from_layout(dit, name, array):
 def _shapes(dit):
     z = jax.ShapeDtypeStruct((1, dit.chunk, dit.patch, dit.patch, dit.channels), jnp.float32)
     sigma = jax.ShapeDtypeStruct((1, 1), jnp.float32)
-    told = (1, dit.chunk, dit.action_frames)
-    actions = jax.ShapeDtypeStruct((*told, len(dit.action_sizes)), jnp.int32)
+    led_to = (1, dit.chunk, dit.action_frames)
+    actions = jax.ShapeDtypeStruct((*led_to, len(dit.action_sizes)), jnp.int32)
     if dit.text_width:
-        actions = jax.ShapeDtypeStruct((*told, 1, dit.text_width), jnp.float32)
+        actions = jax.ShapeDtypeStruct((*led_to, 1, dit.text_width), jnp.float32)
     return jax.eval_shape(dit.init, jax.random.key(0), z, sigma, actions)["params"]

@@ -23,6 +23,13 @@ EVALUATION = {
         "minutes": 13.0,
         "peak_memory_gb": None,
     },
+    "targets": {
+        "autoencoder_psnr_db": 25.0,
+        "regret_over_repeat_last_frame": 0.85,
+        "regret_exchanged_actions_over_true": 1.1,
+        "camera_speed_over_reference": 3.0,
+        "minutes": 15.0,
+    },
     "arms": {
         arm: {
             "held_out/explore": {
@@ -187,25 +194,64 @@ def test_words_from_outside_are_escaped(tmp_path):
     assert attack not in page and "&lt;script&gt;" in page
 
 
-def test_checks_are_held_against_their_targets():
+def test_checks_are_held_against_the_targets_of_the_configuration():
     rows = {r["words"]: r for r in tables.check_rows(EVALUATION)}
-    met = [r["met"] for r in rows.values()]
-    assert met == [True, False, True, None, None, True, None]
+    assert [r["met"] for r in rows.values()] == [True, False, True, True, None]
+    assert [r["target"] for r in rows.values()] == [">= 25", "<= 0.85", ">= 1.1", "<= 15", ""]
     assert rows["Autoencoder, PSNR"]["value"] == "26.12"
     assert rows["Peak memory"]["value"] == tables.MISSING
-    on_target = {
-        "checks": {"autoencoder_psnr_db": 25, "minutes": 15.0, "regret_over_repeat_last_frame": 0.85}
+    on_target = {"autoencoder_psnr_db": 25, "minutes": 15.0, "regret_over_repeat_last_frame": 0.85}
+    assert [r["met"] for r in tables.check_rows(EVALUATION | {"checks": on_target})][:2] == [True, True]
+    sooner = tables.check_rows(EVALUATION | {"targets": {"minutes": 10.0}})
+    assert [(r["target"], r["met"]) for r in sooner if r["target"]] == [("<= 10", False)]
+
+
+@pytest.mark.parametrize("targets", [None, {}, True, False])
+def test_without_targets_of_its_own_nothing_is_met_or_missed(targets):
+    """True and False are of files from before targets were the configuration's."""
+    rows = tables.check_rows(EVALUATION | {"targets": targets})
+    assert {(r["target"], r["met"]) for r in rows} == {("", None)}
+    assert text_table(EVALUATION | {"targets": targets}).splitlines()[0] == "Checks"
+
+
+def test_every_arm_has_its_rows_and_is_held_against_the_same_targets():
+    figures = {
+        "unanchored": {"kl_to_reference": 0.5, "camera_speed_over_reference": 4.0},
+        "focused": {"kl_to_reference": None, "camera_speed_over_reference": 1.5},
+        "best_of_n": {"regret_of_best": 0.25},
     }
-    assert [r["met"] for r in tables.check_rows(on_target)][:2] == [True, True]
+    rows = {r["words"]: (r["value"], r["met"]) for r in tables.check_rows(EVALUATION | {"arm_checks": figures})}
+    assert list(rows.items())[5:] == [
+        ("unanchored: KL to the reference, last cycle", ("0.5000", None)),
+        ("unanchored: camera speed over the reference's", ("4.000", False)),
+        ("focused: KL to the reference, last cycle", (tables.MISSING, None)),
+        ("focused: camera speed over the reference's", ("1.500", True)),
+        ("best of n: regret of best", ("0.2500", None)),
+    ]
 
 
-def test_every_arm_that_trains_a_policy_has_its_rows():
-    """The checks tell the first one's; the others' follow by name."""
-    unanchored = {"kl_to_reference": 0.5, "camera_speed_over_reference": 4.0}
-    policies = {"prowl": {"kl_to_reference": 0.1}, "unanchored": unanchored}
-    rows = {r["words"]: r["value"] for r in tables.check_rows({"checks": {}, "policies": policies})}
-    assert rows["kl to reference of unanchored"] == "0.5000"
-    assert rows["camera speed over reference of unanchored"] == "4.000" and "kl to reference of prowl" not in rows
+def test_the_curves_show_the_alarm_and_the_target_of_the_configuration(tmp_path):
+    metrics = [{"stage": "phase2", "arm": "prowl", "step": c, "camera_speed_over_reference": 1.0} for c in range(3)]
+    metrics += [{"stage": "autoencoder", "arm": None, "step": s, "psnr": 20.0 + s} for s in range(3)]
+
+    def levels(config, evaluation):
+        page = written(tmp_path, config=config, evaluation=evaluation, metrics=metrics)
+        return re.findall(r"alarm above [\d.]+", page), page.count("stroke: var(--alarm)")
+
+    assert levels({"adversary": {"camera_alarm": 1.75}}, EVALUATION) == (["alarm above 1.75"], 2)
+    assert levels({"adversary": {"camera_alarm": 1.75}}, {}) == (["alarm above 1.75"], 1)
+    assert levels({}, {}) == ([], 0)
+
+
+def test_the_foot_says_where_the_figures_come_from_or_that_it_is_not_known(tmp_path):
+    start = {
+        "commit": "0123456789abcdef", "dirty": True, "versions": {"jax": "0.10.2"},
+        "devices": {"kind": "<cpu>", "count": 1}, "machine": {"cores": 2, "memory_gb": 8.0, "cpu": "A"},
+    }  # fmt: skip
+    page = written(tmp_path, evaluation=EVALUATION | {"provenance": {"config": {}, "starts": [start]}})
+    foot = page[page.index("<footer") : page.index("</footer>")]
+    assert "Commit 0123456789ab, with changes that are not committed; jax 0.10.2; 1 x &lt;cpu&gt;; 2 cores" in foot
+    assert "Not noted: these figures are older than the notes" in written(tmp_path)
 
 
 def test_comparisons_say_better_only_in_the_metrics_direction_and_off_zero():

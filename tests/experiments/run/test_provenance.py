@@ -94,6 +94,19 @@ def test_each_start_that_does_work_is_noted_with_its_stages(tmp_path, monkeypatc
     assert whole["config"] == {"seed": 0} and whole["starts"] == [*provenance.starts_of(tmp_path), idle]
 
 
+def test_a_run_that_is_older_than_the_notes_says_which_stages_are(tmp_path, monkeypatch):
+    config = ml_collections.ConfigDict({"seed": 0})
+    monkeypatch.setattr(provenance, "this_process", lambda: WHERE)
+    run = Run(tmp_path, config)
+    run.run_stage("autoencoder", lambda run: {})
+    (tmp_path / "provenance.json").unlink()
+    run.run_stage("world_model", lambda run: {})
+    noted = provenance.provenance(config, tmp_path)
+    assert noted["not_noted"] == ["autoencoder"]
+    assert provenance.in_words(noted)[0] == "Not noted for autoencoder." and len(provenance.in_words(noted)) == 2
+    assert "not_noted" not in provenance.provenance(config)
+
+
 def test_in_words_each_place_is_told_once_and_a_missing_one_is_called_missing():
     dirty = WHERE | {"dirty": True, "began": "later"}
     unpacked = WHERE | {"commit": None, "dirty": None, "no_commit": "not a git repository"}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from experiments.configs.study import get_config
 from experiments.evaluation.evaluate import METRICS
 from experiments.planning import consistency
+from experiments.run import provenance
 from experiments.run.config_file import UsageError
 from experiments.run.files import write_json
 from experiments.stages import build
@@ -216,10 +217,39 @@ def test_arms_that_spent_differently_are_refused(tmp_path):
 def test_the_file_is_small_and_reads_back(done, tmp_path):
     results = done[2]
     results_file.save(tmp_path / "again.json", results)
-    assert json.loads((tmp_path / "again.json").read_text()) == results and tuple(results) == results_file.KEYS
+    assert json.loads((tmp_path / "again.json").read_text()) == results
+    assert set(results) == {*results_file.KEYS, "provenance"}
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match="no file of results: it has no 'study'"):
         results_file.load_results(tmp_path / "other.json")
+
+
+def test_every_seed_says_where_its_figures_come_from_and_an_older_study_that_it_is_not_known(tmp_path):
+    config = study_config(tmp_path, seeds=(3,))
+    runs = grid.open_runs(config, tmp_path / "runs")
+    fill(config, runs[1][3], 3)
+    note_times(runs[1][3])
+    provenance.note_stage(runs[1][3].workdir, "world_model")
+    results = grid.write(config, runs)
+    here = provenance.this_process()
+    seed, put_together = results["provenance"]["starts"]
+    assert seed == {"run": "seed3", **here, "stages": ["world_model"]} and put_together == {"run": "results", **here}
+    assert results["provenance"]["config"] == json.loads(config.to_json())
+    others = [f"seed3's {stage}" for stage in runs[1][3].stages() if stage != "world_model"]
+    assert results["provenance"]["not_noted"] == others
+    assert f"{' '.join(provenance.in_words(results['provenance']))}\n" in tables.markdown(results)
+    del results["provenance"]
+    assert f"{provenance.NOT_NOTED}\n" in tables.markdown(results)
+
+
+def test_the_cameras_alarm_is_the_configurations(done):
+    results = json.loads(json.dumps(done[2]))
+    known = plots.draw(results)["camera"]
+    results["settings"]["camera_alarm"] = 6.5
+    other = plots.draw(results)["camera"]
+    del results["settings"]["camera_alarm"]  # as in older studies
+    none = plots.draw(results)["camera"]
+    assert len({known, other, none}) == 3 and known.count(plots._ALARM) == none.count(plots._ALARM) + 1
 
 
 def test_the_tables_say_what_the_file_says(done, capsys):
