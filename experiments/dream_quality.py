@@ -4,7 +4,7 @@
                                         [--dream-clips=64] [--factor-clips=64] [--output=FILE.json]
 
 Writes: RUN/dream_quality.json and its contact sheet RUN/dream_quality.webp, or --output and the sheet beside it.
-Costs: about ten minutes on 2 cores for the base models; with --quick one to two, most of it compiling.
+Costs: dreaming about 40,000 frames, 5,000 with --quick, and compiling it for each of up to four lengths.
 
 RUN is a run directory in which phase 1 has saved a checkpoint, whether or not it goes on; it is only read, but for
 these files and the opening of its report, where there is one. Measured on held-out episodes with fixed noise, at

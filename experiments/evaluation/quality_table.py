@@ -1,4 +1,4 @@
-"""The figures of ``dream_quality.json`` in words: as text for the terminal, at most 80 columns, and for the report."""
+"""The figures of ``dream_quality.json`` in words: as text for the terminal and for the report."""
 
 import dataclasses
 
@@ -38,10 +38,10 @@ FAULTS = ("frozen", "drifted", "washed_out")
 def table(result):
     """The result as text."""
     heads = "".join(f"{column.short:>{_width(column)}}" for column in COLUMNS)
-    lines = [head(result), "", f"frame  {'over floor (95 %)':<20}{heads}"]
+    lines = [head(result), "", f"frame  {'over floor (95 %)':<18}{heads}"]
     for frame, row in result["frames"].items():
         cells = "".join(f"{cell(row, column):>{_width(column)}}" for column in COLUMNS)
-        lines.append(f"{frame:>5}  {interval(row, ERROR):<20}{cells}")
+        lines.append(f"{frame:>5}  {interval(row, ERROR):<18}{cells}")
     return "\n".join([*lines, "", *NOTE, "", *sentences(result)])
 
 

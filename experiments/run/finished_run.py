@@ -84,7 +84,7 @@ def read_config(workdir, example, unfinished=False):
     Args:
       workdir: the run directory.
       example: a configuration that has every key of this version's.
-      unfinished: the stage need not be done, as long as it has saved something.
+      unfinished: the stage need not be done, as long as it has saved something or the run has shipped weights.
 
     Raises:
       UsageError: one line: there is no run, it is of another version, or the stage is not done.
@@ -104,7 +104,7 @@ def read_config(workdir, example, unfinished=False):
     missing = sorted(key for key in set(keys(example)) - set(keys(config)) if not key.startswith(SHOWN))
     if missing:
         raise UsageError(f"{path} has no {missing[0]}: the run is of another version; run it anew")
-    begun = any((workdir / "checkpoints" / "world_model").glob("[0-9]*"))
+    begun = config.base or any((workdir / "checkpoints" / "world_model").glob("[0-9]*"))
     if unfinished and not begun:
         raise UsageError(f"--workdir={workdir}: phase 1 (stage world_model) has saved no checkpoint yet")
     if not unfinished and "world_model" not in stages:

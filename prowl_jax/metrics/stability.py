@@ -71,7 +71,10 @@ def faults(dreamt, real, *, window=20, still=0.2, seldom=0.005):
     like, end = windows_of(real, window), windows_of(dreamt[:, -window:], window)
 
     def limits(values):
-        return np.quantile(values.reshape(-1, *values.shape[2:]), [seldom, 1 - seldom], axis=0)
+        values = values.reshape(-1, *values.shape[2:])
+        # A window that is there is no limit to itself: of few windows all are within.
+        ends = (seldom, "lower"), (1 - seldom, "higher")
+        return [np.quantile(values, share, axis=0, method=method) for share, method in ends]
 
     def beyond(values, all_values):
         low, high = limits(all_values)

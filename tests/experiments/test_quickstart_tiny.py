@@ -161,7 +161,7 @@ def test_the_report_opens_with_the_dreams_by_frame(done):
     assert figures["finished"] and figures["step"] == config.world_model.steps
     assert list(figures["frames"]) == ["1", "2", "4", "8", "16", "20"]
     for row in figures["frames"].values():
-        assert row["floor_relative_error_low"] <= row["floor_relative_error"] <= row["floor_relative_error_high"]
+        assert row["psnr_db_low"] <= row["psnr_db"] <= row["psnr_db_high"]
         assert 0 <= row["action_f1"] <= 1 and row["exchanged_over_true"] > 0 and row["energy_score"] > 0
         assert row["psnr_db_of_decoded"] < 100  # there is an autoencoder
     before = page.read_text()

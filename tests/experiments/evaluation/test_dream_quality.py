@@ -84,7 +84,8 @@ def test_a_perfect_model_reaches_the_floor_and_an_ignorant_one_repeats(clips):
         repeated = rms(clips.frames[:, CONTEXT - 1], clips.frames[:, h]).mean()
         assert row["regret_of_repeat"] == pytest.approx(repeated, rel=1e-5)
         assert row["regret"] == row["floor_relative_error"] == row["floor_relative_error_high"] == 0.0
-        assert row["sharpness_over_real"] == row["sharpness_over_decoded"] == 1.0 and row["psnr_db"] == 100.0
+        assert row["sharpness_over_real"] == row["sharpness_over_decoded"] == 1.0
+        assert row["psnr_db"] == pytest.approx(100.0)
         assert row["exchanged_over_true"] is None  # of no error
         same = ignorant["frames"][frame]
         assert same["floor_relative_error"] == same["exchanged_over_true"] == pytest.approx(1.0)
@@ -191,7 +192,7 @@ def test_clips_lie_apart_and_sizes_are_cut_to_the_episodes(tmp_path):
     found = []
     spread = types.SimpleNamespace(path="x", starts=store.starts, gather=lambda starts, length: found.append(starts))
     spread_clips(spread, [0, 2], 5, 10, seed=0)
-    assert sorted(found[0]) == [0, 10, 20, 70, 80] and list(found[0]) != sorted(found[0])
+    assert sorted(found[0]) == [0, 10, 20, 69, 80] and list(found[0]) != sorted(found[0])
     spread_clips(spread, [0], 99, 10, seed=0)
     assert len(found[1]) == 21  # no more than there are
     with pytest.raises(UsageError, match="no held-out episode of x has 31 frames"):
