@@ -39,7 +39,7 @@ def main(argv):
 def _act(flags):
     # What needs JAX is imported after the command line has been checked: a mistake is answered at once.
     if flags.action == "export":
-        config = read_config(flags.workdir, quickstart.get_config(), needs=())
+        config = read_config(flags.workdir, quickstart.get_config(), unfinished=True)
     from experiments.stages import weights
 
     if flags.action == "export":

@@ -90,9 +90,17 @@ def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None):
     return {name: np.concatenate([values[name] for values in out]) for name in out[0]}
 
 
-def exchange_actions(items, seen):
-    """The clips with the next clip's actions after ``seen`` frames: what a model that follows actions gets wrong."""
+def exchange_actions(items, seen, factor=None):
+    """The clips with the next clip's actions after ``seen`` frames: what a model that follows actions gets wrong.
+
+    Args:
+      items: a ``RealClip`` or ``Clip`` of numpy arrays. factor: index of the only one that is exchanged; None: all.
+    """
     other = np.roll(items.actions, 1, axis=0)
+    if factor is not None:
+        kept = items.actions.copy()
+        kept[..., factor] = other[..., factor]
+        other = kept
     actions = np.concatenate([items.actions[:, : seen - 1], other[:, seen - 1 :]], axis=1)
     return dataclasses.replace(items, actions=actions)
 

@@ -48,7 +48,7 @@ class Gallery:
     reels: list
 
 
-def write_report(path, *, title, config, evaluation, metrics, galleries, command=None):
+def write_report(path, *, title, config, evaluation, metrics, galleries, command=None, opening=""):
     """Write the page.
 
     Args:
@@ -59,6 +59,7 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
       metrics: the rows of ``metrics.jsonl``.
       galleries: list of Gallery.
       command: the command line that made the run, where it is known.
+      opening: HTML that comes first (``quality.opening``).
 
     Raises:
       ValueError: the frames or actions of a reel do not fit one another.
@@ -74,6 +75,7 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
     )
     page = environment.get_template("report.html").render(
         title=title,
+        opening=markupsafe.Markup(opening),
         command=command or "python -m experiments.prowl_main --config=FILE --workdir=DIR",
         checks=tables.check_rows(evaluation),
         arms=[{"name": tables.words(a), "series": figures.series_of(a, arms)} for a in arms],

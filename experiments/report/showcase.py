@@ -9,6 +9,7 @@ import numpy as np
 from experiments.evaluation.evaluate import BATCH, exchange_actions, make_measure, make_sets, with_policy
 from experiments.report.figures import save_stacked
 from experiments.report.page import Gallery, Reel, write_report
+from experiments.report.quality import opening
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build, phase2
 from experiments.stages.arms import WHOLE
@@ -80,6 +81,7 @@ def report(run):
         evaluation=json.loads((run.workdir / "evaluation.json").read_text()),
         metrics=read_metrics(run.workdir),
         galleries=galleries,
+        opening=opening(run.workdir),
     )
     save_stacked(run.workdir / "report" / "dream.webp", galleries[follow].reels[:2])
     return {}

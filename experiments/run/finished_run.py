@@ -21,14 +21,17 @@ def parser(command, description):
     return made
 
 
-def parse_options(parser, argv, example, check):
-    """(options, the run's configuration, ``check(config, options)``); a mistake is one line and exit code 2."""
+def parse_options(parser, argv, example, check, unfinished=False):
+    """(options, the run's configuration, ``check(config, options)``); a mistake is one line and exit code 2.
+
+    ``unfinished`` as in ``read_config``.
+    """
     options = parser.parse_args(argv)
     options.output = options.output or options.workdir / f"{options.command}.json"
     if options.workdir.is_dir() and not options.output.parent.is_dir():
         fail(f"--output: there is no directory {options.output.parent}")
     try:
-        config = read_config(options.workdir, example)
+        config = read_config(options.workdir, example, unfinished)
         return options, config, check(config, options)
     except UsageError as error:
         fail(error)
@@ -55,10 +58,10 @@ def measure_and_write(options, config, measure, table):
     return 0
 
 
-def count(text):
-    """A flag's whole number of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+def count(text, least=1):
+    """A flag's whole number of at least ``least``."""
+    if not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
     return int(text)
 
 
@@ -75,12 +78,13 @@ def several(kind):
     return lambda text: tuple(dict.fromkeys(map(one, text.split(","))))
 
 
-def read_config(workdir, example, needs=("world_model",)):
-    """The configuration of a run in which the stages ``needs`` are done, locked, from its files.
+def read_config(workdir, example, unfinished=False):
+    """The configuration of a run in which the stage ``world_model`` is done, locked, from its files.
 
     Args:
       workdir: the run directory.
       example: a configuration that has every key of this version's.
+      unfinished: the stage need not be done, as long as it has saved something or the run has shipped weights.
 
     Raises:
       UsageError: one line: there is no run, it is of another version, or the stage is not done.
@@ -100,8 +104,9 @@ def read_config(workdir, example, needs=("world_model",)):
     missing = sorted(key for key in set(keys(example)) - set(keys(config)) if not key.startswith(SHOWN))
     if missing:
         raise UsageError(f"{path} has no {missing[0]}: the run is of another version; run it anew")
-    for stage in needs:
-        if stage not in stages:
-            what = "phase 1 (stage world_model)" if stage == "world_model" else f"the stage {stage}"
-            raise UsageError(f"--workdir={workdir}: {what} is not done; let prowl_main finish it")
+    begun = config.base or any((workdir / "checkpoints" / "world_model").glob("[0-9]*"))
+    if unfinished and not begun:
+        raise UsageError(f"--workdir={workdir}: phase 1 (stage world_model) has saved no checkpoint yet")
+    if not unfinished and "world_model" not in stages:
+        raise UsageError(f"--workdir={workdir}: phase 1 (stage world_model) is not done; let prowl_main finish it")
     return config.lock()

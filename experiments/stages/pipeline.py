@@ -1,10 +1,10 @@
-"""All stages in order: demonstrations, autoencoder, world model, reference, phase 2, evaluation, report."""
+"""All stages in order, from demonstrations to report."""
 
 import functools
 import json
 import pathlib
 
-from experiments.evaluation import evaluate
+from experiments.evaluation import dream_quality, evaluate
 from experiments.planning import preflight
 from experiments.report import showcase
 from experiments.report.tables import text_table
@@ -40,6 +40,7 @@ def run_all(config, workdir=None):
     run.run_stage("reference", clone_reference)
     if config.inverse_dynamics.steps:
         run.run_stage("inverse_dynamics", train_inverse_dynamics)
+    run.run_stage("dream_quality", processes.main_only(dream_quality.measure_quality))
     for arm in build.arms(config):
         run.run_stage(f"phase2/{arm}", functools.partial(phase2.run_arm, arm=arm))
     run.run_stage("evaluation", processes.main_only(evaluate.evaluate))

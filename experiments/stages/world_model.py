@@ -82,9 +82,17 @@ def tokens_per_clip(config):
 
 def load_world_model(run):
     """theta_0: the whole world model of phase 1 (averaged parameters), and the optical flow's weights."""
+    return load_last_checkpoint(run)[0]
+
+
+def load_last_checkpoint(run):
+    """``load_world_model`` of a phase 1 that may still be under way, and the step of its last checkpoint.
+
+    The step is 0 where the run has shipped weights and no phase 1 of its own.
+    """
     if run.config.base:
-        return {**build.load_base(run.config.base).params, **build.flow_params(run.config)}
+        return {**build.load_base(run.config.base).params, **build.flow_params(run.config)}, 0
     optimizer = world_model_optimizer(run.config)
     example = shapes(lambda: init_state(init_dit(run.config), optimizer))
-    dit = restore_state(run, "world_model", example).ema
-    return {**load_autoencoder(run), **build.flow_params(run.config), "dit": dit}
+    state = restore_state(run, "world_model", example)
+    return {**load_autoencoder(run), **build.flow_params(run.config), "dit": state.ema}, int(state.step)

@@ -38,19 +38,21 @@ def confusion(true, predicted, classes):
 
 
 def macro_scores(table):
-    """``(precision, recall, f1)`` of a confusion table ``[C, C]``: means over the classes that occur.
+    """``(precision, recall, f1)`` of confusion tables ``[..., C, C]``: means over the classes that occur, ``[...]``.
 
     A class occurs where it is true or predicted at least once; a ratio of nothing is 0 (scikit-learn's
-    ``average="macro", zero_division=0``, which MineWorld uses). NaN for an empty table.
+    ``average="macro", zero_division=0``, which MineWorld uses). NaN for an empty table. Counts, or their means.
     """
-    hits, true, predicted = np.diag(table).astype(float), table.sum(axis=1), table.sum(axis=0)
-    occurs = true + predicted > 0
-    if not occurs.any():
-        return (float("nan"),) * 3
-    precision = hits / np.maximum(predicted, 1)
-    recall = hits / np.maximum(true, 1)
-    f1 = 2 * hits / np.maximum(true + predicted, 1)
-    return tuple(float(score[occurs].mean()) for score in (precision, recall, f1))
+    hits = np.diagonal(table, axis1=-2, axis2=-1).astype(float)
+    true, predicted = np.sum(table, axis=-1), np.sum(table, axis=-2)
+    occurs = np.sum(true + predicted > 0, axis=-1)
+
+    def mean(of):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # A class that does not occur has no hits and adds nothing.
+            return np.sum(np.where(of > 0, hits / of, 0.0), axis=-1) / occurs
+
+    return mean(predicted), mean(true), mean((true + predicted) / 2)
 
 
 def action_recovery(spec, true, predicted):

@@ -108,6 +108,36 @@ def mean_interval(a, *, seed=0, resamples=2000, level=0.95):
     return {"mean": float(a.mean()), "low": float(low), "high": float(high)}
 
 
+def interval_of_means(function, *values, seed=0, resamples=2000, level=0.95):
+    """Percentile interval of a function of means over clips, such as the ratio of two of them.
+
+    Args:
+      function: ``f(*means)`` of the mean of each of ``values`` over the clips, ``[..., *what a clip has]``, to
+        ``[...]``: it is called once with the means and once with those of all resamples.
+      values: float ``[n, ...]`` each, of the same n clips, which are drawn together.
+      seed, resamples, level: as in ``paired_bootstrap``.
+
+    Returns:
+      dict of floats value, low, high, all of them NaN where the function is not finite for the means or a resample.
+
+    Raises:
+      ValueError: numbers of clips that differ, or none.
+    """
+    values = [np.asarray(x, np.float64) for x in values]
+    clips = {len(x) for x in values}
+    if len(clips) != 1 or clips == {0}:
+        raise ValueError(f"values must be of the same clips, got {sorted(clips)} of them")
+    (n,) = clips
+    weights = np.stack([np.bincount(drawn, minlength=n) for drawn in _draws(n, seed, resamples)]) / n
+    resampled = [(weights @ x.reshape(n, -1)).reshape(resamples, *x.shape[1:]) for x in values]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, draws = function(*(x.mean(axis=0) for x in values)), np.asarray(function(*resampled))
+    if not np.isfinite(value) or not np.isfinite(draws).all():
+        return dict.fromkeys(("value", "low", "high"), float("nan"))
+    low, high = _percentiles(draws, level)
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
 def _checked(x, name):
     x = np.asarray(x, np.float64)
     if x.ndim != 1 or not x.size:

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from experiments import sampler_steps
+from experiments import dream_quality, sampler_steps
 from experiments.configs.quickstart import get_config
 from experiments.evaluation import evaluate
 from experiments.evaluation.sampler_steps import measure_sampler_steps
@@ -34,7 +34,7 @@ from prowl_jax.train.inverse_dynamics import make_recover
 
 ARMS = ("phase1", "frozen_reference", "prowl")
 STAGES = (
-    "demonstrations", "autoencoder", "world_model", "reference", "inverse_dynamics",
+    "demonstrations", "autoencoder", "world_model", "reference", "inverse_dynamics", "dream_quality",
     "phase2/frozen_reference", "phase2/prowl", "evaluation", "report",
 )  # fmt: skip
 
@@ -66,7 +66,7 @@ def test_the_run_directory_holds_everything(done):
     workdir, out = done
     assert {p.name for p in workdir.iterdir()} == {
         "config.json", "metrics.jsonl", "stages.json", "data", "checkpoints", "actions", "evaluation.json", "report",
-        ".lock", "provenance.json",
+         "dream_quality.json", "dream_quality.webp", "provenance.json", ".lock",
     }  # fmt: skip
     assert read_json(workdir / "config.json") == json.loads(get_config("tiny").to_json())
     assert tuple(read_json(workdir / "stages.json")) == STAGES
@@ -152,6 +152,24 @@ def test_the_ceiling_of_action_recovery_is_what_the_judge_says_of_the_real_frame
     f1, apart = scores_by_hand(spec, items.actions[:, context - 1 : -1], said)
     ceiling = read_json(done[0] / "evaluation.json")["baselines"]["real_frames"]["in_distribution"]
     np.testing.assert_allclose((ceiling["action_f1"], ceiling["camera_l1"]), (f1, apart), rtol=1e-6)
+
+
+def test_the_report_opens_with_the_dreams_by_frame(done):
+    """The command measures the same as the stage did, and renews the report."""
+    workdir, config = done[0], get_config("tiny")
+    figures, page = read_json(workdir / "dream_quality.json"), workdir / "report" / "index.html"
+    assert figures["finished"] and figures["step"] == config.world_model.steps
+    assert list(figures["frames"]) == ["1", "2", "4", "8", "16", "20"]
+    for row in figures["frames"].values():
+        assert row["psnr_db_low"] <= row["psnr_db"] <= row["psnr_db_high"]
+        assert 0 <= row["action_f1"] <= 1 and row["exchanged_over_true"] > 0 and row["energy_score"] > 0
+        assert row["psnr_db_of_decoded"] < 100  # there is an autoencoder
+    before = page.read_text()
+    assert before.index("How good the dreams are") < before.index("<h2>Checks")
+    assert dream_quality.main([f"--workdir={workdir}", "--quick"]) == 0
+    again = read_json(workdir / "dream_quality.json")
+    assert again.pop("provenance")["flags"]["quick"] == "True"
+    assert again == figures and page.read_text() == before
 
 
 def test_every_arm_is_measured_on_every_set(done):

@@ -52,6 +52,13 @@ def test_macro_scores_are_counted(example):
     np.testing.assert_allclose(macro_scores(table), counted(true, predicted, classes), atol=1e-12)
 
 
+def test_macro_scores_of_many_tables_are_those_of_each():
+    tables = np.random.default_rng(0).integers(0, 3, (4, 5, 3, 3))
+    each = [[macro_scores(table) for table in row] for row in tables]
+    np.testing.assert_allclose(np.stack(macro_scores(tables), -1), each)
+    np.testing.assert_allclose(macro_scores(tables / 7.0), macro_scores(tables))  # means of counts as well as counts
+
+
 def test_macro_scores_are_scikit_learns():
     metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
     true, predicted = np.random.default_rng(0).integers(0, 3, (2, 50))

@@ -8,6 +8,7 @@ import scipy.stats
 
 from prowl_jax.metrics.intervals import (
     hierarchical_bootstrap,
+    interval_of_means,
     mean_interval,
     paired_bootstrap,
 )
@@ -145,3 +146,26 @@ def test_seeds_weigh_alike_and_must_be_pairs():
     for a, b in (([], []), ([[1.0]], [[1.0], [1.0]]), ([[1.0, 2.0]], [[1.0]])):
         with pytest.raises(ValueError, match="pairs"):
             hierarchical_bootstrap(a, b)
+
+
+def test_of_a_mean_and_of_a_ratio_it_is_what_the_others_say():
+    a, b = clips(50)
+    whole = mean_interval(a, resamples=500)
+    ours = interval_of_means(lambda mean: mean, a, resamples=500)
+    np.testing.assert_allclose(list(ours.values()), list(whole.values()), rtol=1e-12)
+    ratio, paired = interval_of_means(lambda x, y: x / y - 1, a, b), paired_bootstrap(a, b)
+    np.testing.assert_allclose(list(ratio.values()), [paired[k] for k in ("relative", "low", "high")], rtol=1e-12)
+
+
+def test_values_of_a_clip_may_have_any_shape():
+    tables = np.random.default_rng(0).integers(0, 9, (20, 2, 2)).astype(float)
+    diagonal = interval_of_means(lambda t: t[..., 0, 0] + t[..., 1, 1], tables)
+    assert diagonal == pytest.approx(
+        dict(zip(("value", "low", "high"), mean_interval(tables[:, 0, 0] + tables[:, 1, 1]).values(), strict=True))
+    )
+
+
+def test_what_is_not_finite_has_no_interval():
+    assert np.isnan(list(interval_of_means(lambda x, y: x / y, np.ones(5), np.zeros(5)).values())).all()
+    with pytest.raises(ValueError, match="of the same clips"):
+        interval_of_means(lambda x, y: x, np.ones(5), np.ones(4))

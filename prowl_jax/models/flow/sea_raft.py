@@ -1,8 +1,8 @@
 """SEA-RAFT (arXiv 2405.14793), the optical flow that PROWL measures motion with, in Flax.
 
 Interchangeable with ``metrics.optical_flow``: frames in 0..1 in, pixels to the right and down out. The
-weights are Princeton's (``published/sea_raft_weights.py``), which it has never met (docs/limits.md); with random
-ones it measures nothing. Source: the paper and the public code of princeton-vl/SEA-RAFT (BSD-3).
+weights are Princeton's (``load``); with random ones it measures nothing. Source: the paper and the
+public code of princeton-vl/SEA-RAFT (BSD-3).
 """
 
 import dataclasses
@@ -124,8 +124,8 @@ class SeaRaft:
         chex.assert_equal_shape([first, second])
         *batch, height, width, _ = first.shape
         pairs = tuple(x.reshape(-1, height, width, 3) for x in (first, second))
-        batch_size = min(PAIRS, pairs[0].shape[0])
-        flow = jax.lax.map(lambda pair: self._flow(params, *(x[None] for x in pair))[0], pairs, batch_size=batch_size)
+        at_once = min(PAIRS, pairs[0].shape[0])
+        flow = jax.lax.map(lambda pair: self._flow(params, *(x[None] for x in pair))[0], pairs, batch_size=at_once)
         return flow.reshape(*batch, height, width, 2)
 
     def predict(self, params, first, second, every=False):
@@ -170,21 +170,3 @@ def _padding(size):
 def _resize(x, height, width):
     """Bilinear between pixel centres without averaging, as the published scaling does it both ways."""
     return jax.image.resize(x, (x.shape[0], height, width, x.shape[-1]), "bilinear", antialias=False)
-
-
-def negative_log_likelihood(flow, info, target):
-    """Of the true flow under the predicted mixture of two Laplace distributions (the paper's equation 4).
-
-    One scale is learned, between 1 and e^10 pixels; the other is 1 pixel, which gives the usual L1.
-
-    Args:
-      flow, target: ``[..., 2]`` in pixels. info: ``[..., 4]``, mixture logits and log-scales.
-
-    Returns:
-      ``[..., 2]``, for each component.
-    """
-    logits = info[..., None, :2]
-    log_scale = jnp.stack([jnp.clip(info[..., 2], 0.0, 10.0), jnp.zeros_like(info[..., 2])], axis=-1)[..., None, :]
-    error = jnp.abs(target - flow)[..., None]
-    terms = logits - jnp.log(2.0) - log_scale - error * jnp.exp(-log_scale)
-    return jax.nn.logsumexp(logits, axis=-1) - jax.nn.logsumexp(terms, axis=-1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from prowl_jax.metrics.action_follow import afs_epe, flow_of_frames
 from prowl_jax.models.flow import sea_raft_parts as parts
@@ -14,7 +14,6 @@ from prowl_jax.models.flow.sea_raft import (
     SMALLEST,
     SeaRaft,
     SeaRaftNetwork,
-    negative_log_likelihood,
     scale_of,
 )
 from prowl_jax.models.published import sea_raft_weights as weights
@@ -78,15 +77,6 @@ def test_upsampling_is_a_convex_combination_of_the_neighbours():
         own = np.exp(logits[0, i, j].reshape(9, 8, 8)[:, row % 8, column % 8])
         expected = (own / own.sum()) @ around[0, i : i + 3, j : j + 3].reshape(9, 2)
         np.testing.assert_allclose(fine[0, row, column], expected, atol=1e-5)
-
-
-def test_the_likelihood_is_that_of_a_mixture_of_laplace_distributions():
-    flow, target = rng.normal(size=(2, 5, 2)) * 3
-    info = rng.normal(size=(5, 4)) * 3
-    share = np.exp(info[:, :2]) / np.exp(info[:, :2]).sum(-1, keepdims=True)
-    scale = np.stack([np.exp(np.clip(info[:, 2], 0, 10)), np.ones(5)], -1)
-    density = stats.laplace.pdf(target[..., None], flow[..., None], scale[:, None]) * share[:, None]
-    np.testing.assert_allclose(negative_log_likelihood(flow, info, target), -np.log(density.sum(-1)), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
