@@ -134,6 +134,7 @@ BROKEN = [
     ),
     ({"world_model.network": "gan"}, "world_model.network=gan is not one of dit, unet"),
     ({"world_model.network": "unet"}, "unet works on pixels and nothing else does; set both or neither"),
+    (UNET | {"dry_run": True}, "dry_run=True counts the steps of a transformer; world_model.network=unet is none"),
     (UNET | {"env.frame_height": 40}, "env.frame_height=40 and env.frame_width=64 do not halve into the levels of"),
     ({"world_model.unet.blocks": (1, 2)}, "world_model.unet: widths and blocks, motion_widths and motion_blocks need"),
     ({"world_model.unet.sampler_levels": (1.0, 0.5)}, "sampler_levels=(1.0, 0.5) does not fall from 1 to 0"),
