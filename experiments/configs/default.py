@@ -28,13 +28,14 @@ from experiments.stages.build.world_model import (
     TrainableSettings,
     WorldModelSettings,
 )
-from experiments.stages.demonstrations import DemonstrationSettings, GapSettings
+from experiments.stages.demonstrations import DemonstrationSettings
 from experiments.stages.inverse_dynamics import InverseDynamicsTraining
 from experiments.stages.phase2.parts import CameraSettings
 from experiments.stages.reference import CloningTraining
 from experiments.stages.world_model import WorldModelTraining
 from prowl_jax.diffusion.autoregressive import FrameLevels
 from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.envs.gaps import Gaps
 from prowl_jax.methods import prowl
 from prowl_jax.methods.base import Budget
 from prowl_jax.metrics.modes import ModeRule
@@ -60,7 +61,7 @@ GROUPS = {
     "env.minerl": (MinerlSettings,),
     "env.voxel": (VoxelSettings,),
     "demonstrations": (DemonstrationSettings,),
-    "demonstrations.gaps": (GapSettings,),
+    "demonstrations.gaps": (Gaps,),
     "autoencoder": (AutoencoderSettings, Pixels, Autoencoder, AutoencoderTraining),
     "world_model": (WorldModelSettings, DiT, WorldModel, Forcing, WorldModelTraining),
     "world_model.unet": (UNet, UNetWorldModel, OwnFrames),

@@ -30,14 +30,6 @@ class DemonstrationSettings:
     held_out_fraction: float = setting(0.1, "of the training task's episodes", SHARE)
 
 
-@dataclasses.dataclass(frozen=True)
-class GapSettings:
-    """What demonstrators seldom do: gaps in what is shown, planted to be found."""
-
-    strafe: float = setting(1.0, "how often they strafe, in what they would")
-    back: float = setting(1.0, "how often they walk back, in what they would")
-
-
 def make_demonstrations(run):
     """Clip stores of every task: the scripted demonstrators' episodes, or recordings of people."""
     config, d = run.config, run.config.demonstrations

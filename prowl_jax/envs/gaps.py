@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from prowl_jax.actions import ActionSpec
+from prowl_jax.settings import POSITIVE, SHARE, check, setting
 
 BACK = 2  # of the factor "move", in every environment's ActionSpec
 
@@ -35,27 +36,22 @@ class Gaps:
       ValueError: a chance outside 0..1, or a limit that is not positive.
     """
 
-    strafe: float = 1.0
-    back: float = 1.0
-    jump: float = 1.0
-    sneak: float = 1.0
-    sprint: float = 1.0
-    attack: float = 1.0
-    use: float = 1.0
-    strafe_turning: float = 1.0
-    sprint_jump: float = 1.0
-    fast_turn: float = 1.0
-    look_far: float = 1.0
-    fast_degrees: float = 6.0
-    far_degrees: float = 20.0
+    strafe: float = setting(1.0, "how often demonstrators strafe, of what they would", SHARE)
+    back: float = setting(1.0, "walk back", SHARE)
+    jump: float = setting(1.0, "jump", SHARE)
+    sneak: float = setting(1.0, "sneak", SHARE)
+    sprint: float = setting(1.0, "sprint", SHARE)
+    attack: float = setting(1.0, "attack", SHARE)
+    use: float = setting(1.0, "use", SHARE)
+    strafe_turning: float = setting(1.0, "turn while strafing", SHARE)
+    sprint_jump: float = setting(1.0, "jump while sprinting", SHARE)
+    fast_turn: float = setting(1.0, "turn by more than fast_degrees a step", SHARE)
+    look_far: float = setting(1.0, "look up or down by more than far_degrees", SHARE)
+    fast_degrees: float = setting(6.0, "what a fast turn is more than", POSITIVE)
+    far_degrees: float = setting(20.0, "what a far look is more than", POSITIVE)
 
     def __post_init__(self):
-        for thing, chance in self.chances.items():
-            if not 0.0 <= chance <= 1.0:
-                raise ValueError(f"gaps.{thing} is a chance and must be in 0..1, got {chance}")
-        for limit in ("fast_degrees", "far_degrees"):
-            if not getattr(self, limit) > 0:
-                raise ValueError(f"gaps.{limit} must be positive, got {getattr(self, limit)}")
+        check(self, "gaps")
 
     @property
     def chances(self):

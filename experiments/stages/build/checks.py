@@ -6,7 +6,7 @@ import jax
 
 from experiments.run.config_file import UsageError
 from experiments.stages.build.base import check_base
-from experiments.stages.build.environment import spec_of
+from experiments.stages.build.environment import gaps_of, spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
 from experiments.stages.build.phase2 import arms, passive_rows
 from experiments.stages.build.policy import load_vpt
@@ -28,6 +28,7 @@ def check_files(config):
         if path and not os.path.exists(path):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
     check_base(config)
+    _check_gaps(config)
     if config.reference.weights:
         load_vpt(config.reference.weights)
     if config.autoencoder.kind == "wan":
@@ -40,6 +41,15 @@ def check_files(config):
         load_lpips(config)
     if config.world_model.action_text:
         load_action_text(config.world_model.action_text, spec_of(config))
+
+
+def _check_gaps(config):
+    gaps = gaps_of(config, config.env.task)
+    try:
+        if gaps:
+            gaps.check(spec_of(config))
+    except ValueError as error:
+        raise UsageError(f"demonstrations.{error}") from None
 
 
 def check_mesh(config):

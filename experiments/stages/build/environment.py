@@ -49,8 +49,8 @@ class VoxelSettings:
 
     worlds: int = setting(64, "in the pool, 128 KiB each", COUNT)
     episode_steps: int = setting(1200, "of 1/20 s; 0: without end", NATURAL)
-    look: str = setting("textured", "how blocks are drawn")
-    hour: int = setting(-1, "the tick of the day at which time stands still; -1: it goes on")
+    look: str = setting("textured", "how blocks are drawn", one_of(voxel.LOOKS))
+    hour: int = setting(-1, "the tick of the day at which time stands still; -1: it goes on", within(-1, voxel.DAY - 1))
 
 
 def spec_of(config):
