@@ -12,6 +12,7 @@ from experiments.stages.inverse_dynamics import load_inverse_dynamics
 from experiments.stages.reference import load_reference
 from experiments.stages.world_model import load_world_model
 from prowl_jax import zoo
+from prowl_jax.envs.gaps import Gaps
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.state import count
 
@@ -68,7 +69,7 @@ def card_of(run):
             "task": config.env.task,
             "episodes": config.demonstrations.episodes,
             "episode_frames": config.demonstrations.episode_frames,
-            "gaps": {k: v for k, v in config.demonstrations.gaps.items() if v != 1.0},
+            "gaps": {thing: left for thing, left in Gaps(**config.demonstrations.gaps).chances.items() if left < 1},
             "checksums": _checksums(run),
         },
         "parameters": count(load_world_model(run)["dit"]),

@@ -140,3 +140,18 @@ def test_differences_name_both():
     assert zoo.differences(UNET, other) == ["width: 16, not 32", "start_noise: 1.0, not 0.5"]
     assert zoo.differences(UNET, UNET) == []
     assert zoo.differences(UNET, DIT) == ["UNetWorldModel, not WorldModel"]
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_what_is_shipped_is_whole_small_and_dreams(name):
+    model, card = zoo.load(name), zoo.read_card(name)
+    assert card["bytes"] == zoo.files.path_of(name).stat().st_size <= 10e6
+    assert {"command", "steps", "hours", "data", "licence", "cannot", "provenance"} <= set(card)
+    height, width, _ = model.frame_shape
+    frames = np.linspace(0, 255, 2 * height * width * 3).reshape(1, 2, height, width, 3).astype(np.uint8)
+    latents = model.world_model.encode(model.params, frames)
+    null = np.broadcast_to(model.spec.null, (1, 3, len(model.spec.factors)))
+    dream = jax.jit(model.world_model.rollout, static_argnums=4)(model.params, jax.random.key(0), latents, null, 2)
+    shown = np.asarray(model.world_model.decode(model.params, dream))
+    still = np.abs(shown[:, 0] - frames[:, -1] / 255.0).mean()  # who does nothing sees about what was there
+    assert still < np.abs(shown[:, 0] - np.flip(frames[:, -1] / 255.0, 1)).mean()
