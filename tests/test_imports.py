@@ -4,6 +4,8 @@ import ast
 import configparser
 import pathlib
 import re
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
@@ -338,3 +340,13 @@ def test_an_installed_package_declares_the_same():
     except metadata.PackageNotFoundError:
         pytest.skip("prowl_jax is not installed, only imported from the checkout")
     assert names(r for r in declared if "extra ==" not in r) == REQUIRED
+
+
+def test_importing_starts_no_device():
+    """A dry run pretends devices and processes find each other: both before anything is computed."""
+    code = (
+        "import experiments.planning.dry_run, prowl_jax.zoo\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

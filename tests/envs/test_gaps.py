@@ -72,7 +72,11 @@ def test_the_table_counts_every_key_and_thing():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"strafe": 1.2}, "gaps.strafe is a chance"), ({"jump": -0.1}, "gaps.jump"), ({"far_degrees": 0.0}, "far_")],
+    [
+        ({"strafe": 1.2}, "gaps.strafe=1.2 is not a share"),
+        ({"jump": -0.1}, "gaps.jump=-0.1 is not a share"),
+        ({"far_degrees": 0.0}, "gaps.far_degrees=0.0 is not a number above 0"),
+    ],
 )
 def test_chances_and_limits_out_of_range_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):

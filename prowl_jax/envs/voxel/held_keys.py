@@ -4,14 +4,15 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from prowl_jax.envs.held_keys import Chords
 from prowl_jax.envs.voxel.world import SPEC
 from prowl_jax.types import pytree
 
 PITCH = SPEC.index("pitch")
-CAMERAS = jnp.array([factor.camera is not None for factor in SPEC.factors])
-DEGREES = jnp.array(SPEC.factors[PITCH].camera.degrees, jnp.float32)
+CAMERAS = np.array([factor.camera is not None for factor in SPEC.factors])
+DEGREES = np.array(SPEC.factors[PITCH].camera.degrees, np.float32)
 
 
 @pytree
@@ -51,7 +52,7 @@ def act(chords: Chords, me: Player, state):
 
     pitch, null = held[PITCH], SPEC.factors[PITCH].null
     beyond = jnp.abs(state.body.pitch) > jnp.asarray(chords.level)[chord]
-    further = DEGREES[pitch] * state.body.pitch > 0
+    further = jnp.asarray(DEGREES)[pitch] * state.body.pitch > 0
     held = held.at[PITCH].set(jnp.where(beyond & further, 2 * null - pitch, pitch))
     swims = chords.minds & state.wet
     done = jnp.where(swims, held.at[SPEC.index("move")].set(1).at[SPEC.index("jump")].set(1), held)
