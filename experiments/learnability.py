@@ -29,6 +29,10 @@ from experiments.study.learnability import measure_learnability
 
 TRAINABLE = ("phase2", "all")
 PRIORITIES = ("uniform", "rank")
+HUNTERS = tuple(
+    name for name, arm in ARMS.items() if arm.method == "prowl" and arm.settings.get("phase2.pat_share") != 0.0
+)
+"""Arms that learn from what a policy finds."""
 
 
 def main(argv):
@@ -64,9 +68,8 @@ def _check(config, options):
     """UsageError of one line where the run has no such policy."""
     done = json.loads((options.workdir / "stages.json").read_text())
     for policy in options.policies:
-        if policy not in ARMS or ARMS[policy].method != "prowl":
-            acting = ", ".join(name for name, arm in ARMS.items() if arm.method == "prowl")
-            raise UsageError(f"--policies: {policy!r} has no policy; there are {acting}")
+        if policy not in HUNTERS:
+            raise UsageError(f"--policies: {policy!r} has no policy; there are {', '.join(HUNTERS)}")
         rests = "reward" in ARMS[policy].own and ARMS[policy].own["reward"] is None
         if not rests and f"phase2/{policy}" not in done:
             raise UsageError(f"--policies: the arm {policy} is not done in {options.workdir}")
