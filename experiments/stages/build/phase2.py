@@ -108,8 +108,7 @@ def make_adversary(config):
 
 def make_ensemble(config):
     """The ensemble whose disagreement may be a reward."""
-    height, width = (side // 8 for side in frame_shape(config)[:2])
-    latent = (height, width, config.autoencoder.channels)
+    latent = make_world_model(config).latent_shape(frame_shape(config))
     return read(Ensemble, config.adversary.ensemble, latent_shape=latent, action_sizes=spec_of(config).sizes)
 
 
