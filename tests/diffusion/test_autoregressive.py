@@ -85,7 +85,15 @@ def test_a_clip_as_short_as_its_context_is_refused():
         run(lambda z, *_: (z, None), jnp.zeros((1, 2, 1, 1, 1)), jnp.zeros((1, 2, 1), jnp.int32))
 
 
-@pytest.mark.parametrize("wrong", [{"pure": 1.5}, {"std": 0.0}, {"lowest": 0.0}, {"context_noise": -0.1}])
-def test_levels_that_are_none_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"share in 0..1|std must be"):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"pure": 1.5}, "pure=1.5 is not a share within 0..1"),
+        ({"std": 0.0}, "std=0.0 is not a number above 0"),
+        ({"lowest": 0.0}, "lowest=0.0 is not a level above 0 and below 1"),
+        ({"context_noise": -0.1}, "context_noise=-0.1 is not a share within 0..1"),
+    ],
+)
+def test_levels_that_are_none_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=f"^FrameLevels.{said}$"):
         FrameLevels(**wrong)

@@ -21,7 +21,7 @@ def test_device_and_host_keep_the_same_entries_and_draw_by_the_same_scores():
     for _ in range(3):  # the third insertion displaces entries of the first
         device.insert()
         host.insert()
-        np.testing.assert_allclose(np.sort(device.buffer.regret), np.sort(host.regret), rtol=1e-6)
+        np.testing.assert_allclose(np.sort(device.buffer.raw["regret"]), np.sort(host.regret), rtol=1e-6)
     scores = buffer.pat.scores(device.buffer, buffer.SCORING)
     expected = host._scores(host.regret, host.afs, host.previous)
     np.testing.assert_allclose(np.sort(scores), np.sort(expected), rtol=1e-4, atol=1e-5)

@@ -13,6 +13,7 @@ from prowl_jax.models.dit import action_text
 from prowl_jax.models.dit.action_adapter import UNKNOWN, actions_of_latents
 from prowl_jax.models.dit.action_text import ActionText
 from prowl_jax.models.dit.dit import DiT
+from prowl_jax.models.published import torch_layout
 from prowl_jax.models.world_model import WorldModel
 
 SPEC = ActionSpec((choice("move", "forward", "back"), choice("swapHands", "swapHands"), camera("yaw", Camera(bins=3))))
@@ -111,6 +112,6 @@ def test_a_file_and_what_is_none(tmp_path):
         action_text.load_action_text(path, other)
     with pytest.raises(ValueError, match=r"other actions \(8 phrases, not 5\)"):
         action_text.load_action_text(path, ActionSpec(SPEC.factors[:2]))
-    action_text.published.save(path, {"x": embeddings}, {})
+    torch_layout.save(path, {"x": embeddings}, {})
     with pytest.raises(ValueError, match="holds no embedded action text"):
         action_text.load_action_text(path, SPEC)
