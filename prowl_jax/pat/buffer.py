@@ -35,7 +35,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from prowl_jax.pat.priority import mixture, score_weights
+from prowl_jax.pat.priority import draw, mixture, score_weights
 from prowl_jax.pat.score import (
     Welford,
     composite_score,
@@ -268,7 +268,7 @@ def score_distribution(buffer, scoring, priority):
 
 
 def sample(buffer, key, n, cycle, scoring, priority, by_score=None):
-    """Draw ``n`` entries with replacement and note the cycle.
+    """Draw ``n`` entries, with or without replacement as ``priority`` says (``priority.draw``), and note the cycle.
 
     Drawing from an empty buffer gives slot 0: look at ``filled`` first. ``by_score`` as in
     ``distribution``.
@@ -277,7 +277,7 @@ def sample(buffer, key, n, cycle, scoring, priority, by_score=None):
       (``PATBuffer``, int32 ``[n]`` slots for ``gather``).
     """
     probabilities = distribution(buffer, cycle, scoring, priority, by_score)
-    indices = jax.random.choice(key, buffer.capacity, (n,), p=probabilities).astype(jnp.int32)
+    indices = draw(key, probabilities, buffer.filled, n, priority.replacement)
     last_sampled = buffer.last_sampled.at[indices].set(cycle)
     return dataclasses.replace(buffer, last_sampled=last_sampled), indices
 

@@ -29,11 +29,13 @@ class Priority:
         ``"power"``: (score - lowest score)^(1/T). ``"uniform"``: the same for all, the control that knows no score.
       temperature: T (PLR's beta), above 0; smaller is greedier.
       staleness: rho in 0..1, the share of P_stale.
+      replacement: whether one draw of several entries may hold an entry more than once.
     """
 
     kind: str = setting("rank", f"how scores become P_score: {', '.join(KINDS)}", one_of(KINDS), key="priority")
     temperature: float = setting(0.3, "T of P_score, smaller is greedier", POSITIVE, source="PLR: 0.3")
     staleness: float = setting(0.3, "rho, the share of what was not drawn for long", SHARE, source="PLR: 0.3")
+    replacement: bool = setting(True, "whether an entry may come twice in one batch")
 
     def __post_init__(self):
         check(self)
@@ -113,3 +115,43 @@ def mixture(by_score, last_sampled, cycle, filled, priority):
     """
     by_age = staleness_weights(last_sampled, cycle, filled)
     return (1.0 - priority.staleness) * by_score + priority.staleness * by_age
+
+
+def draw(key, probabilities, filled, n, replacement=True):
+    """Draw ``n`` entries; one that is not filled is never among them, as long as any is.
+
+    With replacement each by itself, by the inverse of the cumulative sum. Without replacement one after the other,
+    each among those that are left, by the highest of log P plus Gumbel noise (arXiv 1903.06059). What is filled but
+    has probability 0 comes after all else; where more are asked for than are filled, the same come again in the same
+    order.
+
+    Args:
+      key: of JAX.
+      probabilities: float ``[capacity]``, see ``mixture``.
+      filled: bool ``[capacity]``, which entries there are.
+      n: how many, a Python int.
+      replacement: whether an entry may be drawn more than once.
+
+    Returns:
+      int32 ``[n]``; 0 where nothing is filled.
+    """
+    chex.assert_rank([probabilities, filled], 1)
+    chex.assert_equal_shape([probabilities, filled])
+    if replacement:
+        steps = cumulative(probabilities, filled)
+        heights = steps[-1] * (1 - jax.random.uniform(key, (n,), steps.dtype))  # above 0, and at most the last
+        return jnp.searchsorted(steps, heights).astype(jnp.int32)
+    smallest = jnp.finfo(probabilities.dtype).tiny
+    chance = jnp.log(jnp.maximum(probabilities, smallest)) + jax.random.gumbel(key, probabilities.shape)
+    order = jax.lax.top_k(jnp.where(filled, chance, -jnp.inf), min(n, len(filled)))[1]
+    return order[jnp.arange(n) % jnp.clip(jnp.sum(filled), 1, len(order))].astype(jnp.int32)
+
+
+def cumulative(probabilities, filled):
+    """The cumulative sum of ``probabilities`` ``[n]``, which never falls, nor rises where an entry has none.
+
+    A sum in float32 that is added up in parallel does both by its last digits, from some 500 entries on: then an empty
+    slot has a share. So the sum counts at the entries that have a probability, and only there.
+    """
+    rising = filled & (probabilities > 0)
+    return jax.lax.cummax(jnp.where(rising, jnp.cumsum(probabilities), 0.0))
