@@ -26,6 +26,7 @@ from experiments.run.command_line import UsageError
 from experiments.stages.arms import ARMS
 from experiments.study.grid import open_run
 from experiments.study.learnability import measure_learnability
+from prowl_jax.envs.registry import ENVIRONMENTS
 
 TRAINABLE = ("phase2", "all")
 PRIORITIES = ("uniform", "rank")
@@ -75,7 +76,7 @@ def _check(config, options):
             raise UsageError(f"--policies: the arm {policy} is not done in {options.workdir}")
     if "reference" not in done:
         raise UsageError(f"--workdir={options.workdir} has no reference policy yet")
-    if config.env.name not in ("vizdoom", "voxel"):
+    if not ENVIRONMENTS[config.env.name].seeded:
         raise UsageError(f"env.name={config.env.name}: needs an environment that can be reset from seeds")
 
 

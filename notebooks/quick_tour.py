@@ -26,6 +26,8 @@
 # %%
 # On Colab: clone the repository, change into its folder, and there run
 # "pip install -q -r requirements.txt -e ." in a cell of its own, with a % before it.
+import functools
+
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -34,7 +36,7 @@ import numpy as np
 from prowl_jax.diffusion import flow, sampler
 from prowl_jax.diffusion.forcing import Forcing, sample_levels
 from prowl_jax.envs.demonstrators import record
-from prowl_jax.envs.vizdoom import make_vizdoom
+from prowl_jax.envs.vizdoom import make_demonstrator, make_vizdoom
 from prowl_jax.metrics.image import psnr
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.dit.dit import DiT
@@ -134,7 +136,8 @@ plt.show()
 
 # %%
 env = make_vizdoom("explore", num_envs=4, workers=2, frame_size=(48, 64))
-episodes = list(record(env, "explore", frames_per_episode=120, episodes=8, seed=0))
+make = functools.partial(make_demonstrator, "explore", env.spec, seed=0)
+episodes = list(record(env, make, frames_per_episode=120, episodes=8, seed=0))
 env.close()
 frames, actions = (np.stack(column) for column in zip(*episodes, strict=True))
 print("frames", frames.shape, "actions", actions.shape, dict(zip(env.spec.names, env.spec.sizes, strict=True)))

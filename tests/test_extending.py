@@ -15,6 +15,10 @@ SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.
 BLOCK = re.compile(r"(?:^`([\w./]+)`\n\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COSTS = {
     # Section -> (new files, changed files) and what its blocks print, in order.
+    "An environment": (
+        (2, 1),
+        [r"\{'frames': 480\}"],
+    ),
     "A reward": ((1, 1), [r"^\[1\. 1\.\] \[0\.3\d* 0\.3\d*\]\nConfig\(dreams=4, best_by='detail'"]),
     "A model size": ((0, 1), [r"^7\.0 M parameters\nmemory: .* GB"]),
     "A method": ((1, 2), [r"^cycle 1: loss \d+\.\d\d, spent .*'environment_steps': 0"]),
@@ -45,7 +49,7 @@ def test_every_section_is_held_to_its_cost():
     assert SECTIONS.keys() == COSTS.keys()
     table = dict(re.findall(r"^\| \[(.*?)\].* \| (.*) \|$", PAGE, re.MULTILINE))
     words = {
-        name: ", ".join(filter(None, ("1 new" * new, f"a row in {rows}" * bool(rows)))) or "none"
+        name: ", ".join(filter(None, (f"{new} new" * bool(new), f"a row in {rows}" * bool(rows)))) or "none"
         for name, ((new, rows), _) in COSTS.items()
     }
     assert table == words
@@ -62,6 +66,9 @@ def test_what_the_page_adds_works(section, tmp_path):
     new, rows, printed = 0, set(), []
     for path, language, code in BLOCK.findall(SECTIONS[section]):
         file = tmp_path / path
+        if language == "text":
+            assert code in printed[-1]
+            continue
         if path and language == "diff":
             rows.add(path)
             file.write_text(changed(file.read_text(encoding="utf-8"), code), encoding="utf-8")

@@ -104,7 +104,8 @@ class RawGames:
 
 def _play_raw(pipe, actions, seeds):
     """A process of ``RawGames``. The games begin where ours do, so that they draw the same."""
-    from prowl_jax.envs.vizdoom import TASKS, Game, action_spec
+    from prowl_jax.envs.vizdoom import TASKS, action_spec
+    from prowl_jax.envs.vizdoom_game import Game
 
     games = [Game(TASKS[TASK], 1, FRAME_SKIP, action_spec(MAX_TURN)) for _ in seeds]
     for game, seed in zip(games, seeds, strict=True):

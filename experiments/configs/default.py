@@ -18,7 +18,7 @@ from experiments.run.training_loop import LoopSettings
 from experiments.stages.arms import ArmSettings, KLCosts
 from experiments.stages.autoencoder import AutoencoderTraining
 from experiments.stages.build.base import BaseSettings
-from experiments.stages.build.environment import EnvSettings, MinerlSettings, VoxelSettings
+from experiments.stages.build.environment import ENV_GROUPS
 from experiments.stages.build.judges import MetricsSettings
 from experiments.stages.build.phase2 import Phase2Optimizer, Phase2Settings
 from experiments.stages.build.policy import ReferenceSettings
@@ -57,9 +57,7 @@ from prowl_jax.train.mesh import MeshSettings
 
 GROUPS = {
     "": (RunSettings, BaseSettings, ArmSettings, LoopSettings, DivergenceSettings),
-    "env": (EnvSettings,),
-    "env.minerl": (MinerlSettings,),
-    "env.voxel": (VoxelSettings,),
+    **ENV_GROUPS,
     "demonstrations": (DemonstrationSettings,),
     "demonstrations.gaps": (Gaps,),
     "autoencoder": (AutoencoderSettings, Pixels, Autoencoder, AutoencoderTraining),

@@ -8,17 +8,13 @@ from experiments.configs.default import GROUPS
 from experiments.run import groups
 from experiments.run.groups import value_of
 from experiments.stages.arms import ENSEMBLES
-from experiments.stages.build.environment import MINECRAFT
 from experiments.stages.build.world_model import FRAMES_PER_LATENT
-from prowl_jax.envs import vizdoom, voxel
+from prowl_jax.envs import registry
 from prowl_jax.models.dit.sizes import DIT_SIZES
 from prowl_jax.settings import LARGEST, one_of, some_of
 
-TASKS = {
-    "vizdoom": {name: task.held_out for name, task in vizdoom.TASKS.items()},
-    "voxel": {name: task.held_out for name, task in voxel.TASKS.items()},
-}
-"""Environment -> task -> whether it is held out, never trained on."""
+RECORDED = registry.names(lambda environment: environment.recordings)
+ON_DEVICE = registry.names(lambda environment: environment.on_device())
 
 
 def _together(keys, condition):
@@ -68,11 +64,11 @@ def _head_splits(c):
     return rest == 0 and head % 2 == 0 and head >= 6
 
 
-def _only_in_minecraft(key):
-    """``key`` is empty unless the environment is Minecraft."""
+def _only_where_recorded(key):
+    """``key`` is empty unless people's recordings are the demonstrations."""
     return (
-        lambda c: c.env.name in MINECRAFT or not value_of(c, key),
-        f"{key}={{config.{key}}} is read for env.name={' or '.join(MINECRAFT)} only",
+        lambda c: c.env.name in RECORDED or not value_of(c, key),
+        f"{key}={{config.{key}}} is read for env.name={' or '.join(RECORDED)} only",
     )
 
 
@@ -96,18 +92,22 @@ def _stages(c):
     return len(widths) == 2
 
 
-def _tasks(environment):
-    """What is trained on and what is held out are tasks of this environment, each at most once."""
-    tasks = TASKS[environment]
-    trained = [name for name, held_out in tasks.items() if not held_out]
-    rules = (
-        (lambda c: c.env.task in trained, f"env.task={{config.env.task}} {one_of(trained).words}"),
-        (
-            lambda c: some_of(tasks).holds(c.env.held_out_tasks),
-            f"env.held_out_tasks={{config.env.held_out_tasks}} {some_of(tasks).words}",
-        ),
-    )
-    return [_where(lambda c: c.env.name == environment, rule) for rule in rules]
+def _of_environment(environment):
+    """Rules where it is the configured one: its own; and what is trained on and held out are its tasks, once each."""
+    group, tasks = environment.group(), environment.tasks
+    rules = [
+        (lambda c, holds=holds: holds(value_of(c, group)), f"{group}.{words}") for holds, words in environment.checks
+    ]
+    if tasks is not None:
+        trained = [name for name, held_out in tasks.items() if not held_out]
+        rules += [
+            (lambda c: c.env.task in trained, f"env.task={{config.env.task}} {one_of(trained).words}"),
+            (
+                lambda c: some_of(tasks).holds(c.env.held_out_tasks),
+                f"env.held_out_tasks={{config.env.held_out_tasks}} {some_of(tasks).words}",
+            ),
+        ]
+    return [_where(lambda c: c.env.name == environment.name, rule) for rule in rules]
 
 
 def _own_frames(c):
@@ -159,19 +159,14 @@ NAMES = (
         lambda c: not _wan(c) or not {arm for arm in c.arms if arm in ENSEMBLES},
         "arms={config.arms}: the ensemble of disagreement takes a latent a frame, which autoencoder.kind=wan has not",
     ),
-    *_tasks("vizdoom"),
-    *_tasks("voxel"),
+    *(rule for environment in registry.ENVIRONMENTS.values() for rule in _of_environment(environment)),
+    *map(_only_where_recorded, ("demonstrations.source", "reference.weights", "evaluation.action_prior")),
     (
-        lambda c: c.env.name != "minerl" or c.env.minerl.python.split(),
-        "env.minerl.python is empty; name the Python that MineRL is installed in (docs/minerl.md)",
-    ),
-    *map(_only_in_minecraft, ("demonstrations.source", "reference.weights", "evaluation.action_prior")),
-    (
-        lambda c: c.env.name not in MINECRAFT or c.demonstrations.source,
+        lambda c: c.env.name not in RECORDED or c.demonstrations.source,
         "demonstrations.source is empty; name a folder of recordings (.mp4 and .jsonl) or an index of them",
     ),
     (
-        lambda c: c.env.name not in MINECRAFT or not c.env.held_out_tasks,
+        lambda c: c.env.name not in RECORDED or not c.env.held_out_tasks,
         "env.held_out_tasks={config.env.held_out_tasks} must be empty: recordings of one task are read",
     ),
     (
@@ -192,8 +187,9 @@ NAMES = (
         "world_model.attention=cudnn wants world_model.dtype=bfloat16",
     ),
     (
-        lambda c: c.phase2.program != "device" or c.env.name == "voxel",
-        "phase2.program=device needs an environment on the device, env.name=voxel, not {config.env.name}",
+        lambda c: c.phase2.program != "device" or c.env.name in ON_DEVICE,
+        f"phase2.program=device needs an environment on the device, env.name={' or '.join(ON_DEVICE)}, "
+        "not {config.env.name}",
     ),
     (
         lambda c: c.phase2.program != "device" or not _wan(c),

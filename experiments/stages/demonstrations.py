@@ -11,7 +11,7 @@ from experiments.stages.clip_stores import open_store, tasks
 from prowl_jax.data.importer import import_recordings
 from prowl_jax.data.recordings import Settings
 from prowl_jax.data.store import StoreWriter
-from prowl_jax.envs.demonstrators import record
+from prowl_jax.envs.gaps import Gaps, per_thousand, table
 from prowl_jax.settings import COUNT, LARGEST, SHARE, Check, setting, within
 
 SEED = Check(lambda v: -1 <= v <= LARGEST, "is neither -1 (the run's) nor 0 or more")
@@ -31,7 +31,7 @@ class DemonstrationSettings:
 
 
 def make_demonstrations(run):
-    """Clip stores of every task: the scripted demonstrators' episodes, or recordings of people."""
+    """Clip stores of every task: the scripted demonstrators' episodes, or recordings of people; prints what is done."""
     config, d = run.config, run.config.demonstrations
     frames = {}
     for i, task in enumerate(tasks(config)):
@@ -46,21 +46,21 @@ def make_demonstrations(run):
             StoreWriter(run.data(task), build.spec_of(config), build.frame_shape(config)) as writer,
             Progress(f"demonstrations {task}", episodes * d.episode_frames) as progress,
         ):
-            for clip in _record(config, task, episodes, 1000 * build.data_seed(config) + i, progress.update):
+            recorded = build.make_environment(config).record(
+                task, d.episode_frames, episodes, 1000 * build.data_seed(config) + i, progress.update,
+                gaps=build.gaps_of(config, task), num_envs=config.env.num_envs,
+            )  # fmt: skip
+            for clip in recorded:
                 writer.add_episode(*clip)
         frames[task] = len(open_store(run, task))
+    print(rates_of_actions(run), flush=True)
     return {"frames": sum(frames.values())}
 
 
-def _record(config, task, episodes, seed, on_progress):
-    """Yield the scripted demonstrator's episodes, (frames, actions)."""
-    if config.env.name == "voxel":
-        yield from build.record_voxel(config, task, episodes, seed, on_progress)
-        return
-    with contextlib.closing(build.make_env(config, task)) as env:
-        length = config.demonstrations.episode_frames
-        gaps = build.gaps_of(config, task)
-        yield from record(env, task, length, episodes, seed=seed, on_progress=on_progress, gaps=gaps)
+def rates_of_actions(run):
+    """How often each thing is done in the stores of all tasks, as a table: what is never shown cannot be learned."""
+    spec, gaps = build.spec_of(run.config), Gaps(**run.config.demonstrations.gaps)
+    return table({task: per_thousand(spec, open_store(run, task).actions, gaps) for task in tasks(run.config)})
 
 
 def _import(run, task):

@@ -1,4 +1,4 @@
-"""What the policies of a seed do when they act on their own, in the voxel world: ``acted.json``.
+"""What the policies of a seed do when they act on their own, in a world with events: ``acted.json``.
 
 The scored steps of a cycle are too few to count what is rare. Here pi_ref (``frozen_reference``) and the last
 policy of every arm that trains one act for ``study.event_steps`` steps in ``study.event_rounds`` times

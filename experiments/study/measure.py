@@ -11,7 +11,7 @@ Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``G
             of theta_0 (group ``held_out``), and all trajectories of cycle 0 (``first_cycle``). In cycle 0 the
             policy of every arm is still pi_ref and the environments start from the same seeds, so that these
             are the same trajectories for all arms. Nothing of it depends on an arm: the set is fixed.
-  events    in the voxel world: trajectories in whose scored part something of ``EVENTS`` happened, found by
+  events    where the world knows any: trajectories in whose scored part something of ``EVENTS`` happened, found by
             pi_ref and by the last policies of all arms that train one, under seeds that no arm has learned
             from. A group an event, each policy's finds in turn, at most ``study.event_clips`` of them.
   modes     trajectories of the buffers that hold a strictly novel composite action mode (``novel_modes``), a
@@ -50,8 +50,6 @@ from experiments.run.progress import Progress
 from experiments.stages import build, phase2
 from experiments.stages.reference import load_reference
 from experiments.study.acted import measure_acting
-from prowl_jax.envs import voxel
-from prowl_jax.envs.device import keys
 from prowl_jax.methods.acting import collect, make_act
 from prowl_jax.metrics import modes
 from prowl_jax.rewards.dream import make_observe
@@ -89,7 +87,7 @@ def measure_arms(run, arms, study):
     found, counts = _load(run, arms, study)
     path = run.workdir / "counts.json"
     write_json(path, {**(json.loads(path.read_text()) if path.exists() else {}), **counts})
-    if run.config.env.name == "voxel":
+    if build.make_environment(run.config).events:
         path = run.workdir / "demonstrated_events.json"
         if not path.exists():
             write_json(path, demonstrated_events(run, study.event_episodes))
@@ -232,7 +230,7 @@ def critical(found, sets, act_out, observe):
 def events(found, sets, act_out, observe):
     """Trajectories with a ground-truth event in their scored part, see above; None where no world knows any."""
     config, study = found.run.config, found.study
-    if config.env.name != "voxel":
+    if not build.make_environment(config).events:
         return None
     seen = build.make_world_model(config).frames_of(build.make_budget(config).context)
     cycles = range(config.phase2.cycles, config.phase2.cycles + study.event_rounds)
@@ -276,14 +274,12 @@ GROUPED = {"critical": critical, "events": events, "modes": strictly_novel_modes
 def demonstrated_events(run, episodes):
     """How often each event happens in 1,000 steps of the demonstrations: their first ``episodes``, recorded anew."""
     config = run.config
-    env = build.make_device_env(config, config.env.task)
-    gaps, n = build.gaps_of(config, config.env.task), config.env.num_envs
-    behaviour = voxel.behaviour_of(config.env.task, gaps)
+    environment, task, n = build.make_environment(config), config.env.task, config.env.num_envs
     counts, steps = {}, 0
     for round_ in range(-(-min(episodes, config.demonstrations.episodes) // n)):
         seeds = np.random.SeedSequence([1000 * build.data_seed(config), round_]).generate_state(n)
         length = config.demonstrations.episode_frames
-        info = voxel.demonstrate(env, behaviour, keys(seeds, n), steps=length, gaps=gaps)[3]
+        info = environment.demonstrated_info(task, length, seeds, build.gaps_of(config, task))
         for name, happened in info.items():
             if name.startswith("event_"):
                 counts[name] = counts.get(name, 0) + int(np.asarray(happened).sum())

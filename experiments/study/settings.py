@@ -3,11 +3,14 @@
 import dataclasses
 
 from experiments.run import groups
+from prowl_jax.envs import registry
 from prowl_jax.settings import COUNT, Check, setting
 
 SEEDS = Check(
     lambda v: v and len(set(v)) == len(v) and min(v) >= 0, "is not one or more different whole numbers of at least 0"
 )
+
+SEEDED = registry.names(lambda environment: environment.seeded)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +44,9 @@ RULES = (
         "give them a seed",
     ),
     (
-        lambda c: c.env.name in ("vizdoom", "voxel"),
-        "env.name={config.env.name}: a study needs an environment that can be reset from seeds, vizdoom or voxel",
+        lambda c: c.env.name in SEEDED,
+        "env.name={config.env.name}: a study needs an environment that can be reset from seeds, "
+        f"{' or '.join(SEEDED)}",
     ),
     (
         lambda c: c.evaluation.horizon == c.phase2.horizon,

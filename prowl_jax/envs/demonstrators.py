@@ -1,45 +1,22 @@
-"""Scripted demonstrators by task, and recordings of them: they move a little like a person, and are no person."""
+"""Recordings of scripted demonstrators, who act in any environment of the host."""
 
 import itertools
 
 import numpy as np
 
-from prowl_jax.actions import ActionSpec
-from prowl_jax.envs.activities import Demonstrator
-from prowl_jax.envs.behaviours import BEHAVIOURS
-from prowl_jax.envs.gaps import Gaps
-from prowl_jax.envs.vizdoom import TASKS
 
-
-def make_demonstrator(task: str, spec: ActionSpec, seed: int, gaps: Gaps | None = None) -> Demonstrator:
-    """The scripted demonstrator of a task.
+def record(env, make, frames_per_episode, episodes, seed, on_progress=None):
+    """Let demonstrators act in ``env`` and yield what happened.
 
     Args:
-      task: key of ``vizdoom.TASKS``.
-      spec: the action factors.
-      seed: of everything random.
-      gaps: what it leaves out; the demonstrator of ``control`` does that instead.
-
-    Raises:
-      ValueError: an unknown task, or gaps that it cannot have.
-    """
-    if task not in TASKS:
-        raise ValueError(f"no demonstrator for task {task!r}; there are {', '.join(TASKS)}")
-    return BEHAVIOURS[TASKS[task].behaviour](spec, seed, gaps)
-
-
-def record(env, task, frames_per_episode, episodes, seed, on_progress=None, *, gaps=None):
-    """Let the demonstrator of ``task`` act in ``env`` and yield what happened.
-
-    Args:
-      env: a ``HostEnv`` whose info has ``"pose"``; its N environments record side by side. An episode in
-        which it reports ``"broken"`` is dropped, and another one recorded for it.
-      task: whose demonstrator.
+      env: a ``HostEnv``; its N environments record side by side. An episode in which it reports ``"broken"`` is
+        dropped, and another one recorded for it.
+      make: ``make() -> demonstrator``, one for each environment: ``reset(seed)``, then ``act(pose, frame)`` gives
+        the action, int32 ``[A]``. ``pose`` is what the environment's info says, None where it says nothing.
       frames_per_episode: T; an episode that ends early is yielded shorter.
       episodes: how many to yield.
       seed: the same seed gives the same recordings, for a given N.
       on_progress: called with the number of frames recorded so far, now and then.
-      gaps: ``Gaps`` that the demonstrator leaves out.
 
     Yields:
       (frames uint8 ``[T, H, W, 3]``, actions int32 ``[T, A]``), ``actions[t]`` being done on
@@ -50,7 +27,7 @@ def record(env, task, frames_per_episode, episodes, seed, on_progress=None, *, g
             f"frames_per_episode and episodes must be positive, got {frames_per_episode}, {episodes}"
         )
     n, total = env.num_envs, 0
-    actors = [make_demonstrator(task, env.spec, 0, gaps) for _ in range(n)]
+    actors = [make() for _ in range(n)]
     frames = np.empty((frames_per_episode, n, *env.frame_shape), np.uint8)
     actions = np.empty((frames_per_episode, n, len(env.spec.factors)), np.int32)
     made = 0
@@ -61,9 +38,9 @@ def record(env, task, frames_per_episode, episodes, seed, on_progress=None, *, g
         for actor, s in zip(actors, seeds[n:], strict=True):
             actor.reset(int(s))
         for t in range(frames_per_episode):
-            frames[t] = step.frames
+            frames[t], poses = step.frames, step.info.get("pose", [None] * n)
             for i, actor in enumerate(actors):
-                actions[t, i] = actor.act(step.info["pose"][i], step.frames[i])
+                actions[t, i] = actor.act(poses[i], step.frames[i])
             step = env.step(actions[t])
             # What follows an end is another episode; it is not kept.
             lengths = np.where(step.done & (lengths > t), t + 1, lengths)

@@ -1,5 +1,6 @@
 """Scripted demonstrators: reproducible, varied, smooth, and not stuck at walls."""
 
+import functools
 import types
 
 import grid_toy
@@ -8,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prowl_jax.envs import demonstrators
 from prowl_jax.envs.activities import Demonstrator, bearing
 from prowl_jax.envs.behaviours import bright_bearing
-from prowl_jax.envs.demonstrators import make_demonstrator, record
+from prowl_jax.envs.demonstrators import record
 from prowl_jax.envs.gaps import Gaps, happens
 from prowl_jax.envs.held_keys import KINDS
-from prowl_jax.envs.vizdoom import TASKS, action_spec, make_vizdoom
+from prowl_jax.envs.vizdoom import TASKS, action_spec, make_demonstrator, make_vizdoom
 from prowl_jax.envs.workers import ProcessVectorEnv
 
 SPEC = action_spec()
@@ -188,25 +188,24 @@ def test_a_square_frame_shows_a_narrower_view():
     assert bright_bearing(square) == pytest.approx(36.4, abs=0.5)
 
 
-def test_recording_pairs_frames_with_actions_and_cuts_at_the_end(monkeypatch):
+def test_recording_pairs_frames_with_actions_and_cuts_at_the_end():
     """On the toy's line the walker stands where the actions up to then have brought it."""
 
     class Forward(Demonstrator):
-        def __init__(self, spec, seed):
-            self.seeds = []
+        def __init__(self):
+            pass
 
         def reset(self, seed):
-            self.seeds.append(seed)
+            pass
 
         def act(self, pose, frame=None):
             assert frame[0, int(pose[0])].all()
             return np.array([1, 5], np.int32)
 
-    monkeypatch.setattr(demonstrators, "make_demonstrator", lambda task, spec, seed, gaps: Forward(spec, seed))
     env = ProcessVectorEnv(grid_toy.Line, 2, 1, grid_toy.SPEC, grid_toy.FRAME_SHAPE)
     progress = []
     try:
-        recorded = list(record(env, "line", 30, 3, 7, progress.append))
+        recorded = list(record(env, Forward, 30, 3, 7, progress.append))
     finally:
         env.close()
     assert len(recorded) == 3
@@ -218,7 +217,7 @@ def test_recording_pairs_frames_with_actions_and_cuts_at_the_end(monkeypatch):
     assert progress[-1] == sum(len(frames) for frames, _ in recorded)
 
 
-def test_an_episode_in_which_the_environment_broke_is_recorded_anew(monkeypatch):
+def test_an_episode_in_which_the_environment_broke_is_recorded_anew():
     """Of two environments the second breaks in the first round; frames say who played, and in which round."""
     spec = grid_toy.SPEC
 
@@ -249,8 +248,7 @@ def test_an_episode_in_which_the_environment_broke_is_recorded_anew(monkeypatch)
             return np.zeros(len(spec.factors), np.int32)
 
     Breaking.spec = spec
-    monkeypatch.setattr(demonstrators, "make_demonstrator", lambda *_: Still())
-    recorded = list(record(Breaking(), "line", 4, 3, 7))
+    recorded = list(record(Breaking(), Still, 4, 3, 7))
     assert [int(frames[0, 0, 0, 0]) for frames, _ in recorded] == [10, 20, 21]
     assert {len(frames) for frames, _ in recorded} == {4}
 
@@ -259,7 +257,8 @@ def test_recording_in_the_engine_is_reproducible_and_moves():
     pytest.importorskip("vizdoom")
     env = make_vizdoom("explore", 2, workers=2)
     try:
-        first, again = (list(record(env, "explore", 120, 3, seed=5)) for _ in range(2))
+        make = functools.partial(make_demonstrator, "explore", env.spec, 0)
+        first, again = (list(record(env, make, 120, 3, seed=5)) for _ in range(2))
     finally:
         env.close()
     assert [len(frames) for frames, _ in first] == [120] * 3
@@ -274,4 +273,4 @@ def test_unknown_tasks_and_empty_recordings_are_refused():
     with pytest.raises(ValueError, match="there are explore"):
         make_demonstrator("tetris", SPEC, 0)
     with pytest.raises(ValueError, match="must be positive"):
-        next(record(None, "explore", 0, 1, 0))
+        next(record(None, None, 0, 1, 0))

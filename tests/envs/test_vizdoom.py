@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prowl_jax.envs.vizdoom import TASKS, AreaAverage, action_spec, make_vizdoom
+from prowl_jax.envs.area_average import AreaAverage
+from prowl_jax.envs.vizdoom import TASKS, action_spec, make_vizdoom
 
 
 @pytest.fixture(scope="module", params=[1, 4])

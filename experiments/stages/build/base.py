@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 from experiments.run.config_file import UsageError
-from experiments.stages.build.environment import data_seed, frame_shape, spec_of
+from experiments.stages.build.environment import frame_shape, make_environment, spec_of
 from experiments.stages.build.judges import make_inverse_dynamics
 from experiments.stages.build.policy import make_policy
 from experiments.stages.build.world_model import make_world_model
@@ -37,12 +37,10 @@ def environment_of(config):
     """What a world model was trained on, key -> value: what has to be the same for its weights to mean anything."""
     env = config.env
     keys = {"env.name": env.name, "env.frame_height": env.frame_height, "env.frame_width": env.frame_width}
-    if env.name == "voxel":
-        v = env.voxel
-        keys |= {"env.voxel.worlds": v.worlds, "env.voxel.look": v.look, "env.voxel.hour": v.hour}
-        keys["demonstrations.seed"] = data_seed(config)
-    if env.name == "vizdoom":
-        keys |= {"env.frame_skip": env.frame_skip, "env.max_turn_degrees": env.max_turn_degrees}
+    environment = make_environment(config)
+    for name in environment.identity:  # whose seed is that of the demonstrations
+        key = "demonstrations.seed" if name == "seed" else f"{environment.group()}.{name}"
+        keys[key] = getattr(environment, name)
     return keys
 
 

@@ -4,21 +4,16 @@ import dataclasses
 
 import jax
 
+from experiments.run.groups import value_of
 from prowl_jax import minecraft
-from prowl_jax.envs import voxel
-from prowl_jax.envs.device import DeviceVectorEnv
 from prowl_jax.envs.gaps import Gaps
-from prowl_jax.envs.minerl import make_minerl
-from prowl_jax.envs.vizdoom import action_spec, make_vizdoom
-from prowl_jax.settings import COUNT, FILE_NAME, FILE_NAMES, NATURAL, POSITIVE, one_of, setting, within
-
-ENVIRONMENTS = ("vizdoom", "voxel", "minerl", "recordings")
-MINECRAFT = ("minerl", "recordings")
+from prowl_jax.envs.registry import ENVIRONMENTS
+from prowl_jax.settings import COUNT, FILE_NAME, FILE_NAMES, NATURAL, one_of, read, setting, settings_of, within
 
 
 @dataclasses.dataclass(frozen=True)
 class EnvSettings:
-    """Where the policy acts and what it sees."""
+    """Where the policy acts and what it sees; each ``Environment`` has settings of its own beside these."""
 
     name: str = setting("vizdoom", "or voxel, minerl, recordings: no phase 2", one_of(ENVIRONMENTS))
     task: str = setting("explore", "what is trained on", FILE_NAME)
@@ -30,36 +25,27 @@ class EnvSettings:
     )
     frame_height: int = setting(48, "pixels; SSIM needs more than 10", within(16, 480))
     frame_width: int = setting(64, "pixels", within(16, 640))
-    frame_skip: int = setting(3, "tics of 1/35 s a step, in vizdoom", COUNT)
-    max_turn_degrees: float = setting(8.0, "a step, in vizdoom", POSITIVE)
 
 
-@dataclasses.dataclass(frozen=True)
-class MinerlSettings:
-    """A Minecraft that runs (docs/minerl.md)."""
-
-    python: str = setting("", "the interpreter that MineRL is installed in")
-    make: str = setting("minerl", "or minestudio, module:function, file.py:function")
-    episode_steps: int = setting(0, "0: as long as the task lasts", NATURAL)
+ENV_GROUPS = {"env": (EnvSettings,)}
+"""Group -> the classes whose settings it holds: those of all environments, and each one's own."""
+for _environment in filter(settings_of, ENVIRONMENTS.values()):
+    ENV_GROUPS[_environment.group()] = (*ENV_GROUPS.get(_environment.group(), ()), _environment)
 
 
-@dataclasses.dataclass(frozen=True)
-class VoxelSettings:
-    """The world of blocks (docs/voxel.md)."""
-
-    worlds: int = setting(64, "in the pool, 128 KiB each", COUNT)
-    episode_steps: int = setting(1200, "of 1/20 s; 0: without end", NATURAL)
-    look: str = setting("textured", "how blocks are drawn", one_of(voxel.LOOKS))
-    hour: int = setting(-1, "the tick of the day at which time stands still; -1: it goes on", within(-1, voxel.DAY - 1))
+def make_environment(config):
+    """The configured ``Environment``."""
+    env, kind = config.env, ENVIRONMENTS[config.env.name]
+    own = value_of(config, kind.group()) if settings_of(kind) else {}
+    return read(
+        kind, own, frame_size=frame_shape(config)[:2], workers=env.workers, restarts=env.restarts,
+        seed=data_seed(config),
+    )  # fmt: skip
 
 
 def spec_of(config):
     """The ``ActionSpec`` of the configured environment."""
-    if config.env.name in ("minerl", "recordings"):
-        return minecraft.SPEC
-    if config.env.name == "voxel":
-        return voxel.SPEC
-    return action_spec(config.env.max_turn_degrees)
+    return make_environment(config).spec
 
 
 def frame_shape(config):
@@ -92,49 +78,12 @@ def stage_key(config, name):
 
 def make_env(config, task, num_envs=None):
     """A ``HostEnv`` of ``task`` with the configured frames and workers."""
-    env = config.env
-    if env.name == "minerl":
-        return make_minerl(
-            task,
-            num_envs or env.num_envs,
-            python=env.minerl.python,
-            make=env.minerl.make,
-            frame_size=frame_shape(config)[:2],
-            episode_steps=env.minerl.episode_steps or None,
-        )
-    if env.name == "voxel":
-        return DeviceVectorEnv(make_device_env(config, task), num_envs or env.num_envs)
-    return make_vizdoom(
-        task,
-        num_envs or env.num_envs,
-        workers=env.workers,
-        frame_size=frame_shape(config)[:2],
-        frame_skip=env.frame_skip,
-        max_turn_degrees=env.max_turn_degrees,
-        restarts=env.restarts,
-    )
+    return make_environment(config).make(task, num_envs or config.env.num_envs)
 
 
 def make_device_env(config, task):
-    """The ``DeviceEnv`` of ``task``, where the environment is one (``env.name=voxel``)."""
-    return voxel.make_world(task, **_voxel_settings(config))
-
-
-def record_voxel(config, task, episodes, seed, on_progress):
-    """Episodes of a voxel task's demonstrator: yields (frames, actions)."""
-    settings = _voxel_settings(config)
-    return voxel.record(
-        task, config.demonstrations.episode_frames, episodes, seed, on_progress,
-        gaps=gaps_of(config, task), num_envs=config.env.num_envs, world_seed=settings.pop("seed"), **settings,
-    )  # fmt: skip
-
-
-def _voxel_settings(config):
-    v = config.env.voxel
-    return {
-        "worlds": v.worlds, "seed": data_seed(config), "frame_size": frame_shape(config)[:2],
-        "episode_steps": v.episode_steps, "look": v.look, "hour": None if v.hour < 0 else v.hour,
-    }  # fmt: skip
+    """The ``DeviceEnv`` of ``task``, where the environment is one (``Environment.on_device``)."""
+    return make_environment(config).make_device(task)
 
 
 def action_maps(config):

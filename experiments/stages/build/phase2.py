@@ -7,6 +7,7 @@ from experiments.stages.build.environment import action_maps, frame_shape, spec_
 from experiments.stages.build.judges import make_flow
 from experiments.stages.build.policy import make_policy
 from experiments.stages.build.world_model import make_loss, make_world_model
+from prowl_jax.envs.registry import ENVIRONMENTS
 from prowl_jax.methods import METHODS, prowl
 from prowl_jax.methods.base import Budget, Shared
 from prowl_jax.pat.buffer import Scoring
@@ -41,8 +42,8 @@ class Phase2Optimizer(Optimizer):
 
 
 def arms(config):
-    """The configured arms of phase 2; none where there are only recordings and no live environment."""
-    return () if config.env.name == "recordings" else tuple(config.arms)
+    """The configured arms of phase 2; none where the environment cannot be acted in."""
+    return tuple(config.arms) if ENVIRONMENTS[config.env.name].acts() else ()
 
 
 def make_budget(config):
