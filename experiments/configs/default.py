@@ -20,7 +20,7 @@ from experiments.stages.autoencoder import AutoencoderTraining
 from experiments.stages.build.base import BaseSettings
 from experiments.stages.build.environment import ENV_GROUPS
 from experiments.stages.build.judges import MetricsSettings
-from experiments.stages.build.phase2 import Phase2Optimizer, Phase2Settings
+from experiments.stages.build.phase2 import METHOD_GROUPS, Phase2Optimizer, Phase2Settings
 from experiments.stages.build.policy import ReferenceSettings
 from experiments.stages.build.world_model import (
     AutoencoderSettings,
@@ -73,6 +73,7 @@ GROUPS = {
         *(Phase2Settings, Budget, prowl.Config, prowl.Composite, Scoring, Priority, Rescoring),
         *(Phase2Optimizer, TrainableSettings),
     ),
+    **METHOD_GROUPS,
     "evaluation": (EvaluationSettings,),
     "evaluation.modes": (ModeRule,),
     "metrics": (MetricsSettings,),

@@ -5,6 +5,7 @@ one of its values is out of range by itself: that has a line of its own.
 """
 
 from experiments.configs.default import GROUPS
+from experiments.evaluation.settings import unknown_targets
 from experiments.run import groups
 from experiments.run.groups import value_of
 from experiments.stages.arms import ENSEMBLES
@@ -194,6 +195,10 @@ NAMES = (
     (
         lambda c: c.phase2.program != "device" or not _wan(c),
         "phase2.program=device keeps a latent a frame on the device; with autoencoder.kind=wan set phase2.program=host",
+    ),
+    (
+        lambda c: not unknown_targets(c.evaluation.targets),
+        lambda c: unknown_targets(c.evaluation.targets),
     ),
     (
         lambda c: c.metrics.flow != "sea_raft" or c.metrics.flow_weights,

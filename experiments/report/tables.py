@@ -8,24 +8,13 @@ import math
 
 import numpy as np
 
+from experiments.evaluation.settings import ARM_CHECKS, CHECKS
 from experiments.stages.arms import CONTROL, WHOLE
 from prowl_jax.metrics.action_statistics import total_variation
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
-# Key in evaluation["checks"], or in those of an arm -> its words, its unit, and +1 where more is better.
-CHECKS = {
-    "autoencoder_psnr_db": ("Autoencoder, PSNR", "dB", +1),
-    "regret_over_repeat_last_frame": ("World model's regret over repeating the last frame", "", -1),
-    "regret_exchanged_actions_over_true": ("Regret with exchanged actions over the true ones", "", +1),
-    "minutes": ("Time", "min", -1),
-    "peak_memory_gb": ("Peak memory", "GB", -1),
-}
-ARM_CHECKS = {
-    "kl_to_reference": ("KL to the reference, last cycle", "nats", -1),
-    "camera_speed_over_reference": ("camera speed over the reference's", "", -1),
-}
 # Metric -> its words, and +1 where more is better.
 METRICS = {
     "latent_regret": ("latent regret", -1),

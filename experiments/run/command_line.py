@@ -63,9 +63,11 @@ def validate(config, rules):
     Args:
       config: the ConfigDict that ``parse`` returned.
       rules: pairs ``(condition, message)``. ``condition(config)`` is true where all is well;
-        ``message`` may quote values: ``"'pat.capacity' is {config.pat.capacity}, not at least 1"``.
+        ``message`` may quote values, ``"'pat.capacity' is {config.pat.capacity}, not at least 1"``, or be a
+        function of the configuration.
     """
-    broken = [message.format(config=config) for condition, message in rules if not condition(config)]
+    messages = [message for condition, message in rules if not condition(config)]
+    broken = [message(config) if callable(message) else message.format(config=config) for message in messages]
     for message in broken:
         _print_error(message)
     if broken:

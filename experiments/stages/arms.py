@@ -53,7 +53,7 @@ ARMS = {
     "broad": _anchored("middle", "lambda 0.10, middle anchor", **{"phase2.lambda_afs": 0.10}),
     "focused": _anchored("strong", "lambda 0.25, strong anchor", **{"phase2.lambda_afs": 0.25}),
     "disagreement": Arm("rewarded by an ensemble's disagreement (Plan2Explore)", own={"reward": "disagreement"}),
-    "best_of_n": Arm("the best of 8 dreams of each context, trained on as data", method="best_of_n", own={"dreams": 8}),
+    "best_of_n": Arm("the best of N dreams of each context, trained on as data", method="best_of_n"),
 }
 """Name -> arm. ``unanchored``, ``broad`` and ``focused`` are the paper's three regimes."""
 

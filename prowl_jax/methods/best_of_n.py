@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.methods.base import Method, Needs, training_cost
-from prowl_jax.rewards import ERRORS
+from prowl_jax.rewards import ERRORS, REWARDS
 from prowl_jax.rewards.dream import group, make_dream
-from prowl_jax.settings import COUNT, SOME_SHARE, check, setting
+from prowl_jax.settings import COUNT, SOME_SHARE, check, one_of, setting
 from prowl_jax.train.sharding import program
 from prowl_jax.train.state import TrainState, init_state
 from prowl_jax.train.world_model import make_fine_tune, make_update
@@ -26,12 +26,12 @@ class Config:
 
     Attributes:
       dreams: N, of each context.
-      best_by: the reward, a name in ``Shared.rewards``; of one in ``rewards.ERRORS`` the lowest is the best.
+      best_by: the reward, a name in ``rewards.REWARDS``; of one in ``rewards.ERRORS`` the lowest is the best.
       dream_share: share of a batch that are dreams, 0.5 as PROWL's share of trajectories; the rest are demonstrations.
     """
 
     dreams: int = setting(8, "N, of each context", COUNT)
-    best_by: str = setting("regret", "the reward that the best is chosen by")
+    best_by: str = setting("regret", "the reward that the best is chosen by", one_of(REWARDS))
     dream_share: float = setting(0.5, "share of a batch that are dreams", SOME_SHARE, source="as PROWL's share")
 
     def __post_init__(self):
@@ -115,8 +115,6 @@ def make_choose(config, shared):
     of ``budget.window``: of demonstrations the first ones, of a context with its best dream the last.
     """
     budget, model = shared.budget, shared.world_model
-    if config.best_by not in shared.rewards:
-        raise ValueError(f"best_of_n.best_by={config.best_by} is not one of {', '.join(shared.rewards)}")
     rows, reward = dream_rows(config, budget), shared.rewards[config.best_by]
     dreams = group(make_dream(model, budget.context, shared.flow), config.dreams)
     first, time = budget.clip - budget.window, model.frames_of(budget.window)

@@ -15,7 +15,7 @@ from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring
 from prowl_jax.rewards.disagreement import Ensemble
 from prowl_jax.rl.ppo import PPOConfig
-from prowl_jax.settings import COUNT, POSITIVE, SHARE, one_of, read, setting
+from prowl_jax.settings import COUNT, POSITIVE, SHARE, one_of, read, setting, settings_of
 from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.state import Optimizer
 
@@ -76,8 +76,13 @@ def make_shared(config, world_model=None):
 def make_method(config, arm, world_model=None):
     """The ``Method`` of an arm; ``config`` is the run's, ``world_model`` as in ``make_shared``."""
     config, row = configured(config, arm), ARMS[arm]
-    settings = SETTINGS[row.method](config) if row.method in SETTINGS else METHODS[row.method].Config()
-    return METHODS[row.method](dataclasses.replace(settings, **row.own), make_shared(config, world_model))
+    settings = dataclasses.replace(method_settings(config, row.method), **row.own)
+    return METHODS[row.method](settings, make_shared(config, world_model))
+
+
+def method_settings(config, name):
+    """A method's ``Config``: PROWL's from several groups, any other's from the group of its name."""
+    return prowl_settings(config) if name == "prowl" else read(METHODS[name].Config, config.get(name, {}))
 
 
 def prowl_settings(config):
@@ -113,5 +118,8 @@ def make_ensemble(config):
     return read(Ensemble, config.adversary.ensemble, latent_shape=latent, action_sizes=spec_of(config).sizes)
 
 
-SETTINGS = {"prowl": prowl_settings}
+METHOD_GROUPS = {
+    name: (method.Config,) for name, method in METHODS.items() if name != "prowl" and settings_of(method.Config)
+}
+"""Group -> the class whose settings it holds, of the methods that have settings of their own."""
 """Method -> ``f(config)``, its settings where the configuration has keys for them; of others an arm's ``own`` alone."""

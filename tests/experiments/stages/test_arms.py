@@ -58,7 +58,14 @@ def test_what_an_arm_is_is_asked_of_its_method():
     assert {arm for arm, method in methods.items() if not method.needs().acts} == {"best_of_n"}
     assert methods["passive"].needs().rows == get_config().phase2.batch
     assert methods["disagreement"].programs.fit_ensemble is not None and methods["prowl"].programs.fit_ensemble is None
-    assert methods["best_of_n"].config.dreams == 8
+
+
+def test_settings_of_a_method_are_the_group_of_its_name():
+    config = get_config()
+    assert build.make_method(config, "best_of_n").config.dreams == 8
+    config.best_of_n.update(dreams=3, best_by="afs")
+    method = build.make_method(config, "best_of_n")
+    assert (method.config.dreams, method.config.best_by) == (3, "afs")
 
 
 @pytest.mark.parametrize("arm", ARMS)
