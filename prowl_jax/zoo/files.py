@@ -11,6 +11,8 @@ import numpy as np
 from flax import traverse_util
 
 from prowl_jax.actions import ActionSpec
+from prowl_jax.models.published.tensor_file import open_tensors
+from prowl_jax.models.published.torch_layout import check_real
 from prowl_jax.zoo.parts import from_json, settings_of, to_json
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
@@ -105,16 +107,24 @@ def load(name):
             policy=from_json(described["policy"]),
             inverse_dynamics=from_json(described["inverse_dynamics"]),
         )
-    except (KeyError, TypeError) as error:
+        trees = {part: _tree(arrays, part) for part in PARTS}
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} does not say what its weights belong to ({error}): another version made it") from None
-    trees = {part: _tree(arrays, part) for part in PARTS}
     trees["world_model"].setdefault("autoencoder", {})
     for part in PARTS:
         network = getattr(model, part)
         if network is not None:
             sizes = (model.frame_shape, 2 * network.chunk) if part == "world_model" else (model.frame_shape,)
-            expected = jax.eval_shape(lambda key, n=network, s=sizes: n.init(key, *s), jax.random.key(0))
+            try:
+                expected = jax.eval_shape(lambda key, n=network, s=sizes: n.init(key, *s), jax.random.key(0))
+            except Exception as error:  # noqa: BLE001 - sizes that go together nowhere raise whatever a layer raises
+                words = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise ValueError(f"{path}: no {part} has the sizes that it names ({words[:120]})") from None
             _check_shapes(path, part, expected, trees[part])
+    try:
+        check_real({name: array.dtype for name, array in arrays.items()})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return dataclasses.replace(
         model, params=trees["world_model"], policy_params=trees["policy"] or None,
         inverse_dynamics_params=trees["inverse_dynamics"] or None,
@@ -122,9 +132,17 @@ def load(name):
 
 
 def read_card(name):
-    """The card beside a file of weights, a dict; empty where there is none."""
+    """The card beside a file of weights, a dict; empty where there is none, and ValueError where it is no such card."""
     card = path_of(str(name)).with_suffix(".json")
-    return json.loads(card.read_text()) if card.exists() else {}
+    if not card.exists():
+        return {}
+    try:
+        read = json.loads(card.read_text())
+    except (ValueError, RecursionError, OSError):
+        read = None
+    if not isinstance(read, dict):
+        raise ValueError(f"{card} is no card of weights: it is not a dict in JSON")
+    return read
 
 
 def differences(one, other):
@@ -147,20 +165,16 @@ def sha256(path):
 
 
 def _read(path):
+    expected = read_card(path).get("sha256")
+    if expected and expected != sha256(path):
+        raise ValueError(f"{path} is damaged: its checksum is not the one of {path.stem}.json; get it anew")
     try:
-        from safetensors import SafetensorError, safe_open
+        file = open_tensors(path)
+        described = json.loads(file.metadata.get("prowl_jax", "null"))
+        arrays = {name: file.read(name) for name in file.shapes}
     except ImportError:
         raise ValueError(f"reading {path} needs safetensors: pip install 'safetensors>=0.5'") from None
-    card = path.with_suffix(".json")
-    if card.exists():
-        expected = json.loads(card.read_text()).get("sha256")
-        if expected and expected != sha256(path):
-            raise ValueError(f"{path} is damaged: its checksum is not the one of {card.name}; get it anew")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            described = json.loads((file.metadata() or {}).get("prowl_jax", "null"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-    except (SafetensorError, OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no file of weights: {error}") from None
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise ValueError(f"{path} holds no weights of prowl_jax's format {FORMAT}")
@@ -168,9 +182,9 @@ def _read(path):
 
 
 def _tree(arrays, part):
-    flat = {tuple(n.split("/")[1:]): a for n, a in arrays.items() if n.startswith(f"{part}/")}
-    floats = {k: a.astype(np.float32) if a.dtype == np.float16 else a for k, a in flat.items()}
-    return traverse_util.unflatten_dict(floats)
+    return traverse_util.unflatten_dict(
+        {tuple(n.split("/")[1:]): array for n, array in arrays.items() if n.startswith(f"{part}/")}
+    )
 
 
 def _check_shapes(path, part, expected, found):

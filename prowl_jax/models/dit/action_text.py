@@ -77,11 +77,18 @@ def load_action_text(path, spec):
     arrays, metadata = torch_layout.load_arrays(path)
     if set(arrays) != {"embeddings"} or "phrases" not in metadata:
         raise ValueError(f"{path} holds no embedded action text; python -m experiments.embed_actions makes such files")
-    theirs, ours = json.loads(metadata["phrases"]), phrases(spec)
+    try:
+        theirs, ours = list(json.loads(metadata["phrases"])), phrases(spec)
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError(f"{path}: its phrases are no list in JSON; embed them again") from None
     if theirs != ours:
         other = next((f"{a!r} where it should be {b!r}" for a, b in zip(theirs, ours, strict=False) if a != b), "")
         raise ValueError(
             f"{path} holds the text of other actions ({len(theirs)} phrases, not {len(ours)}"
             f"{', ' + other if other else ''}); embed those of this environment"
         )
-    return ActionText(spec.sizes, arrays["embeddings"])
+    embeddings = arrays["embeddings"]
+    if embeddings.ndim != 2 or len(embeddings) != len(ours) or not embeddings.size:
+        raise ValueError(f"{path} has embeddings {embeddings.shape} for {len(ours)} phrases; embed them again")
+    torch_layout.check_real({f"{path}: embeddings": embeddings.dtype})
+    return ActionText(spec.sizes, embeddings)

@@ -52,6 +52,7 @@ def from_published(arrays):
     name = trunk_of(arrays)
     trunk, kernels = TRUNKS[name], [f"features.{n}.weight" for n in CONVOLUTIONS[name]]
     torch_layout.check_shapes(_shapes(arrays, trunk, kernels), {key: array.shape for key, array in arrays.items()})
+    torch_layout.check_real({key: array.dtype for key, array in arrays.items()})
     heads = tuple(arrays[f"lin{i}.model.1.weight"].reshape(-1) for i in range(len(trunk.stages)))
     for i, head in enumerate(heads):
         if not head.min() >= 0:
@@ -72,7 +73,7 @@ def _shapes(arrays, trunk, kernels):
     for stage, (_, convs) in enumerate(trunk.stages):
         for window, _, _ in convs:
             key = next(layers)
-            width = arrays[key].shape[0] if key in arrays else -1
+            width = (arrays[key].shape or (-1,))[0] if key in arrays else -1
             expected[key] = (width, channels, window, window)
             expected[key.removesuffix("weight") + "bias"] = (width,)
             channels = width

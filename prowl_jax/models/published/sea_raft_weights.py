@@ -54,7 +54,7 @@ def from_published(model, arrays):
 
 def model_of(arrays, iterations):
     """The ``SeaRaft`` that has arrays of these names and shapes; ValueError where there is none."""
-    try:
+    with torch_layout.sizes_of("SEA-RAFT"):
         widths = [arrays[f"fnet.layer{stage}.0.conv1.weight"].shape[0] for stage in (1, 2, 3)]
         network = SeaRaftNetwork(
             stem=arrays["fnet.conv1.weight"].shape[0],
@@ -64,8 +64,8 @@ def model_of(arrays, iterations):
             updates=_count(arrays, r"update_block\.refine\.\d+\.gamma"),
             iterations=iterations,
         )
-    except (KeyError, IndexError) as error:
-        raise ValueError(f"these are not the weights of SEA-RAFT: {error.args[0]} is missing") from None
+        if not min(network.stem, *network.widths, *network.blocks, network.features) > 0:
+            raise ValueError("a size is 0")
     return SeaRaft(network)
 
 

@@ -7,6 +7,7 @@ dots, into the published name, in this order.
 """
 
 import collections.abc
+import contextlib
 import json
 import os
 import pathlib
@@ -14,6 +15,8 @@ import re
 
 import numpy as np
 from flax import traverse_util
+
+from prowl_jax.models.published.tensor_file import open_tensors, safetensors
 
 NUMBERED = (r"_(\d+)(?=\.)", r".\1")
 """``blocks_0.`` here is ``blocks.0.`` there."""
@@ -54,9 +57,10 @@ def from_published(params, arrays, renames):
     """A tree like ``params`` from ``{published name: numpy array}``; views, nothing is copied.
 
     Raises:
-      ValueError: arrays are missing, have another shape, or have no place; they are named.
+      ValueError: arrays are missing, have another shape, have no place, or hold whole numbers; they are named.
     """
     check_shapes(published_shapes(params, renames), {name: array.shape for name, array in arrays.items()})
+    check_real({name: array.dtype for name, array in arrays.items()})
     found = {}
     for path in traverse_util.flatten_dict(params):
         found[path] = from_layout(path, arrays[published_name(path, renames)])
@@ -81,9 +85,28 @@ def check_shapes(expected, shapes):
         raise ValueError(f"these weights do not fit: {'; '.join(wrong[:5])}{more}")
 
 
+def check_real(kinds):
+    """ValueError where ``{name: numpy's type}`` are not all real numbers: quantised weights mean something else."""
+    wrong = [f"{name} as {kind}" for name, kind in kinds.items() if np.dtype(kind).kind in "biuc"]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise ValueError(f"these weights hold {wrong[0]}{more}, no real numbers: quantised? take those in float32")
+
+
+@contextlib.contextmanager
+def sizes_of(whose):
+    """What looking up sizes in arrays of other names or shapes raises becomes the ValueError that says so."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"these are not the weights of {whose}: {error.args[0]} is missing") from None
+    except (ValueError, IndexError, TypeError, ZeroDivisionError):
+        raise ValueError(f"these are not the weights of {whose}: the shapes do not go together") from None
+
+
 def save(path, arrays, metadata):
     """Write ``{published name: array}`` as the safetensors file ``path``; it is there whole or not at all."""
-    library, path = _safetensors(), pathlib.Path(path)
+    library, path = safetensors(), pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -92,26 +115,21 @@ def save(path, arrays, metadata):
 
 
 def load_arrays(path):
-    """``({name: numpy array}, metadata)`` of a safetensors file.
+    """``({name: numpy array}, metadata)`` of a safetensors file; real numbers of any width become float32.
 
     Raises:
-      FileNotFoundError: it is not there. ValueError: it is not a whole safetensors file.
+      FileNotFoundError: it is not there. ValueError: it is not a whole safetensors file, or one of another type.
       ImportError: safetensors is not installed.
     """
-    library = _safetensors()
-    try:
-        with library.safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-            return arrays, file.metadata() or {}
-    except library.SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); convert the weights again") from None
+    file = open_tensors(path)
+    return {name: file.read(name) for name in file.shapes}, file.metadata
 
 
 class Shards(collections.abc.Mapping):
     """``{name: numpy array}`` of a safetensors file or of several; an array is read when it is asked for.
 
     Attributes:
-      shapes: ``{name: shape}``, from the headers alone.
+      shapes, dtypes: ``{name: shape}`` and ``{name: numpy's type as it is read}``, from the headers alone.
     """
 
     def __init__(self, path):
@@ -119,20 +137,16 @@ class Shards(collections.abc.Mapping):
 
         Raises:
           FileNotFoundError: it is not there, or one of the files that the index names. ValueError:
-          it is none of these. ImportError: safetensors is not installed.
+          it is none of these, or holds arrays that ``[]`` cannot read. ImportError: safetensors is not installed.
         """
-        library, self.shapes, self._file_of = _safetensors(), {}, {}
-        for file in _files(pathlib.Path(path)):
-            try:
-                opened = library.safe_open(file, framework="numpy")
-            except library.SafetensorError as error:
-                raise ValueError(f"{file} is not a whole safetensors file ({error}); fetch it again") from None
-            for name in opened.keys():  # noqa: SIM118, it is no dict
-                self.shapes[name] = tuple(opened.get_slice(name).get_shape())
-                self._file_of[name] = opened
+        self.shapes, self.dtypes, self._file_of = {}, {}, {}
+        for opened in map(open_tensors, _files(pathlib.Path(path))):
+            self.shapes |= opened.shapes
+            self.dtypes |= {name: opened.dtype(name) for name in opened.shapes}
+            self._file_of |= dict.fromkeys(opened.shapes, opened)
 
     def __getitem__(self, name):
-        return self._file_of[name].get_tensor(name)
+        return self._file_of[name].read(name)
 
     def __iter__(self):
         return iter(self.shapes)
@@ -152,15 +166,6 @@ def _files(path):
         return [path]
     try:
         names = json.loads(path.read_text())["weight_map"].values()
-    except (ValueError, KeyError, AttributeError):
-        raise ValueError(f"{path} is not an index of safetensors files: it has no weight_map") from None
-    return [path.parent / name for name in dict.fromkeys(names)]
-
-
-def _safetensors():
-    try:
-        import safetensors
-        import safetensors.numpy
-    except ImportError as error:
-        raise ImportError("published weights need safetensors: pip install 'prowl_jax[vpt]'") from error
-    return safetensors
+        return [path.parent / name for name in dict.fromkeys(names)]
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise ValueError(f"{path} is not an index of safetensors files: it has no weight_map of names") from None

@@ -73,12 +73,8 @@ def model_of(arrays, temperature):
     Raises:
       ValueError: arrays from which the sizes are read are missing or no such network has them.
     """
-    try:
+    with torch_layout.sizes_of("a VPT network"):
         return _model_of({name: array.shape for name, array in arrays.items()}, temperature)
-    except KeyError as error:
-        raise ValueError(f"these are not the weights of a VPT network: {error.args[0]} is missing") from None
-    except (ValueError, IndexError):
-        raise ValueError("these are not the weights of a VPT network: the shapes do not go together") from None
 
 
 def _model_of(shapes, temperature):
@@ -93,7 +89,7 @@ def _model_of(shapes, temperature):
         image=8 * round((flat / channels[-1]) ** 0.5),
         temperature=temperature,
     )
-    if 0 in (hidden, common["heads"], common["image"]):
+    if 0 in (hidden, common["heads"], common["image"], *channels):
         raise ValueError("a size is 0")
     (buttons,), (camera,) = (shapes[f"pi_head.{head}.linear_layer.bias"] for head in ("buttons", "camera"))
     if is_inverse_dynamics(shapes):

@@ -130,6 +130,8 @@ def _matched(dit, arrays):
         shapes = {name: shape for name, shape in shapes.items() if not name.startswith(_TEXT)}
     own = {name for name in expected if name.startswith(_ADAPTER)} - shapes.keys()
     torch_layout.check_shapes(expected, shapes | {name: expected[name] for name in own})
+    dtypes = getattr(arrays, "dtypes", None) or {name: array.dtype for name, array in arrays.items()}
+    torch_layout.check_real({there: dtypes[there] for name, there in named.items() if name in expected})
     return named, own
 
 

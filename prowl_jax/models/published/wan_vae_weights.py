@@ -64,7 +64,7 @@ def clean(arrays):
 
 def model_of(arrays):
     """The ``WanVAE`` that has cleaned arrays of these names and shapes; ValueError where there is none."""
-    try:
+    with torch_layout.sizes_of("Wan2.1's autoencoder"):
         base = arrays["encoder.conv_in.bias"].shape[0]
         layers = range(_count(arrays, r"encoder\.down_blocks\.\d+\.(conv1|resample\.1)\.bias"))
         halving = [i for i in layers if f"encoder.down_blocks.{i}.resample.1.bias" in arrays]
@@ -76,8 +76,8 @@ def model_of(arrays):
             blocks=halving[0],
             in_time=tuple(f"encoder.down_blocks.{i}.time_conv.bias" in arrays for i in halving),
         )
-    except (KeyError, IndexError) as error:
-        raise ValueError(f"these are not the weights of Wan2.1's autoencoder ({error})") from None
+        if not min(network.channels, *network.multiples) > 0:
+            raise ValueError("a size is 0")
     if network.channels == len(LATENT_MEAN):
         return WanVAE(network)
     # Nobody has published the statistics of another one.

@@ -11,6 +11,7 @@ from experiments import convert as command
 from experiments.configs.quickstart import get_config
 from experiments.run.config_file import UsageError
 from experiments.stages import build
+from experiments.torture import odd_weights
 from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.models.flow.sea_raft import SeaRaft, SeaRaftNetwork
 from prowl_jax.models.published import sea_raft_weights as weights
@@ -69,6 +70,19 @@ def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):
     out.mkdir()
     (out / "sea_raft_S.safetensors").write_text("precious")
     assert "exists already" in mistake(capsys, size="S", weights=path, output=out)
+
+
+def test_narrow_types_are_converted_and_whole_numbers_refused(tmp_path, capsys):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(odd_weights.content(ARRAYS, dict.fromkeys(ARRAYS, "F8_E4M3")))
+    assert convert(capsys, size="S", weights=path, output=tmp_path / "new")[0] == 0
+    _, params = weights.load_sea_raft(tmp_path / "new" / "sea_raft_S.safetensors")
+    leaf = params["fnet"]["conv1"]["kernel"]
+    np.testing.assert_array_equal(leaf, PARAMS["fnet"]["conv1"]["kernel"].astype("float8_e4m3fn"))
+    path.write_bytes(odd_weights.content(ARRAYS, dict.fromkeys(ARRAYS, "I8")))
+    assert "quantised" in mistake(capsys, size="S", weights=path, output=tmp_path / "other")
+    path.write_bytes(odd_weights.content(ARRAYS)[:500])
+    assert "download it again" in mistake(capsys, size="S", weights=path, output=tmp_path / "other")
 
 
 @pytest.fixture
