@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import difflib
 import os
+import pathlib
 import re
 import sys
 import time
@@ -79,7 +80,7 @@ def _parse(argv, fail):
 
     parser = Parser("python -m experiments.import_recordings", __doc__)
     parser.add_argument("--source", help="a folder of recordings, or an index file", metavar="DIR_OR_INDEX")
-    parser.add_argument("--store", help="the clip store to make", metavar="DIR")
+    parser.add_argument("--store", help="the clip store to make", metavar="DIR", type=pathlib.Path)
     parser.add_argument("--size", type=_size, default=(128, 128), metavar="HxW", help="of the frames (128x128)")
     parser.add_argument("--gui", choices=("drop", "cursor"), default="drop", help="ticks with an open screen (drop)")
     parser.add_argument(

@@ -17,12 +17,12 @@ ones of each policy, in distribution and on the held-out tasks. Where the first 
 it has learned by heart.
 """
 
-import json
 import sys
 
 from experiments.configs import quickstart
 from experiments.run import finished_run
 from experiments.run.command_line import UsageError
+from experiments.run.places import read_stages
 from experiments.stages.arms import ARMS
 from experiments.study.grid import open_run
 from experiments.study.learnability import measure_learnability
@@ -67,7 +67,7 @@ def table(result):
 
 def _check(config, options):
     """UsageError of one line where the run has no such policy."""
-    done = json.loads((options.workdir / "stages.json").read_text())
+    done = read_stages(options.workdir)
     for policy in options.policies:
         if policy not in HUNTERS:
             raise UsageError(f"--policies: {policy!r} has no policy; there are {', '.join(HUNTERS)}")

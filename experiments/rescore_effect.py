@@ -15,7 +15,6 @@ The last column is the time of the partial rescoring over the full one's, the tw
 At the end of a run the learning rate has fallen, and little changes; ``--learning-rate`` sets a constant one.
 """
 
-import json
 import pathlib
 import statistics
 import sys
@@ -29,12 +28,11 @@ def main(argv):
     path = pathlib.Path(options.workdir, "config.json")
     if not path.exists():
         command_line.fail(f"--workdir: {options.workdir} holds no run; name the directory of a finished one")
-    from ml_collections import ConfigDict
-
     from experiments.evaluation.rescore_effect import measure_rescoring
     from experiments.run.directory import Run
+    from experiments.run.places import read_config
 
-    run = Run(options.workdir, ConfigDict(json.loads(path.read_text())))
+    run = Run(options.workdir, read_config(options.workdir))
     if f"phase2/{options.arm}" not in run.stages():
         command_line.fail(f"--arm: {options.workdir} has not finished phase2/{options.arm}")
     print("cycle  scored  of  spearman  top in both  never renewed  time over all's")

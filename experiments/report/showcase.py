@@ -11,6 +11,7 @@ from experiments.report.figures import save_stacked
 from experiments.report.page import Gallery, Reel, write_report
 from experiments.report.quality import opening
 from experiments.run.metrics_log import read_metrics
+from experiments.run.places import read_json
 from experiments.stages import build, phase2
 from experiments.stages.arms import WHOLE
 
@@ -78,7 +79,7 @@ def report(run):
         run.workdir / "report" / "index.html",
         title=f"PROWL: {config.name}",
         config=json.loads(config.to_json()),
-        evaluation=json.loads((run.workdir / "evaluation.json").read_text()),
+        evaluation=read_json(run.workdir / "evaluation.json"),
         metrics=read_metrics(run.workdir),
         galleries=galleries,
         opening=opening(run.workdir),

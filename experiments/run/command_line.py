@@ -20,6 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments.run import config_file
 from experiments.run.config_file import UsageError, UsageErrors, raise_all
+from experiments.run.places import check_folder, said
 
 _KINDS = {
     bool: "true or false",
@@ -30,9 +31,12 @@ _KINDS = {
 }
 
 
+_PLACES = ("DIR", "FILE", "RUN", "DIR_OR_INDEX")
+
+
 def fail(message):
-    """Print ``error: message`` as one line to stderr and leave with exit code 2 (SystemExit)."""
-    _print_error(message)
+    """Print ``error: message`` (a text, or an exception) as one line to stderr; leave with exit code 2 (SystemExit)."""
+    _print_error(said(message) if isinstance(message, OSError) else message)
     raise SystemExit(2)
 
 
@@ -42,6 +46,15 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog, description, **options):
         layout = argparse.RawDescriptionHelpFormatter
         super().__init__(prog, description=description, formatter_class=layout, allow_abbrev=False, **options)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse; a place that is an empty text, as a shell's variable without a value gives, is a mistake."""
+        args = list(sys.argv[1:] if args is None else args)
+        for action in self._actions:
+            for flag in action.option_strings if action.metavar in _PLACES else ():
+                if f"{flag}=" in args or any(pair == (flag, "") for pair in zip(args, args[1:], strict=False)):
+                    self.error(f"{flag} is empty; write {flag}={action.metavar}")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message):
         """Leave with ``message`` as one line and exit code 2."""
@@ -53,7 +66,7 @@ def print_result(make, *arguments):
     try:
         print(make(*arguments))
     except (UsageError, ValueError, ImportError, OSError) as error:
-        fail(str(error).splitlines()[0])  # other libraries' messages go on
+        fail(said(error))  # other libraries' messages go on
     return 0
 
 
@@ -304,10 +317,7 @@ def _workdir(name):
     if name is None:
         return None
     path = pathlib.Path(name).expanduser()
-    for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            what = "is a file" if place == path else f"lies under {str(place)!r}, which is a file"
-            raise UsageError(f"--workdir={name} {what}; name a folder")
+    check_folder(path, "--workdir")
     return path
 
 

@@ -16,6 +16,7 @@ from experiments.run.config_file import SHOWN
 from experiments.run.files import write_json, write_text
 from experiments.run.memory import peak_memory_gb
 from experiments.run.metrics_log import MetricsLog
+from experiments.run.places import folder_to_write, read_json, read_stages
 from prowl_jax.settings import FILE_NAME, NATURAL, setting
 
 
@@ -38,7 +39,8 @@ class Run:
     began with; and so may what is done when something breaks, and where figures are shown.
 
     Raises:
-      UsageError: the directory belongs to a run of another configuration, or another process is at work in it.
+      UsageError: the directory belongs to a run of another configuration, another process is at work in it, it cannot
+      be written, or what it holds was not written by a run.
     """
 
     NOTE_SECONDS = 2.0
@@ -53,12 +55,13 @@ class Run:
         if not processes.is_main():
             processes.wait_for_all("config")
         elif owned:
-            self.workdir.mkdir(parents=True, exist_ok=True)
+            folder_to_write(self.workdir, "--workdir")
             self._lock = lock.take(self.workdir)
         if path.exists():
-            _refuse_other(path, json.loads(path.read_text()), as_json)
+            _refuse_other(path, read_json(path), as_json)
         elif owned:
             write_json(path, as_json)
+        self.stages()  # damaged, it is to be told now
         if processes.is_main():
             processes.wait_for_all("config")
         others = figure_writers.writers(config, self.workdir)
@@ -75,8 +78,7 @@ class Run:
 
     def stages(self):
         """Finished stages: name -> what was noted at their end, ``seconds`` among it."""
-        path = self.workdir / "stages.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return read_stages(self.workdir)
 
     def run_stage(self, name, function):
         """Do ``function(self) -> dict of figures`` unless it was done before; returns the figures."""

@@ -7,9 +7,11 @@ import sys
 from experiments.run import interruption
 from experiments.run.command_line import UsageError, fail
 from experiments.run.divergence import BadNumbers
+from experiments.run.places import said
 from prowl_jax.envs.workers import EnvironmentFailure
 from prowl_jax.train.checkpoint import CheckpointError
 
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 GO_ON = "the same command goes on from the last checkpoint"
 
@@ -51,6 +53,8 @@ def explain(error, config, largest_part):
     if isinstance(error, OSError) and error.errno in FULL:
         name = f"{error.filename}: " if error.filename else ""
         return f"error: {name}{error.strerror}; make room, then {GO_ON}"
+    if isinstance(error, OSError) and error.errno in FORBIDDEN:
+        return f"error: {said(error)}; make it writable, then {GO_ON}"
     if isinstance(error, BadNumbers):
         cure = "" if config.on_nan == "rewind" else "; with --config.on_nan=rewind the same command goes around it"
         return f"error: {error}{cure}"

@@ -1,15 +1,18 @@
 """What commands on a finished run share: their flags, the run's configuration, and how they end."""
 
 import argparse
-import json
 import pathlib
 import sys
 
 from ml_collections import ConfigDict
 
-from experiments.run import interruption
+from experiments.run import interruption, places
 from experiments.run.command_line import Parser, UsageError, fail
 from experiments.run.config_file import SHOWN
+from experiments.run.groups import value_of
+
+_ALIKE = ({int, float}, {tuple, list})
+"""Types that JSON, or a config file, takes for one another."""
 
 
 def parser(command, description):
@@ -31,6 +34,10 @@ def parse_options(parser, argv, example, check, unfinished=False):
     if options.workdir.is_dir() and not options.output.parent.is_dir():
         fail(f"--output: there is no directory {options.output.parent}")
     try:
+        if options.workdir.is_dir():
+            places.folder_to_write(options.output.parent, "--output")
+        if options.output.is_dir():
+            raise UsageError(f"--output={options.output} is a folder; name a file in it")
         config = read_config(options.workdir, example, unfinished)
         return options, config, check(config, options)
     except UsageError as error:
@@ -96,14 +103,14 @@ def read_config(workdir, example, unfinished=False):
     path = workdir / "config.json"
     if not path.exists():
         raise UsageError(f"--workdir={workdir} holds no run: there is no config.json in it")
-    try:
-        config = ConfigDict(json.loads(path.read_text()))
-        stages = json.loads((workdir / "stages.json").read_text()) if (workdir / "stages.json").exists() else {}
-    except ValueError as error:
-        raise UsageError(f"--workdir={workdir}: its config.json or stages.json cannot be read: {error}") from None
+    config, stages = places.read_config(workdir), places.read_stages(workdir)
     missing = sorted(key for key in set(keys(example)) - set(keys(config)) if not key.startswith(SHOWN))
     if missing:
         raise UsageError(f"{path} has no {missing[0]}: the run is of another version; run it anew")
+    for key in sorted(keys(example)):
+        theirs, ours = (value_of(tree, key) for tree in (config, example)) if key in set(keys(config)) else (None, None)
+        if type(theirs) is not type(ours) and {type(theirs), type(ours)} not in _ALIKE:
+            raise UsageError(f"{path}: {key}={theirs!r} is not of the kind of {ours!r}; no run wrote it so")
     begun = config.base or any((workdir / "checkpoints" / "world_model").glob("[0-9]*"))
     if unfinished and not begun:
         raise UsageError(f"--workdir={workdir}: phase 1 (stage world_model) has saved no checkpoint yet")

@@ -19,7 +19,11 @@ class Lock:
     """
 
     def __init__(self, path):
-        self._file = open(path, "a+")  # noqa: SIM115 - closing it frees the lock
+        self._file = None
+        try:
+            self._file = open(path, "a+")  # noqa: SIM115 - closing it frees the lock
+        except OSError as error:
+            raise UsageError(f"{path.parent} cannot be used: {path.name}: {error.strerror}") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -39,7 +43,8 @@ class Lock:
             self._file.flush()
 
     def __del__(self):
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def take(directory):

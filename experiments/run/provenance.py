@@ -19,6 +19,7 @@ import jax
 import psutil
 
 from experiments.run.files import write_json
+from experiments.run.places import read_json, read_stages
 
 FILE = "provenance.json"
 ROOT = pathlib.Path(__file__).parents[2]
@@ -101,14 +102,13 @@ def note_stage(workdir, stage):
 def starts_of(workdir):
     """The starts that a run directory has noted; none where it is older than these notes, or no stage was begun."""
     path = pathlib.Path(workdir) / FILE
-    return json.loads(path.read_text()) if path.exists() else []
+    return read_json(path, list) if path.exists() else []
 
 
 def stages_not_noted(workdir):
     """The finished stages of a run directory of which nobody noted who did them."""
-    path = pathlib.Path(workdir) / "stages.json"
     noted = {stage for start in starts_of(workdir) for stage in start["stages"]}
-    return [stage for stage in (json.loads(path.read_text()) if path.exists() else ()) if stage not in noted]
+    return [stage for stage in read_stages(workdir) if stage not in noted]
 
 
 def provenance(config, workdir=None):

@@ -5,6 +5,7 @@ import dataclasses
 import shutil
 
 from experiments.run.config_file import UsageError
+from experiments.run.failures import FULL
 from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, tasks
@@ -80,6 +81,8 @@ def _import(run, task):
         try:
             summary = import_recordings(d.source, run.data(task), settings, on_progress=show)
         except (ValueError, OSError, ImportError) as error:
+            if getattr(error, "errno", None) in FULL:
+                raise  # a full disk is no mistake of the source's
             raise UsageError(f"demonstrations.source={d.source}: {error}") from None
     for name, reason in summary.skipped:
         print(f"skipped {name}: {reason}")

@@ -1,7 +1,6 @@
 """All stages in order, from demonstrations to report."""
 
 import functools
-import json
 import pathlib
 
 from experiments.evaluation import dream_quality, evaluate
@@ -11,6 +10,7 @@ from experiments.report.tables import text_table
 from experiments.run import processes
 from experiments.run.directory import Run
 from experiments.run.memory import keep_freed_memory
+from experiments.run.places import read_json
 from experiments.stages import build, phase2
 from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.clip_stores import verify_stores
@@ -46,7 +46,7 @@ def run_all(config, workdir=None):
     run.run_stage("evaluation", processes.main_only(evaluate.evaluate))
     run.run_stage("report", processes.main_only(showcase.report))
     processes.wait_for_all("end")
-    evaluation = json.loads((run.workdir / "evaluation.json").read_text())
+    evaluation = read_json(run.workdir / "evaluation.json")
     print(text_table(evaluation))
     print(f"report: {run.workdir / 'report' / 'index.html'}")
     return evaluation

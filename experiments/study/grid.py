@@ -3,14 +3,12 @@
 import copy
 import dataclasses
 import functools
-import json
 import pathlib
 import sys
 import time
 from collections.abc import Callable
 
 import jax
-import ml_collections
 
 from experiments.planning import preflight
 from experiments.run import parallel
@@ -18,6 +16,7 @@ from experiments.run.directory import Run
 from experiments.run.failures import guarded
 from experiments.run.files import write_text
 from experiments.run.memory import keep_freed_memory
+from experiments.run.places import read_config
 from experiments.stages import build, phase2
 from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.clip_stores import verify_stores
@@ -188,9 +187,7 @@ def open_run(workdir, config):
     shared = workdir.resolve().parent / "shared"
     if (workdir / "data").exists() or not (shared / "config.json").exists():
         return Run(workdir, config)
-    return SeedRun(
-        workdir, config, Run(shared, ml_collections.ConfigDict(json.loads((shared / "config.json").read_text())))
-    )
+    return SeedRun(workdir, config, Run(shared, read_config(shared)))
 
 
 def _config_of(config, seed):

@@ -26,7 +26,7 @@ import numpy as np
 
 from prowl_jax.data import pool, video
 from prowl_jax.data.recordings import DEFAULTS, find, read_recording
-from prowl_jax.data.store import StoreWriter
+from prowl_jax.data.store import StoreWriter, is_new
 from prowl_jax.minecraft import SPEC
 
 JOURNAL = "recordings.jsonl"
@@ -70,22 +70,22 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
 
     Raises:
       FileNotFoundError, ValueError: as ``recordings.find``.
-      FileExistsError, NotADirectoryError: ``store`` cannot be made, or it or its partial folder is
-        there with other contents or settings.
+      ValueError: ``store`` lies inside the source.
+      FileExistsError, NotADirectoryError, OSError: ``store`` cannot be made or written, or it or its partial folder is
+        there with other contents or settings. An empty folder is as good as none.
       NothingReadError: every recording was skipped; nothing is left behind.
       ImportError: PyAV is not installed.
     """
     store = pathlib.Path(store)
-    for place in store.parents:
-        if place.exists() and not place.is_dir():
-            raise NotADirectoryError(f"{store} lies under {place}, which is a file; name another folder")
+    store = store.resolve() if store.name in ("", "..") else store
+    _check_place(store, pathlib.Path(source))
     found, absent = find(source)
     video.check_installed()
     partial = store.with_name(store.name + ".partial")
     head = {"settings": dataclasses.asdict(settings)}
-    rows = _journal(store if store.exists() else partial, head)
+    rows = _journal(partial if is_new(store) else store, head)
     done = {row["recording"] for row in rows}
-    if store.exists():
+    if not is_new(store):
         if not done.issuperset(recording.name for recording in found):
             raise FileExistsError(f"{store} exists already and lacks some of these recordings; name a new folder")
         return _summary(rows, absent)
@@ -106,6 +106,18 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
         shutil.rmtree(partial)
         raise
     return _summary(rows, absent)
+
+
+def _check_place(store, source):
+    """Raise where ``store`` cannot be made, before anything is read."""
+    if not store.name:
+        raise NotADirectoryError(f"{store} is the root of all files; name a folder in it")
+    for place in (store, *store.parents):
+        if place.exists() and not place.is_dir():
+            what = "is a file" if place == store else f"lies under {place}, which is a file"
+            raise NotADirectoryError(f"{store} {what}; name another folder")
+    if source.is_dir() and store.resolve().is_relative_to(source.resolve()):
+        raise ValueError(f"{store} lies inside the source {source}; name a folder elsewhere")
 
 
 def _append(writer, journal, part):

@@ -29,7 +29,7 @@ class StoreWriter:
     then it stays, and a writer told how much of it to keep goes on from there.
 
     Args:
-      path: folder to make; it must not exist.
+      path: folder to make; it must not exist, or be empty.
       spec: the factors of the actions.
       frame_shape: ``(H, W, 3)``.
       arrays: further arrays with one entry a frame, ``{name: (dtype, shape of an entry)}``; the
@@ -53,7 +53,7 @@ class StoreWriter:
         self.lengths, self._resumable = list(resume or ()), resume is not None
 
     def __enter__(self):
-        if self.path.exists():
+        if not is_new(self.path):
             raise FileExistsError(f"{self.path} exists already")
         if not self._resumable:
             shutil.rmtree(self.partial, ignore_errors=True)  # what an interrupted writer left behind
@@ -102,11 +102,14 @@ class StoreWriter:
             os.fsync(file.fileno())
 
     def __exit__(self, kind, error, trace):
-        try:
-            self.flush()
-        finally:
-            for file in self._files.values():
-                file.close()
+        failed = []
+        for attempt in (self.flush, *(file.close for file in self._files.values())):
+            try:  # every one, also where the one before could not: the disk may be full
+                attempt()
+            except OSError as error_of_disk:
+                failed.append(error_of_disk)
+        if failed and kind is None:
+            raise failed[0]
         if kind is None and not self.lengths:
             shutil.rmtree(self.partial)
             raise ValueError(f"no episode was added to {self.path}")
@@ -130,6 +133,12 @@ class StoreWriter:
         self.partial.rename(self.path)
         for name in self.arrays:  # only now: until the renaming an interrupted writer needs them to go on
             (self.path / f"{name}.bin").unlink()
+
+
+def is_new(path):
+    """Whether a store can be made as ``path``: nothing is there, or an empty folder."""
+    path = pathlib.Path(path)
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 class ClipStore:
