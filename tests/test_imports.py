@@ -51,6 +51,7 @@ ROOMS = {
     "benchmarks": {"run", "configs", "stages"},
     "evaluation": {"run", "stages", "benchmarks", "evaluation/settings"},
     "report": {"run", "stages", "evaluation", "evaluation/settings"},
+    "live": {"run", "configs", "stages", "evaluation"},
     "stages/pipeline": {"run", "stages", "planning", "evaluation", "report"},
     "study": {"run", "configs", "stages", "planning", "evaluation", "report", "study/settings"},
     "torture": {"run", "configs", "stages", "stages/pipeline", "planning"},
@@ -327,7 +328,7 @@ def test_requirements_files_say_what_setup_cfg_says():
     config = setup_cfg()
     extras = config["options.extras_require"]
     run = lines(config["options"]["install_requires"])
-    run += [line for extra in ("data", "report", "zoo") for line in lines(extras[extra])]
+    run += [line for extra in ("data", "report", "zoo", "play") for line in lines(extras[extra])]
     assert set(lines((ROOT / "requirements.txt").read_text())) == set(run)
     assert lines((ROOT / "requirements-dev.txt").read_text()) == [
         "-r requirements.txt",

@@ -1,0 +1,118 @@
+"use strict";
+// From keys, mouse and fingers to the factors of an action, whatever the environment calls them.
+
+const WALK = [
+  // what is held, factor, label, words, words on a finger's button
+  ["KeyW", "move", "forward", "W: forward", "▲", "forward"],
+  ["KeyA", "strafe", "left", "A: left", "◀", "left"],
+  ["KeyS", "move", "back", "S: back", "▼", "back"],
+  ["KeyD", "strafe", "right", "D: right", "▶", "right"],
+  ["Space", "jump", "jump", "Space: jump", "jump", "jump"],
+  ["ShiftLeft", "sneak", "sneak", "Shift: sneak", "sneak", "sneak"],
+  ["KeyQ", "sprint", "sprint", "Q: sprint", "sprint", "sprint"],
+  ["KeyF", "attack", "attack", "F: attack", "attack", "attack"],
+  ["KeyV", "use", "use", "V: use", "use", "use"],
+];
+const LOOK = [
+  ["ArrowLeft", "yaw", -1, "↶", "look left"], ["ArrowRight", "yaw", 1, "↷", "look right"],
+  ["ArrowUp", "pitch", -1, "⤒", "look up"], ["ArrowDown", "pitch", 1, "⤓", "look down"],
+];
+const DEGREES_A_PIXEL = 0.15;
+
+function makeHands(factors, send, stage, touch, help) {
+  const byName = new Map(factors.map((factor) => [factor.name, factor]));
+  const held = new Set();
+  let moved = {}, dirty = false;
+  const walks = WALK.filter(([, factor, label]) => byName.get(factor)?.labels.includes(label));
+  const looks = LOOK.filter(([, factor]) => byName.has(factor));
+
+  function speed(factor) {  // of the camera under an arrow: a bin in the middle, so that it turns exactly so far
+    const degrees = byName.get(factor).degrees;
+    return degrees[Math.min(degrees.length - 1, (degrees.length >> 1) + Math.max(1, degrees.length >> 2) + 1)];
+  }
+  function say() {
+    const message = { type: "act", held: {}, turn: {}, camera: moved, stamp: performance.now() };
+    for (const [code, factor, label] of walks) {
+      if (held.has(code)) message.held[factor] = byName.get(factor).labels.indexOf(label);
+    }
+    for (const [code, factor, sign] of looks) {
+      if (held.has(code)) message.turn[factor] = (message.turn[factor] ?? 0) + sign * speed(factor);
+    }
+    moved = {}; dirty = false;
+    send(message);
+  }
+  function hold(code, on) {
+    if (on === held.has(code)) return;
+    on ? held.add(code) : held.delete(code);
+    say();
+  }
+  const mine = new Set([...walks, ...looks].map(([code]) => code));
+  function typing(event) {
+    return event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, select, textarea");
+  }
+  addEventListener("keydown", (event) => {
+    const code = event.code === "ShiftRight" ? "ShiftLeft" : event.code;
+    if (!mine.has(code) || typing(event)) return;
+    if (code === "Space" && event.target.closest?.("button, a, summary")) return;  // it presses that
+    event.preventDefault();
+    hold(code, true);
+  });
+  addEventListener("keyup", (event) => hold(event.code === "ShiftRight" ? "ShiftLeft" : event.code, false));
+  addEventListener("blur", () => { if (held.size) { held.clear(); say(); } });
+
+  const buttons = { 0: "KeyF", 2: "KeyV" };
+  stage.addEventListener("contextmenu", (event) => event.preventDefault());
+  stage.addEventListener("mousedown", (event) => {
+    stage.focus();
+    if (document.pointerLockElement !== stage) {
+      if (matchMedia("(pointer: fine)").matches) stage.requestPointerLock?.()?.catch?.(() => {});
+      return;
+    }
+    if (mine.has(buttons[event.button])) hold(buttons[event.button], true);
+  });
+  addEventListener("mouseup", (event) => { if (buttons[event.button]) hold(buttons[event.button], false); });
+  addEventListener("mousemove", (event) => {
+    if (document.pointerLockElement === stage) turn(event.movementX, event.movementY);
+  });
+  function turn(x, y) {
+    if (byName.has("yaw")) moved.yaw = (moved.yaw ?? 0) + DEGREES_A_PIXEL * x;
+    if (byName.has("pitch")) moved.pitch = (moved.pitch ?? 0) + DEGREES_A_PIXEL * y;
+    dirty = true;
+  }
+  setInterval(() => { if (dirty) say(); }, 30);
+
+  let finger = null;  // a finger that is dragged over the pictures looks about
+  stage.addEventListener("touchstart", (event) => { finger = event.changedTouches[0]; }, { passive: true });
+  stage.addEventListener("touchmove", (event) => {
+    const now = [...event.changedTouches].find((touch) => touch.identifier === finger?.identifier);
+    if (!now) return;
+    event.preventDefault();
+    turn(2 * (now.clientX - finger.clientX), 2 * (now.clientY - finger.clientY));
+    finger = now;
+  }, { passive: false });
+
+  touch.replaceChildren(...[...walks.map(([code, , , , shown, name]) => [code, shown, name]),
+    ...looks.map(([code, , , shown, name]) => [code, shown, name])].map(([code, shown, name]) => {
+    const button = document.createElement("button");
+    button.type = "button"; button.textContent = shown; button.setAttribute("aria-label", name);
+    button.dataset.code = code;
+    button.addEventListener("pointerdown", (event) => {
+      button.setPointerCapture(event.pointerId); hold(code, true); button.setAttribute("aria-pressed", "true");
+    });
+    for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
+      button.addEventListener(end, () => { hold(code, false); button.setAttribute("aria-pressed", "false"); });
+    }
+    return button;
+  }));
+  tellKeys(help, walks.map(([, , , words]) => words.split(": ")));
+  if (looks.length) tellKeys(help, [["←↑↓→", "look, as the mouse does"]]);
+}
+
+function tellKeys(help, rows) {
+  for (const [key, what] of rows) {
+    const row = document.createElement("div"), term = document.createElement("dt");
+    const text = document.createElement("dd"), box = document.createElement("kbd");
+    box.textContent = key; term.append(box); text.textContent = what;
+    row.append(term, text); help.append(row);
+  }
+}

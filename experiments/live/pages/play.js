@@ -1,0 +1,189 @@
+"use strict";
+// The page of `python -m experiments.play`: pictures as they come, figures, settings, the hunt.
+
+const state = { hello: null, strip: [], latency: [], last: 0, cost: new Map(), heat: false };
+const send = openSocket("/socket", {
+  state: (text) => { element("status").textContent = text; },
+  json: (message) => ({ hello, wait, failed, bad, hunt })[message.type]?.(message),
+  binary: (header, bytes) => (header.type === "picture" ? picture(header, bytes)
+    : saveFile(header.name, header.kind, bytes)),
+});
+
+function wait(message) { element("status").textContent = `${message.says}, ${message.seconds} s`; }
+function failed(message) { element("status").textContent = message.says; }
+function bad(message) { element("status").textContent = message.says; }
+
+function hello(message) {
+  state.hello = message;
+  element("title").textContent = message.title;
+  document.title = `Real beside dream: ${message.title}`;
+  makeOnce(message);
+  for (const name of ["steps", "context_noise", "cache"]) fill(name, message.choices[name]);
+  fill("third-choice", message.thirds);
+  element("strip-note").textContent = message.judge ? "above: pressed; below: read off the dream" : "";
+}
+
+let made = false;
+function makeOnce(message) {
+  if (made) return;
+  made = true;
+  makeHands(message.factors, send, element("stage"), element("touch"), element("keys"));
+  tellKeys(element("keys"), [["R", "resync"], ["H", "hold reality"], ["P", "pause"], ["N", "new place"],
+    ["E", "error map"], ["C", "record"], ["G", "hunt"]]);
+  element("stage").focus({ preventScroll: true });
+}
+
+function fill(id, values) {
+  const select = element(id), kept = select.value;
+  select.replaceChildren(...values.map((value) => new Option(value === "" ? "as the network does" : value, value)));
+  if (values.map(String).includes(kept)) select.value = kept;
+  select.hidden = values.length < 2;  // nothing to choose
+  document.querySelector(`label[for="${id}"]`).hidden = select.hidden;
+}
+
+function picture(header, bytes) {
+  const { height, width } = state.hello, size = height * width * 3;
+  const at = {};
+  header.panels.forEach((name, i) => { at[name] = i * header.frames * size; });
+  for (let frame = 0; frame < header.frames; frame++) {
+    setTimeout(() => show(header, bytes, at, frame * size, height, width), (1000 / 20) * frame);
+  }
+  element("third-figure").hidden = header.third === "none";
+  element("third-name").textContent = header.third.toUpperCase();
+  figures(header);
+  strip(header);
+}
+
+function show(header, bytes, at, offset, height, width) {
+  for (const name of ["real", "dream", "third"]) {
+    if (at[name] !== undefined) drawFrame(element(name), bytes, at[name] + offset, height, width);
+  }
+  if (state.heat && at.dream !== undefined) heat(bytes, at.real + offset, at.dream + offset, height, width);
+  if (header.stamp && header.stamp !== state.last) {
+    state.last = header.stamp;
+    state.latency.push(performance.now() - header.stamp);
+    if (state.latency.length > 30) state.latency.shift();
+    const sorted = [...state.latency].sort((a, b) => a - b);
+    element("f-latency").textContent = sorted[sorted.length >> 1].toFixed(0);
+  }
+}
+
+function heat(bytes, real, dream, height, width) {
+  const canvas = element("heat");
+  if (canvas.width !== width) { canvas.width = width; canvas.height = height; }
+  const picture = new ImageData(width, height), data = picture.data;
+  for (let i = 0, j = 0; i < data.length; i += 4, j += 3) {
+    const error = Math.max(Math.abs(bytes[real + j] - bytes[dream + j]), Math.abs(bytes[real + j + 1] - bytes[dream + j + 1]),
+      Math.abs(bytes[real + j + 2] - bytes[dream + j + 2])) / 255;
+    const hot = Math.min(1, 2 * error);
+    data[i] = 255 * Math.min(1, 2 * hot); data[i + 1] = 255 * Math.max(0, 2 * hot - 1); data[i + 2] = 60 * (1 - hot);
+    data[i + 3] = 255 * Math.min(1, 0.1 + 1.5 * hot);
+  }
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+}
+
+function figures(header) {
+  const f = header.figures;
+  element("f-regret").textContent = f.regret?.toFixed(3) ?? "–";
+  element("f-epe").textContent = f.epe?.toFixed(2) ?? "–";
+  element("f-sharpness").textContent = f.sharpness?.toFixed(2) ?? "–";
+  element("f-fps").textContent = header.fps?.toFixed(1) ?? "–";
+  element("f-ms").textContent = header.ms.toFixed(0);
+  element("left").hidden = !f.left || header.holding;
+  element("events").textContent = header.events.join(", ") || "\u00a0";
+  const s = header.sampling;
+  for (const name of ["steps", "context_noise", "cache"]) {
+    if (document.activeElement !== element(name) && !header.asked) element(name).value = String(s[name]);
+  }
+  const label = `${s.steps} step${s.steps > 1 ? "s" : ""}${s.context_noise ? `, noise ${s.context_noise}` : ""}${s.cache ? `, ${s.cache}` : ""}`
+    + `${header.third !== "none" ? ", third picture" : ""}`;
+  state.cost.set(label, `${label}: ${header.ms.toFixed(0)} ms${header.fps ? `, ${header.fps.toFixed(0)} a second` : ""}`);
+  element("cost").textContent = (header.asked ? "compiling what you chose … " : "") + [...state.cost.values()].slice(-4).join("; ");
+  pressed("hold", header.holding);
+  pressed("record", header.recording);
+  element("record").textContent = header.recording ? `Recording ${(header.recorded / 20).toFixed(0)} s` : "Record";
+  for (const id of ["webp", "mp4"]) element(id).disabled = !header.recorded;
+  element("status").textContent = header.holding ? "reality is held, the dream goes on" : "playing";
+}
+
+function strip(header) {
+  state.strip.push(header.held);
+  if (state.strip.length > 100) state.strip.shift();
+  const factors = state.hello.factors, canvas = element("strip"), rows = factors.length, cell = 14, columns = 100;
+  const ratio = devicePixelRatio, width = canvas.clientWidth * ratio, height = rows * cell * ratio;
+  if (canvas.width !== Math.round(width)) { canvas.width = Math.round(width); canvas.height = Math.round(height); }
+  const pen = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+  const [ink, line, accent] = ["--ink", "--line", "--accent"].map((name) => style.getPropertyValue(name));
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle";
+  const start = 64, step = (canvas.clientWidth - start) / columns;
+  factors.forEach((factor, row) => {
+    pen.fillStyle = ink; pen.fillText(factor.name, 0, row * cell + cell / 2);
+    pen.fillStyle = line; pen.fillRect(start, row * cell + cell / 2, canvas.clientWidth - start, 1);
+    pen.fillStyle = accent;
+    state.strip.forEach((held, i) => {
+      const value = held[row] - factor.null;
+      if (!value) return;
+      const size = factor.degrees ? Math.min(1, Math.abs(value) / (factor.degrees.length >> 1)) : 1;
+      const up = factor.degrees ? value < 0 : factor.labels.length === 3 ? held[row] === 1 : true;
+      const tall = (cell / 2 - 1) * Math.max(0.3, size);
+      pen.fillRect(start + (columns - state.strip.length + i) * step, row * cell + cell / 2 - (up ? tall : 0), Math.max(1, step), tall);
+    });
+  });
+}
+
+function hunt(message) {
+  element("finds").disabled = false;
+  const score = message.score === null ? "not yet measured" : message.score.toFixed(2);
+  element("score").textContent = `last second: score ${score}, regret ${message.regret.toFixed(3)}, flow ${message.afs.toFixed(2)} px`
+    + `${message.kept ? " — kept" : ""}; measured by ${message.measure}`;
+  const body = element("board").querySelector("tbody");
+  body.replaceChildren(...message.board.map((row) => {
+    const line = document.createElement("tr");
+    for (const text of [row.who, row.regret.toFixed(3), row.best === null || row.best === undefined ? "–" : row.best.toFixed(2)]) {
+      const cell = document.createElement("td"); cell.textContent = text; line.append(cell);
+    }
+    return line;
+  }));
+  element("board").hidden = false;
+}
+
+function pressed(id, on) { element(id).setAttribute("aria-pressed", String(on)); }
+function toggle(id) {
+  const on = element(id).getAttribute("aria-pressed") !== "true";
+  pressed(id, on);
+  return on;
+}
+const DO = {
+  resync: () => send({ type: "resync" }),
+  hold: () => send({ type: "hold", on: toggle("hold") }),
+  pause: () => { const on = toggle("pause"); send({ type: "pause", on }); if (on) element("status").textContent = "paused"; },
+  restart: () => send({ type: "restart" }),
+  error: () => { state.heat = toggle("error"); element("heat").hidden = !state.heat; },
+  record: () => send({ type: "record", on: toggle("record") }),
+  webp: () => send({ type: "clip", format: "webp" }),
+  mp4: () => send({ type: "clip", format: "mp4" }),
+  hunt: () => send({ type: "hunt", on: toggle("hunt") }),
+  finds: () => send({ type: "finds" }),
+};
+for (const [id, act] of Object.entries(DO)) element(id).addEventListener("click", act);
+const SHORT = { KeyR: "resync", KeyH: "hold", KeyP: "pause", KeyN: "restart", KeyE: "error", KeyC: "record", KeyG: "hunt" };
+addEventListener("keydown", (event) => {
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest?.("input, select, textarea")) return;
+  DO[SHORT[event.code]]?.();
+});
+document.addEventListener("visibilitychange", () => {
+  if (element("pause").getAttribute("aria-pressed") !== "true") send({ type: "pause", on: document.hidden });
+});
+element("settings").addEventListener("submit", (event) => event.preventDefault());
+for (const name of ["steps", "context_noise"]) {
+  element(name).addEventListener("change", (event) => send({ type: "set", name, value: Number(event.target.value) }));
+}
+element("cache").addEventListener("change", (event) => send({ type: "set", name: "cache", value: event.target.value }));
+element("third-choice").addEventListener("change", (event) => send({ type: "set", name: "third", value: event.target.value }));
+element("temperature").addEventListener("input", (event) => {
+  element("temperature-shown").textContent = Number(event.target.value).toFixed(2);
+  send({ type: "set", name: "temperature", value: Number(event.target.value) });
+});

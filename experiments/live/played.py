@@ -1,0 +1,183 @@
+"""What is played: a world model and the real world that it dreams of, from shipped weights or from a run."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.configs import base_voxel, quickstart
+from experiments.live.programs import Programs
+from experiments.live.reality import DeviceWorld, HostWorld
+from experiments.run.config_file import UsageError
+from experiments.run.directory import Run
+from experiments.run.finished_run import read_config
+from experiments.stages import build
+from experiments.stages.phase2 import load_arm, load_state
+from experiments.stages.world_model import load_world_model
+from prowl_jax import zoo
+
+SECOND = 20
+"""Frames of the last second, at the speed of Minecraft."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Played:
+    """What all who play share.
+
+    Attributes:
+      title: one line: which weights, which task.
+      params: name of an arm -> the world model's parameters; the first is who dreams.
+      programs, world: what is compiled, ``Programs`` and ``DeviceWorld`` or ``HostWorld``.
+      config: of the environment, as ``build`` knows it. task: its task.
+      judge: (inverse dynamics model, parameters), or None. policy: (policy, parameters), or None.
+      horizon: latents that are dreamt to score the last second.
+      weights: what tells these parameters from others, for files that are about them.
+      buffer: {"mean": {raw: x}, "std": {raw: x}} of what an arm's buffer holds, or None.
+    """
+
+    title: str
+    params: dict
+    programs: Programs
+    world: Any
+    config: Any
+    task: str
+    judge: tuple | None
+    policy: tuple | None
+    horizon: int
+    weights: str
+    buffer: dict | None = None
+
+    @property
+    def spec(self):
+        """The ``ActionSpec``."""
+        return self.world.spec
+
+    @property
+    def dreamer(self):
+        """Name of the arm that dreams."""
+        return next(iter(self.params))
+
+
+def of_weights(name, task=None):
+    """``Played`` of shipped weights, or of a file of them.
+
+    Raises:
+      UsageError: there are none, or the task is none of their environment.
+    """
+    model = build.load_base(name)
+    config = _config_of(model.environment)
+    config.env.voxel.episode_steps = 0  # without end
+    task = task or config.env.task
+    params = {"phase1": jax.device_put({**model.params, **build.flow_params(config)})}
+    judge = model.inverse_dynamics and (model.inverse_dynamics, jax.device_put(model.inverse_dynamics_params))
+    policy = model.policy and (model.policy, jax.device_put(model.policy_params))
+    own = getattr(model.world_model, "context", None) or config.world_model.window - config.world_model.chunk
+    programs = Programs(model.world_model, params["phase1"], model.frame_shape, own, build.make_flow(config))
+    horizon = _whole(model.world_model, SECOND)
+    sha = zoo.read_card(name).get("sha256") or _digest(params["phase1"])
+    title = f"weights {pathlib.Path(name).stem}, task {task}"
+    return Played(title, params, programs, _world(config, task), config, task, judge, policy, horizon, sha)
+
+
+def of_run(workdir, arms=(), task=None):
+    """``Played`` of a run, which is only read, and may go on.
+
+    Args:
+      arms: whose world models dream; the first is played, the others may stand beside it. None named: ``phase1``.
+
+    Raises:
+      UsageError: there is no such run, arm or task.
+    """
+    config = read_config(workdir, quickstart.get_config(), unfinished=True)
+    if config.env.name == "recordings":
+        raise UsageError(f"--workdir={workdir} is a run on recordings: there is no environment to play in")
+    run = Run(workdir, config, owned=False)
+    known = ["phase1", *(arm for arm in build.arms(config) if saved(run, f"phase2/{arm}"))]
+    for arm in arms:
+        if arm not in known:
+            raise UsageError(f"--arm={arm}: this run has {', '.join(known)}")
+    params, buffer = {}, None
+    for arm in dict.fromkeys((*arms, "phase1")):
+        params[arm] = jax.device_put(load_world_model(run) if arm == "phase1" else load_arm(run, arm).params)
+        if arm != "phase1" and buffer is None:
+            buffer = statistics(run, arm)
+    task, model, budget = task or config.env.task, build.make_world_model(config), build.make_budget(config)
+    programs = Programs(model, params["phase1"], build.frame_shape(config), budget.context, build.make_flow(config))
+    horizon = budget.horizon if buffer else _whole(model, SECOND)
+    title = f"run {pathlib.Path(workdir).name}, {next(iter(params))}, task {task}"
+    judge = _judge(run) if saved(run, "inverse_dynamics") else None
+    sha = _digest(params[next(iter(params))])
+    return Played(title, params, programs, _world(config, task), config, task, judge, None, horizon, sha, buffer)
+
+
+def saved(run, stage):
+    """Whether a stage of a run has a checkpoint."""
+    return any(run.checkpoints(stage).glob("[0-9]*"))
+
+
+def statistics(run, arm):
+    """Mean and deviation of the raw scores in an arm's buffer, or None where it keeps none."""
+    from prowl_jax.pat import buffer as pat
+
+    method, state, _ = load_state(run, arm)
+    if not hasattr(state, "buffer"):
+        return None
+    scoring = method.config.scoring
+    mean, std = (np.asarray(x).tolist() for x in pat.statistics(state.buffer, scoring))
+    return {"mean": dict(zip(scoring.names, mean, strict=True)), "std": dict(zip(scoring.names, std, strict=True))}
+
+
+def _judge(run):
+    from experiments.stages.inverse_dynamics import load_inverse_dynamics
+
+    return build.make_inverse_dynamics(run.config), jax.device_put(load_inverse_dynamics(run))
+
+
+def _config_of(environment):
+    """A configuration with the environment that weights were trained on."""
+    makes = {"voxel": base_voxel.get_config, "vizdoom": quickstart.get_config}
+    name = environment.get("env.name")
+    if name not in makes:
+        raise UsageError(f"weights for the environment {name!r} cannot be played; there are {', '.join(makes)}")
+    config = makes[name]()
+    for key, value in environment.items():
+        *groups, last = key.split(".")
+        group = config
+        for part in groups:
+            group = group[part]
+        group[last] = value
+    return config
+
+
+def _world(config, task):
+    try:
+        if config.env.name == "voxel":
+            return DeviceWorld(build.make_device_env(config, task))
+        return HostWorld(lambda: build.make_env(config, task, 1), build.spec_of(config), build.frame_shape(config))
+    except ValueError as error:
+        raise UsageError(f"--task={task}: {error}") from None
+
+
+def _whole(model, frames):
+    """Latents of at least so many frames, whole chunks."""
+    group = model.chunk * model.stride
+    return model.chunk * -(-frames // group)
+
+
+def _digest(params):
+    """A short name of parameters by their content."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def environment_json(played):
+    """What the environment of ``played`` is, for files of trajectories."""
+    return json.dumps({**build.environment_of(played.config), "env.task": played.task}, sort_keys=True)
+
+

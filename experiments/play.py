@@ -1,0 +1,52 @@
+"""Play the real world and the world model's dream side by side, with the same keys, on a page in the browser.
+
+    python -m experiments.play [--weights=voxel | --workdir=RUN [--arm=ARM[,ARM]]] [--task=TASK] [--finds=DIR]
+                               [--host=127.0.0.1] [--port=0] [--no-browser]
+
+Writes: nothing; with --finds=DIR, the seconds in which a person fooled the model, as phase2.include takes them in.
+Costs: the first picture comes after some ten seconds of compiling; then a core, as long as somebody plays.
+
+Without arguments the shipped base model dreams. With --workdir=RUN it is the world model of a run, which is only read,
+and may go on; --arm names whose: the first is played, the others may stand beside it. docs/play.md says what the page
+shows. The server listens on this machine alone unless --host says otherwise.
+"""
+
+import pathlib
+import sys
+
+from experiments.live.flags import server_flags
+from experiments.run.command_line import Parser, UsageError, fail
+from experiments.run.finished_run import several
+
+
+def main(argv):
+    """Serve until interrupted; returns the exit code."""
+    options = _parser().parse_args(argv)
+    if options.workdir is None and options.arm:
+        fail("--arm names arms of a run; name it with --workdir=RUN")
+    try:
+        from experiments.live.pages_of_play import serve_play
+    except ImportError as error:
+        if error.name and error.name.startswith("experiments"):
+            raise
+        fail(f"{error.name} is not installed: pip install '.[play]'")
+    try:
+        return serve_play(options)
+    except UsageError as error:
+        fail(error)
+
+
+def _parser():
+    parser = Parser("python -m experiments.play", __doc__)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--weights", default="voxel", metavar="NAME|FILE", help="shipped, or a file of them (voxel)")
+    what.add_argument("--workdir", type=pathlib.Path, metavar="RUN", help="a run directory")
+    parser.add_argument("--arm", type=several(str), default=(), metavar="ARM,...", help="of the run (phase1)")
+    parser.add_argument("--task", metavar="TASK", help="another one of the same environment")
+    parser.add_argument("--finds", type=pathlib.Path, metavar="DIR", help="folder for what is found, made if need be")
+    server_flags(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
