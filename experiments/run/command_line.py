@@ -7,7 +7,6 @@ None or silence; here each becomes a line that names the thing and its cure, and
 """
 
 import argparse
-import collections
 import contextlib
 import copy
 import difflib
@@ -20,6 +19,7 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments.run import config_file
 from experiments.run.config_file import UsageError, UsageErrors, raise_all
+from experiments.run.hints import nearest_key
 from experiments.run.places import check_folder, said
 
 _KINDS = {
@@ -217,7 +217,7 @@ def _check_key(config, key, keys, negated):
             raise UsageError(
                 f"config key {key!r} is a group; set one of its values, such as --config.{inside[0]}=VALUE"
             )
-        raise UsageError(f"no config key {key!r}{_did_you_mean(_nearest_key(key, keys))}")
+        raise UsageError(f"no config key {key!r}{_did_you_mean(nearest_key(key, keys))}")
     kind = _kind(config, key)
     if kind not in _KINDS:
         raise UsageError(
@@ -251,35 +251,6 @@ def _wrong_type(message, config):
     return f"config key {key!r} takes {_KINDS[kind]} (it is {_get(config, key)!r}), not {text!r}{hint}"
 
 
-def _nearest_key(key, keys):
-    """The key that is meant by ``key``; None where none is near.
-
-    In this order: nearly the same name in the group that was named; nearly the same spelling of the whole; initials
-    (lr for learning_rate); the very name in another group; anything in the group that was named; a similar name.
-    """
-    *groups, name = key.split(".")
-    deepest_first = sorted(keys, key=lambda k: k.count("."))[::-1]  # of keys of one name the last one stays
-    elsewhere = {k.rsplit(".", 1)[-1]: k for k in deepest_first}
-    inside = {k.rsplit(".", 1)[-1]: k for k in deepest_first if groups and k.startswith(".".join(groups) + ".")}
-    often = collections.Counter(k.rsplit(".", 1)[-1] for k in keys)
-    by_weight = sorted(elsewhere, key=lambda last: (last in inside, often[last]))
-    initials = {"".join(word[:1] for word in last.split("_")): inside.get(last, elsewhere[last]) for last in by_weight}
-    if close := difflib.get_close_matches(name, inside, 1, 0.6):
-        return inside[close[0]]
-    # Within a known group its own name would make everything in it look near.
-    if not inside and (close := difflib.get_close_matches(key, keys, 1, 0.75)):
-        return close[0]
-    if len(name) > 1 and name in initials:
-        return initials[name]
-    if name in elsewhere:
-        return elsewhere[name]
-    if close := difflib.get_close_matches(name, inside, 1, 0.3):
-        return inside[close[0]]
-    if close := difflib.get_close_matches(name, elsewhere, 1, 0.6):
-        return elsewhere[close[0]]
-    return next(iter(difflib.get_close_matches(key, keys, 1, 0.5)), None)
-
-
 def _did_you_mean(name):
     return f"; did you mean {name!r}?" if name else "; --help with this --config lists the keys"
 
@@ -289,7 +260,7 @@ def _unknown_flag(name, keys):
     close = difflib.get_close_matches(name, ["config", "workdir", "help"], 1, 0.6)
     if close:
         return f"no flag --{name}; did you mean --{close[0]}?"
-    key = _nearest_key(re.sub(r"^c\w*\.", "", name) if name not in keys else name, keys)
+    key = nearest_key(re.sub(r"^c\w*\.", "", name) if name not in keys else name, keys)
     if key:
         return f"no flag --{name}; did you mean --config.{key}=VALUE?"
     return f"no flag --{name}; there are --config, --config.KEY, --workdir and --help"
@@ -298,7 +269,7 @@ def _unknown_flag(name, keys):
 def _stray(word, keys):
     """An argument that is no flag, such as ``lr=3``."""
     name, equals, value = word.partition("=")
-    key = _nearest_key(name.removeprefix("config."), keys) if equals else None
+    key = nearest_key(name.removeprefix("config."), keys) if equals else None
     if key:
         return f"{word!r} is not a flag; did you mean --config.{key}={value}?"
     return f"{word!r} is not a flag; write --config.KEY=VALUE for a value, --workdir=DIR for the run's place"

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from experiments.configs import quickstart
 from experiments.run import command_line
 
 CONFIG = '''
@@ -245,19 +244,3 @@ def test_all_mistakes_of_a_kind_are_told_at_once(folder, capsys, argv, lines):
     assert exit.value.code == 2 and len(said) == len(lines)
     for line, words in zip(said, lines, strict=True):
         assert line.startswith("error: ") and words in line
-
-
-@pytest.mark.parametrize(
-    ("mistyped", "meant"),
-    [
-        ("phase2.stepz", "phase2.staleness"),  # in its own group first, though world_model.steps is nearer
-        ("phase2.lr", "phase2.learning_rate"),
-        ("lr", "adversary.learning_rate"),
-        ("phase2.frame_skip", "env.frame_skip"),  # its very name elsewhere
-        ("adversary.members", "adversary.ensemble.members"),
-        ("worldmodel.steps", "world_model.steps"),
-        ("xyzzy", None),
-    ],
-)
-def test_the_nearest_key_is_looked_for_in_the_group_that_was_named(mistyped, meant):
-    assert command_line._nearest_key(mistyped, command_line._keys(quickstart.get_config())) == meant
