@@ -6,7 +6,9 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
+import types
 from collections import deque
 
 
@@ -15,12 +17,39 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Process(multiprocessing.get_context("spawn").Process):
+    """Starts without importing the program it is started from, which a script without a main guard would begin anew.
+
+    What it calls lies in modules that it can import, so that it needs nothing of the program.
+    """
+
+    @staticmethod
+    def _Popen(process):  # noqa: N802 - the name that multiprocessing gives it
+        with _no_main():
+            return multiprocessing.get_context("spawn").Process._Popen(process)
+
+
+class _Context(type(multiprocessing.get_context("spawn"))):
+    """The way to start of ``_Process``."""
+
+    Process = _Process
+
+
+@contextlib.contextmanager
+def _no_main():
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
+
+
 @contextlib.contextmanager
 def processes(count):
     """An executor of ``count`` processes; when the block raises, they are ended in the middle of their work."""
     others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    executor = concurrent.futures.ProcessPoolExecutor(count, context, initializer=_begin)
+    executor = concurrent.futures.ProcessPoolExecutor(count, _Context(), initializer=_begin)
     try:
         yield executor
     except BaseException:
