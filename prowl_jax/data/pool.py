@@ -24,7 +24,7 @@ class _Process(multiprocessing.get_context("spawn").Process):
     """
 
     @staticmethod
-    def _Popen(process):  # noqa: N802 - the name that multiprocessing gives it
+    def _Popen(process):
         with _no_main():
             return multiprocessing.get_context("spawn").Process._Popen(process)
 
