@@ -79,9 +79,9 @@ RULES = (
     ),
     (
         (
-            *("envs/base.py", "envs/workers.py", "envs/vizdoom.py", "envs/demonstrators.py", "envs/minerl*.py"),
+            *("envs/base.py", "envs/vizdoom.py", "envs/demonstrators.py", "envs/minerl*.py"),
             *("envs/area_average.py", "envs/gaps.py", "envs/held_keys.py", "envs/activities.py", "envs/behaviours.py"),
-            *("envs/environment.py", "envs/vizdoom_game.py", "envs/minecraft.py"),
+            *("envs/environment.py", "envs/vizdoom_game.py", "envs/minecraft.py", "envs/worker*.py"),
             *("actions.py", "minecraft.py"),
         ),
         ("jax", "jaxlib", "flax", "chex", "optax"),

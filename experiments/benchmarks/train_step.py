@@ -6,6 +6,7 @@ third of a second that such steps took.) On a GPU also 300 M parameters with bfl
 cudnn attention and remat.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -26,20 +27,33 @@ from prowl_jax.types import Batch
 
 ACTION_SIZES = (3, 3, 3, 11)
 SMALL = DiT(channels=8, width=192, depth=4, heads=8, ffn=768, action_sizes=ACTION_SIZES, chunk=1)
-SMALL_SHAPE = (16, 4, 8, 16)  # clips, latents, and their height and width; 2 x 2 latent pixels a token
 LARGE = DiT(
     channels=16, width=1024, depth=18, heads=8, ffn=4096, action_sizes=ACTION_SIZES, chunk=3,
     attention="cudnn", dtype=jnp.dtype("bfloat16"), remat=True,
 )  # fmt: skip
-LARGE_SHAPE = (16, 6, 32, 32)
-SQUARE = 2048
 
 
-def rows(settings):
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What is measured.
+
+    Attributes:
+      small, large: ``(DiT, shape)``; a shape is clips, latents, and their height and width, of which 2 x 2 are a token.
+      square: side of the matrices whose product is the limit.
+      variant: of the quick start.
+    """
+
+    small: tuple = (SMALL, (16, 4, 8, 16))
+    large: tuple = (LARGE, (16, 6, 32, 32))
+    square: int = 2048
+    variant: str = "full"
+
+
+def rows(settings, sizes=Sizes()):
     """The rows ``train_step_...`` and ``clips_per_s``; the shapes are the same with ``settings.quick``."""
-    yield from _against_pytorch(settings)
-    yield from _quick_start(settings)
-    yield from _large(settings)
+    yield from _against_pytorch(settings, sizes)
+    yield from _quick_start(settings, sizes)
+    yield from _large(settings, sizes)
 
 
 class Step:
@@ -72,18 +86,19 @@ class Step:
         return metrics["loss"]
 
 
-def matmul_rate(dtype):
+def matmul_rate(dtype, square):
     """(a call of one square matrix product, its FLOPs): the limit of a step's rate."""
-    a = jnp.ones((SQUARE, SQUARE), dtype)
-    return functools.partial(jax.jit(jnp.matmul), a, a), 2 * SQUARE**3
+    a = jnp.ones((square, square), dtype)
+    return functools.partial(jax.jit(jnp.matmul), a, a), 2 * square**3
 
 
-def _against_pytorch(settings):
-    ours = Step(SMALL, SMALL_SHAPE, Forcing(chunk=1), make_optimizer(1e-3, 10_000, weight_decay=0.01))
-    product, product_flops = matmul_rate(jnp.float32)
+def _against_pytorch(settings, sizes):
+    dit, shape = sizes.small
+    ours = Step(dit, shape, Forcing(chunk=1), make_optimizer(1e-3, 10_000, weight_decay=0.01))
+    product, product_flops = matmul_rate(jnp.float32, sizes.square)
     rivals, missing = {"ours": ours, "product": product}, wan_pytorch.missing()
     if missing is None:
-        rivals["pytorch"], rival_flops, rival_parameters = wan_pytorch.make_step(SMALL, *SMALL_SHAPE)
+        rivals["pytorch"], rival_flops, rival_parameters = wan_pytorch.make_step(dit, *shape)
     times = timing.alternate(rivals, settings.repeats)
     rate = product_flops / times["product"]
     if missing is None:
@@ -96,48 +111,51 @@ def _against_pytorch(settings):
         yield Row("train_step_over_pytorch", 1e3 * times["ours"], "ms", against, ratio, settings.repeats)
     else:
         yield Row.not_run("train_step_over_pytorch", missing)
-    yield _mfu("train_step_mfu", ours, times["ours"], rate, "float32", settings)
+    product = f"a float32 product of {sizes.square} x {sizes.square}"
+    yield _mfu("train_step_mfu", ours, times["ours"], rate, product, settings)
     yield timing.compile_row("train_step", ours.compile_s)
 
 
-def _mfu(name, step, seconds, rate, dtype, settings):
+def _mfu(name, step, seconds, rate, product, settings):
     share = step.flops / seconds / rate
     against = (
-        f"{rate / 1e9:,.0f} GFLOP/s of a {dtype} product of {SQUARE} x {SQUARE}; {step.parameters / 1e6:.2f} M "
-        f"parameters, {step.flops / 1e9:,.1f} GFLOP a step"
+        f"{rate / 1e9:,.0f} GFLOP/s of {product}; {step.parameters / 1e6:.2f} M parameters, "
+        f"{step.flops / 1e9:,.1f} GFLOP a step"
     )
     return Row(name, share, "share", against, share, settings.repeats)
 
 
 @functools.cache
-def quick_start_step():
+def quick_start_step(variant="full"):
     """The step of the quick start's phase 1."""
-    config = quickstart.get_config()
+    config = quickstart.get_config(variant)
     w, model = config.world_model, build.make_world_model(config)
     shape = (w.batch, w.window, config.env.frame_height // 8, config.env.frame_width // 8)
     optimizer = world_model_optimizer(config)
     return Step(model.dit, shape, build.make_forcing(config), optimizer, w.ema_decay)
 
 
-def _quick_start(settings):
+def _quick_start(settings, sizes):
     """Clips that phase 1 of the quick start trains on in a second."""
-    w, step = quickstart.get_config().world_model, quick_start_step()
+    w, step = quickstart.get_config(sizes.variant).world_model, quick_start_step(sizes.variant)
     seconds = timing.alternate({"step": step}, settings.repeats)["step"]
     against = f"phase 1 of the quick start, {1e3 * seconds:.1f} ms a step of {w.batch} clips"
     yield Row("clips_per_s", w.batch / seconds, "clips/s", against, None, settings.repeats)
     yield timing.compile_row("clips_per_s", step.compile_s)
 
 
-def _large(settings):
+def _large(settings, sizes):
     """300 M parameters in bfloat16: what a GPU is for."""
     names = ("train_step_bf16_mfu", "train_step_bf16_memory_gb", "train_step_bf16_compile_s")
     if jax.default_backend() != "gpu":
         yield from (Row.not_run(name, "no GPU") for name in names)
         return
-    step = Step(LARGE, LARGE_SHAPE, Forcing(chunk=LARGE.chunk), make_optimizer(1e-4, 10_000, weight_decay=0.01))
-    product, product_flops = matmul_rate(jnp.bfloat16)
+    dit, shape = sizes.large
+    step = Step(dit, shape, Forcing(chunk=dit.chunk), make_optimizer(1e-4, 10_000, weight_decay=0.01))
+    product, product_flops = matmul_rate(jnp.bfloat16, sizes.square)
     times = timing.alternate({"ours": step, "product": product}, settings.repeats)
-    yield _mfu(names[0], step, times["ours"], product_flops / times["product"], "bfloat16", settings)
+    rate, product = product_flops / times["product"], f"a bfloat16 product of {sizes.square} x {sizes.square}"
+    yield _mfu(names[0], step, times["ours"], rate, product, settings)
     m = step.memory
     planned = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
     peak = jax.devices()[0].memory_stats()["peak_bytes_in_use"]

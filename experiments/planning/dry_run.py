@@ -107,19 +107,19 @@ def _how(config, depth, compiling):
     return "; ".join(parts)
 
 
-def measure_step(config, of_depth, depth, compiling=True):
-    """``traced`` and, with ``compiling``, ``temporary`` and ``seconds`` of ``compiled``; ``estimated``:
-    whether ``temporary`` is the upper estimate from the trace."""
-    figures = traced(of_depth, depth)
+def measure_step(config, of_depth, depth, compiling=True, depths=(TRACED, COMPILED)):
+    """``traced`` and, with ``compiling``, ``temporary`` and ``seconds`` of ``compiled``, each from its ``depths``;
+    ``estimated``: whether ``temporary`` is the upper estimate from the trace."""
+    figures = traced(of_depth, depth, depths[0])
     peak = figures.pop("peak", None)
     if compiling:
-        figures["temporary"], figures["seconds"] = compiled(of_depth, depth)
+        figures["temporary"], figures["seconds"] = compiled(of_depth, depth, depths[1])
     figures["estimated"] = peak is not None and config.world_model.remat
     return figures | ({"temporary": peak} if figures["estimated"] else {})
 
 
-def traced(of_depth, depth):
-    """Figures of a step at ``depth`` that need no compiler; ``of_depth(layers)`` is its ``Step``.
+def traced(of_depth, depth, two=TRACED):
+    """Figures of a step at ``depth`` that need no compiler, from ``two`` depths; ``of_depth(layers)`` is its ``Step``.
 
     Returns:
       dict: ``times``; ``flops``; ``arguments``, bytes on a device; of a training step also ``kept`` and ``peak``.
@@ -129,12 +129,13 @@ def traced(of_depth, depth):
         flops = traced_flops(step.counted, *step.arguments, loops=step.loops)
         return flops, _bytes_on_a_device(step.arguments), *(step.gradient() if step.gradient else ())
 
-    numbers = _continued(figures, of_depth, _depths(depth, TRACED), depth)
+    depths = _depths(depth, two)
+    numbers = _continued(figures, of_depth, depths, depth)
     names = ("flops", "arguments", "kept", "peak")[: len(numbers)]
-    return {"times": of_depth(_depths(depth, TRACED)[0]).times, **dict(zip(names, numbers, strict=True))}
+    return {"times": of_depth(depths[0]).times, **dict(zip(names, numbers, strict=True))}
 
 
-def compiled(of_depth, depth):
+def compiled(of_depth, depth, two=COMPILED):
     """(temporary bytes on a device, seconds of compiling) of a step, given as to ``traced``."""
     start = time.monotonic()
 
@@ -143,7 +144,7 @@ def compiled(of_depth, depth):
         program = step.program.lower(*step.arguments).compile({"xla_backend_optimization_level": 0})
         return (program.memory_analysis().temp_size_in_bytes,)
 
-    depths = _depths(depth, COMPILED)
+    depths = _depths(depth, two)
     (temporary,) = _continued(figures, of_depth, depths if of_depth(depths[0]).layered else depths[:1], depth)
     return temporary, time.monotonic() - start
 

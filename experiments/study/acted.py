@@ -52,12 +52,12 @@ def rates(spec, actions, kl, events):
     }
 
 
-def measure_acting(run, policies, reference, study):
+def measure_acting(run, policies, reference, study, act=act_freely):
     """Write the ``rates`` of those who are not yet in ``acted.json``, or there with another number of steps.
 
     Args:
       run: the seed's. policies: arm -> parameters of its last policy. reference: those of pi_ref.
-      study: the study's settings.
+      study: the study's settings. act: as ``act_freely``.
     """
     config, p, path = run.config, run.config.phase2, run.workdir / "acted.json"
     acted = json.loads(path.read_text()) if path.exists() else {}
@@ -71,7 +71,7 @@ def measure_acting(run, policies, reference, study):
     env = build.make_device_env(config, config.env.task)
     with Progress("acting", len(left)) as progress:
         for done, arm in enumerate(left, 1):
-            actions, kl, events = act_freely(
+            actions, kl, events = act(
                 env, build.make_policy(config), everyone[arm], reference, keys(seeds, len(seeds)),
                 build.stage_key(config, "acting"), warm_up=p.warm_up, steps=study.event_steps, to_env=to_env,
             )  # fmt: skip

@@ -30,6 +30,18 @@ from prowl_jax.train.compilation_cache import enable_compilation_cache
 SHARED = ("autoencoder", "inverse_dynamics")
 """Stages that learn from the demonstrations once, for all seeds."""
 
+STAGES = {
+    "demonstrations": make_demonstrations,
+    "autoencoder": train_autoencoder,
+    "inverse_dynamics": train_inverse_dynamics,
+    "world_model": train_world_model,
+    "reference": clone_reference,
+    "arm": phase2.run_arm,
+    "arms_side_by_side": phase2.run_arms_side_by_side,
+    "evaluation": measure.measure_arms,
+}
+"""What does the work of a study's steps: functions of a run; of an arm also of its name, and of several runs."""
+
 
 class SeedRun(Run):
     """One seed's run directory; demonstrations and what is ``SHARED`` are those of ``shared``, a run of its own."""
@@ -101,8 +113,8 @@ def _side_by_side(runs, stage, do):
     inside(runs)
 
 
-def run_study(config, workdir=None):
-    """Do what is left; returns the results, of all seeds.
+def run_study(config, workdir=None, stages=STAGES):
+    """Do what is left with ``stages``; returns the results, of all seeds.
 
     Raises:
       SystemExit: a process of ``study.processes`` failed, with its code; what the others did is done.
@@ -118,20 +130,20 @@ def run_study(config, workdir=None):
     processes = _processes(config)
     if processes == 1:
         runs = open_runs(config, folder)
-        do_steps(config, runs)
+        do_steps(config, runs, stages=stages)
     else:
-        _in_processes(config, folder, processes)
+        _in_processes(config, folder, processes, stages)
         runs = open_runs(config, folder, own=())
-    print(f"[{left(plan(config, runs))}] this call took {(time.monotonic() - began) / 60:.0f} min", flush=True)
+    print(f"[{left(plan(config, runs, stages))}] this call took {(time.monotonic() - began) / 60:.0f} min", flush=True)
     return write(config, runs, show=True)
 
 
-def do_steps(config, runs, processes=1):
+def do_steps(config, runs, processes=1, stages=STAGES):
     """Do what is not done of the runs that this process owns; ``processes`` share what is left."""
     enable_compilation_cache()
     if runs[0].owned:
         verify_stores(runs[0])
-    steps = plan(config, runs)
+    steps = plan(config, runs, stages)
     for step in steps:
         if step.seconds() is not None or not all(run.owned for run in step.runs):
             continue
@@ -148,13 +160,15 @@ def _processes(config):
     return min(config.study.processes, len(parallel.cores()), len(config.study.seeds))
 
 
-def _in_processes(config, folder, processes):
+def _in_processes(config, folder, processes, stages):
     """What is shared in a process with all cores, then the seeds that are not done, ``processes`` of them at a time."""
     runs = open_runs(config, folder, own=())
-    unfinished = {run for step in plan(config, runs) for run in step.open()}
+    unfinished = {run for step in plan(config, runs, stages) for run in step.open()}
     names = [seed for seed, run in runs[1].items() if run in unfinished]
     for owners, number in ((["shared"], 1), (names, min(processes, len(names)))):
-        pieces = {owner if owner == "shared" else f"seed{owner}": (config, folder, owner, number) for owner in owners}
+        pieces = {
+            owner if owner == "shared" else f"seed{owner}": (config, folder, owner, number, stages) for owner in owners
+        }
         failed = parallel.run(_one_process, pieces, number) if pieces else {}
         for name, code in failed.items():
             print(f"error: {name} ended with code {code}; what it said stands above", file=sys.stderr)
@@ -163,9 +177,13 @@ def _in_processes(config, folder, processes):
 
 
 def _one_process(argument):
-    config, folder, owner, number = argument
+    config, folder, owner, number, stages = argument
     keep_freed_memory()
-    return guarded(lambda: do_steps(config, open_runs(config, folder, own=(owner,)), number), config, preflight.largest)
+
+    def do():
+        do_steps(config, open_runs(config, folder, own=(owner,)), number, stages)
+
+    return guarded(do, config, preflight.largest)
 
 
 def open_runs(config, workdir, own=None):
@@ -198,21 +216,25 @@ def _config_of(config, seed):
     return config
 
 
-def plan(config, runs):
+def plan(config, runs, stages=STAGES):
     """All steps in their order: what is shared, then seed after seed, ``study.side_by_side`` at a time."""
     shared, seeds = runs
-    steps = [Step((shared,), "demonstrations", make_demonstrations), Step((shared,), "autoencoder", train_autoencoder)]
+
+    def step(run, stage):
+        return Step((run,), stage, stages[stage])
+
+    steps = [step(shared, "demonstrations"), step(shared, "autoencoder")]
     if config.inverse_dynamics.steps:
-        steps.append(Step((shared,), "inverse_dynamics", train_inverse_dynamics))
+        steps.append(step(shared, "inverse_dynamics"))
     members, at_a_time = tuple(seeds.values()), config.study.side_by_side
     for first in range(0, len(members), at_a_time):
         group = members[first : first + at_a_time]
         for run in group:
-            steps += [Step((run,), "world_model", train_world_model), Step((run,), "reference", clone_reference)]
+            steps += [step(run, "world_model"), step(run, "reference")]
         for arm in config.arms:
-            do = functools.partial(phase2.run_arm if len(group) == 1 else phase2.run_arms, arm=arm)
+            do = functools.partial(stages["arm" if len(group) == 1 else "arms_side_by_side"], arm=arm)
             steps.append(Step(group, f"phase2/{arm}", do))
-        evaluate = functools.partial(measure.measure_arms, arms=config.arms, study=config.study)
+        evaluate = functools.partial(stages["evaluation"], arms=config.arms, study=config.study)
         # Named by its arms: with another arm there is more to measure.
         steps += [Step((run,), f"evaluation/{'+'.join(config.arms)}", evaluate) for run in group]
     return steps

@@ -5,14 +5,9 @@ import functools
 import io
 import json
 import os
-import pathlib
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 
 import numpy as np
@@ -20,16 +15,23 @@ import numpy as np
 from experiments.configs import quickstart
 from experiments.planning import consistency
 from experiments.run import command_line
-from experiments.run.directory import Run
-from experiments.run.metrics_log import read_metrics
 from experiments.run.progress import Progress
 from experiments.torture import toy_env, toy_training
-from prowl_jax.data.store import ClipStore, StoreWriter
+from experiments.torture.damage import check_checkpoints, check_store, damage_a_file, write_store
+from experiments.torture.victims import (
+    CONFIG,
+    differences,
+    ended,
+    folder_for_a_while,
+    killed_at_last,
+    start,
+    undisturbed_run,
+    undisturbed_training,
+    wait_for,
+)
 from prowl_jax.envs.workers import ProcessVectorEnv
-from prowl_jax.train.checkpoint import CheckpointError, Checkpoints
+from prowl_jax.train.checkpoint import Checkpoints
 
-CONFIG = "experiments/torture/smallest.py"
-ROOT = pathlib.Path(__file__).parents[2]
 UNBORN = "Could not import runpy module"
 """Python's own word, with code 1, where Ctrl-C comes before the first line of a program."""
 CALLS = 100  # so often a training may be interrupted before it must end
@@ -40,18 +42,18 @@ def kills(seed, count=50):
 
     A third of the signals come at a random moment; the others wait for a checkpoint that is being written.
     """
-    rng, whole, lost, done, others = random.Random(seed), _unbroken(), [], 0, 0
+    rng, whole, lost, done, others = random.Random(seed), undisturbed_run(), [], 0, 0
     with contextlib.ExitStack() as stack, Progress("kills", count) as progress:
-        moments, workdir = Moments(rng), stack.enter_context(_folder()) / "run"
+        moments, workdir = Moments(rng), stack.enter_context(folder_for_a_while()) / "run"
         while True:
-            process = _start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={workdir}")
+            process = start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={workdir}")
             how = rng.choices((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), (3, 1, 1))[0] if done < count else None
-            code, said = _ended(process, how, functools.partial(moments.wait, process, workdir / "checkpoints"))
+            code, said = ended(process, how, functools.partial(moments.wait, process, workdir / "checkpoints"))
             if code == 0:
-                lost += _differences(whole, workdir)
+                lost += differences(whole, workdir)
                 if done == count:
                     return done, lost
-                workdir, others = stack.enter_context(_folder()) / "run", others + 1
+                workdir, others = stack.enter_context(folder_for_a_while()) / "run", others + 1
                 continue
             if how is None or (code not in (-how, 128 + how) and UNBORN not in said):  # -how: before it listens
                 return done, [*lost, f"call {done + others + 1}, sent {how!r}, ended with code {code}: {said[-3000:]}"]
@@ -92,14 +94,14 @@ def _entries(folder):
 def training(seed):
     """A training of a second, killed in a save, in a step, or at any time, until it is done."""
     rng = random.Random(seed)
-    with _folder() as folder:
+    with folder_for_a_while() as folder:
         for call in range(CALLS):
             fault = rng.choice(["", f"save:{rng.randint(1, 4)}", f"step:{rng.randrange(toy_training.STEPS)}"])
-            process = _start("experiments.torture.toy_training", str(folder / "run"), *([fault] if fault else []))
+            process = start("experiments.torture.toy_training", str(folder / "run"), *([fault] if fault else []))
             seconds = rng.uniform(2, 10 + call)
-            code, said = _ended(process, signal.SIGKILL, functools.partial(_wait, process, seconds))
+            code, said = ended(process, signal.SIGKILL, functools.partial(wait_for, process, seconds))
             if code == 0:
-                return call + 1, _differences(_unbroken_training(), folder / "run")
+                return call + 1, differences(undisturbed_training(), folder / "run")
             if code != -signal.SIGKILL:
                 return call + 1, [f"call {call + 1} ended with code {code}: {said[-300:]}"]
     return CALLS, [f"not done after {CALLS} calls"]
@@ -113,15 +115,15 @@ def files(seed, count=20, damage=None):
     damage = damage or damage_a_file
     rng, lost = random.Random(seed), []
     state = {"w": np.random.default_rng(0).normal(size=3000).astype(np.float32), "n": np.int32(7)}
-    with _folder() as folder:
+    with folder_for_a_while() as folder:
         with Checkpoints(folder / "checkpoints") as checkpoints:
             for step in (1, 2):
                 checkpoints.save(step, {"w": state["w"] * step, "n": state["n"]})
-        _write_store(folder / "store")
+        write_store(folder / "store")
         for _ in range(count):
             for kind, check in (
-                ("checkpoints", functools.partial(_check_checkpoints, state=state)),
-                ("store", _check_store),
+                ("checkpoints", functools.partial(check_checkpoints, state=state)),
+                ("store", check_store),
             ):
                 copy = folder / "damaged"
                 shutil.copytree(folder / kind, copy)
@@ -212,10 +214,10 @@ GROWTH_MB = {"used": 10.0, "held": 40.0}
 def cycles(seed, count=500):
     """Many cycles of phase 2: after the first ones they compile nothing and hold no more memory."""
     seen, said = [], []
-    with _folder() as folder, Progress("cycles", count) as progress:
-        _without_phase2(_unbroken(), folder / "run")
-        process = _start("experiments.torture.cycles", str(folder / "run"), str(count))
-        with _killed_at_last(process):
+    with folder_for_a_while() as folder, Progress("cycles", count) as progress:
+        _without_phase2(undisturbed_run(), folder / "run")
+        process = start("experiments.torture.cycles", str(folder / "run"), str(count))
+        with killed_at_last(process):
             for line in process.stdout:
                 if line.startswith('{"compiled"'):
                     seen.append(json.loads(line))
@@ -256,177 +258,3 @@ ATTACKS = {
     "configs": configs,
     "cycles": cycles,
 }
-
-
-@contextlib.contextmanager
-def _folder():
-    folder = tempfile.mkdtemp(prefix="prowl-torture-")
-    try:
-        yield pathlib.Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@functools.cache
-def _unbroken():
-    """A run that nothing disturbs, once for all."""
-    folder = tempfile.TemporaryDirectory(prefix="prowl-torture-unbroken-")
-    _kept.append(folder)
-    print("an undisturbed run, to compare with", flush=True)
-    process = _start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={folder.name}/run")
-    code, said = _ended(process, None, None)
-    if code != 0:
-        raise RuntimeError(f"the undisturbed run ended with code {code}: {said[-1000:]}")
-    return pathlib.Path(folder.name) / "run"
-
-
-@functools.cache
-def _unbroken_training():
-    folder = tempfile.TemporaryDirectory(prefix="prowl-torture-unbroken-")
-    _kept.append(folder)
-    run = Run(pathlib.Path(folder.name) / "run", toy_training.config())
-    with contextlib.redirect_stderr(io.StringIO()):
-        toy_training.stage(run)
-    return run.workdir
-
-
-_kept = []  # folders that go with the process
-
-
-def _start(module, *arguments):
-    """A process of this package. It may be killed while it writes its compilation cache, the torture's own."""
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "prowl_jax" / "torture"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)}
-    environment |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}  # a crash shall say where
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _killed_at_last(process):
-    """However the block is left, the process has ended then."""
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-PATIENCE = 3600.0  # seconds that a signal, or an undisturbed end, may take; machines stand still at times
-
-
-def _ended(process, how, wait):
-    """(exit code, what it said) of a process that is sent ``how`` after ``wait()``; None leaves it alone."""
-    with _killed_at_last(process), tempfile.TemporaryFile("w+") as said:
-        reader = threading.Thread(target=shutil.copyfileobj, args=(process.stdout, said), daemon=True)
-        reader.start()  # a full pipe would stop it
-        if how is not None:
-            wait()
-            process.send_signal(how)
-        try:
-            code = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            code = None
-            process.kill()
-        reader.join(10.0)
-        said.seek(0)
-        return code, said.read()
-
-
-def _wait(process, seconds):
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-
-
-def _differences(whole, other):
-    """Lines: what two finished run directories do not share, but for times and memory."""
-    lost = []
-    rows, others = (
-        [{k: v for k, v in row.items() if k != "collection_wait_s"} for row in read_metrics(d)] for d in (whole, other)
-    )
-    if rows != others:
-        lost.append(f"metrics.jsonl: {len(rows)} and {len(others)} rows, or other numbers in them")
-    for folder in sorted(
-        {p.parent for p in (whole / "checkpoints").rglob("_CHECKPOINT_METADATA") if p.parent.name.isdigit()}
-    ):
-        stage = folder.parent.relative_to(whole)
-        with Checkpoints(whole / stage) as a, Checkpoints(other / stage) as b:
-            if a.latest() != b.latest():
-                lost.append(f"{stage}: step {a.latest()} and {b.latest()}")
-                continue
-            ours, theirs = a.read()[0], b.read()[0]
-        different = [n for n in ours if n not in theirs or not np.array_equal(ours[n], theirs[n], equal_nan=False)]
-        if different or ours.keys() != theirs.keys():
-            lost.append(f"{stage}: {len(different)} arrays differ, {different[:1]}")
-    for path in sorted((whole / "actions").glob("*.npy")):
-        if path.read_bytes() != (other / "actions" / path.name).read_bytes():
-            lost.append(f"actions/{path.name} differs")
-    if (whole / "evaluation.json").exists():
-        ours, theirs = (json.loads((d / "evaluation.json").read_text())["arms"] for d in (whole, other))
-        if ours != theirs:
-            lost.append("evaluation.json: the arms differ")
-    return lost
-
-
-def damage_a_file(folder, rng):
-    """Change, cut, empty, remove or lengthen one file; returns which and how."""
-    path = rng.choice(sorted(p for p in folder.rglob("*") if p.is_file()))
-    content, how = bytearray(path.read_bytes()), rng.choice(("flip", "cut", "empty", "remove", "lengthen"))
-    if how == "flip" and content:
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-    elif how == "cut":
-        content = content[: rng.randrange(len(content) + 1)]
-    elif how == "empty":
-        content = b""
-    elif how == "lengthen":
-        content += bytes([rng.randrange(256)])
-    path.write_bytes(content)
-    if how == "remove":
-        path.unlink()
-    return f"{how} {path.relative_to(folder)}"
-
-
-def _check_checkpoints(folder, state):
-    """Lines where ``resume`` gives what was never saved."""
-    with Checkpoints(folder) as checkpoints:
-        try:
-            step, got, _ = checkpoints.resume(state)
-        except CheckpointError as error:
-            return [f"not one line: {error}"] if "\n" in str(error) else []
-    if step == 0:
-        return ["no checkpoint was found, and no word said"]
-    if not np.array_equal(got["w"], state["w"] * step) or got["n"] != state["n"]:
-        return [f"step {step} reads otherwise than it was saved"]
-    return []
-
-
-def _write_store(path):
-    rng = np.random.default_rng(0)
-    with StoreWriter(path, toy_env.SPEC, toy_env.FRAME_SHAPE) as writer:
-        for n in (5, 9):
-            frames = rng.integers(0, 256, (n, *toy_env.FRAME_SHAPE)).astype(np.uint8)
-            writer.add_episode(frames, rng.integers(0, 3, (n, 1)))
-    ClipStore.open(path).add_array("latents", rng.normal(size=(14, 2)).astype(np.float32))
-
-
-def _check_store(folder):
-    """Lines where a damaged store is taken for whole."""
-    try:
-        store = ClipStore.open(folder, toy_env.SPEC)
-        store.verify()
-        read = store.frames.tobytes(), store.actions.tobytes(), store.lengths.tolist()
-        read += (store.array("latents").tobytes(),) if store.has_array("latents") else ()
-    except (ValueError, FileNotFoundError) as error:
-        return [f"not one line: {error}"] if "\n" in str(error) else []
-    with _folder() as other:
-        _write_store(other / "store")
-        whole = ClipStore.open(other / "store")
-        wanted = (
-            whole.frames.tobytes(),
-            whole.actions.tobytes(),
-            whole.lengths.tolist(),
-            whole.array("latents").tobytes(),
-        )
-    return [] if read == wanted[: len(read)] else ["it reads otherwise than it was written"]

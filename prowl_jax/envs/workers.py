@@ -12,14 +12,7 @@ caller looks at one group, the workers step the other, and none of them waits.
 import collections
 import contextlib
 import multiprocessing
-import os
-import select
-import shutil
-import signal
 import sys
-import tempfile
-import threading
-import types
 import weakref
 from collections.abc import Callable
 
@@ -27,10 +20,10 @@ import numpy as np
 
 from prowl_jax.actions import ActionSpec
 from prowl_jax.envs.base import Step
-from prowl_jax.envs.worker_process import SharedMemory, SingleEnv, receive, send, work
+from prowl_jax.envs.worker_handle import WorkerHandle, cores, deal, environments_of, quiet_start, shut_down
+from prowl_jax.envs.worker_process import SharedMemory, SingleEnv, receive, send
 
 START_SECONDS = 60.0  # at least so long a worker may take to start, however short its answers shall be
-STDERR_BYTES = 2000  # of what a worker said last are told when it ends
 
 
 class EnvironmentFailure(RuntimeError):
@@ -89,16 +82,16 @@ class ProcessVectorEnv:
         self._broken = np.zeros(num_envs, bool)
         self._sent = collections.deque()  # groups whose answer has not been received
         self._workers = []
-        self._finalizer = weakref.finalize(self, _shut_down, self._workers)
+        self._finalizer = weakref.finalize(self, shut_down, self._workers)
         context = multiprocessing.get_context("spawn")
         memory = self._memory = SharedMemory(context, num_envs, self.frame_shape, len(spec.sizes))
         self._frames, self._actions, self._done = memory.arrays()
         self._infos = {}
-        self.groups, shares = _deal(num_envs, min(workers, num_envs), groups)
+        self.groups, shares = deal(num_envs, min(workers, num_envs), groups)
         try:
-            with _quiet_start():
-                for share, core in zip(shares, _cores(len(shares)), strict=True):
-                    self._workers.append(_Worker(context, core, make_one, share, memory, finish))
+            with quiet_start():
+                for share, core in zip(shares, cores(len(shares)), strict=True):
+                    self._workers.append(WorkerHandle(context, core, make_one, share, memory, finish))
             for worker in self._workers:
                 self._answer(worker, "start")
         except BaseException:
@@ -234,7 +227,8 @@ class ProcessVectorEnv:
         worker.kill()
         for indices in worker.share:
             self._broken[indices] = True
-        print(f"{failure}; {_runs(worker.share)} start again with the next trajectories", file=sys.stderr, flush=True)
+        whose = environments_of(worker.share)
+        print(f"{failure}; {whose} start again with the next trajectories", file=sys.stderr, flush=True)
 
     def _revive(self):
         """Start the workers again that failed; EnvironmentFailure where none was left too often in a row."""
@@ -253,7 +247,7 @@ class ProcessVectorEnv:
                 raise error
         self._broken[:] = False
         failed = [i for i, worker in enumerate(self._workers) if worker.failure is not None]
-        with _quiet_start():
+        with quiet_start():
             for i in failed:
                 self._workers[i] = self._workers[i].again()
         for i in failed:
@@ -288,135 +282,3 @@ class ProcessVectorEnv:
             if said:
                 error.add_note(said)
         raise error
-
-
-class _Worker:
-    """The parent's side of one process: its pipe, its directory, and which envs it runs."""
-
-    def __init__(self, context, core, make_one, share, memory, finish):
-        self._made_with = context, core, make_one, share, memory, finish
-        self.share, self.failure = share, None
-        self.name = f"the worker of environments {_runs(share)}"
-        self.directory = tempfile.mkdtemp(prefix="prowl-worker-")
-        # The worker unlinks it; here it is read.
-        self._stderr = tempfile.NamedTemporaryFile(prefix="prowl-stderr-", delete=False)  # noqa: SIM115
-        self.pipe, theirs = context.Pipe()
-        arguments = theirs, self.directory, self._stderr.name, core, make_one, share, memory, finish
-        self.process = context.Process(target=work, args=arguments, daemon=True)
-        self.process.start()
-        theirs.close()  # so that the pipe ends when the worker does
-        self._news = select.poll()
-        for source in (self.pipe.fileno(), self.process.sentinel):
-            self._news.register(source, select.POLLIN)
-
-    def wait(self, seconds):
-        """Whether it answers, or dies, within ``seconds``."""
-        return bool(self._news.poll(1000 * seconds))
-
-    def last_words(self):
-        """The end of what it and its engines wrote to stderr."""
-        self._stderr.seek(max(0, os.fstat(self._stderr.fileno()).st_size - STDERR_BYTES))
-        return self._stderr.read().decode(errors="replace").strip()
-
-    def again(self):
-        """A new worker in the place of this one, which was killed."""
-        return _Worker(*self._made_with)
-
-    def kill(self):
-        """End it and what it started, at once."""
-        self.process.kill()
-        self.process.join()
-        self.clean()
-
-    def clean(self):
-        """What is left to do once the process has ended. Safe to call twice."""
-        if self.pipe.closed:
-            return
-        if self.process.exitcode != 0:  # it could not end what it had started
-            with contextlib.suppress(OSError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.pipe.close()
-        self._stderr.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._stderr.name)
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def _deal(num_envs, workers, groups):
-    """Environments to groups, and each group to workers.
-
-    Returns:
-      the groups as slices, and for each worker the indices of its share of every group.
-    """
-    parts = np.array_split(np.arange(num_envs), min(groups, num_envs // workers))
-    shares = []
-    for i, part in enumerate(parts):
-        lengths = [len(run) for run in np.array_split(part, workers)]
-        lengths = lengths[:: -1 if i % 2 else 1]  # so that who has more of one group has less of the next
-        shares.append([run.tolist() for run in np.split(part, np.cumsum(lengths)[:-1])])
-    return tuple(slice(int(p[0]), int(p[-1]) + 1) for p in parts), list(zip(*shares, strict=True))
-
-
-def _runs(share):
-    """``[[0, 1], [4]]`` -> "0..1 and 4..4"."""
-    runs = []
-    for indices in share:
-        if runs and runs[-1][-1] + 1 == indices[0]:
-            runs[-1] = runs[-1] + indices
-        else:
-            runs.append(indices)
-    return " and ".join(f"{run[0]}..{run[-1]}" for run in runs)
-
-
-def _cores(workers):
-    """The core that each worker and its engines keep to; None where the system places them.
-
-    They take turns, so that they lose nothing on one core, while moving to another costs each turn some
-    of its caches. Only where every core gets as many workers: else cores might stay idle.
-    """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if not cores or workers % len(cores):
-        return [None] * workers
-    return [cores[i % len(cores)] for i in range(workers)]
-
-
-def _shut_down(workers):
-    for worker in workers:
-        with contextlib.suppress(OSError):
-            send(worker.pipe, ("close", None))
-    for worker in workers:
-        worker.process.join(2.0)
-        if worker.process.is_alive():
-            worker.process.terminate()
-            worker.process.join(2.0)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-        worker.clean()
-    workers.clear()
-
-
-@contextlib.contextmanager
-def _quiet_start():
-    """Start processes that ignore SIGINT from birth, use one BLAS thread, and skip ``__main__``.
-
-    Spawned processes import the parent's ``__main__`` again, which in a training script means
-    JAX: seconds and hundreds of MB for each worker. An empty stand-in avoids it.
-    """
-    main, threads = sys.modules["__main__"], ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
-    saved = {name: os.environ.get(name) for name in threads}
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    os.environ.update(dict.fromkeys(threads, "1"))
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        for name, value in saved.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-        if in_main_thread:
-            signal.signal(signal.SIGINT, handler)

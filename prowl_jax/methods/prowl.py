@@ -34,6 +34,7 @@ from prowl_jax.methods.base import (
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring, make_rescore
+from prowl_jax.pat.reward import composite_reward, standardised
 from prowl_jax.rewards.disagreement import Ensemble, make_disagreement
 from prowl_jax.rewards.dream import make_dream, make_observe, make_score, score_of
 from prowl_jax.settings import COUNT, FINITE, NATURAL, NOT_NEGATIVE, SHARE, check, setting
@@ -176,9 +177,9 @@ class Prowl(Method):
         buffer = self.programs.insert(state.buffer, clips, kept, trajectory.valid, state.cycle)
 
         # reward <- composite score(raw; buffer statistics), Delta = 0 for what is new
-        reward, metrics = _composite_reward(buffer, kept, trajectory.valid, self.config.scoring)
+        reward, metrics = composite_reward(buffer, kept, trajectory.valid, self.config.scoring)
         if self.config.reward not in (None, SCORE):
-            reward, mean = _standardised(raw[self.config.reward], trajectory.valid)
+            reward, mean = standardised(raw[self.config.reward], trajectory.valid)
             metrics = {**metrics, self.config.reward: mean}
 
         # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
@@ -332,30 +333,6 @@ def _scoring_params(theta, ensemble, start):
     """The world model's parameters as they predict, and, where there is one, the ensemble's."""
     params = predicting(theta, start)
     return params if ensemble is None else {**params, "ensemble": ensemble.params}
-
-
-@functools.partial(jax.jit, static_argnames="scoring")
-def _composite_reward(buffer, raw, valid, scoring):
-    """(reward ``[B]``, 0 where not valid; what is reported of the trajectories)."""
-    mean, std = pat.statistics(buffer, scoring)
-    unchanged = {name: jnp.zeros_like(raw[name]) for name, _ in scoring.changes}
-    reward = jnp.where(valid, pat.composite(raw, unchanged, mean, std, scoring), 0.0)
-    total = jnp.maximum(jnp.sum(valid), 1)
-    return reward, {
-        "return": jnp.sum(reward) / total,
-        **{name: jnp.sum(jnp.where(valid, value, 0.0)) / total for name, value in raw.items()},
-        "dropped_trajectories": jnp.sum(~valid).astype(jnp.float32),
-    }
-
-
-@jax.jit
-def _standardised(raw, valid):
-    """(z-scores of ``raw [B]`` over what is valid, so that their scale is that of PROWL's, 0 elsewhere; the mean)."""
-    valid = valid & jnp.isfinite(raw)
-    total = jnp.maximum(jnp.sum(valid), 1)
-    mean = jnp.sum(jnp.where(valid, raw, 0.0)) / total
-    std = jnp.sqrt(jnp.sum(jnp.where(valid, jnp.square(raw - mean), 0.0)) / total)
-    return jnp.where(valid, (raw - mean) / jnp.maximum(std, 1e-6), 0.0), mean
 
 
 @jax.jit

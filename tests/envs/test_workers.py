@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prowl_jax.envs.worker_handle import cores, deal
 from prowl_jax.envs.worker_process import episode_seed
-from prowl_jax.envs.workers import EnvironmentFailure, ProcessVectorEnv, _cores, _deal
+from prowl_jax.envs.workers import EnvironmentFailure, ProcessVectorEnv
 
 
 def make(make_one, num_envs=3, workers=2, **kwargs):
@@ -149,7 +150,7 @@ def test_infos_that_differ_or_are_too_large_are_refused(seeds, message):
 
 def test_workers_keep_to_a_core_where_every_core_gets_as_many(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5, 2}, raising=False)
-    assert [_cores(n) for n in (1, 2, 3, 4)] == [[None], [2, 5], [None] * 3, [2, 5, 2, 5]]
+    assert [cores(n) for n in (1, 2, 3, 4)] == [[None], [2, 5], [None] * 3, [2, 5, 2, 5]]
 
 
 def still(n):
@@ -262,7 +263,7 @@ def test_one_round_that_some_survive_forgives_the_ones_before():
 def test_dealing(num_envs, workers, groups):
     """Every environment once; every worker in every group; nobody has two more than another."""
     workers = min(workers, num_envs)
-    slices, shares = _deal(num_envs, workers, groups)
+    slices, shares = deal(num_envs, workers, groups)
     assert [i for rows in slices for i in range(num_envs)[rows]] == list(range(num_envs))
     assert len(slices) == min(groups, num_envs // workers) and len(shares) == workers
     for group, rows in enumerate(slices):

@@ -42,9 +42,8 @@ def test_the_error_is_the_mean_distance_over_what_is_seen():
     assert end_point_error(outside[None], scene) == 0.0
 
 
-def test_the_table(capsys, monkeypatch):
+def test_the_table(capsys):
     """The small flow is below a third of a pixel on every translation; a network without weights is not shown."""
-    monkeypatch.setattr(flow_accuracy, "TURNS", 1)
     assert command.main([]) == 0
     title, head, small, sea_raft, dis = capsys.readouterr().out.splitlines()
     assert title.endswith("4 pictures of 48x64 a motion, seed 0") and head.split()[-3:] == ["ms", "a", "pair"]

@@ -26,6 +26,7 @@ from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build, phase2, pipeline
 from experiments.stages.inverse_dynamics import load_inverse_dynamics
+from experiments.stages.passive_batches import passive_fetch
 from experiments.stages.world_model import load_world_model, train_world_model
 from prowl_jax.methods.prowl import Prowl
 from prowl_jax.metrics.optical_flow import small_flow
@@ -319,14 +320,14 @@ def test_an_interrupted_loop_goes_on_to_the_same_state(done, tmp_path, monkeypat
     assert rows_of(run.workdir, "phase2", "prowl") == rows_of(whole.workdir, "phase2", "prowl")
 
 
-def test_a_cycle_with_bad_numbers_is_gone_around(done, tmp_path, monkeypatch):
+def test_a_cycle_with_bad_numbers_is_gone_around(done, tmp_path):
     """The demonstrations of the second draw are spoilt; the third takes its place."""
     run = copy_without(done[0], tmp_path / "broken", "phase2/prowl")
     run.config.on_nan = "rewind"
-    original, updates = phase2.host.passive_fetch, run.config.phase2.updates
+    updates = run.config.phase2.updates
 
     def spoilt(*arguments):
-        fetch = original(*arguments)
+        fetch = passive_fetch(*arguments)
 
         def fetched(index):
             batch = fetch(index)
@@ -335,8 +336,7 @@ def test_a_cycle_with_bad_numbers_is_gone_around(done, tmp_path, monkeypatch):
 
         return fetched
 
-    monkeypatch.setattr(phase2.host, "passive_fetch", spoilt)
-    figures = phase2.run_arm(run, "prowl")
+    figures = phase2.run_arm_on_host(run, "prowl", spoilt)
     assert np.isfinite(figures["world_model_loss"])
     rows, whole = rows_of(run.workdir, "phase2", "prowl"), rows_of(done[0], "phase2", "prowl")
     assert rows[0] == whole[0] and [row["step"] for row in rows] == [1, 2] and rows[1] != whole[1]

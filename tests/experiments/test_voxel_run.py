@@ -108,8 +108,8 @@ def test_a_cycle_with_bad_numbers_is_gone_around(run, config, tmp_path):
         return dataclasses.replace(whole, planner=planner)
 
     broken, expected = Run(tmp_path / "run", free), Run(tmp_path / "expected", free)
-    phase2.device.run_arm(broken, "prowl", spoilt)
-    phase2.device.run_arm(expected, "prowl", without_the_second_draw)
+    phase2.device.run_arm_on_device(broken, "prowl", spoilt)
+    phase2.device.run_arm_on_device(expected, "prowl", without_the_second_draw)
     rows, others = (read_metrics(r.workdir) for r in (broken, expected))
     assert rows == others and [row["step"] for row in rows] == [1, 2, 3]
     with Checkpoints(broken.checkpoints("phase2/prowl")) as a, Checkpoints(expected.checkpoints("phase2/prowl")) as b:
@@ -214,7 +214,7 @@ def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
             shutil.copytree(run.workdir / name, one.workdir / name)
         shutil.rmtree(one.workdir / "checkpoints/phase2")
     stop_after_a_cycle(runs[0])
-    figures = phase2.device.run_arms(runs, "prowl")
+    figures = phase2.run_arms_side_by_side(runs, "prowl")
     alone = Run(tmp_path / "alone", other)
     for name in ("data", "checkpoints"):
         shutil.copytree(run.workdir / name, alone.workdir / name)

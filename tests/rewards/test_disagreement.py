@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny_world import shared_by
 
-from prowl_jax.methods.prowl import Config, Prowl, _standardised
+from prowl_jax.methods.prowl import Config, Prowl
 from prowl_jax.pat import buffer as pat
+from prowl_jax.pat.reward import standardised
 from prowl_jax.rewards import disagreement
 from prowl_jax.train.disagreement import init_ensemble, make_fit, make_fit_cycle
 from prowl_jax.types import Batch, RealClip
@@ -96,7 +97,7 @@ def test_the_reward_is_of_what_was_real_and_standardised_over_what_is_valid(tiny
     )
     found = disagreement.make_disagreement(ENSEMBLE)({"ensemble": taught[0].params}, dreamt)
     np.testing.assert_allclose(found, raw, rtol=1e-4)
-    paid, mean = _standardised(found, valid)
+    paid, mean = standardised(found, valid)
     expected = (raw - raw[valid].mean()) / raw[valid].std()
     np.testing.assert_allclose(paid, np.where(valid, expected, 0.0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(mean, raw[valid].mean(), rtol=1e-4)

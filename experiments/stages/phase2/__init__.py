@@ -4,8 +4,8 @@
 whole cycles as one program where the environment lives on the device. Both call ``Method.cycle``.
 """
 
-from experiments.stages.phase2 import device, host
-from experiments.stages.phase2.device import run_arms
+from experiments.stages.phase2.device import run_arm_on_device, run_arms_side_by_side
+from experiments.stages.phase2.host import run_arm_on_host
 from experiments.stages.phase2.parts import (
     Done,
     actions_path,
@@ -26,7 +26,9 @@ __all__ = [
     "load_arm",
     "load_state",
     "run_arm",
-    "run_arms",
+    "run_arm_on_device",
+    "run_arm_on_host",
+    "run_arms_side_by_side",
     "spent",
     "starting_point",
     "trajectory_length",
@@ -35,4 +37,4 @@ __all__ = [
 
 def run_arm(run, arm):
     """All cycles of one arm, as ``phase2.program`` says; returns the figures of the last."""
-    return {"host": host, "device": device}[run.config.phase2.program].run_arm(run, arm)
+    return {"host": run_arm_on_host, "device": run_arm_on_device}[run.config.phase2.program](run, arm)

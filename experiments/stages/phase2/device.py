@@ -2,7 +2,7 @@
 
 The same numbers as ``host`` gives, to rounding; metrics, checkpoints
 and what is resumed are the same files. Seeds of a study run side by side, as one program under ``jax.vmap``
-(``run_arms``).
+(``run_arms_side_by_side``).
 """
 
 import contextlib
@@ -66,13 +66,13 @@ def make_arm_program(runs, arm):
     )
 
 
-def run_arm(run, arm, make=make_arm_program):
+def run_arm_on_device(run, arm, make=make_arm_program):
     """All cycles of one arm, with what ``make([run], arm)`` gives; returns the figures of the last."""
     return divergence.rewinding(run.config, lambda skipped: _attempt([run], arm, skipped, make=make)[0])
 
 
-def run_arms(runs, arm):
-    """``run_arm`` of several runs side by side; a list of figures.
+def run_arms_side_by_side(runs, arm):
+    """``run_arm_on_device`` of several runs as one program; a list of figures.
 
     The runs differ in their seeds alone: demonstrations and worlds are the same. Runs that were stopped
     after different numbers of cycles first catch up with each other, those of one number together. Numbers

@@ -30,9 +30,9 @@ from prowl_jax.train.mesh import local_copy, place_batch, replicate
 from prowl_jax.train.sharding import LOOP_RULES, WORLD_MODEL_RULES, shard_state
 
 
-def run_arm(run, arm):
-    """All cycles of one arm; returns the figures of the last."""
-    return divergence.rewinding(run.config, functools.partial(_attempt, run, arm))
+def run_arm_on_host(run, arm, make_fetch=passive_fetch):
+    """All cycles of one arm, on what ``make_fetch`` gives of demonstrations; returns the figures of the last."""
+    return divergence.rewinding(run.config, functools.partial(_attempt, run, arm, make_fetch))
 
 
 class HostSource:
@@ -61,7 +61,7 @@ class HostSource:
         return place_batch(self._mesh, stacked, axis=1)
 
 
-def _attempt(run, arm, skipped):
+def _attempt(run, arm, make_fetch, skipped):
     config, stage, mesh = run.config, f"phase2/{arm}", build.make_config_mesh(run.config)
     method, start = build.make_method(config, arm), starting_point(run)
     budget, needs = method.shared.budget, method.needs()
@@ -69,7 +69,7 @@ def _attempt(run, arm, skipped):
     trained = shard_state(mesh, {"theta": start.trained}, LOOP_RULES)["theta"]
     placed = Start(trained, shard_state(mesh, start.fixed, WORLD_MODEL_RULES), replicate(mesh, start.reference))
     method = method.on_mesh(mesh, state)
-    passive_rows = passive_fetch(run, needs.rows, needs.length)
+    passive_rows = make_fetch(run, needs.rows, needs.length)
     keys_of = functools.partial(_keys_of, mesh, build.stage_key(config, "phase2"))  # the same for every arm
     metrics = {}
     with contextlib.ExitStack() as stack:

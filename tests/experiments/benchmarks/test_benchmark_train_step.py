@@ -72,14 +72,10 @@ ROWS = (
 
 
 def test_every_row_is_there_and_says_what_is_missing(monkeypatch):
-    monkeypatch.setattr(train_step, "SMALL", dataclasses.replace(TINY, chunk=1))
-    monkeypatch.setattr(train_step, "SMALL_SHAPE", TINY_SHAPE)
-    monkeypatch.setattr(train_step, "LARGE", TINY)
-    monkeypatch.setattr(train_step, "LARGE_SHAPE", TINY_SHAPE)
-    monkeypatch.setattr(train_step, "SQUARE", 64)
-    monkeypatch.setattr(train_step.quickstart, "get_config", tiny_config(train_step.quickstart.get_config))
+    small = (dataclasses.replace(TINY, chunk=1), TINY_SHAPE)
+    sizes = train_step.Sizes(small, large=(TINY, TINY_SHAPE), square=64, variant="tiny")
     monkeypatch.setattr(wan_pytorch, "missing", lambda: "no torch: pip install -r requirements-parity.txt")
-    rows = {row.name: row for row in train_step.rows(timing.Settings(quick=True, repeats=10))}
+    rows = {row.name: row for row in train_step.rows(timing.Settings(quick=True, repeats=10), sizes)}
     assert tuple(rows) == ROWS
     assert rows["train_step_over_pytorch"].value is None
     assert "requirements-parity.txt" in rows["train_step_over_pytorch"].against
@@ -89,19 +85,15 @@ def test_every_row_is_there_and_says_what_is_missing(monkeypatch):
         assert rows["train_step_bf16_mfu"].against == "not run: no GPU"
 
 
-def tiny_config(get_config):
-    return lambda: get_config("tiny")
-
-
-@pytest.mark.parametrize("name", ["SMALL", "LARGE"])
+@pytest.mark.parametrize("name", ["small", "large"])
 def test_the_sizes_are_what_they_are_called(name):
-    dit, (batch, latents, height, width) = getattr(train_step, name), getattr(train_step, f"{name}_SHAPE")
+    dit, (batch, latents, height, width) = getattr(train_step.Sizes(), name)
     z = jnp.zeros((1, latents, height, width, dit.channels))
     led_to = jnp.zeros((1, latents, 1, 4), jnp.int32)
     plain = dataclasses.replace(dit, attention="einsum")
     params = jax.eval_shape(plain.init, jax.random.key(0), z, jnp.zeros((1, latents // dit.chunk)), led_to)
     millions = sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6
-    if name == "SMALL":
+    if name == "small":
         assert millions == pytest.approx(2.8, abs=0.05) and batch * latents * (height // 2) * (width // 2) == 16 * 128
     else:
         assert millions >= 300

@@ -64,15 +64,13 @@ def test_phase_1_holds_its_state_and_its_batch(without_phase_2, mesh):
 
 
 @pytest.mark.parametrize("remat", [False, True])
-def test_what_two_depths_say_of_a_fifth_is_so(without_phase_2, mesh, monkeypatch, remat):
+def test_what_two_depths_say_of_a_fifth_is_so(without_phase_2, mesh, remat):
     """What is counted exactly, the most that stands at once too; what the compiler arranges, nearly."""
     config = without_phase_2.copy_and_resolve_references()
     config.world_model.remat = remat
     of_depth = phase_1(config, mesh)
     continued = dry_run.measure_step(config, of_depth, 5, compiling=not remat)
-    monkeypatch.setattr(dry_run, "TRACED", (5,))
-    monkeypatch.setattr(dry_run, "COMPILED", (5,))
-    whole = dry_run.measure_step(config, of_depth, 5, compiling=not remat)
+    whole = dry_run.measure_step(config, of_depth, 5, compiling=not remat, depths=((5,), (5,)))
     assert continued["estimated"] == whole["estimated"] == remat
     for name in ("flops", "arguments", "kept"):
         assert continued[name] == pytest.approx(whole[name], rel=1e-4), name

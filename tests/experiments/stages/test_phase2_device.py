@@ -23,7 +23,7 @@ class Free:
 
 @pytest.fixture
 def arm():
-    """``run_arm`` around a program that adds up its draws and spoils the loss or the state in some of them."""
+    """``run_arm_on_device`` of a program that adds up its draws and spoils the loss or the state in some of them."""
     bad = {}
 
     def program(env, demonstrations, state, start, draws, key):
@@ -49,7 +49,7 @@ def arm():
             "checkpoint_keep": 2, "checkpoint_best": False, "loss_limit": 1e4, "on_nan": on_nan, "rewinds": 2,
         })  # fmt: skip
         run = Run(workdir, config)
-        device.run_arm(run, "prowl", lambda runs, arm: counted)
+        device.run_arm_on_device(run, "prowl", lambda runs, arm: counted)
         with Checkpoints(run.checkpoints("phase2/prowl")) as checkpoints:
             arrays, notes = checkpoints.read()
         return float(next(iter(arrays.values()))), notes.get("skipped"), read_metrics(workdir)

@@ -325,8 +325,8 @@ def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):
 
 
 @pytest.fixture
-def noted(tmp_path, monkeypatch):
-    """(config, what was done as (directory, step)), the steps themselves replaced by notes."""
+def noted(tmp_path):
+    """(config, what was done as (directory, step), stages that only note it)."""
     config, calls = study_config(tmp_path), []
 
     def step(name):
@@ -338,58 +338,50 @@ def noted(tmp_path, monkeypatch):
 
         return do
 
-    for function in ("make_demonstrations", "train_autoencoder", "train_world_model", "clone_reference"):
-        monkeypatch.setattr(grid, function, step(function.partition("_")[2]))
-    monkeypatch.setattr(grid, "train_inverse_dynamics", step("inverse_dynamics"))
-    monkeypatch.setattr(grid.phase2, "run_arm", step("arm"))
-    monkeypatch.setattr(grid.measure, "measure_arms", step("evaluation"))
-    return config, calls
+    return config, calls, {name: step(name) for name in grid.STAGES}
 
 
-def test_a_study_goes_on_where_it_was_stopped(noted, tmp_path, monkeypatch):
-    config, calls = noted
-    run_arm = grid.phase2.run_arm
+def test_a_study_goes_on_where_it_was_stopped(noted, tmp_path):
+    config, calls, stages = noted
 
     def stopped(run, arm):
         if (run.config.seed, arm) == (5, "prowl"):
             raise KeyboardInterrupt
-        return run_arm(run, arm)
+        return stages["arm"](run, arm)
 
-    monkeypatch.setattr(grid.phase2, "run_arm", stopped)
     with pytest.raises(KeyboardInterrupt):
-        grid.run_study(config, tmp_path / "runs")
+        grid.run_study(config, tmp_path / "runs", stages | {"arm": stopped})
     file = tmp_path / "results" / "study_tiny.json"
     assert results_file.load_results(file)["seeds"] == [3], "the seed that is done has its results"
     assert len(calls) == 3 + 6 + 3
     assert calls[:3] == [("shared", name) for name in ("demonstrations", "autoencoder", "inverse_dynamics")]
-    monkeypatch.setattr(grid.phase2, "run_arm", run_arm)
-    assert grid.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
+    assert grid.run_study(config, tmp_path / "runs", stages)["seeds"] == [3, 5]
     assert len(calls) == len(set(calls)) == 3 + 2 * 6
-    grid.run_study(config, tmp_path / "runs")
+    grid.run_study(config, tmp_path / "runs", stages)
     assert len(calls) == 15, "nothing is done twice"
 
 
 def test_arms_and_seeds_can_be_added(noted, tmp_path):
-    config, calls = noted
+    config, calls, stages = noted
     config.study.seeds, config.arms = (3,), ("frozen_reference", "prowl")
-    grid.run_study(config, tmp_path / "runs")
+    grid.run_study(config, tmp_path / "runs", stages)
     done = len(calls)
     config.study.seeds, config.arms = (3, 5), ARM_NAMES
-    assert grid.run_study(config, tmp_path / "runs")["seeds"] == [3, 5]
+    assert grid.run_study(config, tmp_path / "runs", stages)["seeds"] == [3, 5]
     assert calls[done:][:2] == [("seed3", "unanchored"), ("seed3", "evaluation")]
     assert len(calls) == done + 2 + 6
 
 
-def test_seeds_side_by_side_are_the_same_steps_in_groups(noted, tmp_path, monkeypatch):
-    config, calls = noted
+def test_seeds_side_by_side_are_the_same_steps_in_groups(noted, tmp_path):
+    config, calls, stages = noted
 
     def run_arms(runs, arm):
         calls.append(("+".join(run.workdir.name for run in runs), arm))
         return [{"tokens": 7} for _ in runs]
 
-    monkeypatch.setattr(grid.phase2, "run_arms", run_arms)
+    stages["arms_side_by_side"] = run_arms
     config.study.update(seeds=(3, 5, 8), side_by_side=2)
-    assert grid.run_study(config, tmp_path / "runs")["seeds"] == [3, 5, 8]
+    assert grid.run_study(config, tmp_path / "runs", stages)["seeds"] == [3, 5, 8]
     own = ["world_model", "reference"]
     expected = [(f"seed{seed}", stage) for seed in (3, 5) for stage in own]
     expected += [("seed3+seed5", arm) for arm in ARM_NAMES] + [("seed3", "evaluation"), ("seed5", "evaluation")]
@@ -397,17 +389,17 @@ def test_seeds_side_by_side_are_the_same_steps_in_groups(noted, tmp_path, monkey
     assert calls[3:] == expected
     noted_by = grid.open_runs(config, tmp_path / "runs")[1][3].stages()["phase2/prowl"]
     assert noted_by["side_by_side"] == 2 and results_file.seconds_of(noted_by) == noted_by["seconds"] / 2
-    grid.run_study(config, tmp_path / "runs")
+    grid.run_study(config, tmp_path / "runs", stages)
     assert len(calls) == 3 + len(expected), "nothing is done twice"
 
 
 def test_a_process_does_the_steps_of_its_own_seed_and_leaves_the_others_alone(noted, tmp_path):
-    config, calls = noted
+    config, calls, stages = noted
     folder = tmp_path / "runs"
-    grid.do_steps(config, grid.open_runs(config, folder, own=("shared",)))
+    grid.do_steps(config, grid.open_runs(config, folder, own=("shared",)), stages=stages)
     assert [name for name, _ in calls] == ["shared"] * 3
     assert not (folder / "seed3").exists() and not (folder / "seed5").exists()
-    grid.do_steps(config, grid.open_runs(config, folder, own=(5,)), 2)
+    grid.do_steps(config, grid.open_runs(config, folder, own=(5,)), 2, stages)
     assert [name for name, _ in calls[3:]] == ["seed5"] * 6
     assert not (folder / "seed3").exists()
     assert results_file.load_results(tmp_path / "results" / "study_tiny.json")["seeds"] == [5]
@@ -418,7 +410,7 @@ def test_a_process_does_the_steps_of_its_own_seed_and_leaves_the_others_alone(no
 
 
 def test_seeds_are_handed_to_processes_after_what_they_share(noted, tmp_path, monkeypatch):
-    config, calls = noted
+    config, calls, stages = noted
     config.study.processes, started, folder = 2, [], tmp_path / "runs"
     monkeypatch.setattr(grid.parallel, "cores", lambda: [0, 1, 2, 3])
 
@@ -427,16 +419,16 @@ def test_seeds_are_handed_to_processes_after_what_they_share(noted, tmp_path, mo
         return {name: code for name, piece in pieces.items() if (code := work(piece))}
 
     monkeypatch.setattr(grid.parallel, "run", run)
-    assert grid.run_study(config, folder)["seeds"] == [3, 5]
+    assert grid.run_study(config, folder, stages)["seeds"] == [3, 5]
     assert started == [(["shared"], 1), (["seed3", "seed5"], 2)]
     assert len(calls) == len(set(calls)) == 3 + 2 * 6
     (folder / "seed5" / "stages.json").unlink()
-    grid.run_study(config, folder)
-    grid.run_study(config, folder)
+    grid.run_study(config, folder, stages)
+    grid.run_study(config, folder, stages)
     assert started[2:] == [(["shared"], 1), (["seed5"], 1), (["shared"], 1)], "only seeds that are not done"
     monkeypatch.setattr(grid.parallel, "run", lambda *_: {"seed3": 1, "seed5": 2})
     with pytest.raises(SystemExit) as stopped:
-        grid.run_study(config, folder)
+        grid.run_study(config, folder, stages)
     assert stopped.value.code == 2
 
 
@@ -450,7 +442,7 @@ def test_thinned_buffers_are_spread_over_the_whole(rows, most):
 
 
 def test_demonstrations_that_have_changed_are_refused_before_anything_is_done(noted, tmp_path):
-    config, calls = noted
+    config, calls, stages = noted
     spec, shape = build.spec_of(config), build.frame_shape(config)
     folder = tmp_path / "runs" / "shared" / "data" / config.env.held_out_tasks[0]
     folder.parent.mkdir(parents=True)
@@ -460,15 +452,15 @@ def test_demonstrations_that_have_changed_are_refused_before_anything_is_done(no
     content[7] ^= 1
     (folder / "frames.bin").write_bytes(content)
     with pytest.raises(UsageError, match="frames.bin has changed since it was written"):
-        grid.run_study(config, tmp_path / "runs")
+        grid.run_study(config, tmp_path / "runs", stages)
     assert not calls
     config.demonstrations.verify = False
-    grid.run_study(config, tmp_path / "runs")
+    grid.run_study(config, tmp_path / "runs", stages)
     assert calls
 
 
 def test_seeds_share_the_demonstrations_and_nothing_else(noted, tmp_path):
-    config, _ = noted
+    config, *_ = noted
     shared, seeds = grid.open_runs(config, tmp_path / "runs")
     one, other = seeds.values()
     assert one.data("wander") == other.data("wander") == shared.data("wander")

@@ -94,7 +94,7 @@ def test_the_memory_begins_after_the_warm_up_and_with_each_episode():
     assert np.flatnonzero(undecided).tolist() == [0, 3], "as it begins to act, and after the seventh step of the world"
 
 
-def test_everyone_is_measured_once(tmp_path, monkeypatch):
+def test_everyone_is_measured_once(tmp_path):
     config = get_config("tiny")
     run = types.SimpleNamespace(config=config, workdir=tmp_path)
     seen = []
@@ -105,12 +105,10 @@ def test_everyone_is_measured_once(tmp_path, monkeypatch):
         actions = np.zeros((*shape, len(policy.sizes)), np.int32)
         return actions, np.full(shape, 0.5), {"event_fell": np.arange(np.prod(shape)).reshape(shape) < params}
 
-    monkeypatch.setattr(acted, "act_freely", act_freely)
-    monkeypatch.setattr(acted.build, "make_device_env", lambda *_: None)
     study = types.SimpleNamespace(event_rounds=2, event_steps=5)
-    acted.measure_acting(run, {"prowl": 4}, 1, study)
-    acted.measure_acting(run, {"prowl": 4}, 1, study)
-    acted.measure_acting(run, {"prowl": 4, "focused": 8}, 1, study)
+    acted.measure_acting(run, {"prowl": 4}, 1, study, act_freely)
+    acted.measure_acting(run, {"prowl": 4}, 1, study, act_freely)
+    acted.measure_acting(run, {"prowl": 4, "focused": 8}, 1, study, act_freely)
     assert [params for params, *_ in seen] == [1, 4, 8]
     figures = json.loads((tmp_path / "acted.json").read_text())
     assert {arm: one["event_fell"] for arm, one in figures.items()} == {
@@ -123,5 +121,5 @@ def test_everyone_is_measured_once(tmp_path, monkeypatch):
         np.testing.assert_array_equal(keys[:, 1], new)
         assert settings["warm_up"] == config.phase2.warm_up and settings["steps"] == 5
     study.event_steps = 6
-    acted.measure_acting(run, {"prowl": 4}, 1, study)
+    acted.measure_acting(run, {"prowl": 4}, 1, study, act_freely)
     assert len(seen) == 5, "other counts are no counts of these steps"
