@@ -93,7 +93,7 @@ def of_run(workdir, arms=(), task=None):
       UsageError: there is no such run, arm or task.
     """
     config = read_config(workdir, quickstart.get_config(), unfinished=True)
-    if config.env.name == "recordings":
+    if not build.make_environment(config).acts():
         raise UsageError(f"--workdir={workdir} is a run on recordings: there is no environment to play in")
     run = Run(workdir, config, owned=False)
     known = ["phase1", *(arm for arm in build.arms(config) if saved(run, f"phase2/{arm}"))]
@@ -155,7 +155,7 @@ def _config_of(environment):
 
 def _world(config, task):
     try:
-        if config.env.name == "voxel":
+        if build.make_environment(config).on_device():
             return DeviceWorld(build.make_device_env(config, task))
         return HostWorld(lambda: build.make_env(config, task, 1), build.spec_of(config), build.frame_shape(config))
     except ValueError as error:
