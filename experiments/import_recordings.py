@@ -14,7 +14,6 @@ skipped and named. An interrupted import goes on with the same command. The last
 import argparse
 import contextlib
 import difflib
-import os
 import pathlib
 import re
 import sys
@@ -62,13 +61,9 @@ def _import(options, fail):
         except NothingReadError as nothing:
             summary, error = nothing.summary, nothing
     seconds, frames = time.monotonic() - began, summary.frames - before
-    for name, reason in summary.skipped:
-        print(f"skipped {os.path.join(os.path.dirname(name), reason)}")
-    if summary.absent:
-        print(f"not downloaded: {summary.absent} recordings of the index")
-    if progress:
-        print(f"took {seconds:.1f} s for {frames} frames: {frames / seconds:.0f} frames/s")
-    print(f"read: {summary.episodes} episodes, {summary.frames} frames; skipped: {len(summary.skipped)} files")
+    *said, counts = summary.lines()
+    took = [f"took {seconds:.1f} s for {frames} frames: {frames / seconds:.0f} frames/s"] if progress else []
+    print("\n".join([*said, *took, counts]))
     if error:
         sys.stdout.flush()
         fail(error)

@@ -10,7 +10,7 @@ import statistics
 import time
 
 from prowl_jax.data import pool
-from prowl_jax.data.recordings import find
+from prowl_jax.data.sources import find
 from prowl_jax.data.video import check_installed, read_frames
 from prowl_jax.data.vpt import RecordingError
 

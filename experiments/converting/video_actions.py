@@ -5,7 +5,7 @@ import numpy as np
 
 from experiments.run.files import write_json_lines
 from experiments.run.progress import Progress
-from prowl_jax.data.recordings import find
+from prowl_jax.data.sources import find
 from prowl_jax.data.video import FRAME_SHAPE, read_frames
 from prowl_jax.data.vpt import RecordingError, as_records
 from prowl_jax.minecraft import CAMERA, vpt_to_minerl

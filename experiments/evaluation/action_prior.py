@@ -47,7 +47,8 @@ def action_tables(run):
 def recorded_actions(folder):
     """What people did in the recordings under ``folder``: factors ``[F, A]`` and lengths of its stretches.
 
-    Only the .jsonl files are read. Ticks with an open screen are left out, which cuts a recording.
+    Only the .jsonl files are read. Ticks with an open screen are left out, which cuts a recording, and so are those
+    that an import leaves out by what ticks say of themselves (docs/recordings.md).
 
     Raises:
       UsageError: there is none, or one cannot be read.
@@ -62,7 +63,7 @@ def recorded_actions(folder):
         except RecordingError as error:
             raise UsageError(f"evaluation.action_prior={folder}: {error}") from None
         factors = minerl_to_factors(ticks.action())
-        for start, stop in runs(~ticks.gui):
+        for start, stop in runs(~ticks.gui & ticks.sound):
             actions.append(factors[start:stop])
             lengths.append(stop - start)
     if not actions:

@@ -84,9 +84,7 @@ def _import(run, task):
             if getattr(error, "errno", None) in FULL:
                 raise  # a full disk is no mistake of the source's
             raise UsageError(f"demonstrations.source={d.source}: {error}") from None
-    for name, reason in summary.skipped:
-        print(f"skipped {name}: {reason}")
-    print(f"read: {summary.episodes} episodes, {summary.frames} frames; skipped: {len(summary.skipped)} files")
+    print("\n".join(summary.lines()))
     if summary.episodes < 2:
         shutil.rmtree(run.data(task))
         raise UsageError(

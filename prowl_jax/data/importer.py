@@ -14,6 +14,7 @@ While an import runs, ``STORE.partial`` holds what is done and the same file kee
 that finds it goes on from there and ends with the same store, byte for byte.
 """
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -25,7 +26,8 @@ import shutil
 import numpy as np
 
 from prowl_jax.data import pool, video
-from prowl_jax.data.recordings import DEFAULTS, find, read_recording
+from prowl_jax.data.recordings import DEFAULTS, read_recording
+from prowl_jax.data.sources import find
 from prowl_jax.data.store import StoreWriter, is_new
 from prowl_jax.minecraft import SPEC
 
@@ -35,13 +37,31 @@ ARRAYS = {"camera": (np.float32, (2,)), "null": (bool, ()), "gui": (bool, ())}
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What an import read: episodes and frames of the store, ``[(name, reason), ...]`` of what was
-    skipped, and how many recordings of an index were not downloaded."""
+    """What an import read.
+
+    Attributes:
+      episodes, frames: of the store.
+      skipped: ``[(name, reason), ...]`` of the recordings of which nothing is kept.
+      absent: how many recordings of an index were not downloaded.
+      left_out: kind -> ticks that are not kept of the recordings that are, see docs/recordings.md.
+      notes: what is to be said of recordings -> how many it is said of.
+    """
 
     episodes: int
     frames: int
     skipped: list
     absent: int
+    left_out: dict = dataclasses.field(default_factory=dict)
+    notes: dict = dataclasses.field(default_factory=dict)
+
+    def lines(self):
+        """What to print: a line for each skipped recording and each note, and last one that counts everything."""
+        said = [f"skipped {os.path.join(os.path.dirname(name), reason)}" for name, reason in self.skipped]
+        said += [f"not downloaded: {self.absent} recordings of the index"] if self.absent else []
+        said += [f"{count} of the recordings: {note}" for note, count in self.notes.items()]
+        left_out = ", ".join(f"{count} {kind}" for kind, count in self.left_out.items())
+        total = f"read: {self.episodes} episodes, {self.frames} frames; skipped: {len(self.skipped)} files"
+        return [*said, total + (f"; ticks left out: {left_out}" if left_out else "")]
 
 
 class NothingReadError(ValueError):
@@ -56,7 +76,7 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
     """Read the recordings of ``source`` into a new clip store.
 
     Args:
-      source: a folder or an index file, as for ``recordings.find``.
+      source: a folder or an index file, as for ``sources.find``.
       store: the folder to make. If it is there already and holds these recordings with these
         settings, nothing is read; if ``STORE.partial`` is there, the import goes on from it.
       settings: a ``recordings.Settings``.
@@ -69,7 +89,7 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
       ``Summary``.
 
     Raises:
-      FileNotFoundError, ValueError: as ``recordings.find``.
+      FileNotFoundError, ValueError: as ``sources.find``.
       ValueError: ``store`` lies inside the source.
       FileExistsError, NotADirectoryError, OSError: ``store`` cannot be made or written, or it or its partial folder is
         there with other contents or settings. An empty folder is as good as none.
@@ -133,6 +153,8 @@ def _append(writer, journal, part):
         writer.flush()
         episodes = [{key: episode[key] for key in ("start", "stop", "frames")} for episode in part.episodes]
         row = {"recording": part.name, "ticks": part.ticks, "video_frames": part.video_frames, "episodes": episodes}
+        row |= {"left_out": part.left_out} if part.left_out else {}
+        row |= {"notes": list(part.notes)} if part.notes else {}
     part.file.unlink(missing_ok=True)
     journal.write(row)
     return row
@@ -146,7 +168,11 @@ def _lengths(rows):
 def _summary(rows, absent):
     lengths = _lengths(rows)
     skipped = [(row["recording"], row["skipped"]) for row in rows if "skipped" in row]
-    return Summary(len(lengths), sum(lengths), skipped, absent)
+    left_out, notes = collections.Counter(), collections.Counter()
+    for row in rows:
+        left_out.update(row.get("left_out", {}))
+        notes.update(row.get("notes", ()))
+    return Summary(len(lengths), sum(lengths), skipped, absent, dict(left_out), dict(notes))
 
 
 def _journal(folder, head):

@@ -1,52 +1,21 @@
-"""VPT and BASALT recordings: finding them, in a folder or by a published index, and reading one.
+"""VPT and BASALT recordings: reading one, a video and its ticks held together.
 
 Like the modules it stands on it needs numpy only (and PyAV to read), so that reading processes
 start fast.
 """
 
-import ast
 import dataclasses
-import json
-import os
+import functools
 import pathlib
 
 import numpy as np
 
-from prowl_jax.data.video import FRAME_SHAPE, read_frames
-from prowl_jax.data.vpt import RecordingError, read_ticks, runs
+from prowl_jax.data.alignment import EARLY, FAULTS, TWICE
+from prowl_jax.data.pictures import LAGS, Watcher
+from prowl_jax.data.video import FRAME_SHAPE, count_frames, read_frames
+from prowl_jax.data.vpt import read_ticks, runs
+from prowl_jax.data.vpt_records import RecordingError
 from prowl_jax.minecraft import minerl_to_factors
-
-WHERE = (
-    "download an index file named in the README of github.com/openai/Video-Pre-Training, then, for each of its "
-    "relpaths, BASEDIR/RELPATH.mp4 and .jsonl into one folder"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Recording:
-    """One recording: a video and what was pressed.
-
-    Attributes:
-      name: its path below the source, without extension.
-      video: the .mp4, or None where it is missing.
-      ticks: the .jsonl, or None where it is missing.
-    """
-
-    name: str
-    video: pathlib.Path | None
-    ticks: pathlib.Path | None
-
-    def check(self):
-        """RecordingError where one of the two files is missing or cannot be opened."""
-        if self.video is None:
-            raise RecordingError(f"{self.ticks.name} has no .mp4 beside it")
-        if self.ticks is None:
-            raise RecordingError(f"{self.video.name} has no .jsonl beside it")
-        for file in (self.video, self.ticks):
-            try:
-                file.open("rb").close()
-            except OSError as error:
-                raise RecordingError(f"{file.name} cannot be opened: {error.strerror}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +66,8 @@ class Part:
       skipped: "" or why nothing could be read; then all that follows is empty.
       ticks, video_frames: lengths of the .jsonl and of the .mp4.
       episodes: dicts of ``start`` and ``stop`` (ticks), ``frames`` (how many) and ``row`` (the first's index).
+      left_out: kind -> ticks that are not kept; with the frames kept they are all ticks.
+      notes: what is to be said once of the recording, texts.
       actions: int32 ``[N, A]``, factors of ``minecraft.SPEC``.
       camera: float32 ``[N, 2]``, degrees of pitch and yaw.
       null, gui: bool ``[N]``.
@@ -108,6 +79,8 @@ class Part:
     ticks: int = 0
     video_frames: int = 0
     episodes: tuple = ()
+    left_out: dict = dataclasses.field(default_factory=dict)
+    notes: tuple = ()
     actions: np.ndarray | None = None
     camera: np.ndarray | None = None
     null: np.ndarray | None = None
@@ -117,39 +90,93 @@ class Part:
 def read_recording(recording, file, settings, threads=1):
     """Read a recording once, its frames into ``file``; gives a ``Part`` and never a RecordingError.
 
-    Video and .jsonl may differ in length; what the longer has more is left out.
+    Video and .jsonl may differ in length; what the longer has more is left out. So is what is not the game yet, and
+    where actions and frames do not belong together (docs/recordings.md).
     """
     try:
         recording.check()
-        ticks = read_ticks(recording.ticks)
-        stays = ~ticks.gui if settings.gui == "drop" else np.ones(len(ticks), bool)
-        wanted = np.zeros(len(ticks), bool)
-        for start, stop in _episodes(stays, settings):
-            wanted[start:stop] = True
+        ticks = read_ticks(recording.ticks, frames=functools.partial(count_frames, recording.video))
+        stays = ticks.sound & (~ticks.gui if settings.gui == "drop" else True)
+        wanted = _within(_episodes(stays, settings), len(ticks))
         if settings.skip_nulls:
             wanted &= ~ticks.null
-        cursor = np.where(ticks.gui[:, None], ticks.cursor, np.nan) if settings.gui == "cursor" else None
-        video_frames = 0
-        with open(file, "wb") as out:
-            for frame in read_frames(recording.video, settings.size, wanted=wanted, cursor=cursor, threads=threads):
-                video_frames += 1
-                if frame is not None:
-                    out.write(np.ascontiguousarray(frame).data)
+        video_frames, watcher = _copy_frames(recording.video, file, settings, ticks, wanted, threads)
+        early = watcher.leading(ticks.camera)
+        shown = np.arange(len(ticks)) < video_frames
+        game = stays & shown & (np.arange(len(ticks)) >= early)
         episodes = []
-        for start, stop in _episodes(stays[:video_frames], settings):
+        for start, stop in _episodes(game, settings):
             kept = int(wanted[start:stop].sum())
             if kept >= settings.min_frames:
                 row = int(wanted[:start].sum())
                 episodes.append({"start": start, "stop": stop, "frames": kept, "row": row})
+        left_out = _left_out(ticks, shown, early, episodes, wanted, settings)
         if not episodes:
-            raise RecordingError(f"{recording.name} has no {settings.min_frames} ticks in a row to keep")
+            why = ", ".join(f"{count} {kind}" for kind, count in left_out.items() if kind != SHORT)
+            raise RecordingError(
+                f"{recording.name} has no {settings.min_frames} ticks in a row to keep{f' ({why})' if why else ''}"
+            )
     except RecordingError as error:
         return Part(recording.name, file, skipped=str(error))
-    kept = ticks[np.flatnonzero(wanted[:video_frames])]
+    kept = ticks[np.flatnonzero(wanted & shown)]
+    notes = (*ticks.notes, *([] if ticks.viewed else _lag_notes(watcher.lag(ticks.camera[:, 1]))))
     actions = minerl_to_factors(kept.action())
     return Part(
-        recording.name, file, "", len(ticks), video_frames, tuple(episodes), actions, kept.camera, kept.null, kept.gui
-    )
+        recording.name, file, "", len(ticks), video_frames, tuple(episodes), left_out, notes, actions, kept.camera,
+        kept.null, kept.gui,
+    )  # fmt: skip
+
+
+def _copy_frames(video, file, settings, ticks, wanted, threads):
+    """Write the wanted frames of a video to ``file``; (how many frames it has, the ``Watcher`` that saw them)."""
+    cursor = np.where(ticks.gui[:, None], ticks.cursor, np.nan) if settings.gui == "cursor" else None
+    count, watcher = 0, Watcher(len(ticks))
+    with open(file, "wb") as out:
+        for frame in read_frames(video, settings.size, wanted=wanted, cursor=cursor, threads=threads):
+            if frame is not None:
+                out.write(np.ascontiguousarray(frame).data)
+                watcher.see(count, frame)
+            count += 1
+    return count, watcher
+
+
+SCREEN, NULL, BEYOND, SHORT = "open screen", "null", "beyond the video", "too short a stretch"
+"""Kinds of ticks that are left out, beside the faults of ``alignment.FAULTS``."""
+
+
+def _left_out(ticks, shown, early, episodes, wanted, settings):
+    """kind -> how many ticks are not kept because of it, each under its first reason."""
+    kept = _within(((e["start"], e["stop"]) for e in episodes), len(ticks)) & wanted
+    reasons = [(ticks.fault == i, kind) for i, kind in enumerate(FAULTS, 1)]
+    reasons.append((np.arange(len(ticks)) < early, FAULTS[EARLY - 1]))
+    reasons.append((~shown, BEYOND))
+    if settings.gui == "drop":
+        reasons.append((ticks.gui, SCREEN))
+    if settings.skip_nulls:
+        reasons.append((ticks.null, NULL))
+    counts, rest = {}, ~kept
+    for mask, kind in (*reasons, (rest, SHORT)):
+        counts[kind] = counts.get(kind, 0) + int((rest & mask).sum())
+        rest = rest & ~mask
+    counts[FAULTS[TWICE - 1]] += ticks.doubled
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def _lag_notes(lag):
+    """What is to be said where the pictures do not turn when the player does; ``lag`` as ``Watcher.lag`` gives it."""
+    if not lag:
+        return ()
+    if lag > LAGS:
+        return ("the pictures do not turn with the recorded movement",)
+    return (f"the pictures seem to come {abs(lag)} ticks {'after' if lag > 0 else 'before'} the actions",)
+
+
+def _within(stretches, count):
+    """Bool ``[count]``, True inside one of the (start, stop) ``stretches``."""
+    mask = np.zeros(count, bool)
+    for start, stop in stretches:
+        mask[start:stop] = True
+    return mask
 
 
 def _episodes(stays, settings):
@@ -159,80 +186,3 @@ def _episodes(stays, settings):
         for first in range(start, stop, length):
             if min(first + length, stop) - first >= settings.min_frames:
                 yield first, min(first + length, stop)
-
-
-def find(source):
-    """The recordings of ``source``, in order of their names.
-
-    Args:
-      source: a folder, searched with all its subfolders for .mp4 and .jsonl files of the same name;
-        or an index file, ``{"basedir": ..., "relpaths": [...]}``, whose relpaths may or may not end
-        in .mp4. The files of an index are looked for below ``basedir`` where that is a folder here,
-        then below the folder of the index and in its subfolders, with their relpath or by name alone.
-
-    Returns:
-      ``(recordings, absent)``: a list of ``Recording``, at least one, and how many the index lists
-      of which neither file is here.
-
-    Raises:
-      FileNotFoundError: there is no such source, or no recording in it; the message says where from
-        to download.
-      ValueError: the file is not an index.
-    """
-    source = pathlib.Path(source)
-    if source.is_dir():
-        recordings, absent = _in_folder(source), 0
-        missing = f"no recordings (.mp4 and .jsonl) in {source}"
-    elif source.is_file():
-        recordings, absent = _of_index(source)
-        missing = f"none of the {absent} recordings of {source} lies beside it"
-    else:
-        raise FileNotFoundError(f"no folder or index file {source}; {WHERE}")
-    if not recordings:
-        raise FileNotFoundError(f"{missing}; {WHERE}")
-    return sorted(recordings, key=lambda recording: recording.name), absent
-
-
-def _in_folder(folder):
-    files = {}
-    for path in folder.rglob("*"):
-        if path.suffix in (".mp4", ".jsonl") and path.is_file():
-            files.setdefault(path.relative_to(folder).with_suffix("").as_posix(), {})[path.suffix] = path
-    return [Recording(name, pair.get(".mp4"), pair.get(".jsonl")) for name, pair in files.items()]
-
-
-def _of_index(path):
-    try:
-        text = path.read_text()
-        try:
-            index = json.loads(text)
-        except ValueError:
-            index = ast.literal_eval(text)  # some published files end their lists with a comma
-        base, relpaths = index["basedir"], [_stem(relpath) for relpath in index["relpaths"]]
-    except (ValueError, SyntaxError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f'{path} is not an index, {{"basedir": ..., "relpaths": [...]}}: {type(error).__name__} {error}'
-        ) from None
-    roots = [path.parent, *sorted(p for p in path.parent.iterdir() if p.is_dir())]
-    if "://" not in base:
-        roots.insert(0, path.parent / base)
-    recordings = [_look_for(relpath, roots) for relpath in dict.fromkeys(relpaths)]
-    here = [recording for recording in recordings if recording.video or recording.ticks]
-    return here, len(recordings) - len(here)
-
-
-def _stem(relpath):
-    return relpath.removesuffix(".mp4").removesuffix(".jsonl")
-
-
-def _look_for(relpath, roots):
-    """The first pair found; else what there is of one."""
-    best = Recording(relpath, None, None)
-    for root in roots:
-        for name in dict.fromkeys((relpath.lstrip("/"), os.path.basename(relpath))):
-            files = [root / f"{name}{suffix}" for suffix in (".mp4", ".jsonl")]
-            video, ticks = (file if file.is_file() else None for file in files)
-            if video and ticks:
-                return Recording(relpath, video, ticks)
-            best = Recording(relpath, best.video or video, best.ticks or ticks)
-    return best

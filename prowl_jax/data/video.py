@@ -14,7 +14,8 @@ import pathlib
 
 import numpy as np
 
-from prowl_jax.data.vpt import WINDOW_HEIGHT, RecordingError
+from prowl_jax.data.vpt import WINDOW_HEIGHT
+from prowl_jax.data.vpt_records import RecordingError
 
 FRAME_SHAPE = (360, 640)
 """Height and width of every recording."""
@@ -90,6 +91,21 @@ def read_frames(path, size, *, wanted=None, cursor=None, threads=1):
             raise RecordingError(_cut_off(path.name, decoded, declared)) from None
     if packets < declared or not decoded:
         raise RecordingError(_cut_off(path.name, decoded, declared))
+
+
+def count_frames(path):
+    """How many frames a video has, by its packets: none is decoded.
+
+    Raises:
+      RecordingError: as ``read_frames``.
+    """
+    path = pathlib.Path(path)
+    with _open(path) as container:
+        stream = _stream(container, path.name)
+        try:
+            return stream.frames or sum(packet.dts is not None for packet in container.demux(stream))
+        except _av().FFmpegError:
+            raise RecordingError(_cut_off(path.name, 0, stream.frames)) from None
 
 
 class Resizer:

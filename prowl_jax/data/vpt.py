@@ -21,47 +21,25 @@ record 0 to be the first, which the later segments of a session contradict.)
 Nulls. Ticks without a key or a movement are kept, for a world model must see time pass; ``null``
 marks them for behavioural cloning, where VPT leaves them out.
 
+Not every recording keeps to this: ``alignment`` holds each against itself, and docs/recordings.md has the rules.
 This module needs numpy only, so that reading processes start fast.
 """
 
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
 
-from prowl_jax.minecraft import MINERL_KEYS
+from prowl_jax.data import alignment
+from prowl_jax.data.vpt_records import BUTTONS, COLUMN, KEYBOARD, RecordingError, read_records
 
-DEGREES_PER_PIXEL = 360.0 / 2400.0
 WINDOW_HEIGHT = 720
 """Pixels of the game's window, in which the cursor's position is recorded."""
-
-_KEYBOARD = {
-    "escape": "ESC",
-    "w": "forward",
-    "s": "back",
-    "a": "left",
-    "d": "right",
-    "space": "jump",
-    "left.shift": "sneak",
-    "left.control": "sprint",
-    "e": "inventory",
-    "q": "drop",
-    "f": "swapHands",
-    **{str(i): f"hotbar.{i}" for i in range(1, 10)},
-}
-_BUTTONS = {0: "attack", 1: "use", 2: "pickItem"}
-_ATTACK = 0
-_COLUMN = {key: i for i, key in enumerate(MINERL_KEYS)}
-
-
-class RecordingError(ValueError):
-    """A recording that cannot be used; the message is one line that names the file and the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ticks:
-    """What a player did, one entry a tick; ``len`` is the number of ticks T.
+    """What a player did, one entry for each frame of the video; ``len`` is their number T.
 
     Attributes:
       keys: int8 ``[T, 23]``, 1 where a key of ``minecraft.MINERL_KEYS`` is down.
@@ -69,6 +47,10 @@ class Ticks:
       gui: bool ``[T]``, True where the frame shows an open screen such as the inventory.
       null: bool ``[T]``, True where no key is down and the camera rests.
       cursor: float32 ``[T, 2]``, the cursor's x and y in a window of 1280x720; of use where ``gui``.
+      fault: int8 ``[T]``, 0, or 1 + an index of ``alignment.FAULTS``: why this action is not to be used.
+      doubled: how many records told a tick that another had told.
+      viewed: whether the view told that movement and turns belong together.
+      notes: what is to be said once of the recording, a tuple of texts.
     """
 
     keys: np.ndarray
@@ -76,24 +58,39 @@ class Ticks:
     gui: np.ndarray
     null: np.ndarray
     cursor: np.ndarray
+    fault: np.ndarray
+    doubled: int = 0
+    viewed: bool = False
+    notes: tuple = ()
 
     def __len__(self):
         return len(self.gui)
 
     def __getitem__(self, rows):
         """The ticks of a slice, a mask or a vector of indices."""
-        return Ticks(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+        arrays = {name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return dataclasses.replace(self, **arrays)
+
+    @property
+    def sound(self):
+        """Bool ``[T]``, True where action and frame belong together."""
+        return self.fault == 0
 
     def action(self):
         """The actions as MineRL's dict: the 23 keys int8 ``[T]`` and ``camera`` float32 ``[T, 2]``."""
-        return {key: self.keys[:, i] for key, i in _COLUMN.items()} | {"camera": self.camera}
+        return {key: self.keys[:, i] for key, i in COLUMN.items()} | {"camera": self.camera}
 
 
-def read_ticks(path):
-    """Read a .jsonl file whole.
+def read_ticks(path, frames=None):
+    """Read a .jsonl file whole, and hold it against itself (``alignment``).
 
-    Only ``mouse``, ``keyboard.keys``, ``isGuiOpen`` and ``hotbar`` are looked at, which the stripped
-    files of BASALT have as well. Keys that Minecraft's action space does not know are passed over.
+    Only ``mouse`` and ``keyboard.keys`` must be there. What else is there is used: ``isGuiOpen`` and ``hotbar``, which
+    the stripped files of BASALT have as well, and ``tick``, ``yaw``, ``pitch``, ``serverTick`` and the position. Keys
+    that Minecraft's action space does not know are passed over. A record that lacks something, or has it null, is a
+    tick of which nothing is known.
+
+    Args:
+      frames: ``f() -> frames of the video``, asked where ticks are missing or told twice; None where there is none.
 
     Returns:
       ``Ticks``.
@@ -102,37 +99,59 @@ def read_ticks(path):
       RecordingError: the file is empty, cut off, not JSON or not such a recording.
     """
     path = pathlib.Path(path)
-    lines = path.read_bytes().rstrip().split(b"\n")
-    if lines == [b""]:
-        raise RecordingError(f"{path.name} is empty")
-    keys = np.zeros((len(lines), len(MINERL_KEYS)), np.int8)
-    mouse = np.zeros((len(lines), 4))  # dx, dy, x, y
-    gui, slots = np.zeros(len(lines), bool), np.zeros(len(lines), np.int64)
-    stuck = False
-    for t, line in enumerate(lines):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            what = "is cut off in" if t == len(lines) - 1 and t > 0 else "is not JSON in"
-            raise RecordingError(f"{path.name} {what} line {t + 1}") from None
-        try:
-            pointer = record["mouse"]
-            mouse[t] = pointer["dx"], pointer["dy"], pointer["x"], pointer["y"]
-            gui[t], slots[t] = record["isGuiOpen"], record["hotbar"]
-            if t == 0:
-                stuck = pointer["newButtons"] == [_ATTACK]
-            elif _ATTACK in pointer["newButtons"]:
-                stuck = False
-            keys[t, _pressed(record["keyboard"]["keys"], pointer["buttons"], stuck)] = 1
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RecordingError(f"{path.name}, line {t + 1} is not a tick of a recording: {error!r}") from None
-        if not np.isfinite(mouse[t]).all() or not 0 <= slots[t] <= 8:
-            raise RecordingError(f"{path.name}, line {t + 1}: mouse {mouse[t]} and hotbar {slots[t]} cannot be")
-    changed = np.flatnonzero(np.diff(slots))
-    keys[changed, _COLUMN["hotbar.1"] + slots[changed + 1]] = 1
-    camera = (DEGREES_PER_PIXEL * mouse[:, [1, 0]]).astype(np.float32)
+    records = read_records(path)
+    known, camera_pixels = records.known, records.mouse[:, [1, 0]]
+    place, fault = alignment.places(records.tick, frames)
+    follows = np.zeros(len(known), bool)  # the next record is of the next tick
+    follows[:-1] = (np.diff(place) == 1) & (place[:-1] >= 0) & (fault[:-1] == 0)
+    in_game = known & ~records.gui
+    usable = follows & in_game & np.append(in_game[1:], False)
+    scales, turns, viewed = alignment.turns(camera_pixels, records.view, usable)
+    fault = np.where(fault, fault, np.where(known, turns, alignment.UNKNOWN)).astype(np.int8)
+    walks = _walks(records.keys) & ~records.gui
+    early = alignment.leading(records.server, records.position, walks)
+    fault[:early] = np.where(fault[:early], fault[:early], alignment.EARLY)
+    keys = records.keys.copy()
+    changed = np.flatnonzero(follows[:-1] & (np.diff(records.slots) != 0) & (records.slots[:-1] >= 0))
+    changed = changed[records.slots[changed + 1] >= 0]
+    keys[changed, COLUMN["hotbar.1"] + records.slots[changed + 1]] = 1
+    camera = (scales * camera_pixels).astype(np.float32)
     null = ~keys.any(axis=1) & ~camera.any(axis=1)
-    return Ticks(keys, camera, gui, null, mouse[:, 2:].astype(np.float32))
+    if ((fault == alignment.UNKNOWN) | (fault == alignment.MISSING)).all():
+        trouble = records.trouble or "ticks are missing, and the video does not tell whose frames it has"
+        raise RecordingError(f"{path.name} holds no tick that can be read: {trouble}")
+    return _on_frames(
+        place,
+        Ticks(keys, camera, records.gui, null, records.mouse[:, 2:].astype(np.float32), fault, 0, viewed,
+              (*records.notes, *_scale_notes(scales)))
+    )  # fmt: skip
+
+
+def _on_frames(place, ticks):
+    """``ticks`` of records, one entry for each frame from the first to the last: those without a record are missing."""
+    if (place == np.arange(len(place))).all():
+        return ticks
+    there = place >= 0
+    count = int(place.max()) + 1
+    spread = {}
+    for name, value in vars(ticks).items():
+        if isinstance(value, np.ndarray):
+            spread[name] = np.zeros((count, *value.shape[1:]), value.dtype)
+            spread[name][place[there]] = value[there]
+    spread["fault"][np.setdiff1d(np.arange(count), place[there])] = alignment.MISSING
+    return dataclasses.replace(ticks, **spread, doubled=int((~there).sum()))
+
+
+def _scale_notes(scales):
+    usual = alignment.DEGREES_PER_PIXEL
+    others = [f"{scale:.4g}" for scale in dict.fromkeys(scales.tolist()) if abs(scale - usual) > 1e-3 * usual]
+    return [f"another mouse: {' and '.join(others)} degrees a pixel, not {usual:g}, by the view"] if others else []
+
+
+def _walks(keys):
+    """Bool ``[T]``, where a key of walking is down without its opposite, and no key that slows down."""
+    forward, back, left, right = (keys[:, COLUMN[name]] for name in ("forward", "back", "left", "right"))
+    return ((forward != back) | (left != right)) & (keys[:, COLUMN["sneak"]] == 0)
 
 
 def as_records(action):
@@ -143,21 +162,14 @@ def as_records(action):
     Args:
       action: MineRL's dict, 0 or 1 ``[T]`` for the keys of ``MINERL_KEYS`` and degrees ``[T, 2]`` for ``camera``.
     """
-    pixels = np.asarray(action["camera"], np.float64) / DEGREES_PER_PIXEL
+    pixels = np.asarray(action["camera"], np.float64) / alignment.DEGREES_PER_PIXEL
     records = []
     for t, (dy, dx) in enumerate(pixels):
         mouse = {"x": 640.0, "y": 360.0, "dx": dx, "dy": dy, "newButtons": []}
-        mouse["buttons"] = [button for button, key in _BUTTONS.items() if action[key][t]]
-        keys = [f"key.keyboard.{name}" for name, key in _KEYBOARD.items() if action[key][t]]
+        mouse["buttons"] = [button for button, key in BUTTONS.items() if action[key][t]]
+        keys = [f"key.keyboard.{name}" for name, key in KEYBOARD.items() if action[key][t]]
         records.append({"mouse": mouse, "keyboard": {"keys": keys}, "isGuiOpen": False, "hotbar": 0})
     return records
-
-
-def _pressed(keys, buttons, stuck):
-    """The columns of the keyboard's and the mouse's keys that are down."""
-    names = [_KEYBOARD.get(key.removeprefix("key.keyboard.")) for key in keys]
-    names += [_BUTTONS.get(button) for button in buttons if not (stuck and button == _ATTACK)]
-    return [_COLUMN[name] for name in names if name]
 
 
 def runs(mask, shortest=1):

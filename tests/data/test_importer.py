@@ -71,7 +71,9 @@ def test_a_store_holds_frames_actions_and_their_arrays(folder, tmp_path):
     settings = {"size": [8, 16], "gui": "drop", "skip_nulls": False, "min_frames": 3, "max_frames": 0}
     assert rows[0] == {"settings": settings}
     episodes = [{"start": 0, "stop": 3, "frames": 3}, {"start": 4, "stop": 8, "frames": 4}]
-    assert rows[4] == {"recording": "sub/b", "ticks": 8, "video_frames": 8, "episodes": episodes}
+    told = {"recording": "sub/b", "ticks": 8, "video_frames": 8, "episodes": episodes}
+    assert rows[4] == told | {"left_out": {"open screen": 1}}
+    assert summary.left_out == {"open screen": 1} and summary.notes == {}
 
 
 def test_in_parallel_it_is_the_same_store(folder, tmp_path):
@@ -87,9 +89,11 @@ def test_in_parallel_it_is_the_same_store(folder, tmp_path):
 def test_the_picture_moves_with_the_action_of_its_frame(tmp_path):
     dx = np.random.default_rng(1).integers(-20, 21, 40) * 1.0
     yaw = np.concatenate([[0], np.cumsum(0.15 * dx)])[:40]
-    write_ticks(tmp_path / "a.jsonl", [tick(dx=d, yaw=y) for d, y in zip(dx, yaw, strict=True)])
-    write_video(tmp_path / "a.mp4", panorama(yaw))
-    import_recordings(tmp_path, tmp_path / "clips", Settings(size=(180, 320)), 1)
+    source = tmp_path / "in"
+    source.mkdir()
+    write_ticks(source / "a.jsonl", [tick(dx=d, yaw=y) for d, y in zip(dx, yaw, strict=True)])
+    write_video(source / "a.mp4", panorama(yaw))
+    import_recordings(source, tmp_path / "clips", Settings(size=(180, 320)), 1)
     store = ClipStore.open(tmp_path / "clips")
     flow, turn = flow_to_the_right(store.frames), store.array("camera")[:, 1]
     np.testing.assert_allclose(flow, -turn[:-1] * PIXELS_PER_DEGREE / 2, atol=0.6)
@@ -99,16 +103,18 @@ def test_the_picture_moves_with_the_action_of_its_frame(tmp_path):
 
 def test_a_real_recording_moves_with_the_action_of_its_frame(tmp_path):
     video, ticks = real_recording()
+    (tmp_path / "in").mkdir()
     for path in (video, ticks):
-        os.symlink(path, tmp_path / path.name)
-    summary = import_recordings(tmp_path, tmp_path / "clips", Settings(size=(180, 320)), 1)
+        os.symlink(path, tmp_path / "in" / path.name)
+    summary = import_recordings(tmp_path / "in", tmp_path / "clips", Settings(size=(180, 320)), 1)
     store = ClipStore.open(tmp_path / "clips")
-    # Of 445 frames and 446 ticks the last 155 ticks show the inventory.
-    assert (summary.episodes, summary.frames) == (1, 291) and summary.skipped == []
+    # Of 445 frames and 446 ticks the last 155 ticks show the inventory, and the first two the loading of the world.
+    assert (summary.episodes, summary.frames) == (1, 289) and summary.skipped == []
+    assert summary.left_out == {"not yet the game": 2, "open screen": 154, "beyond the video": 1}
     turn = store.array("camera")[:, 1]
     yaw = np.array([json.loads(line)["yaw"] for line in ticks.read_text().splitlines()])
-    np.testing.assert_allclose(np.diff(yaw)[:290], turn[:290], atol=2e-3)
-    flow = flow_to_the_right(store.frames)[5:]  # behind the loading screen
+    np.testing.assert_allclose(np.diff(yaw)[2:290], turn[:288], atol=2e-3)
+    flow = flow_to_the_right(store.frames)[5:]
     by_lag = {lag: -correlation_at(lag, flow, turn[5:]) for lag in (-2, -1, 0, 1, 2)}
     # Turns last several ticks, so the neighbouring lags are not low; but they are lower.
     assert by_lag[0] > 0.8 and by_lag[0] > max(value for lag, value in by_lag.items() if lag) + 0.1
@@ -157,6 +163,28 @@ def test_where_nothing_can_be_read_nothing_is_left(tmp_path):
         import_recordings(tmp_path / "in", tmp_path / "clips", SMALL, 1)
     assert caught.value.summary.skipped == [("a", "a.jsonl is empty")]
     assert os.listdir(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize("place, message", [
+    ("in", "lies inside the source"), ("in/clips", "lies inside the source"), ("in/x/y", "inside the source"),
+    ("file", "is a file; name another folder"), ("file/clips", "which is a file; name another folder"),
+])  # fmt: skip
+def test_a_place_where_no_store_can_be_is_told_before_anything_is_read(folder, tmp_path, monkeypatch, place, message):
+    (tmp_path / "in").symlink_to(folder)
+    (tmp_path / "file").touch()
+    before = contents(folder)
+    with pytest.raises((ValueError, OSError), match=message):
+        import_recordings(tmp_path / "in", tmp_path / place, SMALL, 1)
+    assert contents(folder) == before
+
+
+def test_an_empty_folder_is_as_good_as_none(folder, tmp_path, monkeypatch):
+    (tmp_path / "clips").mkdir()
+    assert import_recordings(folder, tmp_path / "clips", SMALL, 1).frames == 27
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert import_recordings(folder, ".", SMALL, 1).frames == 27
+    assert contents(tmp_path / "here") == contents(tmp_path / "clips")
 
 
 # Going on.
@@ -238,6 +266,7 @@ def test_a_finished_import_is_not_done_again_and_others_are_not_touched(folder, 
     with pytest.raises(FileExistsError, match="exists already and lacks some of these recordings"):
         import_recordings(more, tmp_path / "clips", SMALL, 1)
     (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious").touch()
     with pytest.raises(FileExistsError, match="other exists already"):
         import_recordings(folder, tmp_path / "other", SMALL, 1)
     assert contents(tmp_path / "clips") == before

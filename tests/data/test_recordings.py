@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from toy_recordings import grey_of, tick, write_recording
 
-from prowl_jax.data.recordings import Settings, find, read_recording
+from prowl_jax.data.recordings import Settings, read_recording
+from prowl_jax.data.sources import find
 from prowl_jax.minecraft import SPEC
 
 
@@ -60,10 +61,45 @@ def test_an_index_whose_basedir_is_a_folder_and_whose_list_ends_in_a_comma(tmp_p
     assert found.video == tmp_path / "far/x/a.mp4" and absent == 0
 
 
+ODD_INDEXES = {
+    "no basedir": {"relpaths": ["x/a.mp4"]},
+    "null for the basedir": {"basedir": None, "relpaths": ["x/a.mp4"]},
+    "a number for the basedir": {"basedir": 3, "relpaths": ["x/a.mp4"]},
+    "others between": {"basedir": "", "relpaths": [None, 1, "", "x/a.mp4", [], {}, "\0"]},
+    "large letters": {"basedir": "", "relpaths": ["x/a.MP4"]},
+    "a list": ["x/a.mp4"],
+    "objects": [{"id": 7, "video": "x/a.mp4", "actions": "x/a.jsonl"}],
+    "objects inside": {"basedir": "", "relpaths": [{"path": "x/a.mp4"}]},
+}
+
+
+@pytest.mark.parametrize("form", ODD_INDEXES)
+def test_of_an_odd_index_what_can_be_read_is_read(tmp_path, form):
+    touch(tmp_path / "x" / "a.mp4", tmp_path / "x" / "a.jsonl")
+    (tmp_path / "index.json").write_text(json.dumps(ODD_INDEXES[form]))
+    (found,), absent = find(tmp_path / "index.json")
+    assert found.video == tmp_path / "x/a.mp4" and found.ticks == tmp_path / "x/a.jsonl" and absent == 0
+
+
+def test_endings_in_large_letters(tmp_path):
+    touch(tmp_path / "a.MP4", tmp_path / "a.jsonl", tmp_path / "b.mp4", tmp_path / "b.JSONL")
+    found, _ = find(tmp_path)
+    assert [(r.video.name, r.ticks.name) for r in found] == [("a.MP4", "a.jsonl"), ("b.mp4", "b.JSONL")]
+    (tmp_path / "index.json").write_text(json.dumps({"basedir": "", "relpaths": ["a", "b.mp4"]}))
+    assert [(r.video.name, r.ticks.name) for r in find(tmp_path / "index.json")[0]] == [
+        ("a.MP4", "a.jsonl"), ("b.mp4", "b.JSONL"),
+    ]  # fmt: skip
+
+
 BAD_SOURCES = {
     "nothing there": (lambda folder: folder / "no", FileNotFoundError, "no folder or index file"),
     "an empty folder": (lambda folder: folder, FileNotFoundError, "no recordings (.mp4 and .jsonl) in"),
     "no JSON": ("hello", ValueError, "is not an index"),
+    "bytes": ("\udcff\udcfe", ValueError, "is not an index"),
+    "nested": ("[" * 9999, ValueError, "is not an index"),
+    "null": ('{"basedir": null, "relpaths": null}', ValueError, "is not an index"),
+    "a text": ('{"basedir": "", "relpaths": "a.mp4"}', ValueError, "is not an index"),
+    "objects of another schema": ('[{"id": 1, "size": 3}]', ValueError, "it names no recording"),
     "no index": ('{"a": 1}', ValueError, "is not an index"),
     "a list": ("[1]", ValueError, "is not an index"),
     "other paths": ('{"basedir": "", "relpaths": [1]}', ValueError, "is not an index"),
@@ -76,7 +112,7 @@ def test_what_is_no_source_is_answered_in_one_line_with_its_cure(tmp_path, case)
     content, kind, message = BAD_SOURCES[case]
     if isinstance(content, str):
         source = tmp_path / "index.json"
-        source.write_text(content)
+        source.write_text(content, errors="surrogateescape")
     else:
         source = content(tmp_path)
     with pytest.raises(kind) as caught:
@@ -168,7 +204,26 @@ def test_nulls_stay_and_are_marked_or_are_skipped(tmp_path):
     assert [dict(e) for e in part.episodes] == [{"start": 0, "stop": 8, "frames": 4, "row": 0}]
     assert len(part.actions) == 4
     part, _ = read(tmp_path, 8, ticks, skip_nulls=True, min_frames=5)
-    assert part.skipped == "a has no 5 ticks in a row to keep"
+    assert part.skipped == "a has no 5 ticks in a row to keep (4 null)"
+
+
+def test_every_tick_is_kept_or_counted_under_its_reason(tmp_path):
+    gui = {3, 4, 11}
+    ticks = [tick(dx=1.0, gui=t in gui, keys=["w"], tick=t) for t in range(16)]
+    ticks[6]["mouse"] = None
+    part, _ = read(tmp_path, 14, ticks, min_frames=3)
+    assert [(e["start"], e["stop"]) for e in part.episodes] == [(0, 3), (7, 11)]
+    assert part.left_out == {"unknown": 1, "open screen": 3, "beyond the video": 2, "too short a stretch": 3}
+    assert sum(e["frames"] for e in part.episodes) + sum(part.left_out.values()) == part.ticks == 16
+
+
+def test_actions_behind_missing_ticks_lie_on_their_pictures(tmp_path):
+    ticks = [tick(dx=float(t), tick=t) for t in range(30)]
+    part, frames = read(tmp_path, 30, ticks[:10] + ticks[15:])
+    assert [(e["start"], e["stop"]) for e in part.episodes] == [(0, 10), (15, 30)]
+    kept = [*range(10), *range(15, 30)]
+    assert ticks_of_frames(frames).tolist() == kept and part.left_out == {"missing": 5}
+    np.testing.assert_allclose(part.camera[:, 1], 0.15 * np.array(kept), rtol=1e-6)
 
 
 def test_skipping_nulls_in_a_recording_that_a_screen_cuts(tmp_path):

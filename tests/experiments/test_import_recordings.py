@@ -90,6 +90,10 @@ def test_where_nothing_can_be_read_the_exit_code_is_2(tmp_path, capsys):
 MISTAKES = {
     "nothing": ([], "no --source given"),
     "no store": (["--source=x"], "no --store given"),
+    "an empty source": (["--source=", "--store=s"], "--source is empty; write --source=DIR_OR_INDEX"),
+    "an empty store": (["--source=in", "--store="], "--store is empty; write --store=DIR"),
+    "a store in the source": (["--source=in", "--store=in/s"], "in/s lies inside the source in; name a folder"),
+    "too long a store": (["--source=in", "--store=" + 300 * "s"], "File name too long"),
     "no such source": (["--source=no", "--store=s"], "no folder or index file no; download an index file"),
     "no size": (["--source=x", "--store=s", "--size=128"], "'128' is not HxW, such as 128x128"),
     "a size too large": (["--source=.", "--store=s", "--size=720x1280"], "size must be HxW within 8x8..360x640"),
@@ -108,9 +112,10 @@ def test_mistakes_are_one_line_and_write_nothing(folder, tmp_path, monkeypatch, 
     (tmp_path / "in").symlink_to(folder)
     (tmp_path / "file").touch()
     (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious").touch()
     argv, message = MISTAKES[case]
     assert message in mistake(capsys, *argv)
-    assert sorted(os.listdir(tmp_path)) == ["file", "in", "other"] and os.listdir("other") == []
+    assert sorted(os.listdir(tmp_path)) == ["file", "in", "other"] and os.listdir("other") == ["precious"]
 
 
 def test_without_pyav_nothing_is_written(folder, tmp_path, monkeypatch, capsys):

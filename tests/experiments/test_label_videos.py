@@ -11,7 +11,8 @@ from toy_recordings import write_video
 
 from experiments import label_videos as command
 from experiments.converting.video_actions import in_windows, label_videos
-from prowl_jax.data.recordings import Settings, find, read_recording
+from prowl_jax.data.recordings import Settings, read_recording
+from prowl_jax.data.sources import find
 from prowl_jax.data.video import FRAME_SHAPE
 from prowl_jax.data.vpt import as_records, read_ticks
 from prowl_jax.minecraft import MINERL_KEYS, SPEC, minerl_to_factors, vpt_to_minerl
