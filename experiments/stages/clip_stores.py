@@ -37,7 +37,17 @@ def verify_stores(run):
 
 def split(run, store):
     """(training episodes, held-out episodes) of the training task."""
-    return store.split(run.config.demonstrations.held_out_fraction, build.data_seed(run.config))
+    return held_out(run, store)[:2]
+
+
+def held_out(run, store):
+    """The ``HeldOut`` of the training task's store; UsageError where nothing can be held out."""
+    config = run.config
+    fraction, gap = config.demonstrations.held_out_fraction, build.shortest_episode(config)
+    try:
+        return store.hold_out(fraction, build.data_seed(config), gap)
+    except ValueError as error:
+        raise UsageError(f"{store.path}: {error} (demonstrations.episode_frames)") from None
 
 
 def clip_starts(store, episodes, length, key):

@@ -8,9 +8,10 @@ from experiments.run.config_file import UsageError
 from experiments.run.failures import FULL
 from experiments.run.progress import Progress
 from experiments.stages import build
-from experiments.stages.clip_stores import open_store, tasks
+from experiments.stages.clip_stores import held_out, open_store, tasks
 from prowl_jax.data.importer import import_recordings
 from prowl_jax.data.recordings import Settings
+from prowl_jax.data.sources import find
 from prowl_jax.data.store import StoreWriter
 from prowl_jax.envs.gaps import Gaps, per_thousand, table
 from prowl_jax.settings import COUNT, LARGEST, SHARE, Check, setting, within
@@ -54,6 +55,9 @@ def make_demonstrations(run):
             for clip in recorded:
                 writer.add_episode(*clip)
         frames[task] = len(open_store(run, task))
+    store = open_store(run)
+    train, kept_back, way = held_out(run, store)
+    print(f"held out: {len(kept_back)} of {len(store.lengths)} episodes, {way}; {len(train)} to train on")
     print(rates_of_actions(run), flush=True)
     return {"frames": sum(frames.values())}
 
@@ -67,9 +71,8 @@ def rates_of_actions(run):
 def _import(run, task):
     """Read the recordings of ``demonstrations.source`` into the clip store of ``task``; returns its frames."""
     config, d = run.config, run.config.demonstrations
-    settings = Settings(
-        size=build.frame_shape(config)[:2], min_frames=build.shortest_episode(config), max_frames=d.episode_frames
-    )
+    shortest = build.shortest_episode(config)
+    settings = Settings(build.frame_shape(config)[:2], min_frames=shortest, max_frames=d.episode_frames)
     with contextlib.ExitStack() as stack:
         progress = None
 
@@ -79,6 +82,8 @@ def _import(run, task):
             progress.update(done, **({"frames": frames} if frames else {}))
 
         try:
+            if len(find(d.source)[0]) == 1:  # a stretch of it is held out
+                settings = dataclasses.replace(settings, gap=shortest)
             summary = import_recordings(d.source, run.data(task), settings, on_progress=show)
         except (ValueError, OSError, ImportError) as error:
             if getattr(error, "errno", None) in FULL:
@@ -91,4 +96,9 @@ def _import(run, task):
             f"demonstrations.source={d.source} gave {summary.episodes} episode of at most "
             f"demonstrations.episode_frames={d.episode_frames} frames; at least two are needed, one to hold out"
         )
+    try:
+        held_out(run, open_store(run, task))
+    except UsageError:
+        shutil.rmtree(run.data(task))
+        raise
     return summary.frames

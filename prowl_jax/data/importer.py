@@ -26,6 +26,7 @@ import shutil
 import numpy as np
 
 from prowl_jax.data import pool, video
+from prowl_jax.data.held_out import Origin
 from prowl_jax.data.recordings import DEFAULTS, read_recording
 from prowl_jax.data.sources import find
 from prowl_jax.data.store import StoreWriter, is_new
@@ -111,9 +112,10 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
         return _summary(rows, absent)
     todo = [recording for recording in found if recording.name not in done]
     lengths = _lengths(rows)
+    origins = [_origin(row["recording"], episode) for row in rows for episode in row.get("episodes", ())]
     report = on_progress or (lambda done, total, frames: None)
     try:
-        with StoreWriter(store, SPEC, (*settings.size, 3), ARRAYS, resume=lengths) as writer:
+        with StoreWriter(store, SPEC, (*settings.size, 3), ARRAYS, lengths, origins) as writer:
             report(len(rows), len(done) + len(todo), sum(lengths))
             journal = _Journal(partial / JOURNAL, [head, *rows])
             with journal, _parts(todo, partial / "parts", settings, workers) as parts:
@@ -149,7 +151,7 @@ def _append(writer, journal, part):
         for episode in part.episodes:
             at = slice(episode["row"], episode["row"] + episode["frames"])
             arrays = {name: getattr(part, name)[at] for name in ARRAYS}
-            writer.add_episode(frames[at], part.actions[at], **arrays)
+            writer.add_episode(frames[at], part.actions[at], _origin(part.name, episode), **arrays)
         writer.flush()
         episodes = [{key: episode[key] for key in ("start", "stop", "frames")} for episode in part.episodes]
         row = {"recording": part.name, "ticks": part.ticks, "video_frames": part.video_frames, "episodes": episodes}
@@ -158,6 +160,10 @@ def _append(writer, journal, part):
     part.file.unlink(missing_ok=True)
     journal.write(row)
     return row
+
+
+def _origin(recording, episode):
+    return Origin(recording, episode["start"], episode["stop"])
 
 
 def _lengths(rows):

@@ -16,6 +16,7 @@ import zlib
 import numpy as np
 
 from prowl_jax.actions import ActionSpec
+from prowl_jax.data.held_out import Origin, hold_out
 from prowl_jax.types import Clip
 
 VERSION = 1
@@ -36,6 +37,7 @@ class StoreWriter:
         finished store has them as if ``ClipStore.add_array`` had added them.
       resume: lengths of the first episodes in ``path.partial``, which are kept; ``()`` keeps none.
         The caller keeps count, after ``flush``.
+      origins: of those first episodes, as ``add_episode`` was told them.
 
     Raises:
       FileExistsError: ``path`` is there already.
@@ -43,7 +45,7 @@ class StoreWriter:
         partial folder holds less than ``resume`` says.
     """
 
-    def __init__(self, path, spec: ActionSpec, frame_shape, arrays=None, resume=None):
+    def __init__(self, path, spec: ActionSpec, frame_shape, arrays=None, resume=None, origins=()):
         self.path = pathlib.Path(path)
         self.partial = self.path.with_name(self.path.name + ".partial")
         self.spec, self.frame_shape = spec, tuple(int(n) for n in frame_shape)
@@ -51,6 +53,7 @@ class StoreWriter:
         for name, (kind, _) in self.arrays.items():
             _check_array(name, kind)
         self.lengths, self._resumable = list(resume or ()), resume is not None
+        self.origins = list(origins) or _own_origins(self.lengths)
 
     def __enter__(self):
         if not is_new(self.path):
@@ -68,10 +71,11 @@ class StoreWriter:
             file.truncate(kept)
         return self
 
-    def add_episode(self, frames, actions, **arrays):
+    def add_episode(self, frames, actions, origin: Origin | None = None, **arrays):
         """Append one episode: frames uint8 ``[T, H, W, 3]``, actions int ``[T, A]``, T >= 1.
 
-        ``arrays`` are the entries ``[T, ...]`` of the further arrays, every one of them.
+        ``origin`` says which recording it is from; without one it is a recording of its own. ``arrays`` are the
+        entries ``[T, ...]`` of the further arrays, every one of them.
         """
         frames, actions = np.asarray(frames), self.spec.check(actions)
         if frames.dtype != np.uint8 or frames.shape[1:] != self.frame_shape:
@@ -94,6 +98,7 @@ class StoreWriter:
         for name, array in arrays.items():
             self._files[name].write(np.ascontiguousarray(array).data)
         self.lengths.append(len(frames))
+        self.origins.append(origin or _own_origins(self.lengths)[-1])
 
     def flush(self):
         """Bring every episode added so far to the disk, so that ``resume`` may count on it."""
@@ -125,6 +130,7 @@ class StoreWriter:
             "spec": self.spec.to_json(),
             "frame_shape": list(self.frame_shape),
             "lengths": self.lengths,
+            "origins": self.origins,
             "frames": {"dtype": "uint8", "bytes": (self.partial / "frames.bin").stat().st_size},
             "actions": {"dtype": "int32", "bytes": (self.partial / "actions.bin").stat().st_size},
             "checksums": {name: _crc(self.partial / f"{name}.bin") for name in ("frames", "actions")},
@@ -133,6 +139,15 @@ class StoreWriter:
         self.partial.rename(self.path)
         for name in self.arrays:  # only now: until the renaming an interrupted writer needs them to go on
             (self.path / f"{name}.bin").unlink()
+
+
+def _own_origins(lengths):
+    """Where episodes are from of which nobody says so: a recording each."""
+    return [Origin(f"episode {i}", 0, length) for i, length in enumerate(lengths)]
+
+
+def _is_origin(value):
+    return isinstance(value, list) and [type(part) for part in value] == [str, int, int]
 
 
 def is_new(path):
@@ -149,14 +164,16 @@ class ClipStore:
       spec: the factors of the actions.
       frame_shape: ``(H, W, 3)``.
       lengths: int64 ``[E]``, frames of each episode.
+      origins: an ``Origin`` for each episode.
       offsets: int64 ``[E]``, index of each episode's first frame.
       frames: uint8 ``[F, H, W, 3]``, a read-only memory map.
       actions: int32 ``[F, A]``, a read-only memory map.
     """
 
-    def __init__(self, path, spec, frame_shape, lengths):
+    def __init__(self, path, spec, frame_shape, lengths, origins=None):
         self.path, self.spec, self.frame_shape = pathlib.Path(path), spec, tuple(frame_shape)
         self.lengths = np.asarray(lengths, np.int64)
+        self.origins = [Origin(*o) for o in origins or _own_origins(lengths)]  # an older store does not say
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
         total = int(self.lengths.sum())
         self.frames = np.memmap(self.path / "frames.bin", np.uint8, "r", shape=(total, *self.frame_shape))
@@ -187,6 +204,8 @@ class ClipStore:
             sane = len(frame_shape) == 3 and lengths and min(lengths) > 0
             row = {"frames": int(np.prod(frame_shape)), "actions": 4 * len(own.factors)}
             kinds = {"frames": "uint8", "actions": "int32"}
+            origins = index.get("origins")
+            sane = sane and (origins is None or list(map(_is_origin, origins)) == [True] * len(lengths))
             for name in ("frames", "actions"):
                 wanted = sum(lengths) * row[name]
                 sane = sane and recorded[name] == {"dtype": kinds[name], "bytes": wanted}
@@ -201,7 +220,7 @@ class ClipStore:
                 raise ValueError(f"{file} has {size} bytes, the index says {recorded[name]['bytes']}")
         if spec is not None and spec != own:
             raise ValueError(f"{path} has the action factors {own.names}, not {spec.names} as wanted")
-        return cls(path, own, frame_shape, lengths)
+        return cls(path, own, frame_shape, lengths, origins)
 
     def verify(self):
         """Read all of it and hold it against its checksums, and the actions against the spec.
@@ -231,23 +250,13 @@ class ClipStore:
         """The whole of episode ``i``: a Clip of read-only views, T = ``lengths[i]``."""
         return self.clip(self.offsets[i], self.lengths[i])
 
-    def split(self, held_out_fraction: float, seed: int):
-        """Episode ids for training and held out: two sorted int64 vectors, disjoint.
+    def split(self, held_out_fraction: float, seed: int, gap: int = 0):
+        """Episode ids for training and held out: two sorted int64 vectors, see ``held_out.hold_out``."""
+        return self.hold_out(held_out_fraction, seed, gap)[:2]
 
-        By whole episodes, at least one on either side; the same seed gives the same split.
-
-        Raises:
-          ValueError: fewer than two episodes, or a fraction outside 0..1.
-        """
-        count = len(self.lengths)
-        if count < 2 or not 0 <= held_out_fraction <= 1:
-            raise ValueError(
-                f"cannot hold out {held_out_fraction} of {count} episodes: "
-                "at least two episodes and a fraction in 0..1 are needed"
-            )
-        held_out = int(np.clip(round(held_out_fraction * count), 1, count - 1))
-        order = np.random.default_rng(seed).permutation(count).astype(np.int64)
-        return np.sort(order[held_out:]), np.sort(order[:held_out])
+    def hold_out(self, fraction: float, seed: int, gap: int = 0):
+        """The same, and in words by what the sides were told apart: a ``HeldOut``."""
+        return hold_out(self.origins, fraction, seed, gap)
 
     def starts(self, episodes, clip_length: int):
         """Every frame at which a clip of ``clip_length`` frames lies inside one of ``episodes``.

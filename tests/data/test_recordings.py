@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toy_recordings import grey_of, tick, write_recording
 
-from prowl_jax.data.recordings import Settings, read_recording
+from prowl_jax.data.recordings import SHORT, Settings, read_recording
 from prowl_jax.data.sources import find
 from prowl_jax.minecraft import SPEC
 
@@ -213,7 +213,7 @@ def test_every_tick_is_kept_or_counted_under_its_reason(tmp_path):
     ticks[6]["mouse"] = None
     part, _ = read(tmp_path, 14, ticks, min_frames=3)
     assert [(e["start"], e["stop"]) for e in part.episodes] == [(0, 3), (7, 11)]
-    assert part.left_out == {"unknown": 1, "open screen": 3, "beyond the video": 2, "too short a stretch": 3}
+    assert part.left_out == {"unknown": 1, "open screen": 3, "beyond the video": 2, SHORT: 3}
     assert sum(e["frames"] for e in part.episodes) + sum(part.left_out.values()) == part.ticks == 16
 
 

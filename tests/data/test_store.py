@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prowl_jax.actions import ActionSpec, camera, choice
+from prowl_jax.data.held_out import Origin
 from prowl_jax.data.store import ClipStore, StoreWriter
 
 SPEC = ActionSpec((choice("move", "forward", "back"), camera("yaw")))
@@ -90,12 +91,15 @@ def test_clips_outside_the_store_are_refused(store, start, length):
 @given(count=st.integers(2, 30), fraction=st.floats(0, 1), seed=st.integers(0, 100))
 def test_split_is_a_partition_by_episode(count, fraction, seed):
     store = ClipStore.__new__(ClipStore)
-    store.lengths = np.ones(count, np.int64)
+    store.origins = [Origin(f"episode {i}", 0, 1) for i in range(count)]
     train, held_out = store.split(fraction, seed)
     assert sorted([*train, *held_out]) == list(range(count))
     assert len(train) >= 1 and len(held_out) >= 1
     assert abs(len(held_out) - fraction * count) <= 1
     np.testing.assert_array_equal(held_out, store.split(fraction, seed)[1])
+    # As before stores knew where their episodes are from: runs that went on then go on now.
+    drawn = np.random.default_rng(seed).permutation(count)[: np.clip(round(fraction * count), 1, count - 1)]
+    np.testing.assert_array_equal(held_out, np.sort(drawn))
 
 
 def test_splits_of_other_seeds_differ_and_one_episode_cannot_be_split(store, tmp_path):
