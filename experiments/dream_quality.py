@@ -2,28 +2,36 @@
 
     python -m experiments.dream_quality --workdir=RUN [--quick] [--clips=256] [--long-clips=64] [--dreams=8]
                                         [--dream-clips=64] [--factor-clips=64] [--output=FILE.json]
+    python -m experiments.dream_quality --weights=NAME|FILE ...
 
 Writes: RUN/dream_quality.json and its contact sheet RUN/dream_quality.webp, or --output and the sheet beside it.
 Costs: dreaming about 40,000 frames, 5,000 with --quick, and compiling it for each of up to four lengths.
 
 RUN is a run directory in which phase 1 has saved a checkpoint, whether or not it goes on; it is only read, but for
-these files and the opening of its report, where there is one. Measured on held-out episodes with fixed noise, at
-predicted frames 1, 2, 4, 8, 16, 20, 32 and 100, with 95 % intervals (bootstrap over clips); docs/world_model.md says
-what each figure is. --quick takes 64 clips to frame 20 and leaves out frame 100 and single action factors. A number
-of clips of 0 leaves its part out.
+these files and the opening of its report, where there is one. --weights takes a shipped model, or a file of weights,
+without a run: episodes that it has never seen are recorded as its card says, and NAME_dream_quality.json is written
+where the command is called.
+
+Measured on held-out episodes with fixed noise, at predicted frames 1, 2, 4, 8, 16, 20, 32 and 100, with 95 %
+intervals (bootstrap over clips); docs/world_model.md says what each figure is. --quick takes 64 clips to frame 20 and
+leaves out frame 100 and single action factors. A number of clips of 0 leaves its part out.
 """
 
 import dataclasses
 import sys
+from contextlib import nullcontext
 
 from experiments.configs import quickstart
 from experiments.run import finished_run
+
+EPISODES = 48
+"""Recorded for --weights: as many as the base models' data hold out."""
 
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
     options, config, _ = finished_run.parse_options(
-        _parser(), argv, quickstart.get_config(), lambda config, options: None, unfinished=True
+        _parser(), argv, quickstart.get_config(), lambda config, options: None, unfinished=True, of_weights=_of_weights
     )
     sheets = []
 
@@ -31,10 +39,14 @@ def main(argv):
     def measured():
         from experiments.evaluation.dream_quality import QUICK, Sizes, measure_run
         from experiments.run.directory import Run
+        from experiments.stages.card_run import recorded
 
         sizes = QUICK if options.quick else Sizes()
         asked = {name: getattr(options, name) for name in _SIZES if getattr(options, name) is not None}
-        figures, sheet = measure_run(Run(options.workdir, config, owned=False), dataclasses.replace(sizes, **asked))
+        sizes = dataclasses.replace(sizes, **asked)
+        run_of = recorded(config, EPISODES) if options.weights else nullcontext(Run(options.workdir, config, False))
+        with run_of as run:
+            figures, sheet = measure_run(run, sizes)
         sheets.append(sheet)
         return figures
 
@@ -49,9 +61,15 @@ def main(argv):
         from experiments.report.quality import renew_report
 
         print(f"written: {write_sheet(options.output, sheets[0])}")
-        if options.output.parent == options.workdir:
+        if options.workdir and options.output.parent == options.workdir:
             renew_report(options.workdir)
     return code
+
+
+def _of_weights(name, example):
+    from experiments.stages.card_run import config_of
+
+    return config_of(name, example)
 
 
 _SIZES = {
@@ -64,7 +82,7 @@ _SIZES = {
 
 
 def _parser():
-    parser = finished_run.parser("dream_quality", __doc__)
+    parser = finished_run.parser("dream_quality", __doc__, or_weights=True)
     parser.add_argument("--quick", action="store_true", help="64 clips to frame 20")
     for name, words in _SIZES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=_size(name), metavar="N", help=words)

@@ -21,8 +21,9 @@ from experiments.run.files import write_json
 from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
-from experiments.stages.inverse_dynamics import load_inverse_dynamics
+from experiments.stages.inverse_dynamics import has_inverse_dynamics, load_inverse_dynamics
 from experiments.stages.world_model import load_last_checkpoint
+from prowl_jax import zoo
 from prowl_jax.metrics import stability
 from prowl_jax.metrics.intervals import interval_of_means
 from prowl_jax.metrics.retrieval import retrieved
@@ -62,10 +63,13 @@ class Sizes:
 QUICK = Sizes(clips=64, frames=20, long_clips=0, dream_clips=16, factor_clips=0, resamples=500)
 """For a look during training, and for the report of a run."""
 
+LOOK = dataclasses.replace(QUICK, clips=32, dream_clips=0)
+"""For a run that begins with weights, whose card has the whole table."""
+
 
 def measure_quality(run):
     """The stage: a quick look at the finished world model, with which the report opens."""
-    figures, sheet = measure_run(run, QUICK)
+    figures, sheet = measure_run(run, LOOK if run.config.base else QUICK)
     path = run.workdir / "dream_quality.json"
     write_json(path, figures)
     write_sheet(path, sheet)
@@ -94,7 +98,7 @@ def measure_run(run, sizes):
         long = spread_clips(store, held_out, sizes.long_clips, frames, config.seed)
     params, step = load_last_checkpoint(run)
     recover = None
-    if "inverse_dynamics" in run.stages():
+    if "inverse_dynamics" in run.stages() or (config.base and has_inverse_dynamics(config)):
         judge, judge_params = make_recover(build.make_inverse_dynamics(config)), load_inverse_dynamics(run)
 
         def recover(frames):
@@ -102,9 +106,11 @@ def measure_run(run, sizes):
 
     key, spec = build.stage_key(config, "dream quality"), build.spec_of(config)
     figures, sheet = measure_dreams(model, params, context, spec, clips, long, sizes, key, recover)
-    finished = "world_model" in run.stages()
-    head = {"name": config.name, "task": config.env.task, "step": step, "steps": config.world_model.steps}
-    return {**head, "finished": finished, **figures}, sheet
+    name, steps, finished = config.name, config.world_model.steps, "world_model" in run.stages()
+    if config.base:
+        name, steps, finished = config.base, zoo.read_card(config.base).get("of_steps", step), True
+    head = {"name": name, "task": config.env.task, "step": step, "steps": steps, "finished": finished}
+    return {**head, **figures}, sheet
 
 
 def within(sizes, model, context, longest):

@@ -184,6 +184,11 @@ NAMES = (
         "on pixels and nothing else does; set both or neither",
     ),
     (
+        lambda c: not (c.base and c.world_model.weights),
+        "base={config.base} stands in phase 1's place and world_model.weights={config.world_model.weights} begins it; "
+        "set one of them",
+    ),
+    (
         lambda c: c.world_model.attention != "cudnn" or c.world_model.dtype == "bfloat16",
         "world_model.attention=cudnn wants world_model.dtype=bfloat16",
     ),
@@ -259,7 +264,7 @@ SHAPES = (
     _where(_wan, _episode_holds("phase2.horizon", with_context=True)),
     _episode_holds("reference.clip", with_context=False, in_latents=False),
     _where(
-        lambda c: c.inverse_dynamics.steps != 0,
+        lambda c: c.inverse_dynamics.steps != 0 or c.base,
         _episode_holds("inverse_dynamics.clip", with_context=False, in_latents=False),
     ),
     _episode_holds("evaluation.horizon", with_context=True),

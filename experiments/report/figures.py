@@ -206,14 +206,16 @@ def reel_pictures(reel):
     }
 
 
-def save_stacked(path, reels):
-    """Several reels of equal shape under one another as one animated WebP file, for a README."""
+def save_stacked(path, reels, columns=1):
+    """Several reels of equal shape, row by row in so many columns, as one animated WebP file, for a README."""
     pictures = []
     for t in range(len(reels[0].real)):
-        rows = [_frame(reel, [reel.real, *reel.predicted.values()], t) for reel in reels]
-        picture = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
-        for i, row in enumerate(rows):
-            picture.paste(row, (0, i * row.height))
+        cells = [_frame(reel, [reel.real, *reel.predicted.values()], t) for reel in reels]
+        width, height = cells[0].size
+        width += _APART if columns > 1 else 0
+        picture = Image.new("RGB", (columns * width, -(-len(cells) // columns) * height), _AROUND)
+        for i, cell in enumerate(cells):
+            picture.paste(cell, (i % columns * width, i // columns * height))
         pictures.append(picture)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, _animate(pictures))
@@ -238,6 +240,7 @@ def _animate(frames):
 
 _GIVEN = (235, 160, 40)
 _AROUND = (96, 96, 96)
+_APART = 12
 
 
 def _frame(reel, panels, t):

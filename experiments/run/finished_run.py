@@ -15,30 +15,40 @@ _ALIKE = ({int, float}, {tuple, list})
 """Types that JSON, or a config file, takes for one another."""
 
 
-def parser(command, description):
-    """A ``Parser`` with ``--workdir`` and ``--output``, RUN/COMMAND.json by default."""
+def parser(command, description, or_weights=False):
+    """A ``Parser`` with ``--workdir`` and ``--output``, RUN/COMMAND.json by default.
+
+    ``or_weights``: or with ``--weights`` in the place of the first, then NAME_COMMAND.json by default.
+    """
     made = Parser(f"python -m experiments.{command}", description)
-    made.add_argument("--workdir", required=True, type=pathlib.Path, metavar="RUN", help="a run directory")
+    of = made.add_mutually_exclusive_group(required=True) if or_weights else made
+    needed = {} if or_weights else {"required": True}
+    of.add_argument("--workdir", type=pathlib.Path, metavar="RUN", help="a run directory", **needed)
+    if or_weights:
+        of.add_argument("--weights", metavar="NAME|FILE", help="shipped weights, or a .safetensors file")
     made.add_argument("--output", type=pathlib.Path, metavar="FILE", help=f"the json file (RUN/{command}.json)")
     made.set_defaults(command=command)
     return made
 
 
-def parse_options(parser, argv, example, check, unfinished=False):
+def parse_options(parser, argv, example, check, unfinished=False, of_weights=None):
     """(options, the run's configuration, ``check(config, options)``); a mistake is one line and exit code 2.
 
-    ``unfinished`` as in ``read_config``.
+    ``unfinished`` as in ``read_config``; ``of_weights(name, example)`` gives the configuration where there are
+    ``--weights`` and no run.
     """
     options = parser.parse_args(argv)
-    options.output = options.output or options.workdir / f"{options.command}.json"
-    if options.workdir.is_dir() and not options.output.parent.is_dir():
+    weights = getattr(options, "weights", None)
+    default = pathlib.Path(f"{pathlib.Path(weights).stem}_{options.command}.json") if weights else None
+    options.output = options.output or default or options.workdir / f"{options.command}.json"
+    if (weights or options.workdir.is_dir()) and not options.output.parent.is_dir():
         fail(f"--output: there is no directory {options.output.parent}")
     try:
-        if options.workdir.is_dir():
+        if weights or options.workdir.is_dir():
             places.folder_to_write(options.output.parent, "--output")
         if options.output.is_dir():
             raise UsageError(f"--output={options.output} is a folder; name a file in it")
-        config = read_config(options.workdir, example, unfinished)
+        config = of_weights(weights, example) if weights else read_config(options.workdir, example, unfinished)
         return options, config, check(config, options)
     except UsageError as error:
         fail(error)
@@ -48,7 +58,7 @@ def measure_and_write(options, config, measure, table):
     """Print the ``table(result)`` of ``measure()`` and write the result and its provenance; returns the exit code."""
     with interruption.importing():
         from experiments.run.files import write_json
-        from experiments.run.provenance import provenance
+        from experiments.run.provenance import provenance, without_folders
         from prowl_jax.train.compilation_cache import enable_compilation_cache
     enable_compilation_cache()
     try:
@@ -59,7 +69,7 @@ def measure_and_write(options, config, measure, table):
         print("interrupted: nothing is written", file=sys.stderr)
         return 130
     print(table(result))
-    flags = {name: str(value) for name, value in vars(options).items()}
+    flags = {name: str(value) for name, value in without_folders(vars(options)).items()}
     write_json(options.output, {**result, "provenance": provenance(config, options.workdir) | {"flags": flags}})
     print(f"written: {options.output}")
     return 0

@@ -126,6 +126,16 @@ def provenance(config, workdir=None):
     return {"config": whole, "starts": starts} | ({"not_noted": older} if older else {})
 
 
+def without_folders(noted):
+    """JSON in which every absolute path is its last part alone: the rest says nothing beyond the machine it was on."""
+    if isinstance(noted, dict):
+        return {name: without_folders(value) for name, value in noted.items()}
+    if isinstance(noted, list | tuple):
+        return type(noted)(map(without_folders, noted))
+    absolute = isinstance(noted, str | pathlib.PurePath) and pathlib.PurePath(noted).is_absolute()
+    return pathlib.PurePath(noted).name if absolute else noted
+
+
 def in_words(noted):
     """A provenance as sentences, one for each commit, versions and machine there was; None says that it is missing."""
     noted = noted or {}

@@ -49,7 +49,7 @@ def make_demonstrations(run):
             Progress(f"demonstrations {task}", episodes * d.episode_frames) as progress,
         ):
             recorded = build.make_environment(config).record(
-                task, d.episode_frames, episodes, 1000 * build.data_seed(config) + i, progress.update,
+                task, d.episode_frames, episodes, _seed(config, i), progress.update,
                 gaps=build.gaps_of(config, task), num_envs=config.env.num_envs,
             )  # fmt: skip
             for clip in recorded:
@@ -60,6 +60,11 @@ def make_demonstrations(run):
     print(f"held out: {len(kept_back)} of {len(store.lengths)} episodes, {way}; {len(train)} to train on")
     print(rates_of_actions(run), flush=True)
     return {"frames": sum(frames.values())}
+
+
+def _seed(config, i):
+    """Of the i-th task's episodes; where a base model has learned from those of this seed, others are recorded."""
+    return 1000 * build.data_seed(config) + i + (500 if config.base else 0)
 
 
 def rates_of_actions(run):

@@ -1,7 +1,7 @@
 """The stage that trains the inverse dynamics model, the judge of whether dreams follow their actions.
 
-Off where ``inverse_dynamics.steps`` is 0. It learns from real frames of the training episodes, and its
-figures on held-out ones are the ceiling of what can be recovered from a dream.
+Off where ``inverse_dynamics.steps`` is 0 and no base model brings one. It learns from real frames of the training
+episodes, and its figures on held-out ones are the ceiling of what can be recovered from a dream.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ HELD_OUT_BATCHES = 16
 class InverseDynamicsTraining(ShortTraining):
     """A model that reads actions off dreams, for the evaluation."""
 
-    steps: int = setting(0, "updates; 0: there is no such model", NATURAL)
+    steps: int = setting(0, "updates; 0: there is none but what a base model brings", NATURAL)
     batch: int = setting(16, "clips of an update", COUNT)
     clip: int = setting(16, "frames of a clip", within(2))
 
@@ -60,8 +60,12 @@ def train_inverse_dynamics(run):
     return {"parameters": count(state.params), **_held_out(run, model, local_copy(state.ema))}
 
 
+def has_inverse_dynamics(config):
+    """Whether the run has such a model: trained, or brought by the base model that it begins with."""
+    return bool(config.inverse_dynamics.steps) or _of_base(config)
+
+
 def _of_base(config):
-    """Whether the base model that the run begins with brings its judge."""
     return bool(config.base) and build.load_base(config.base).inverse_dynamics is not None
 
 

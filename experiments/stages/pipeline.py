@@ -5,7 +5,7 @@ import pathlib
 
 from experiments.evaluation import dream_quality, evaluate
 from experiments.planning import preflight
-from experiments.report import showcase
+from experiments.report import first_look, showcase
 from experiments.report.tables import text_table
 from experiments.run import processes
 from experiments.run.directory import Run
@@ -15,7 +15,7 @@ from experiments.stages import build, phase2
 from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.clip_stores import verify_stores
 from experiments.stages.demonstrations import make_demonstrations
-from experiments.stages.inverse_dynamics import train_inverse_dynamics
+from experiments.stages.inverse_dynamics import has_inverse_dynamics, train_inverse_dynamics
 from experiments.stages.reference import clone_reference
 from experiments.stages.world_model import train_world_model
 from prowl_jax.train.compilation_cache import enable_compilation_cache
@@ -37,8 +37,10 @@ def run_all(config, workdir=None):
     run.run_stage("demonstrations", processes.main_only(make_demonstrations))
     run.run_stage("autoencoder", train_autoencoder)
     run.run_stage("world_model", train_world_model)
+    if config.base:
+        run.run_stage("first_look", processes.main_only(first_look.first_look))
     run.run_stage("reference", clone_reference)
-    if config.inverse_dynamics.steps:
+    if has_inverse_dynamics(config):
         run.run_stage("inverse_dynamics", train_inverse_dynamics)
     run.run_stage("dream_quality", processes.main_only(dream_quality.measure_quality))
     for arm in build.arms(config):

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 
+from experiments.run.config_file import UsageError
 from experiments.run.directory import Run
 from experiments.run.files import write_json
-from experiments.run.provenance import in_words, provenance
+from experiments.run.provenance import in_words, provenance, without_folders
 from experiments.stages import build
 from experiments.stages.inverse_dynamics import load_inverse_dynamics
 from experiments.stages.reference import load_reference
@@ -17,41 +18,52 @@ from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.state import count
 
 SHARED = ("dit", "autoencoder", "latent_mean", "latent_std")
+STAGES = {"world_model": "world_model", "policy": "reference", "inverse_dynamics": "inverse_dynamics"}
+"""Part of a file -> the stage that makes it."""
 
 
 def export(config, workdir, output):
     """Write the weights of a run to ``output``, and their card beside it; returns what to print.
 
+    The reference policy and the inverse dynamics model go with them where their stages are done.
+
     Raises:
+      UsageError: the run began with weights and has no phase 1 of its own.
       FileNotFoundError: phase 1 has no checkpoint yet.
     """
+    if config.base:
+        raise UsageError(f"--workdir={workdir} began with base={config.base} and has no phase 1 of its own to export")
     run = Run(workdir, config, owned=False)
-    params = load_world_model(run)
-    policy = judge = None
-    if (run.checkpoints("behaviour")).exists():
-        policy = build.make_policy(config), load_reference(run)
-    if (run.checkpoints("inverse_dynamics")).exists():
-        judge = build.make_inverse_dynamics(config), load_inverse_dynamics(run)
+    params, others = load_world_model(run), {}
+    for part, done, network, load in (
+        ("policy", _has_own_policy(run), build.make_policy, load_reference),
+        ("inverse_dynamics", "inverse_dynamics" in run.stages(), build.make_inverse_dynamics, load_inverse_dynamics),
+    ):
+        if done:
+            others |= {part: network(config), f"{part}_params": load(run)}
     model = zoo.Model(
         world_model=build.make_world_model(config),
         params={name: params[name] for name in SHARED},
         spec=build.spec_of(config),
         frame_shape=build.frame_shape(config),
         environment=build.environment_of(config),
-        policy=policy and policy[0],
-        policy_params=policy and policy[1],
-        inverse_dynamics=judge and judge[0],
-        inverse_dynamics_params=judge and judge[1],
+        **others,
     )
     sha256 = zoo.save(output, model)
-    card = {**card_of(run), "file": output.name, "bytes": output.stat().st_size, "sha256": sha256}
+    file = {"file": output.name, "bytes": output.stat().st_size, "sha256": sha256}
+    card = without_folders({**card_of(run, model), **file})
     beside = output.with_suffix(".json")
     write_json(beside, card)
     return f"written: {output} ({card['bytes'] / 1e6:.1f} MB) and {beside.name}\n{shown(card)}"
 
 
-def card_of(run):
-    """Where weights are from: the command, how long, how far, on what data, and how good they dream."""
+def _has_own_policy(run):
+    """Whether the run has cloned a reference policy; VPT's is published elsewhere and is not handed on."""
+    return "reference" in run.stages() and not run.config.reference.weights
+
+
+def card_of(run, model):
+    """Where a ``zoo.Model`` of a run is from: the command, how long, how far, on what data, and how good it dreams."""
     config, stages = run.config, run.stages()
     noted = run.workdir / ".spent_world_model"
     seconds = stages["world_model"]["seconds"] if "world_model" in stages else float(noted.read_text())
@@ -72,12 +84,21 @@ def card_of(run):
             "gaps": {thing: left for thing, left in Gaps(**config.demonstrations.gaps).chances.items() if left < 1},
             "checksums": _checksums(run),
         },
-        "parameters": count(load_world_model(run)["dit"]),
+        "parts": {part: _part(model, part, stages.get(stage)) for part, stage in STAGES.items()},
         "licence": "Apache-2.0; the data are of this project's own making",
         "cannot": "other worlds, looks, hours or frame sizes than those it was trained on; what its gaps leave out",
         "dream_quality": json.loads(quality.read_text()) if quality.exists() else None,
         "provenance": provenance(config, run.workdir),
     }
+
+
+def _part(model, part, figures):
+    """Of a part that is in the file its parameters and the figures of its stage, else None."""
+    params = model.params["dit"] if part == "world_model" else getattr(model, f"{part}_params")
+    if params is None:
+        return None
+    measured = {name: value for name, value in (figures or {}).items() if name.startswith(("held_out", "marginal"))}
+    return {"parameters": count(params), **measured}
 
 
 def _checksums(run):
@@ -97,8 +118,10 @@ def listed():
 def checked(name):
     """Load a file whole; returns its card in words."""
     model, card = zoo.load(name), zoo.read_card(name)
-    network = type(model.world_model.dit).__name__
-    words = f"{name}: whole; a {network} of {count(model.params['dit']):,} parameters"
+    networks = {part: getattr(model, part) for part in STAGES}
+    lacks = [part.replace("_", " ") for part, network in networks.items() if network is None]
+    words = f"{name}: whole; a {type(model.world_model.dit).__name__} of {count(model.params['dit']):,} parameters"
+    words += f"; without {' and '.join(lacks)}" if lacks else "; with policy and inverse dynamics model"
     return "\n".join([words, shown(card) if card else "it has no card"])
 
 
@@ -110,10 +133,11 @@ def progress(card):
 def shown(card):
     """A card in words."""
     lines = [progress(card), f"data: {json.dumps(card['data'], ensure_ascii=False)}", f"cannot: {card['cannot']}"]
+    for part, figures in (card.get("parts") or {}).items():
+        lines.append(f"{part.replace('_', ' ')}: {json.dumps(figures) if figures else 'not in the file'}")
     lines += in_words(card.get("provenance"))
     quality = card.get("dream_quality") or {}
     for frame, row in (quality.get("frames") or {}).items():
         kept = {k: round(v, 3) for k, v in row.items() if isinstance(v, int | float | np.floating)}
         lines.append(f"frame {frame}: {json.dumps(kept)}")
     return "\n".join(lines)
-

@@ -9,6 +9,7 @@ from experiments.run.training_loop import restore_state, shapes, train
 from experiments.stages import build
 from experiments.stages.autoencoder import load_autoencoder
 from experiments.stages.passive_batches import training_fetch
+from prowl_jax import zoo
 from prowl_jax.settings import COUNT, NATURAL, NOT_NEGATIVE, POSITIVE, SHARE, read, setting
 from prowl_jax.train import world_model as world_model_training
 from prowl_jax.train.mesh import put
@@ -60,12 +61,19 @@ def train_world_model(run):
 
 
 def pretrained(config, optimizer):
-    """``f(placed) -> TrainState`` from ``world_model.weights``, laid as the shapes in ``placed`` say."""
+    """``f(placed) -> TrainState`` from ``world_model.weights``, laid as the shapes in ``placed`` say.
+
+    The weights are the first parameters and the first average; the optimiser is fresh.
+    """
 
     def load(placed):
-        where = traverse_util.flatten_dict(jax.tree.map(lambda x: x.sharding, placed.params))
-        key = build.stage_key(config, "world model init")
-        params = build.load_dit(config, key, lambda path, array: put(array, where[path]))
+        where = jax.tree.map(lambda x: x.sharding, placed.params)
+        if config.world_model.network == "unet":
+            params = put(build.unet_weights(config), where)
+        else:
+            where = traverse_util.flatten_dict(where)
+            key = build.stage_key(config, "world model init")
+            params = build.load_dit(config, key, lambda path, array: put(array, where[path]))
         state = jax.jit(init_state, static_argnums=1, out_shardings=jax.tree.map(lambda x: x.sharding, placed))
         return state(params, optimizer)
 
@@ -88,10 +96,11 @@ def load_world_model(run):
 def load_last_checkpoint(run):
     """``load_world_model`` of a phase 1 that may still be under way, and the step of its last checkpoint.
 
-    The step is 0 where the run has shipped weights and no phase 1 of its own.
+    Where the run has shipped weights and no phase 1 of its own, the step is that of their card, or 0.
     """
     if run.config.base:
-        return {**build.load_base(run.config.base).params, **build.flow_params(run.config)}, 0
+        step = zoo.read_card(run.config.base).get("steps", 0)
+        return {**build.load_base(run.config.base).params, **build.flow_params(run.config)}, step
     optimizer = world_model_optimizer(run.config)
     example = shapes(lambda: init_state(init_dit(run.config), optimizer))
     state = restore_state(run, "world_model", example)

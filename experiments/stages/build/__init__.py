@@ -3,7 +3,7 @@
 Callers import the folder and say ``build.make_world_model(config)``: every public name is here.
 """
 
-from experiments.stages.build.base import check_base, environment_of, load_base
+from experiments.stages.build.base import check_base, environment_of, load_base, unet_weights
 from experiments.stages.build.checks import check_device, check_files, check_mesh, make_config_mesh
 from experiments.stages.build.environment import (
     action_maps,
@@ -75,6 +75,7 @@ __all__ = [
     "split_phase2",
     "stage_key",
     "training_clips",
+    "unet_weights",
     "vpt_params",
     "wan_autoencoder_params",
 ]

@@ -1,9 +1,9 @@
-"""A base model from a file of weights (``prowl_jax.zoo``), where a run begins with one: ``config.base``."""
+"""Weights from a file (``prowl_jax.zoo``) that a run begins with: in phase 1's place, or as where phase 1 starts."""
 
 import dataclasses
 import functools
 
-from experiments.run.config_file import UsageError
+from experiments.run.config_file import CONFIGS, UsageError
 from experiments.stages.build.environment import frame_shape, make_environment, spec_of
 from experiments.stages.build.judges import make_inverse_dynamics
 from experiments.stages.build.policy import make_policy
@@ -24,13 +24,25 @@ class BaseSettings:
     )
 
 
-@functools.cache
 def load_base(name):
-    """The ``zoo.Model``; UsageError in one line where there is none or it is damaged."""
+    """The ``zoo.Model`` of ``config.base``; UsageError in one line where there is none or it is damaged."""
+    return _load("base", name)
+
+
+@functools.cache
+def _load(key, name):
     try:
         return zoo.load(name)
     except ValueError as error:
-        raise UsageError(f"base={name}: {error}") from None
+        raise UsageError(f"{key}={name}: {error}{_how_to_make(name)}") from None
+
+
+def _how_to_make(name):
+    """How a model is made that has a configuration and is not shipped."""
+    config = CONFIGS / f"base_{name}.py"
+    if name in zoo.names() or not config.exists():
+        return ""
+    return f"; {config.name} trains them, python -m experiments.zoo export makes a file of them"
 
 
 def environment_of(config):
@@ -62,9 +74,26 @@ def check_base(config):
     parts = {"world_model": (base.world_model, make_world_model(config))}
     if base.policy is not None:
         parts["reference"] = (base.policy, make_policy(config))
-    if base.inverse_dynamics is not None and config.inverse_dynamics.steps:
+    if base.inverse_dynamics is not None:
         parts["inverse_dynamics"] = (base.inverse_dynamics, make_inverse_dynamics(config))
     for part, (theirs, ours) in parts.items():
         lines = [line for line in zoo.differences(theirs, ours) if line.split(":")[0] not in SAMPLER]
         if lines:
             raise UsageError(f"base={config.base} and {part} of the configuration differ: {lines[0]}")
+
+
+def check_unet_weights(config):
+    """UsageError of one line, naming both, where ``world_model.weights`` do not fit the configured unet."""
+    name = config.world_model.weights
+    theirs, spec, network = _load("world_model.weights", name), spec_of(config), make_world_model(config).dit
+    lines = zoo.differences(theirs.world_model.dit, network)
+    if theirs.spec != spec:
+        lines = [f"actions: {', '.join(theirs.spec.names)} of sizes {theirs.spec.sizes}, "
+                 f"not {', '.join(spec.names)} of sizes {spec.sizes}"]  # fmt: skip
+    if lines:
+        raise UsageError(f"world_model.weights={name} do not fit the configured unet: {lines[0]}")
+
+
+def unet_weights(config):
+    """The unet's parameters in ``world_model.weights``, numpy arrays."""
+    return _load("world_model.weights", config.world_model.weights).params["dit"]

@@ -5,7 +5,7 @@ import os
 import jax
 
 from experiments.run.config_file import UsageError
-from experiments.stages.build.base import check_base
+from experiments.stages.build.base import check_base, check_unet_weights
 from experiments.stages.build.environment import gaps_of, spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
 from experiments.stages.build.phase2 import arms, passive_rows
@@ -34,7 +34,7 @@ def check_files(config):
     if config.autoencoder.kind == "wan":
         make_autoencoder(config)
     if config.world_model.weights:
-        check_dit_weights(config)
+        {"dit": check_dit_weights, "unet": check_unet_weights}[config.world_model.network](config)
     if config.metrics.flow == "sea_raft":
         load_flow(config.metrics.flow_weights)
     if config.metrics.lpips_weights:

@@ -48,7 +48,9 @@ class WorldModelSettings:
         "dit", "or unet: a convolutional denoiser of pixels (autoencoder.kind=pixels)", one_of(("dit", "unet"))
     )
     size: str = setting("Ti", "of the dit", one_of(DIT_SIZES))
-    weights: str = setting("", "Wan's transformer, or what was exported, to start phase 1 from; empty: from scratch")
+    weights: str = setting(
+        "", "to start phase 1 from: Wan's transformer, or what was exported; of the unet a model of the zoo or its file"
+    )
     window: int = setting(21, "latents of a training clip: context and prediction", COUNT, source="paper: 21")
     dtype: str = setting(
         "float32", "of the products; parameters are float32 always. bfloat16 on a GPU", one_of(("float32", "bfloat16"))
