@@ -3,7 +3,7 @@
     python -m experiments.prowl_main --config=FILE[:arg] [--workdir=DIR] [--config.KEY=VALUE ...]
 
 Writes: the run directory, runs/NAME unless --workdir says otherwise; its report/index.html is the page to read.
-Costs: what the configuration's docstring says; the quick start 15 minutes and 4 GB on 2 cores.
+Costs: what the configuration's docstring says; the quick start 8 minutes and 4 GB on 2 cores.
 
 Every stage is skipped when it is done; an interrupted stage goes on from its last checkpoint.
 Any value of the configuration can be changed: ``--config.phase2.cycles=20``. ``--config.dry_run=True`` runs

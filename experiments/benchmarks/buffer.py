@@ -42,7 +42,7 @@ def rows(settings):
 
 def example_item(smaller=1):
     """Shapes of a quick start's trajectory, its frames and latents ``smaller`` times smaller a side."""
-    item = build.make_shared(quickstart.get_config()).example_clip
+    item = build.make_shared(quickstart.get_config("scratch")).example_clip
 
     def shrink(x):
         grid = x.ndim == 4
@@ -156,7 +156,7 @@ def _rescoring(settings):
         for name in ("pat_rescore_ms", "rescore_share_of_cycle", "pat_rescore_batched_speedup"):
             yield Row.not_run(name, "--quick: compiling a cycle takes most of a minute")
         return
-    config = quickstart.get_config()
+    config = quickstart.get_config("scratch")
     cycle = Cycle(config)
     cycle()  # compiles
     seconds = {"cycle": [], "rescore": []}

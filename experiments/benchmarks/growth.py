@@ -28,7 +28,7 @@ def rows(settings):
     windows, batches = ((3, 6), (4, 8)) if few else ((3, 6, 12, 24), (8, 16, 32, 64))
     contexts, capacities = ((2, 4), (256, 1024)) if few else ((2, 5, 11, 23), (256, 1024, 4096, 16384))
     num_envs = (4, 8) if few else (16, 32, 64, 128)
-    model = Model("tiny" if few else "full")
+    model = Model("tiny" if few else "scratch")
     fixed = 4 if few else 8
     yield from _family(
         settings, "context", "latents of a clip, training step", windows, lambda n: model.training(fixed, n)

@@ -21,7 +21,7 @@ FRAMES = 20_000  # of the store
 
 def rows(settings):
     """``input_wait_share``: waiting for a batch and placing it, over the whole step."""
-    config = quickstart.get_config()
+    config = quickstart.get_config("scratch")
     steps = 30 if settings.quick else 200
     with tempfile.TemporaryDirectory() as folder:
         waits, seconds = measure_feeding(config, store(config, folder), steps)

@@ -46,7 +46,7 @@ class Sizes:
     small: tuple = (SMALL, (16, 4, 8, 16))
     large: tuple = (LARGE, (16, 6, 32, 32))
     square: int = 2048
-    variant: str = "full"
+    variant: str = "scratch"
 
 
 def rows(settings, sizes=Sizes()):
@@ -126,7 +126,7 @@ def _mfu(name, step, seconds, rate, product, settings):
 
 
 @functools.cache
-def quick_start_step(variant="full"):
+def quick_start_step(variant="scratch"):
     """The step of the quick start's phase 1."""
     config = quickstart.get_config(variant)
     w, model = config.world_model, build.make_world_model(config)

@@ -29,11 +29,16 @@ def get_config(arg="full"):
     if arg == "full":
         c.env.num_envs = 48
         c.demonstrations.update(episodes=480, episode_frames=300, held_out_task_episodes=24)
-        c.world_model.update(steps=40000, batch=32, learning_rate=8e-4, warm_up=200, fall=0.2, ema_decay=0.999)
-        c.reference.update(steps=1500)
-        c.inverse_dynamics.update(steps=3000)
-        c.checkpoint_every = 200
+        long_training(c)
     return c
+
+
+def long_training(c):
+    """Phase 1 of hours on a CPU, and what belongs to it."""
+    c.world_model.update(steps=40000, batch=32, learning_rate=8e-4, warm_up=200, fall=0.2, ema_decay=0.999)
+    c.reference.update(steps=1500)
+    c.inverse_dynamics.update(steps=3000)
+    c.checkpoint_every = 200
 
 
 def pixel_world_model(c):

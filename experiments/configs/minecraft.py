@@ -24,7 +24,7 @@ def get_config(arg="full"):
     """Hours of recordings (``full``), seconds of them (``small``), or the smallest run of all (``tiny``)."""
     if arg not in ("full", "small", "tiny"):
         raise ValueError(f"minecraft has the variants 'full', 'small' and 'tiny', not {arg!r}")
-    c = quickstart.get_config("tiny" if arg == "tiny" else "full")
+    c = quickstart.get_config("tiny" if arg == "tiny" else "scratch")
     c.name = "minecraft" if arg == "full" else f"minecraft_{arg}"
     c.env.update(name="recordings", task="MineRLBasaltFindCave-v0", held_out_tasks=(), num_envs=2)
     c.env.update(frame_height=48, frame_width=64 if arg == "tiny" else 80)

@@ -22,7 +22,7 @@ def get_config(arg="broad"):
     """A regime at full size, or ``reduced``: as small as it goes, for tests."""
     if arg not in (*REGIMES, "reduced"):
         raise ValueError(f"minerl_wan has the variants {', '.join(REGIMES)} and reduced, not {arg!r}")
-    c = quickstart.get_config("tiny" if arg == "reduced" else "full")
+    c = quickstart.get_config("tiny" if arg == "reduced" else "scratch")
     c.name = f"minerl_wan_{arg}"
     c.autoencoder.kind = "wan"  # paper
     c.world_model.update(action_modulation=False, rope_base=10000.0)  # as Wan's transformer

@@ -22,7 +22,9 @@ def get_config(arg="vizdoom"):
     """The study in ViZDoom (``vizdoom``), in the world of blocks (``voxel``), or the smallest (``tiny``)."""
     if arg not in ("vizdoom", "voxel", "tiny"):
         raise ValueError(f"study has the variants 'vizdoom', 'voxel' and 'tiny', not {arg!r}")
-    c = {"vizdoom": quickstart.get_config, "voxel": voxel.get_config}.get(arg, lambda: voxel.get_config("tiny"))()
+    made = {"vizdoom": (quickstart, "scratch"), "voxel": (voxel, "full"), "tiny": (voxel, "tiny")}
+    file, variant = made[arg]
+    c = file.get_config(variant)
     c.name = f"study_{arg}"
     c.demonstrations.seed = 0  # the demonstrations and the autoencoder are the same for all seeds
     c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's

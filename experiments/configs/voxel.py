@@ -17,7 +17,7 @@ def get_config(arg="full"):
     """The whole run (``full``), or the smallest one that goes through every line (``tiny``)."""
     if arg not in ("full", "tiny"):
         raise ValueError(f"voxel has the variants 'full' and 'tiny', not {arg!r}")
-    c = quickstart.get_config(arg)
+    c = quickstart.get_config("scratch" if arg == "full" else "tiny")
     c.name = "voxel" if arg == "full" else "voxel_tiny"
     c.env.update(name="voxel", task="wander", held_out_tasks=("linger", "mine", "desert", "caves"))
     c.env.update(frame_height=64, frame_width=64)

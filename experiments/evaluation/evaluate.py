@@ -201,7 +201,7 @@ def evaluate(run):
     stages = run.stages()
     judge = stages.get("inverse_dynamics", {})
     checks = {
-        "autoencoder_psnr_db": stages["autoencoder"].get("psnr_db"),
+        **({"autoencoder_psnr_db": stages["autoencoder"]["psnr_db"]} if "psnr_db" in stages["autoencoder"] else {}),
         "regret_over_repeat_last_frame": _ratio(own["latent_regret"], own["repeat_last_frame"]),
         "regret_exchanged_actions_over_true": _ratio(exchanged["latent_regret"], own["latent_regret"]),
         "minutes": (sum(s["seconds"] for s in stages.values()) + time.monotonic() - start) / 60.0,

@@ -45,7 +45,8 @@ def check_rows(evaluation):
     arm. ``met`` is None where the figure is missing or has no target.
     """
     checks, bounds = evaluation.get("checks") or {}, targets(evaluation)
-    rows = [_check_row(key, CHECKS, checks.get(key), bounds) for key in dict.fromkeys((*CHECKS, *checks))]
+    there = [key for key in dict.fromkeys((*CHECKS, *checks)) if key in checks or not checks]
+    rows = [_check_row(key, CHECKS, checks.get(key), bounds) for key in there]
     for arm, figures in (evaluation.get("arm_checks") or {}).items():
         rows += [_check_row(key, ARM_CHECKS, value, bounds, f"{words(arm)}: ") for key, value in figures.items()]
     return rows

@@ -19,7 +19,7 @@ def test_every_setting_has_a_meaning_and_its_default_passes():
 
 
 def test_the_help_says_what_a_key_means(capsys):
-    arguments = [f"--config={config_file.CONFIGS}/quickstart.py", "--help"]
+    arguments = [f"--config={config_file.CONFIGS}/quickstart.py:scratch", "--help"]
     with pytest.raises(SystemExit):
         command_line.parse(arguments, program="p", meanings=default.MEANINGS)
     said = "--config.phase2.capacity=128\n      trajectories that the buffer keeps (paper: 256)"
@@ -33,7 +33,7 @@ def test_two_classes_that_claim_one_key_are_refused():
 
 def test_the_quick_start_states_nothing_that_is_a_default():
     tree = ast.parse((config_file.CONFIGS / "quickstart.py").read_text())
-    (function,) = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == "get_config"]
+    (function,) = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == "_from_scratch"]
     config, same = default.get_config(), []
     calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
     for call in (call for call in calls if ast.unparse(call).startswith("c.")):

@@ -21,7 +21,7 @@ SPEC, CONTEXT, HORIZON, CLIPS = action_spec(8.0), 2, 3, 4
 
 @pytest.fixture
 def run():
-    config = get_config("full")
+    config = get_config("scratch")
     config.env.update(frame_height=32, frame_width=40)
     return types.SimpleNamespace(config=config)
 

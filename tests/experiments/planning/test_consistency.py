@@ -47,7 +47,7 @@ VOXEL = {"env.name": "voxel", "env.task": "wander", "env.held_out_tasks": ()}
 
 def changed(values):
     """The quick start with changes such as ``{"world_model.steps": 3}``."""
-    config = get_config()
+    config = get_config("scratch")
     for key, value in (BASE | values).items():
         *groups, name = key.split(".")
         place = config
@@ -70,7 +70,7 @@ def said(config):
     return lines
 
 
-@pytest.mark.parametrize("arg", ["full", "tiny"])
+@pytest.mark.parametrize("arg", ["full", "scratch", "tiny", "vizdoom"])
 def test_the_shipped_configurations_pass(arg):
     assert said(get_config(arg)) == []
 
@@ -285,7 +285,7 @@ def numeric_leaves(config, prefix=""):
             yield prefix + name, type(value)
 
 
-LEAVES = list(numeric_leaves(get_config()))
+LEAVES = list(numeric_leaves(get_config("scratch")))
 INTEGERS = st.integers(-3, 70) | st.sampled_from([-(10**400), -(2**63), 2**31, 2**64, 10**400])
 CHANGES = st.lists(
     st.sampled_from(LEAVES).flatmap(

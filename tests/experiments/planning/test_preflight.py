@@ -11,7 +11,7 @@ from experiments.planning import preflight
 
 
 def sizes(**changes):
-    config = quickstart.get_config()
+    config = quickstart.get_config("scratch")
     for key, value in changes.items():
         group, name = key.split("__")
         config[group][name] = value
@@ -24,7 +24,7 @@ def sizes(**changes):
 )
 def test_twice_the_entries_are_twice_the_bytes(key, part):
     group, name = key.split("__")
-    twice = 2 * quickstart.get_config()[group][name]
+    twice = 2 * quickstart.get_config("scratch")[group][name]
     assert sizes(**{key: twice})[part] == pytest.approx(2 * sizes()[part], rel=1e-3)
 
 
@@ -54,7 +54,7 @@ def test_remat_keeps_one_block():
     ("there", "said"), [(1e6, "likely too little, lower autoencoder.batch"), (1e12, "free on the host")]
 )
 def test_what_does_not_fit_is_said(there, said, capsys):
-    preflight.say(quickstart.get_config(), there, "free on the host")
+    preflight.say(quickstart.get_config("scratch"), there, "free on the host")
     assert capsys.readouterr().out.rstrip().endswith(said)
 
 
@@ -63,6 +63,6 @@ def test_what_there_is_is_asked_of_the_machine(capsys):
     ours, where = preflight.available()
     assert where == "free on the host"
     assert ours == pytest.approx(psutil.virtual_memory().available, rel=0.3) and ours < psutil.virtual_memory().total
-    preflight.say(quickstart.get_config())
+    preflight.say(quickstart.get_config("scratch"))
     said = float(re.search(r"; ([\d.e+]+) GB free on the host", capsys.readouterr().out)[1])
     assert said == pytest.approx(ours / 1e9, rel=0.3)

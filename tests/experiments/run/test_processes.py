@@ -112,14 +112,14 @@ def test_who_the_others_are_must_be_known(monkeypatch):
     ],
 )
 def test_a_mesh_that_does_not_fit_the_devices_is_refused(changes, words):
-    config = get_config()
+    config = get_config("scratch")
     config.update_from_flattened_dict(changes)
     with pytest.raises(UsageError, match=words):
         build.check_mesh(config)
 
 
 def test_batches_that_do_not_divide_over_the_devices_are_refused():
-    config = get_config()
+    config = get_config("scratch")
     build.checks.check_division(config, 8)
     config.world_model.batch, config.phase2.capacity = 12, 100
     with pytest.raises(UsageError, match="world_model.batch=12, phase2.capacity=100 do not divide over 8 devices"):
@@ -134,7 +134,7 @@ def test_the_devices_of_the_mesh_are_counted():
     """Eight pretended ones, of which the whole configuration uses all."""
     script = (
         "from experiments.configs.quickstart import get_config; from experiments.stages import build\n"
-        "config = get_config(); config.mesh.data, config.world_model.batch = -1, 12\n"
+        "config = get_config('scratch'); config.mesh.data, config.world_model.batch = -1, 12\n"
         "try: build.check_mesh(config)\n"
         "except Exception as error: print(error)"
     )
