@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from prowl_jax.methods.base import Method, Needs, training_cost
 from prowl_jax.rewards import ERRORS, REWARDS
-from prowl_jax.rewards.dream import group, make_dream
+from prowl_jax.rewards.dream import group, make_dream, make_shown
 from prowl_jax.settings import COUNT, SOME_SHARE, check, one_of, setting
 from prowl_jax.train.sharding import program
 from prowl_jax.train.state import TrainState, init_state
@@ -117,10 +117,11 @@ def make_choose(config, shared):
     budget, model = shared.budget, shared.world_model
     rows, reward = dream_rows(config, budget), shared.rewards[config.best_by]
     dreams = group(make_dream(model, budget.context, shared.flow), config.dreams)
+    shown = make_shown(model, budget.context, shared.flow)
     first, time = budget.clip - budget.window, model.frames_of(budget.window)
 
     def best(params, clips, key):
-        dreamt = dreams(params, key, RealClip(clips.latents, clips.actions))
+        dreamt = dreams(params, key, shown(params, RealClip(clips.latents, clips.actions)))
         scores = reward(params, dreamt)  # [rows, N]
         worth = -scores if config.best_by in ERRORS else scores
         chosen = jnp.arange(rows), jnp.argmax(worth, axis=1)

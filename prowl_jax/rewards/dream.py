@@ -5,6 +5,7 @@ has gone in the second: frames ``[..., H, W, 3]`` in 0..1, and the world model's
 weights finds its own (``optical_flow.small_flow`` has none). One and the same measures real and dreamt frames.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -36,6 +37,22 @@ def make_observe(world_model, context, flow, to_env=None):
         )
 
     return observe
+
+
+def make_shown(world_model, context, flow):
+    """``shown(params, clip) -> RealClip``: one of which only latents are known, with frames and flow as it decodes.
+
+    What a reward is told of the real frames of demonstrations, of which post-training reads latents alone. Pure and
+    not jitted: under ``jit`` nothing is decoded for a reward that does not look. ``context`` as of ``make_observe``.
+    """
+    seen = world_model.frames_of(context)
+
+    def shown(params, clip):
+        frames = world_model.decode(params, clip.latents)
+        moved = flow_of_frames(frames[:, seen - 1 :], functools.partial(flow, params)).astype(jnp.float16)
+        return dataclasses.replace(clip, frames=jnp.round(frames * 255.0).astype(jnp.uint8), flow=moved)
+
+    return shown
 
 
 def make_dream(world_model, context, flow, *, common_noise=False):

@@ -61,6 +61,22 @@ def test_of_a_reward_that_is_no_error_the_highest_is_kept(tiny, clips, monkeypat
     assert metrics["bright_of_best"] > metrics["bright"]
 
 
+@pytest.mark.parametrize("reward", REWARDS)
+def test_any_reward_can_choose_though_demonstrations_are_latents(tiny, clips, reward):
+    _, metrics = chosen(tiny, clips, Config(dreams=5, best_by=reward))
+    assert 0 < metrics[f"{reward}_of_best"] < metrics[reward]  # both are errors
+
+
+def test_the_real_frames_that_a_reward_is_told_are_the_decoded_ones(tiny, clips, monkeypatch):
+    def brightness(params, dream):
+        return dream.real.frames.astype(float).mean((-4, -3, -2, -1)) / 255.0
+
+    monkeypatch.setitem(REWARDS, "brightness", brightness)
+    _, metrics = chosen(tiny, clips, Config(dreams=2, best_by="brightness", dream_share=1.0))
+    frames = jax.vmap(lambda one: tiny.model.decode(tiny.params, one))(clips.latents)
+    np.testing.assert_allclose(metrics["brightness"], frames[:, :, 2:].mean(), atol=2e-3)
+
+
 def test_of_one_dream_nothing_is_chosen(tiny, clips):
     _, metrics = chosen(tiny, clips, Config(dreams=1))
     np.testing.assert_allclose(metrics["regret"], metrics["regret_of_best"], rtol=1e-6)
