@@ -2,15 +2,18 @@
 
     python -m experiments.play [--weights=voxel | --workdir=RUN [--arm=ARM[,ARM]]] [--task=TASK] [--finds=DIR]
                                [--host=127.0.0.1] [--port=0] [--no-browser]
+                               [--reel=FILE.webp | --yardstick=FILE.json | --speed]
 
-Writes: nothing; with --finds=DIR, the seconds in which a person fooled the model, as phase2.include takes them in.
+Writes: what --finds, --reel and --yardstick name, else nothing.
 Costs: the first picture comes after some ten seconds of compiling; then a core, as long as somebody plays.
 
 Without arguments the shipped base model dreams. With --workdir=RUN it is the world model of a run, which is only read,
-and may go on; --arm names whose: the first is played, the others may stand beside it. docs/play.md says what the page
-shows. The server listens on this machine alone unless --host says otherwise.
+and may go on; --arm names whose: the first is played, the others may stand beside it. --finds keeps the seconds in
+which a person fooled the model, as phase2.include takes them in. docs/play.md says what the page shows. The server
+listens on this machine alone unless --host says otherwise.
 """
 
+import argparse
 import pathlib
 import sys
 
@@ -44,8 +47,18 @@ def _parser():
     parser.add_argument("--arm", type=several(str), default=(), metavar="ARM,...", help="of the run (phase1)")
     parser.add_argument("--task", metavar="TASK", help="another one of the same environment")
     parser.add_argument("--finds", type=pathlib.Path, metavar="DIR", help="folder for what is found, made if need be")
+    parser.add_argument("--reel", type=_file, metavar="FILE.webp", help="write a moving picture of both, and end")
+    parser.add_argument("--yardstick", type=_file, metavar="FILE.json", help="measure what scores a hunt, and end")
+    parser.add_argument("--speed", action="store_true", help="measure how fast playing is here, and end")
     server_flags(parser)
     return parser
+
+
+def _file(text):
+    path = pathlib.Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {path.parent}")
+    return path
 
 
 if __name__ == "__main__":

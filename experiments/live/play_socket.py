@@ -22,10 +22,11 @@ class Table:
 
     Args:
       stage: ``Stage``. finds: folder in which everybody's finds are kept, a file each, or None.
+      places: ``f(query) -> Place or None``, where a page asks to begin; None: all begin anywhere.
     """
 
-    def __init__(self, stage, finds=None):
-        self.stage, self.finds = stage, finds
+    def __init__(self, stage, finds=None, places=None):
+        self.stage, self.finds, self.places = stage, finds, places
         self.sessions, self._compiling = set(), set()
         self._numbers = itertools.count(int(time.time()))
 
@@ -33,20 +34,22 @@ class Table:
         """For ``/status``."""
         return {"sessions": len(self.sessions), "stage": self.stage.says}
 
-    async def sit(self, ws, app):
-        """Play with one page until it leaves."""
+    async def sit(self, ws, app, query):
+        """Play with one page until it leaves; ``query`` may name where to begin (``places``)."""
         loop, threads = asyncio.get_running_loop(), app[THREADS]
         said = asyncio.create_task(self._wait(ws))
-        played = await self.stage.ready()
-        said.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await said
-        if ws.closed:
-            return
-        if played is None:
-            await send_json(ws, type="failed", says=self.stage.says)
-            return
-        session = await loop.run_in_executor(threads, Session, played, int(time.time()) % 2**31)
+        try:
+            played = await self.stage.ready()
+            if played is None:
+                await send_json(ws, type="failed", says=self.stage.says)
+            if played is None or ws.closed:
+                return
+            place = await loop.run_in_executor(threads, self.places, query) if self.places and query else None
+            session = await loop.run_in_executor(threads, Session, played, int(time.time()) % 2**31, place)
+        finally:
+            said.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await said
         self.sessions.add(session)
         seat = Seat(ws, session, loop, threads, self)
         reading = asyncio.create_task(seat.read())
@@ -70,7 +73,8 @@ class Table:
     async def _wait(self, ws):
         """Tell a page how far the start is, until it is there."""
         while not ws.closed:
-            await send_json(ws, type="wait", says=self.stage.says, seconds=round(self.stage.seconds(), 1))
+            says = "going to that place" if self.stage.says == "ready" else self.stage.says
+            await send_json(ws, type="wait", says=says, seconds=round(self.stage.seconds(), 1))
             await asyncio.sleep(0.5)
 
     async def compile(self, loop, threads, sampling):

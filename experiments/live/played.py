@@ -15,6 +15,7 @@ from experiments.live.reality import DeviceWorld, HostWorld
 from experiments.run.config_file import UsageError
 from experiments.run.directory import Run
 from experiments.run.finished_run import read_config
+from experiments.run.groups import value_of
 from experiments.stages import build
 from experiments.stages.phase2 import load_arm, load_state
 from experiments.stages.world_model import load_world_model
@@ -70,7 +71,9 @@ def of_weights(name, task=None):
     """
     model = build.load_base(name)
     config = _config_of(model.environment)
-    config.env.voxel.episode_steps = 0  # without end
+    own = config.env.get(config.env.name, {})
+    if "episode_steps" in own:
+        own.episode_steps = 0  # without end, or as long as the task lasts
     task = task or config.env.task
     params = {"phase1": jax.device_put({**model.params, **build.flow_params(config)})}
     judge = model.inverse_dynamics and (model.inverse_dynamics, jax.device_put(model.inverse_dynamics_params))
@@ -146,9 +149,9 @@ def _config_of(environment):
     config = makes[name]()
     for key, value in environment.items():
         *groups, last = key.split(".")
-        group = config
-        for part in groups:
-            group = group[part]
+        group = value_of(config, ".".join(groups))
+        if last not in group:
+            raise UsageError(f"these weights are of another version: their environment has {key}")
         group[last] = value
     return config
 

@@ -20,8 +20,22 @@ def beside(panels, scale):
     return whole[: whole.shape[0] // 2 * 2, : whole.shape[1] // 2 * 2]
 
 
+def titled(frames, names):
+    """Recorded panels with their names above them, as the page has them: a list of one picture a frame."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, out = ImageFont.load_default(16), []
+    for picture in _pictures(frames):
+        whole = Image.new("RGB", (picture.shape[1], picture.shape[0] + 26), (24, 24, 24))
+        whole.paste(Image.fromarray(picture), (0, 26))
+        for i, name in enumerate(names):
+            ImageDraw.Draw(whole).text((i * (WIDTH + GAP) + 4, 3), name, (235, 235, 235), font)
+        out.append([np.asarray(whole)])
+    return out
+
+
 def _pictures(frames):
-    scale = max(1, WIDTH // frames[0][0].shape[1])
+    scale = max(1, WIDTH // frames[0][0].shape[1])  # of a wide picture each pixel stays one
     return [beside(panels, scale) for panels in frames]
 
 

@@ -30,19 +30,20 @@ HEADERS = {
 
 THREADS = web.AppKey("threads", ThreadPoolExecutor)
 SOCKETS = web.AppKey("sockets", set)
-HOSTS = web.AppKey("hosts", object)
+HOSTS = web.AppKey("hosts", set)
 
 
-def application(pages, socket=None, status=None):
+def application(pages, socket=None, status=None, answers=None):
     """An aiohttp application of ``pages`` and one ``socket``.
 
     Args:
       pages: path of a request -> name of a file in ``PAGES``.
-      socket: ``async f(ws, app)``, what is said on ``/socket``; None where there is none.
+      socket: ``async f(ws, app, query)``, what is said on ``/socket``; None where there is none.
       status: ``f() -> dict``, more of what ``/status`` tells.
+      answers: path -> ``f(query: mapping) -> JSON or bytes``, done in a thread; ValueError is a 400, None a 404.
     """
     app = web.Application(middlewares=[_guard], client_max_size=1024)
-    app[THREADS], app[SOCKETS], app[HOSTS] = ThreadPoolExecutor(8, "live"), set(), None
+    app[THREADS], app[SOCKETS], app[HOSTS] = ThreadPoolExecutor(8, "live"), set(), set()  # no hosts: any
     for path, name in pages.items():
         app.router.add_get(path, _page((PAGES / name).read_bytes(), TYPES[pathlib.Path(name).suffix]))
 
@@ -50,6 +51,8 @@ def application(pages, socket=None, status=None):
         return web.json_response({"sockets": len(app[SOCKETS]), **(status() if status else {})})
 
     app.router.add_get("/status", tell)
+    for path, answer in (answers or {}).items():
+        app.router.add_get(path, _answer(answer))
     if socket is not None:
         app.router.add_get("/socket", _socket(socket))
     app.on_shutdown.append(_hang_up)
@@ -61,7 +64,7 @@ def application(pages, socket=None, status=None):
 async def _guard(request, handler):
     """Only who names this server gets an answer: other names may have been made to point here (DNS rebinding)."""
     hosts = request.app[HOSTS]
-    if hosts is not None and request.host not in hosts:
+    if hosts and request.host not in hosts:
         raise web.HTTPForbidden(text="this server answers to its own address only\n")
     try:
         response = await handler(request)
@@ -80,6 +83,22 @@ def _page(content, kind):
     return page
 
 
+def _answer(function):
+    async def answer(request):
+        loop = asyncio.get_running_loop()
+        try:
+            said = await loop.run_in_executor(request.app[THREADS], function, request.query)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"{str(error).splitlines()[0]}\n") from None
+        if said is None:
+            raise web.HTTPNotFound(text="it is not there, or no longer\n")
+        if isinstance(said, bytes):
+            return web.Response(body=said, content_type="application/octet-stream")
+        return web.json_response(said)
+
+    return answer
+
+
 def _socket(handle):
     async def socket(request):
         app = request.app
@@ -91,9 +110,11 @@ def _socket(handle):
         app[SOCKETS].add(ws)
         try:
             await ws.prepare(request)
-            await handle(ws, app)
+            await handle(ws, app, request.query)
         except (ConnectionError, TimeoutError):
             pass  # the page is gone
+        except Exception as error:  # noqa: BLE001 - such as an environment that broke: this page's end, not the server's
+            print(f"a page's session ended: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
         finally:
             app[SOCKETS].discard(ws)
             with contextlib.suppress(Exception):  # gone already
@@ -137,7 +158,7 @@ def loopback(host):
 def serve(app, host, port, path="/", opens=True, says=print):
     """Serve until interrupted; prints the address, and opens it where there is a browser. Returns the exit code."""
     try:
-        return asyncio.run(_serve(app, host, port, path, opens, says))
+        return asyncio.run(serving(app, host, port, path, opens, says))
     except KeyboardInterrupt:
         return 0
     except OSError as error:
@@ -146,7 +167,8 @@ def serve(app, host, port, path="/", opens=True, says=print):
         fail(f"--host={host} --port={port}: {error.strerror or error}")
 
 
-async def _serve(app, host, port, path, opens, says):
+async def serving(app, host, port, path="/", opens=False, says=print, ended=None):
+    """Serve until ``ended`` (``asyncio.Event``) is set, or for ever; ``says(url)`` once it listens. Returns 0."""
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
     await runner.setup()
     try:
@@ -154,7 +176,7 @@ async def _serve(app, host, port, path, opens, says):
         await site.start()
         port = runner.addresses[0][1]
         if loopback(host):
-            app[HOSTS] = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", host)}
+            app[HOSTS].update(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", host))
         else:
             print(f"warning: --host={host} lets everybody who reaches this machine play here", file=sys.stderr)
         shown = f"[{host}]" if ":" in host else host
@@ -162,7 +184,7 @@ async def _serve(app, host, port, path, opens, says):
         says(url)
         if opens:
             await asyncio.get_running_loop().run_in_executor(app[THREADS], _open, url)
-        await asyncio.Event().wait()
+        await (ended or asyncio.Event()).wait()
     finally:
         await runner.cleanup()
     return 0

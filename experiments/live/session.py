@@ -19,6 +19,14 @@ LEAST_REGRET = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
+class Place:
+    """Where to begin: a ``state`` of the environment, and the ``actions`` int32 ``[n, A]`` to do there first."""
+
+    state: object
+    actions: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class Picture:
     """What one tick shows: uint8 frames ``[G, H, W, 3]`` of each panel, where there is one, and a header."""
 
@@ -36,7 +44,7 @@ class Session:
       paused, hunting: as the page wants it. asked: sampling that is not compiled yet, or None.
     """
 
-    def __init__(self, played, seed=0, state=None):
+    def __init__(self, played, seed=0, place=None):
         self.played, self.inbox = played, collections.deque(maxlen=256)
         self.paused = self.hunting = self.holding = False
         self.temperature, self.third = 1.0, "none"
@@ -47,19 +55,19 @@ class Session:
         self._sleep = self._third_sleep = None
         self._figures = _LastSecond()
         self._reality = None
-        self._begin(seed, state)
+        self._begin(seed, place)
 
-    def _begin(self, seed, state=None):
-        """A world from ``seed``, and as much of it as a dream needs to start from."""
+    def _begin(self, seed, place=None):
+        """A world from ``seed``, or in a ``Place``, and as much of it as a dream needs to start from."""
         if self._reality is not None:
             self._reality.close()
         programs = self.played.programs
-        self._reality = self.played.world.begin(seed, state)
+        self._reality = self.played.world.begin(seed, place and place.state)
         kept = programs.seen + programs.group * (SECOND + programs.group)
         self.frames, self.actions = collections.deque(maxlen=kept), collections.deque(maxlen=kept)
-        still = self.played.spec.null
-        for _ in range(programs.seen + 1):
-            self._act(still)
+        before = [self.played.spec.null] * (programs.seen + 1) if place is None else place.actions
+        for action in before:
+            self._act(action)
         self._sleep = self._third_sleep = None
 
     def close(self):

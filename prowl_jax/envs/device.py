@@ -39,6 +39,11 @@ class DeviceVectorEnv:
         self._state, step = _step(self._env, self._state, actions)
         return _to_host(step)
 
+    @property
+    def state(self):
+        """The environments' states, leaves ``[N, ...]``; they are donated to the next ``step``."""
+        return self._state
+
     def close(self) -> None:
         """Let go of the state. Safe to call twice."""
         self._state, self._closed = None, True

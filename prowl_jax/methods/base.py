@@ -206,6 +206,11 @@ class Method:
         del demonstrations, key
         return state
 
+    def take_in(self, state, start, trajectory):
+        """The state before the first cycle with others' finds, a ``Trajectory``; as it is where none are kept."""
+        del start, trajectory
+        return state
+
     def cycle(self, state, start, source, key):
         """One cycle: ``(state, metrics)``, scalars by name, ``world_model_loss`` among them. ``state`` is donated."""
         raise NotImplementedError

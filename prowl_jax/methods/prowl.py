@@ -164,17 +164,9 @@ class Prowl(Method):
           trajectory: ``Trajectory`` with arrays ``[B, T, ...]``. key: the cycle's, as in ``update_world_model``.
         """
         ppo_key, _ = jax.random.split(key)
-        params = _scoring_params(state.theta, state.ensemble, start)
-
-        # tau_hat <- dream(theta, tau);  raw <- rewards(tau_hat, tau)
-        clips = self.programs.observe(params, trajectory)
-        raw = self.programs.score(params, clips)
-        # What cannot be scored is neither learned from nor kept.
-        kept = {name: raw[name] for name in self.config.scoring.names}
-        trajectory = dataclasses.replace(trajectory, valid=jnp.asarray(trajectory.valid) & pat.all_finite(kept))
-
-        # buffer <- insert(buffer, tau, raw), whose running statistics now include tau
-        buffer = self.programs.insert(state.buffer, clips, kept, trajectory.valid, state.cycle)
+        # tau_hat <- dream(theta, tau);  raw <- rewards(tau_hat, tau);  buffer <- insert(buffer, tau, raw)
+        buffer, raw, kept, valid = self._offer(state, start, trajectory)
+        trajectory = dataclasses.replace(trajectory, valid=valid)
 
         # reward <- composite score(raw; buffer statistics), Delta = 0 for what is new
         reward, metrics = composite_reward(buffer, kept, trajectory.valid, self.config.scoring)
@@ -190,6 +182,24 @@ class Prowl(Method):
             )
         state = dataclasses.replace(state, phi=phi, safe_phi=safe_phi, buffer=buffer)
         return state, {**learned, **metrics, **event_rates(trajectory)}
+
+    def _offer(self, state, start, trajectory):
+        """Score trajectories and offer them to the buffer: (buffer, raw scores, those that it keeps, valid rows)."""
+        params = _scoring_params(state.theta, state.ensemble, start)
+
+        # tau_hat <- dream(theta, tau);  raw <- rewards(tau_hat, tau)
+        clips = self.programs.observe(params, trajectory)
+        raw = self.programs.score(params, clips)
+        # What cannot be scored is neither learned from nor kept.
+        kept = {name: raw[name] for name in self.config.scoring.names}
+        valid = jnp.asarray(trajectory.valid) & pat.all_finite(kept)
+
+        # buffer <- insert(buffer, tau, raw), whose running statistics now include tau
+        return self.programs.insert(state.buffer, clips, kept, valid, state.cycle), raw, kept, valid
+
+    def take_in(self, state, start, trajectory):
+        """Offered to the buffer, as what the policy finds is."""
+        return dataclasses.replace(state, buffer=self._offer(state, start, trajectory)[0])
 
     def update_world_model(self, state, start, demonstrations, key):
         """The second half: train the world model, then score the buffer with the new one; phi is untouched."""

@@ -237,3 +237,14 @@ def test_mistaken_settings_are_named(method):
         Config(capacity=0)
     with pytest.raises(ValueError, match="prowl asks for the rewards beauty; there are regret, afs"):
         Prowl(Config(reward="beauty"), method.shared)
+
+
+def test_what_others_found_is_in_the_buffer_before_the_first_cycle(tiny, random_params, method):
+    state, start = beginning(tiny, random_params, method)
+    found = trajectories(1)
+    taken = method.take_in(state, start, found)
+    assert int(taken.buffer.filled.sum()) == 2 == int(found.valid.sum())  # an invalid row leaves no trace
+    assert int(taken.cycle) == 0
+    shown = {np.asarray(frames).tobytes() for frames in np.asarray(taken.buffer.items.frames)[:2]}
+    assert shown == {frames.tobytes() for frames in found.frames[:2]}
+    assert np.isfinite(np.asarray(taken.buffer.raw["regret"])[:2]).all()

@@ -2,7 +2,7 @@
 // The page of `python -m experiments.play`: pictures as they come, figures, settings, the hunt.
 
 const state = { hello: null, strip: [], latency: [], last: 0, cost: new Map(), heat: false };
-const send = openSocket("/socket", {
+const send = openSocket(`/socket${location.search}`, {
   state: (text) => { element("status").textContent = text; },
   json: (message) => ({ hello, wait, failed, bad, hunt })[message.type]?.(message),
   binary: (header, bytes) => (header.type === "picture" ? picture(header, bytes)

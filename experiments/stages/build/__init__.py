@@ -4,7 +4,7 @@ Callers import the folder and say ``build.make_world_model(config)``: every publ
 """
 
 from experiments.stages.build.base import check_base, environment_of, load_base, unet_weights
-from experiments.stages.build.checks import check_device, check_files, check_mesh, make_config_mesh
+from experiments.stages.build.checks import check_device, check_files, check_mesh, make_config_mesh, read_included
 from experiments.stages.build.environment import (
     action_maps,
     data_seed,
@@ -70,6 +70,7 @@ __all__ = [
     "make_world_model",
     "phase2_optimizer",
     "prowl_settings",
+    "read_included",
     "shortest_episode",
     "spec_of",
     "split_phase2",

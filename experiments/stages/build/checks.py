@@ -5,12 +5,18 @@ import os
 import jax
 
 from experiments.run.config_file import UsageError
-from experiments.stages.build.base import check_base, check_unet_weights
-from experiments.stages.build.environment import gaps_of, spec_of
+from experiments.stages import trajectory_file
+from experiments.stages.build.base import check_base, check_unet_weights, environment_of
+from experiments.stages.build.environment import frame_shape, gaps_of, spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
-from experiments.stages.build.phase2 import arms, passive_rows
+from experiments.stages.build.phase2 import arms, make_budget, passive_rows
 from experiments.stages.build.policy import load_vpt
-from experiments.stages.build.world_model import check_dit_weights, load_action_text, make_autoencoder
+from experiments.stages.build.world_model import (
+    check_dit_weights,
+    load_action_text,
+    make_autoencoder,
+    make_world_model,
+)
 from prowl_jax.train.mesh import make_mesh
 
 
@@ -27,6 +33,8 @@ def check_files(config):
         path = config[group][name]
         if path and not os.path.exists(path):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
+    if config.phase2.include and not config.dry_run:
+        read_included(config)
     check_base(config)
     _check_gaps(config)
     if config.reference.weights:
@@ -41,6 +49,26 @@ def check_files(config):
         load_lpips(config)
     if config.world_model.action_text:
         load_action_text(config.world_model.action_text, spec_of(config))
+
+
+def read_included(config):
+    """The ``Trajectories`` in ``phase2.include``; UsageError of one line where they do not fit the configuration."""
+    path, environment = config.phase2.include, environment_of(config)
+    length = make_world_model(config).frames_of(make_budget(config).clip)
+    try:
+        found = trajectory_file.read(path)
+    except ValueError as error:
+        raise UsageError(f"phase2.include={error}") from None
+    for key, value in environment.items():
+        if found.environment.get(key, value) != value:
+            raise UsageError(f"phase2.include={path} was found with {key}={found.environment[key]}, not {value}")
+    if found.spec != spec_of(config) or found.frames.shape[2:] != frame_shape(config):
+        raise UsageError(f"phase2.include={path} has other actions, or frames {found.frames.shape[2:]}, not those here")
+    if found.frames.shape[1] < length:
+        raise UsageError(f"phase2.include={path} has {found.frames.shape[1]} frames each, a trajectory {length}")
+    if jax.process_count() > 1:
+        raise UsageError("phase2.include is for runs of one process")
+    return found
 
 
 def _check_gaps(config):

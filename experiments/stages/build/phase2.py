@@ -29,6 +29,7 @@ class Phase2Settings:
         one_of(("host", "device")),
     )  # fmt: skip
     cycles_per_call: int = setting(1, "of the device program", COUNT)
+    include: str = setting("", "trajectories that the buffer begins with, as a page of experiments.play writes them")
     overlap: bool = setting(True, "collect for the next cycle while this one trains: the same numbers, sooner")
 
 

@@ -34,7 +34,7 @@ class ArmProgram:
       program: from ``build_program``, with the ``env`` and the ``demonstrations`` that it is called with.
       planner: ``f(run) -> f(draws) -> Plan``, the chance of the cycles that these draws stand for.
       begin: ``f(run) -> (Start, state before cycle 0)``.
-      prepare: ``f(run, state) -> state``, before cycle 0 and in no run that goes on.
+      prepare: ``f(run, state, start) -> state``, before cycle 0 and in no run that goes on.
     """
 
     method: Any
@@ -62,7 +62,7 @@ def make_arm_program(runs, arm):
         demonstrations=on_device(runs[0]),
         planner=lambda run: planner(run, method),
         begin=begin,
-        prepare=lambda run, state: parts.prepare(run, run.config, method, state),
+        prepare=lambda run, state, start: parts.prepare(run, run.config, method, state, start),
     )
 
 
@@ -101,7 +101,7 @@ class _Seed:
         self.start, state = with_program.begin(run)
         self.first, self.state, self.notes, self.skipped = parts.resume(checkpoints, state, skipped)
         if not self.first:
-            self.state = with_program.prepare(run, self.state)
+            self.state = with_program.prepare(run, self.state, self.start)
         run.log.truncate(stage="phase2", arm=arm, step=self.first)
         self.key = build.stage_key(run.config, "phase2")  # the same for every arm
         self.metrics, self._plan_of = {}, with_program.planner(run)

@@ -79,7 +79,7 @@ def _attempt(run, arm, make_fetch, skipped):
         progress = stack.enter_context(Progress(stage, budget.cycles))
         first, state, notes, skipped = resume(checkpoints, state, skipped)
         if not first:
-            state = prepare(run, config, method, state)
+            state = prepare(run, config, method, state, placed, functools.partial(place_batch, mesh))
         run.log.truncate(stage="phase2", arm=arm, step=first)
         draw_of = functools.partial(divergence.draw_of, skipped=skipped)
 

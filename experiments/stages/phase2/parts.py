@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import jax
 import numpy as np
 
 from experiments.run import divergence
@@ -16,7 +17,7 @@ from prowl_jax.data.feeder import batch_starts
 from prowl_jax.methods.base import Start
 from prowl_jax.settings import POSITIVE, setting
 from prowl_jax.train.checkpoint import Checkpoints
-from prowl_jax.types import Batch
+from prowl_jax.types import Batch, Trajectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +37,12 @@ def initial_state(config, method, start):
     return method.init(start, build.stage_key(config, "ensemble init"))  # so far only an ensemble takes chance
 
 
-def prepare(run, config, method, state):
-    """The state after what the method learns of the demonstrations before cycle 0."""
+def prepare(run, config, method, state, start, place=lambda trajectory: trajectory):
+    """The state after what the method learns before cycle 0: of the demonstrations, and of what others found.
+
+    Args:
+      place: puts a ``Trajectory`` of numpy arrays where the method's programs want it.
+    """
 
     def demonstrations(steps, rows, length):
         store = open_store(run)
@@ -46,7 +51,29 @@ def prepare(run, config, method, state):
         frames = frames + np.arange(length)
         return Batch(latents_of(config, store)[frames], store.actions[frames])
 
-    return method.prepare(state, demonstrations, build.stage_key(config, "ensemble"))
+    state = method.prepare(state, demonstrations, build.stage_key(config, "ensemble"))
+    if config.phase2.include:
+        state = method.take_in(state, start, place(included(config)))
+    return state
+
+
+def included(config):
+    """What ``phase2.include`` names as a ``Trajectory`` ``[n, T, ...]``: every window of T frames of every find.
+
+    n is a multiple of the devices there may be; the rows that fill it up are not valid.
+    """
+    found = build.read_included(config)
+    length, (_, to_policy) = trajectory_length(config), build.action_maps(config)
+    starts = range(0, found.frames.shape[1] - length + 1, length)
+    frames = np.concatenate([found.frames[:, at : at + length] for at in starts])
+    actions = np.concatenate([found.actions[:, at : at + length] for at in starts])
+    count, devices = len(frames), jax.device_count()
+    rows = np.arange(-(-count // devices) * devices)
+    frames, actions, zero = frames[rows % count], actions[rows % count], np.zeros((len(rows), length), np.float32)
+    first = np.zeros((len(rows), length), bool)
+    first[:, 0] = True
+    actions = actions if to_policy is None else to_policy(actions)
+    return Trajectory(frames, actions, first, zero, zero, rows < count)
 
 
 def open_checkpoints(run, arm):

@@ -1,0 +1,174 @@
+"""One who plays: the dream has the same keys and begins with what was real; clips can be acted again."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.live import messages, recording
+from experiments.live.others import MIRRORED, STILL, Hands, third_of, thirds
+from experiments.live.programs import Sampling, choices, noise_levels, own_sampling, sampled
+from experiments.live.session import RECORDED, Session
+from prowl_jax.envs.voxel import SPEC
+
+
+@pytest.fixture
+def session(played):
+    one = Session(played, 3)
+    yield one
+    one.close()
+
+
+def forward(on=True):
+    return messages.Act({"move": 1} if on else {}, {}, {}, 5.0)
+
+
+def test_keys_move_both_and_are_told_with_the_picture(session):
+    session.tick()
+    session.inbox.append(forward())
+    before, first, second = session.frames[-1], session.tick(), session.tick()
+    assert first.header["held"] == [1, session.played.spec.null[1]] and first.header["stamp"] == 5.0
+    assert (first.real != before).any() and (second.real != first.real).any()
+    assert first.dream.shape == first.real.shape and (second.dream != first.dream).any()
+
+
+def test_a_dream_begins_as_a_rollout_from_the_last_real_frames(session):
+    session.inbox.append(messages.Order("resync"))
+    session.tick()
+    programs, params = session.played.programs, session.played.params["phase1"]
+    session._wake()
+    frames = np.stack(list(session.frames)[-programs.seen :])[None]
+    real_before = session.clip()[1][-programs.seen :][None]
+    session.temperature = 0.0  # no chance: the rollout below has none either
+    session.inbox.append(forward())
+    picture = session.tick()
+    actions = real_before.copy()
+    actions[0, -1] = picture.header["held"]
+    latents = programs.model.encode(params, frames)
+    cache = programs.model.prefill(params, latents, jnp.asarray(actions))
+    noise = jnp.zeros((1, 1, *latents.shape[2:]))
+    expected, _ = programs.model.next_chunk(params, noise, cache, jnp.asarray(actions[:, -1:]))
+    shown = np.round(np.asarray(programs.model.decode(params, expected))[0] * 255).astype(np.uint8)
+    assert np.abs(shown.astype(int) - picture.dream).max() <= 1
+
+
+def test_a_clip_acted_again_gives_its_frames(session, toy):
+    rng = np.random.default_rng(1)
+    for _ in range(12):
+        session.inbox.append(messages.Act({"move": int(rng.integers(3))}, {}, {}, 0.0))
+        session.tick()
+    frames, actions = session.clip()
+    ring, walker = session.played.world._env, None
+    for column in range(16):  # the state is not kept with a clip: find the column that looks like it
+        state = toy.Walker(jax.random.key(0), jnp.int32(column), jnp.int32(0), jnp.int32(0))
+        if (np.asarray(ring._see(state, False, False).frame) == frames[0]).all():
+            walker = state
+    for t in range(len(frames) - 1):
+        walker, after = jax.jit(ring.step)(walker, actions[t])
+        np.testing.assert_array_equal(after.frame, frames[t + 1])
+    assert (actions[-1] == session.played.spec.null).all()
+
+
+def test_hold_stops_reality_and_not_the_dream(session):
+    session.tick()
+    session.inbox.extend([forward(), messages.Switch("hold", True)])
+    first, second = session.tick(), session.tick()
+    assert (first.real == second.real).all() and (first.dream != second.dream).any()
+    assert session.pair() is None
+    session.inbox.append(messages.Switch("hold", False))
+    assert (session.tick().real != second.real).any()
+
+
+def test_an_episode_that_ends_ends_the_dream_and_both_begin_anew(short_lived):
+    session = Session(short_lived, 0)
+    pictures = [session.tick() for _ in range(30)]
+    assert any(p.header["restarted"] for p in pictures)
+    for p in pictures:
+        assert not (p.header["restarted"] and p.dream is not None)
+    assert pictures[-1].dream is not None or pictures[-2].dream is not None
+    frames, actions = session.clip()
+    assert len(frames) == len(actions) <= 10
+
+
+def test_figures_of_the_last_second(session):
+    assert session.figures() == {}
+    session.tick()
+    for _ in range(25):
+        session.tick()
+        if session.pair() is not None:
+            session.measure(session.pair())
+    figures = session.figures()
+    assert figures["frames"] == 20 and figures["regret"] > 0 and np.isfinite(list(figures.values())).all()
+    real = np.stack([session.frames[-1]] * 2)
+    session._figures.begin(real[0])
+    session.measure((real, real, real[0]))  # a perfect dream
+    assert session.figures()["regret"] == 0 and session.figures()["epe"] == 0 and session.figures()["left"] == 0
+    assert session.figures()["sharpness"] == pytest.approx(1)
+
+
+def test_the_third_picture(session):
+    assert thirds(session.played) == ["none", STILL, MIRRORED]
+    session.inbox.append(messages.Change("third", STILL))
+    session.tick()
+    session.inbox.append(forward())
+    picture = session.tick()
+    assert picture.third is not None and (picture.third != picture.dream).any()
+    session.inbox.append(messages.Change("third", "../etc"))
+    session.tick()
+    assert session.third == STILL
+    _, mirrored = third_of(session.played, MIRRORED)
+    assert mirrored(np.array([[1, 0], [2, 3]])).tolist() == [[1, 4], [2, 1]]
+
+
+def test_settings_wait_until_they_are_compiled(session, played):
+    session.inbox.append(messages.Change("steps", 1))
+    session.tick()
+    assert session.sampling == own_sampling(played.programs.model) and session.asked == Sampling(1)
+    played.programs.compile_ahead(session.asked)
+    session.take(session.asked)
+    assert session.sampling.steps == 1 and session.asked is None and session.tick().dream is not None
+    session.inbox.append(messages.Change("steps", 77))
+    session.tick()
+    assert session.asked is None
+    assert choices(played.programs.model)["cache"] == ("",)
+
+
+def test_noise_levels_fall(played):
+    assert noise_levels((1.0, 0.13, 0.0), 1) == (1.0, 0.0)
+    four = noise_levels((1.0, 0.13, 0.0), 4)
+    assert four[::2] == pytest.approx((1.0, 0.13, 0.0)) and all(a > b for a, b in zip(four, four[1:], strict=False))
+    assert len(noise_levels((1.0, 0.0), 8)) == 9
+    assert sampled(played.programs.model, Sampling(2, 0.2)).context_noise == 0.2
+
+
+def test_a_camera_turns_as_far_as_the_mouse_went():
+    hands = Hands(SPEC)
+    hands.heed(messages.Act({}, {"yaw": 25.0}, {}, 0.0))
+    yaw = SPEC.index("yaw")
+    turned = sum(SPEC.factors[yaw].camera.degrees[hands.next()[yaw]] for _ in range(12))
+    assert turned == pytest.approx(25.0, abs=0.5)
+    hands.heed(messages.Act({"jump": 1}, {}, {"pitch": 3.2}, 1.0))
+    action = hands.next()
+    assert action[SPEC.index("jump")] == 1 and action[SPEC.index("pitch")] > SPEC.factors[SPEC.index("pitch")].null
+
+
+def test_a_recording_ends_by_itself_and_can_be_looked_at(session):
+    session.tick()
+    session.inbox.append(messages.Switch("record", True))
+    for _ in range(6):
+        session.tick()
+    assert len(session.recorded) == 6
+    film = Image.open(io.BytesIO(recording.webp(session.recorded)))
+    assert film.size == (2 * 256 + recording.GAP, 256) and film.n_frames >= 1
+    session.recorded = session.recorded * (RECORDED // 6)
+    session.tick()
+    assert not session.recording
+
+
+def test_closing_lets_go(session):
+    session.close()
+    session.close()
+    assert session._reality is None and not session.frames
