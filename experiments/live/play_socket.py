@@ -13,6 +13,7 @@ from experiments.live.hunt import Hunt, make_scorer
 from experiments.live.others import thirds
 from experiments.live.played import SECOND
 from experiments.live.programs import choices
+from experiments.live.reading import make_reader
 from experiments.live.server import THREADS, send_json, texts
 from experiments.live.session import Session
 
@@ -65,6 +66,11 @@ class Table:
     def scorer(self):
         """Scores seconds, for all."""
         return make_scorer(self.stage.played)
+
+    @functools.cached_property
+    def reader(self):
+        """Reads actions off the dream, for all; None where nothing can."""
+        return make_reader(self.stage.played)
 
     def file_of_finds(self):
         """Where one person's finds go, or None."""
@@ -170,6 +176,7 @@ class Seat:
             "fps": round((len(times) - 1) * session.played.programs.group / span, 1) if span else None,
             "ms": round(1000 * float(np.median(self._spent)), 1),
             "figures": {name: round(value, 4) for name, value in figures.items()},
+            "read": session.strip.take(),
             "sampling": vars(session.sampling), "asked": session.asked is not None, "third": session.third,
             "holding": session.holding, "temperature": session.temperature,
         }  # fmt: skip
@@ -182,6 +189,8 @@ class Seat:
         pair = session.pair()
         if pair is not None:
             self._start("measure", self._in_thread(session.measure, pair))
+        if self._table.reader and session.strip.due():
+            self._start("read", self._in_thread(session.strip.read, self._table.reader))
         if session.asked is not None:
             if session.played.programs.ready(session.asked):
                 session.take(session.asked)

@@ -11,6 +11,7 @@ from experiments.live import messages
 from experiments.live.others import Hands, third_of, thirds
 from experiments.live.played import SECOND
 from experiments.live.programs import Sampling, choices, own_sampling
+from experiments.live.reading import Strip
 
 RECORDED = 600
 """Frames of a recording at most."""
@@ -42,6 +43,7 @@ class Session:
     Attributes:
       inbox: what the page said and no tick has heeded yet.
       paused, hunting: as the page wants it. asked: sampling that is not compiled yet, or None.
+      strip: what an inverse dynamics model reads off the dream.
     """
 
     def __init__(self, played, seed=0, place=None):
@@ -53,7 +55,7 @@ class Session:
         self._hands = Hands(played.spec)
         self._key, self._ticks = jax.random.key(seed), 0
         self._sleep = self._third_sleep = None
-        self._figures = _LastSecond()
+        self._figures, self.strip = _LastSecond(), Strip()
         self._reality = None
         self._begin(seed, place)
 
@@ -152,6 +154,7 @@ class Session:
         frames = np.asarray(frames)
         if arm == self.played.dreamer and sleep is not None:
             self._figures.show(self.frames, frames)
+            self.strip.show(self._ticks + 1, frames[-1])
         return frames, sleep
 
     def _dream_third(self, actions):
@@ -179,6 +182,7 @@ class Session:
         if self.third != "none":
             self._third_sleep = wake(self.played.params[third_of(self.played, self.third)[0]], frames, actions)
         self._figures.begin(self.frames[-1])
+        self.strip.begin()
 
     def _heed(self):
         while self.inbox:

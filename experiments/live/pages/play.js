@@ -1,7 +1,7 @@
 "use strict";
 // The page of `python -m experiments.play`: pictures as they come, figures, settings, the hunt.
 
-const state = { hello: null, strip: [], latency: [], last: 0, cost: new Map(), heat: false };
+const state = { hello: null, strip: [], read: new Map(), latency: [], last: 0, cost: new Map(), heat: false };
 const send = openSocket(`/socket${location.search}`, {
   state: (text) => { element("status").textContent = text; },
   json: (message) => ({ hello, wait, failed, bad, hunt })[message.type]?.(message),
@@ -20,7 +20,7 @@ function hello(message) {
   makeOnce(message);
   for (const name of ["steps", "context_noise", "cache"]) fill(name, message.choices[name]);
   fill("third-choice", message.thirds);
-  element("strip-note").textContent = message.judge ? "above: pressed; below: read off the dream" : "";
+  element("strip-note").textContent = message.judge ? "above, green: pressed; below, violet: read off the dream" : "";
 }
 
 let made = false;
@@ -107,13 +107,14 @@ function figures(header) {
 }
 
 function strip(header) {
-  state.strip.push(header.held);
-  if (state.strip.length > 100) state.strip.shift();
-  const factors = state.hello.factors, canvas = element("strip"), rows = factors.length, cell = 14, columns = 100;
+  state.strip.push({ tick: header.tick, held: header.held });
+  if (state.strip.length > 100) state.read.delete(state.strip.shift().tick);
+  for (const [tick, action] of header.read) state.read.set(tick, action);
+  const factors = state.hello.factors, canvas = element("strip"), rows = factors.length, cell = state.hello.judge ? 24 : 14, columns = 100;
   const ratio = devicePixelRatio, width = canvas.clientWidth * ratio, height = rows * cell * ratio;
   if (canvas.width !== Math.round(width)) { canvas.width = Math.round(width); canvas.height = Math.round(height); }
   const pen = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
-  const [ink, line, accent] = ["--ink", "--line", "--accent"].map((name) => style.getPropertyValue(name));
+  const [ink, line, accent, dream] = ["--ink", "--line", "--accent", "--dream"].map((name) => style.getPropertyValue(name));
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle";
@@ -121,15 +122,21 @@ function strip(header) {
   factors.forEach((factor, row) => {
     pen.fillStyle = ink; pen.fillText(factor.name, 0, row * cell + cell / 2);
     pen.fillStyle = line; pen.fillRect(start, row * cell + cell / 2, canvas.clientWidth - start, 1);
-    pen.fillStyle = accent;
-    state.strip.forEach((held, i) => {
-      const value = held[row] - factor.null;
-      if (!value) return;
-      const size = factor.degrees ? Math.min(1, Math.abs(value) / (factor.degrees.length >> 1)) : 1;
-      const up = factor.degrees ? value < 0 : factor.labels.length === 3 ? held[row] === 1 : true;
-      const tall = (cell / 2 - 1) * Math.max(0.3, size);
-      pen.fillRect(start + (columns - state.strip.length + i) * step, row * cell + cell / 2 - (up ? tall : 0), Math.max(1, step), tall);
-    });
+    const lanes = state.hello.judge ? [[accent, 0, ({ held }) => held], [dream, 1, ({ tick }) => state.read.get(tick)]]
+      : [[accent, 0, ({ held }) => held]];
+    const lane = cell / lanes.length;
+    for (const [colour, number, of] of lanes) {
+      pen.fillStyle = colour;
+      const middle = row * cell + number * lane + lane / 2;
+      state.strip.forEach((entry, i) => {
+        const action = of(entry), value = action ? action[row] - factor.null : 0;
+        if (!value) return;
+        const size = factor.degrees ? Math.min(1, Math.abs(value) / (factor.degrees.length >> 1)) : 1;
+        const up = factor.degrees ? value < 0 : factor.labels.length === 3 ? action[row] === 1 : true;
+        const tall = (lane / 2 - 1) * Math.max(0.3, size);
+        pen.fillRect(start + (columns - state.strip.length + i) * step, middle - (up ? tall : 0), Math.max(1, step), tall);
+      });
+    }
   });
 }
 

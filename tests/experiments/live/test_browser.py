@@ -43,7 +43,7 @@ def opened(browser, url, size=SIZES[0], scheme="light"):
 
 
 def playing(page):
-    page.locator("#status").filter(has_text="playing").wait_for(timeout=2 * SHOWN)
+    page.locator("#status").filter(has_text="playing").wait_for(timeout=6 * SHOWN)
 
 
 def content(page, canvas):
@@ -72,7 +72,7 @@ def test_keys_change_both_pictures(browser, served, size):
         page.keyboard.up("w")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.locator("#f-latency").filter(has_not_text="–").wait_for(timeout=SHOWN)
-        page.locator("#f-regret").filter(has_not_text="–").wait_for(timeout=2 * SHOWN)
+        page.locator("#f-regret").filter(has_not_text="–").wait_for(timeout=6 * SHOWN)
 
 
 def test_every_control_can_be_reached_and_does_what_it_says(browser, served):

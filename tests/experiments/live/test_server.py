@@ -26,7 +26,7 @@ def socket(client, served, origin=None):
     return client.ws_connect(served.url + "socket", origin=served.url.rstrip("/") if origin is None else origin)
 
 
-async def until(ws, kind, seconds=60):
+async def until(ws, kind, seconds=180):
     """The first message of a kind: a dict, or (header, bytes)."""
     async with asyncio.timeout(seconds):
         async for message in ws:
@@ -131,7 +131,7 @@ def test_settings_records_and_finds(served, tmp_path):
                 {"type": "set", "name": "temperature", "value": 0.5},
             ):
                 await ws.send_str(json.dumps(said))
-            hunt = await until(ws, "hunt", 120)
+            hunt = await until(ws, "hunt")
             assert hunt["kept"] and hunt["score"] is None and hunt["regret"] > 0
             assert [row["who"] for row in hunt["board"]] == ["you"]
             await ws.send_str('{"type": "clip", "format": "webp"}')

@@ -168,6 +168,21 @@ def test_a_recording_ends_by_itself_and_can_be_looked_at(session):
     assert not session.recording
 
 
+def test_what_is_read_off_a_dream_belongs_to_its_tick(session):
+    session.tick()
+    shown = {}
+    for _ in range(14):
+        picture = session.tick()
+        shown[picture.header["tick"]] = picture.dream[-1]
+        if session.strip.due():
+            session.strip.read(lambda frames: np.stack([f[:2, 0, 0] for f in frames[1:]]).astype(int))
+    read = session.strip.take()
+    ticks = [tick for tick, _ in read]
+    assert len(read) >= 8 and ticks == sorted(set(ticks)) and session.strip.take() == []
+    for tick, action in read:  # the reader here says the first pixels of the frame that an action led to
+        assert action == shown[tick][:2, 0, 0].tolist()
+
+
 def test_closing_lets_go(session):
     session.close()
     session.close()
