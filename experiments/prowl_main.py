@@ -7,10 +7,14 @@ Costs: what the configuration's docstring says; the quick start 8 minutes and 4 
 
 Every stage is skipped when it is done; an interrupted stage goes on from its last checkpoint.
 Any value of the configuration can be changed: ``--config.phase2.cycles=20``. ``--config.dry_run=True`` runs
-nothing: it says what every step would need on a mesh of devices (``dry_run``).
+nothing: it says what every step would need on a mesh of devices (``dry_run``). In a finished directory
+``--stages=evaluation,report`` makes these two anew, with other values of what only they read if you like:
+``--config.evaluation.clips=128``, ``metrics.lpips_weights``, ``metrics.frechet``.
 """
 
 import sys
+
+STAGES_HELP = "  --stages=NAMES         finished stages to do again, of dream_quality, evaluation, report: no training"
 
 
 def main(argv):
@@ -22,13 +26,17 @@ def main(argv):
         from experiments.configs.default import MEANINGS
         from experiments.planning import consistency, dry_run, preflight
         from experiments.run import command_line
+        from experiments.run.directory import ANEW, with_shown
         from experiments.run.failures import guarded
         from experiments.stages.pipeline import run_all
-    config, workdir = command_line.parse(argv, program="python -m experiments.prowl_main", meanings=MEANINGS)
+    anew, argv = command_line.take_names(argv, "stages", tuple(ANEW))
+    config, workdir = command_line.parse(
+        argv, program="python -m experiments.prowl_main", meanings=MEANINGS, more_flags=(STAGES_HELP,)
+    )
     command_line.validate(config, consistency.RULES)
     if config.dry_run:
         return guarded(lambda: dry_run.main(config), config, preflight.largest)
-    return guarded(lambda: run_all(config, workdir), config, preflight.largest)
+    return guarded(lambda: run_all(config, workdir, with_shown(anew)), config, preflight.largest)
 
 
 if __name__ == "__main__":

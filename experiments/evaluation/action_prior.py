@@ -1,19 +1,15 @@
 """How policies act beside how people do: statistics of actions for ``evaluation.json`` and the report."""
 
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.run.command_line import UsageError
 from experiments.stages import build, phase2
 from experiments.stages.clip_stores import open_store, split
 from experiments.stages.reference import load_reference
 from prowl_jax.data.feeder import batch_starts
-from prowl_jax.data.vpt import RecordingError, read_ticks, runs
 from prowl_jax.metrics.action_statistics import action_statistics
-from prowl_jax.minecraft import SPEC, minerl_to_factors
+from prowl_jax.minecraft import SPEC
 from prowl_jax.rl import categorical
 from prowl_jax.train.behaviour import previous_actions
 
@@ -29,7 +25,7 @@ def action_tables(run):
     spec, store = build.spec_of(config), open_store(run)
     train_episodes, _ = split(run, store)
     if config.evaluation.action_prior:
-        tables["people"] = action_statistics(SPEC, *recorded_actions(config.evaluation.action_prior))
+        tables["people"] = action_statistics(SPEC, *build.people(config))
     tables["demonstrations"] = action_statistics(
         spec, store.actions[store.starts(train_episodes, 1)], np.asarray(store.lengths)[train_episodes]
     )
@@ -42,33 +38,6 @@ def action_tables(run):
         lengths = np.full(len(actions), actions.shape[1])
         tables[arm] = action_statistics(spec, actions.reshape(-1, actions.shape[-1]), lengths)
     return tables
-
-
-def recorded_actions(folder):
-    """What people did in the recordings under ``folder``: factors ``[F, A]`` and lengths of its stretches.
-
-    Only the .jsonl files are read. Ticks with an open screen are left out, which cuts a recording, and so are those
-    that an import leaves out by what ticks say of themselves (docs/recordings.md).
-
-    Raises:
-      UsageError: there is none, or one cannot be read.
-    """
-    files = sorted(pathlib.Path(folder).rglob("*.jsonl"))
-    if not files:
-        raise UsageError(f"evaluation.action_prior={folder} holds no .jsonl recording")
-    actions, lengths = [], []
-    for file in files:
-        try:
-            ticks = read_ticks(file)
-        except RecordingError as error:
-            raise UsageError(f"evaluation.action_prior={folder}: {error}") from None
-        factors = minerl_to_factors(ticks.action())
-        for start, stop in runs(~ticks.gui & ticks.sound):
-            actions.append(factors[start:stop])
-            lengths.append(stop - start)
-    if not actions:
-        raise UsageError(f"evaluation.action_prior={folder} holds no tick without an open screen")
-    return np.concatenate(actions), lengths
 
 
 def reference_actions(run, store, batches=16):

@@ -87,13 +87,30 @@ def validate(config, rules):
         raise SystemExit(2)
 
 
-def parse(argv, *, program, meanings=None):
+def take_names(argv, flag, names):
+    """Take ``--flag=A,B`` out of ``argv``: (the names given, each once, the other arguments).
+
+    Raises:
+      SystemExit: code 2 after one line, where something else than some of ``names`` is given.
+    """
+    found = [argument for argument in argv if re.match(rf"--?{flag}(=|$)", argument)]
+    given = [name for argument in found for name in argument.partition("=")[2].split(",")]
+    for name in given:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1, 0.5)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            fail(f"--{flag} takes {', '.join(names)} with commas between them, not {name!r}{hint}")
+    return tuple(dict.fromkeys(given)), [argument for argument in argv if argument not in found]
+
+
+def parse(argv, *, program, meanings=None, more_flags=()):
     """Read a command line, as often as wanted in one process.
 
     Args:
       argv: the arguments after the program's name, ``sys.argv[1:]``.
       program: how the user started it, for ``--help``, such as ``"python -m experiments.prowl_main"``.
       meanings: key -> what it means, for ``--help``.
+      more_flags: lines of ``--help`` about flags that the program takes out of ``argv`` itself.
 
     Returns:
       ``(config, workdir)``: a locked ``ConfigDict`` with the overrides in it, and a ``pathlib.Path``
@@ -103,7 +120,7 @@ def parse(argv, *, program, meanings=None):
       SystemExit: code 0 after ``--help``, code 2 after one line on stderr for each mistake.
     """
     try:
-        return _parse(list(argv), program, meanings or {})
+        return _parse(list(argv), program, meanings or {}, more_flags)
     except UsageErrors as error:
         for line in error.lines:
             _print_error(line)
@@ -113,16 +130,16 @@ def parse(argv, *, program, meanings=None):
         fail(f"{missing[1]} has no value; write {missing[1]}=VALUE" if missing else error)
 
 
-def _parse(argv, program, meanings):
+def _parse(argv, program, meanings, more_flags):
     known, rest = _known_flags(argv, program)
     if not known.config:
         if known.help:
-            print(_help(program, meanings))
+            print(_help(program, meanings, more_flags))
             raise SystemExit(0)
         raise UsageError(_no_config(rest))
     config = config_file.load_config(known.config)
     if known.help:
-        print(_help(program, meanings, known.config, config))
+        print(_help(program, meanings, more_flags, known.config, config))
         raise SystemExit(0)
     return _override(config, rest), _workdir(known.workdir)
 
@@ -292,7 +309,7 @@ def _workdir(name):
     return path
 
 
-def _help(program, meanings, name=None, config=None):
+def _help(program, meanings, more_flags, name=None, config=None):
     """The usage, and the config files there are, or what the named one says and its keys."""
     lines = [
         f"usage: {program} --config=FILE[:ARG] [--config.KEY=VALUE ...] [--workdir=DIR]",
@@ -300,6 +317,7 @@ def _help(program, meanings, name=None, config=None):
         "  --config=FILE[:ARG]    a Python file with get_config([ARG])",
         "  --config.KEY=VALUE     change one value of the config",
         "  --workdir=DIR          where the run goes; a run found there is resumed",
+        *more_flags,
         "  --help                 this; with --config, the keys of that file",
         "",
     ]

@@ -38,6 +38,9 @@ class Run:
     may be at work in it. The mesh may differ from the one before: a run goes on with other devices than it
     began with; and so may what is done when something breaks, and where figures are shown.
 
+    ``anew`` names finished stages that are to be done again, of ``ANEW``: nothing is trained on what they make. Keys
+    that are read by them alone may then differ from the ones before.
+
     Raises:
       UsageError: the directory belongs to a run of another configuration, another process is at work in it, it cannot
       be written, or what it holds was not written by a run.
@@ -46,7 +49,7 @@ class Run:
     NOTE_SECONDS = 2.0
     """How much of a stage's time a kill may lose."""
 
-    def __init__(self, workdir, config, owned=True):
+    def __init__(self, workdir, config, owned=True, anew=()):
         self.workdir = pathlib.Path(workdir)
         self.config = config
         self.owned = owned
@@ -58,7 +61,10 @@ class Run:
             folder_to_write(self.workdir, "--workdir")
             self._lock = lock.take(self.workdir)
         if path.exists():
-            _refuse_other(path, read_json(path), as_json)
+            there = read_json(path)
+            _refuse_other(path, there, as_json, bool(anew))
+            if anew and owned and processes.is_main():
+                self._forget(anew, as_json)
         elif owned:
             write_json(path, as_json)
         self.stages()  # damaged, it is to be told now
@@ -67,6 +73,16 @@ class Run:
         others = figure_writers.writers(config, self.workdir)
         self.log = MetricsLog(self.workdir, owned and processes.is_main(), others)
         peak_memory_gb()  # starts the watch
+
+    def _forget(self, anew, as_json):
+        """Stages are to be done again; the configuration goes first, so that a kill in between leaves a way on."""
+        done = self.stages()
+        if missing := [name for name in anew if name not in done]:
+            raise UsageError(
+                f"{self.workdir} has not finished {missing[0]} yet; the same command without --stages goes on"
+            )
+        write_json(self.workdir / "config.json", as_json)
+        write_json(self.workdir / "stages.json", {k: v for k, v in done.items() if k not in anew})
 
     def data(self, name):
         """Where the clip store of a task is, or another file made of the demonstrations."""
@@ -151,12 +167,21 @@ def _number_in(path):
         return 0.0
 
 
+ANEW = {"dream_quality": ("report",), "evaluation": ("report",), "report": ()}
+"""Stages on which no training stands, and those that show what they made."""
+_MEASURED = ("evaluation.", "metrics.lpips_weights", "metrics.frechet")
+"""Keys that these stages alone read."""
 _FREE = ("on_nan", "rewinds", "checkpoint_keep", "checkpoint_best", "env.restarts", "demonstrations.verify")
 _FREE_GROUPS = ("mesh.", *SHOWN)
 """What may change from one call to the next: it changes no number of an undisturbed run."""
 
 
-def _refuse_other(path, there, asked):
+def with_shown(stages):
+    """``stages`` of ``ANEW``, and those that show what they made, each once."""
+    return tuple(dict.fromkeys(name for stage in stages for name in (stage, *ANEW[stage])))
+
+
+def _refuse_other(path, there, asked, measured_anew):
     def flat(tree, prefix=""):
         for key, value in tree.items():
             if isinstance(value, dict):
@@ -167,10 +192,15 @@ def _refuse_other(path, there, asked):
     there, asked = dict(flat(there)), dict(flat(asked))
     differ = (k for k in there.keys() | asked.keys() if there.get(k) != asked.get(k))
     other = sorted(k for k in differ if not k.startswith(_FREE_GROUPS) and k not in _FREE)
-    if other:
+    trained = [k for k in other if not k.startswith(_MEASURED)]
+    cure = "choose another --workdir"
+    if trained:
+        other = trained
+    else:
+        cure = f"--stages=evaluation,report makes these anew, or {cure}"
+    if other and (trained or not measured_anew):
         key = other[0]
         more = f" (and {len(other) - 1} more keys)" if len(other) > 1 else ""
         raise UsageError(
-            f"{path.parent} holds a run with {key}={there.get(key)}, asked was {asked.get(key)}{more}; "
-            "choose another --workdir"
+            f"{path.parent} holds a run with {key}={there.get(key)}, asked was {asked.get(key)}{more}; {cure}"
         )

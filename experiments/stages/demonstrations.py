@@ -11,7 +11,6 @@ from experiments.stages import build
 from experiments.stages.clip_stores import held_out, open_store, tasks
 from prowl_jax.data.importer import import_recordings
 from prowl_jax.data.recordings import Settings
-from prowl_jax.data.sources import find
 from prowl_jax.data.store import StoreWriter
 from prowl_jax.envs.gaps import Gaps, per_thousand, table
 from prowl_jax.settings import COUNT, LARGEST, SHARE, Check, setting, within
@@ -76,8 +75,9 @@ def rates_of_actions(run):
 def _import(run, task):
     """Read the recordings of ``demonstrations.source`` into the clip store of ``task``; returns its frames."""
     config, d = run.config, run.config.demonstrations
-    shortest = build.shortest_episode(config)
-    settings = Settings(build.frame_shape(config)[:2], min_frames=shortest, max_frames=d.episode_frames)
+    settings = Settings(
+        size=build.frame_shape(config)[:2], min_frames=build.shortest_episode(config), max_frames=d.episode_frames
+    )
     with contextlib.ExitStack() as stack:
         progress = None
 
@@ -87,8 +87,6 @@ def _import(run, task):
             progress.update(done, **({"frames": frames} if frames else {}))
 
         try:
-            if len(find(d.source)[0]) == 1:  # a stretch of it is held out
-                settings = dataclasses.replace(settings, gap=shortest)
             summary = import_recordings(d.source, run.data(task), settings, on_progress=show)
         except (ValueError, OSError, ImportError) as error:
             if getattr(error, "errno", None) in FULL:

@@ -21,15 +21,18 @@ from experiments.stages.world_model import train_world_model
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 
-def run_all(config, workdir=None):
-    """Run what is not done yet in ``workdir`` (default ``runs/<name>``), print the table and the report's path."""
+def run_all(config, workdir=None, anew=()):
+    """Run what is not done yet in ``workdir`` (default ``runs/<name>``), print the table and the report's path.
+
+    ``anew`` as in ``Run``: finished stages that are done again.
+    """
     keep_freed_memory()  # before anything asks for devices: that starts JAX's threads
     build.check_files(config)
     processes.start(config)
     build.check_device(config)
     build.check_mesh(config)
     enable_compilation_cache()
-    run = Run(workdir or pathlib.Path("runs") / config.name, config)
+    run = Run(workdir or pathlib.Path("runs") / config.name, config, anew=anew)
     print(f"run directory: {run.workdir}", flush=True)
     preflight.say(config)
     if processes.is_main():

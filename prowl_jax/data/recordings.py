@@ -31,8 +31,6 @@ class Settings:
       min_frames: shorter episodes are left out; 20 frames are a second.
       max_frames: longer ones are cut into episodes of this length, whose rest counts as one more; 0
         never cuts. So that some can be held out where there are few recordings.
-      gap: ticks left out between two such episodes, so that a clip of the one tells nothing of the other: where there
-        is but one recording.
 
     Raises:
       ValueError: one line that names what is off.
@@ -43,7 +41,6 @@ class Settings:
     skip_nulls: bool = False
     min_frames: int = 20
     max_frames: int = 0
-    gap: int = 0
 
     def __post_init__(self):
         if not all(8 <= n <= whole for n, whole in zip(self.size, FRAME_SHAPE, strict=True)):
@@ -52,8 +49,6 @@ class Settings:
             raise ValueError(f"gui must be drop or cursor, not {self.gui!r}")
         if self.min_frames < 1:
             raise ValueError(f"min_frames must be at least 1, not {self.min_frames}")
-        if self.gap < 0:
-            raise ValueError(f"gap must be at least 0, not {self.gap}")
         if self.max_frames and self.max_frames < self.min_frames:
             raise ValueError(f"max_frames must be 0 or at least min_frames={self.min_frames}, not {self.max_frames}")
 
@@ -145,7 +140,7 @@ def _copy_frames(video, file, settings, ticks, wanted, threads):
     return count, watcher
 
 
-SCREEN, NULL, BEYOND, SHORT = "open screen", "null", "beyond the video", "too short a stretch or between two"
+SCREEN, NULL, BEYOND, SHORT = "open screen", "null", "beyond the video", "too short a stretch"
 """Kinds of ticks that are left out, beside the faults of ``alignment.FAULTS``."""
 
 
@@ -188,6 +183,6 @@ def _episodes(stays, settings):
     """(start, stop) ticks of the runs of ``stays``, cut and sifted as ``settings`` say."""
     for start, stop in runs(stays, settings.min_frames):
         length = settings.max_frames or stop - start
-        for first in range(start, stop, length + settings.gap):
+        for first in range(start, stop, length):
             if min(first + length, stop) - first >= settings.min_frames:
                 yield first, min(first + length, stop)

@@ -77,17 +77,16 @@ def test_a_store_remembers_where_its_episodes_are_from(tmp_path):
     assert {store.origins[e].recording[:6] for e in held_out} != {store.origins[e].recording[:6] for e in train}
 
 
-def test_episodes_of_one_recording_have_a_gap_between_them(tmp_path):
+def test_what_lies_before_the_held_out_end_of_one_recording_is_on_neither_side(tmp_path):
     write_recording(tmp_path / "in", "a", 40)
-    settings = Settings(size=(8, 16), min_frames=3, max_frames=8, gap=5)
-    summary = import_recordings(tmp_path / "in", tmp_path / "clips", settings, 1)
+    import_recordings(tmp_path / "in", tmp_path / "clips", Settings(size=(8, 16), min_frames=3, max_frames=8), 1)
     store = ClipStore.open(tmp_path / "clips")
-    assert [(o.start, o.stop) for o in store.origins] == [(0, 8), (13, 21), (26, 34)]
-    assert summary.frames == 24 and summary.left_out == {"too short a stretch or between two": 16}
-    train, held_out = store.split(0.1, 0, gap=5)
-    assert train.tolist() == [0, 1] and held_out.tolist() == [2]
-    with pytest.raises(ValueError, match="none ends 20 ticks before the last 2"):
-        store.split(0.7, 0, gap=20)
+    assert [(o.start, o.stop) for o in store.origins] == [(0, 8), (8, 16), (16, 24), (24, 32), (32, 40)]
+    split = store.hold_out(0.1, 0, gap=5)
+    assert split.train.tolist() == [0, 1, 2] and split.held_out.tolist() == [4]
+    assert split.way == "the end of the one recording, 8 ticks after what is trained on"
+    with pytest.raises(ValueError, match="are of one recording, a, and none ends 20 ticks before the last 3"):
+        store.split(0.6, 0, gap=20)
 
 
 def test_a_store_of_an_older_version_holds_its_episodes_apart(tmp_path):

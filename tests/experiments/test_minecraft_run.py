@@ -127,3 +127,39 @@ def test_one_episode_is_not_enough(recordings, tmp_path):
     with pytest.raises(UsageError, match="gave 1 episode .* one to hold out"):
         make_demonstrations(Run(tmp_path, config))
     assert not (tmp_path / "data" / config.env.task).exists()
+
+
+def test_a_finished_run_is_measured_anew_with_other_values(done, config, capsys):
+    """Last, since the one before has put its own configuration there."""
+    other = config.copy_and_resolve_references()
+    other.evaluation.resamples, other.evaluation.action_prior = 11, ""
+    (done / "config.json").write_text(config.to_json())
+    trained = {p: p.stat().st_mtime_ns for p in (done / "checkpoints" / "world_model").rglob("*")}
+    with pytest.raises(UsageError, match="--stages=evaluation,report makes these anew"):
+        pipeline.run_all(other, done)
+    pipeline.run_all(other, done, anew=("evaluation", "report"))
+    assert trained == {p: p.stat().st_mtime_ns for p in (done / "checkpoints" / "world_model").rglob("*")}
+    assert "people" not in json.loads((done / "evaluation.json").read_text())["actions"]
+    assert "world_model: done before" in capsys.readouterr().out
+    assert json.loads((done / "config.json").read_text())["evaluation"]["resamples"] == 11
+
+
+def test_a_broken_file_of_people_ends_a_run_before_anything_is_done(recordings, config, tmp_path):
+    broken = config.copy_and_resolve_references()
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "a.jsonl").write_text('{"mouse": 1}\n{"mou')
+    broken.evaluation.action_prior = str(tmp_path / "people")
+    with pytest.raises(UsageError, match="evaluation.action_prior=.*people: a.jsonl is cut off in line 2"):
+        pipeline.run_all(broken, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.jsonl"])
+def test_recordings_of_which_none_is_whole_end_a_run_before_anything_is_done(config, tmp_path, name):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"x")
+    broken = config.copy_and_resolve_references()
+    broken.demonstrations.source = str(tmp_path / "in")
+    with pytest.raises(UsageError, match="not one recording in it has both its .mp4 and its .jsonl"):
+        pipeline.run_all(broken, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -26,6 +26,7 @@ from experiments.stages.build.phase2 import (
     prowl_settings,
 )
 from experiments.stages.build.policy import make_policy, vpt_params
+from experiments.stages.build.recordings import people
 from experiments.stages.build.world_model import (
     load_dit,
     make_autoencoder,
@@ -68,6 +69,7 @@ __all__ = [
     "make_policy",
     "make_shared",
     "make_world_model",
+    "people",
     "phase2_optimizer",
     "prowl_settings",
     "read_included",

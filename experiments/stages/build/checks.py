@@ -11,6 +11,7 @@ from experiments.stages.build.environment import frame_shape, gaps_of, spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
 from experiments.stages.build.phase2 import arms, make_budget, passive_rows
 from experiments.stages.build.policy import load_vpt
+from experiments.stages.build.recordings import check_recordings
 from experiments.stages.build.world_model import (
     check_dit_weights,
     load_action_text,
@@ -27,12 +28,13 @@ def check_device(config):
 
 
 def check_files(config):
-    """UsageError of one line where a file or folder that the configuration names is not there."""
+    """UsageError of one line where what the configuration names is not there, or cannot be read as the run will."""
     for key in ("demonstrations.source", "evaluation.action_prior"):
         group, name = key.split(".")
         path = config[group][name]
         if path and not os.path.exists(path):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
+    check_recordings(config)
     if config.phase2.include and not config.dry_run:
         read_included(config)
     check_base(config)

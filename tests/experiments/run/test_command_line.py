@@ -244,3 +244,31 @@ def test_all_mistakes_of_a_kind_are_told_at_once(folder, capsys, argv, lines):
     assert exit.value.code == 2 and len(said) == len(lines)
     for line, words in zip(said, lines, strict=True):
         assert line.startswith("error: ") and words in line
+
+
+@pytest.mark.parametrize(
+    "argv, taken",
+    [
+        (["--stages=report", "--config=x"], (("report",), ["--config=x"])),
+        (["a", "--stages=evaluation,report,evaluation"], (("evaluation", "report"), ["a"])),
+        (["--stage=report"], ((), ["--stage=report"])),
+    ],
+)
+def test_names_are_taken_from_a_flag(argv, taken):
+    assert command_line.take_names(argv, "stages", ("evaluation", "report")) == taken
+
+
+@pytest.mark.parametrize(
+    "flag, said",
+    [
+        ("--stages=", "takes evaluation, report with commas between them, not ''"),
+        ("--stages", "not ''"),
+        ("--stages=evaluatoin", "not 'evaluatoin'; did you mean evaluation?"),
+        ("--stages=report,world_model", "not 'world_model'"),
+    ],
+)
+def test_other_names_are_one_line(flag, said, capsys):
+    with pytest.raises(SystemExit) as exit:
+        command_line.take_names([flag], "stages", ("evaluation", "report"))
+    error = capsys.readouterr().err
+    assert exit.value.code == 2 and said in error and error.count("\n") == 1

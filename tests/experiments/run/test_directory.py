@@ -159,3 +159,62 @@ def test_a_second_process_is_refused_until_the_first_has_gone(tmp_path):
 def test_what_is_done_when_something_breaks_may_change(tmp_path):
     Run(tmp_path, config(on_nan="stop", checkpoint_keep=2))
     Run(tmp_path, config(on_nan="rewind", checkpoint_keep=5))
+
+
+def measured(**changes):
+    return config(evaluation={"clips": 4, "horizon": 2} | changes, metrics={"lpips_weights": "", "flow": "small"})
+
+
+STAGES = ("world_model", "dream_quality", "evaluation", "report")
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """The folder of a run in which all of STAGES are done."""
+    run = Run(tmp_path, measured())
+    for name in STAGES:
+        run.run_stage(name, lambda run: {"clips": run.config.evaluation.clips})
+    return tmp_path
+
+
+def test_what_only_measures_may_change_where_it_is_measured_anew(finished):
+    calls = []
+    run = Run(finished, measured(clips=9), anew=run_module.with_shown(["evaluation"]))
+    for name in STAGES:
+        run.run_stage(name, lambda run, name=name: calls.append(name) or {"clips": run.config.evaluation.clips})
+    assert calls == ["evaluation", "report"]
+    assert {name: figures["clips"] for name, figures in run.stages().items()} == {
+        "world_model": 4, "dream_quality": 4, "evaluation": 9, "report": 9,
+    }  # fmt: skip
+    again = Run(finished, measured(clips=9))  # as a run that was always so
+    assert again.stages() == run.stages()
+    with pytest.raises(UsageError, match="clips=9, asked was 4; --stages=evaluation,report makes these anew"):
+        Run(finished, measured())
+
+
+def test_other_keys_may_not_change_with_them(finished):
+    before = {p.name: p.read_bytes() for p in finished.iterdir()}
+    with pytest.raises(UsageError, match="seed=0, asked was 1.*; choose another --workdir"):
+        other = measured(clips=9)
+        other.seed = 1
+        Run(finished, other, anew=("evaluation",))
+    assert {p.name: p.read_bytes() for p in finished.iterdir()} == before
+
+
+def test_a_kill_between_forgetting_and_remembering_leaves_a_way_on(finished, monkeypatch):
+    write = run_module.write_json
+
+    def killed(path, value):
+        if path.name == "stages.json":
+            raise KeyboardInterrupt
+        write(path, value)
+
+    monkeypatch.setattr(run_module, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Run(finished, measured(clips=9), anew=("evaluation", "report"))
+    monkeypatch.undo()
+    run = Run(finished, measured(clips=9), anew=("evaluation", "report"))
+    assert list(run.stages()) == ["world_model", "dream_quality"]
+    with pytest.raises(UsageError, match="has not finished evaluation yet; the same command without --stages goes on"):
+        Run(finished, measured(clips=9), anew=("evaluation", "report"))
+    assert list(Run(finished, measured(clips=9)).stages()) == ["world_model", "dream_quality"]
