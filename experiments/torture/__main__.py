@@ -5,13 +5,16 @@
 Writes: nothing that stays, but for what repeats a failure.
 Costs: --minutes, or longer where one turn of every attack takes longer.
 
-Six attacks take turns until the time is over (each at least once; later ones only where they still fit):
+Eight attacks take turns until the time is over (each at least once; later ones only where they still fit):
 
   kills     a whole run, as small as it goes, ends by SIGKILL, SIGTERM or Ctrl-C 50 times in a row, at random moments
             and while it saves, and is called again; it must leave the numbers of an unbroken run, bit for bit
+  shipped   the same for the quick start that begins with shipped weights
   training  the same for one training of a second, many times, killed in the middle of saving among others
   files     a byte is changed, or a file cut short or removed, in checkpoints and clip stores: what is read is
             what was written, or the damage is named
+  inputs    300 recordings that lie, weights of odd types, indexes, directories that cannot be, files of a run that hold
+            something else, fillings of the buffer: read as they are, or told in one line
   workers   environments are killed, hang, raise, or give nonsense: the others play on as if alone
   configs   random values, right and wrong: one line each and exit code 2, or accepted; never a traceback
   cycles    500 cycles of phase 2: nothing is compiled after the first ones, and memory stays what it is
@@ -73,7 +76,7 @@ def turns(names, seed, seconds, clock=time.monotonic):
 
 def _options(argv):
     parser = Parser("python -m experiments.torture", __doc__)
-    names = ("kills", "training", "files", "workers", "configs", "cycles")
+    names = ("kills", "shipped", "training", "files", "inputs", "workers", "configs", "cycles")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--attacks", nargs="+", default=names, choices=names)

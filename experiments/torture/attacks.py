@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+import traceback
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from experiments.run import command_line
 from experiments.run.progress import Progress
 from experiments.torture import toy_env, toy_training
 from experiments.torture.damage import check_checkpoints, check_store, damage_a_file, write_store
+from experiments.torture.inputs import KINDS
 from experiments.torture.victims import (
     CONFIG,
+    SHIPPED,
     differences,
     ended,
     folder_for_a_while,
@@ -37,16 +40,16 @@ UNBORN = "Could not import runpy module"
 CALLS = 100  # so often a training may be interrupted before it must end
 
 
-def kills(seed, count=50):
+def kills(seed, count=50, config=CONFIG):
     """Runs that are ended ``count`` times in a row and then left to finish; after one that is done sooner, another.
 
     A third of the signals come at a random moment; the others wait for a checkpoint that is being written.
     """
-    rng, whole, lost, done, others = random.Random(seed), undisturbed_run(), [], 0, 0
+    rng, whole, lost, done, others = random.Random(seed), undisturbed_run(config), [], 0, 0
     with contextlib.ExitStack() as stack, Progress("kills", count) as progress:
         moments, workdir = Moments(rng), stack.enter_context(folder_for_a_while()) / "run"
         while True:
-            process = start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={workdir}")
+            process = start("experiments.prowl_main", f"--config={config}", f"--workdir={workdir}")
             how = rng.choices((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), (3, 1, 1))[0] if done < count else None
             code, said = ended(process, how, functools.partial(moments.wait, process, workdir / "checkpoints"))
             if code == 0:
@@ -137,7 +140,23 @@ def files(seed, count=20, damage=None):
     return 2 * count, lost
 
 
-def workers(seed, rounds=4, num_envs=6, processes=3):
+def inputs(seed, count=300):
+    """What comes from elsewhere (``inputs.KINDS``): read as it is, or told in one line."""
+    rng, lost = random.Random(seed), []
+    for i in range(count):
+        kind = rng.choice(KINDS)
+        with folder_for_a_while() as folder:
+            try:
+                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                    what, said = kind(rng, folder)
+                lost += [f"{kind.__name__} {i}, {what}: {line}" for line in said]
+            except Exception as error:  # noqa: BLE001 - which is what must not happen
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                lost.append(f"{kind.__name__} {i}: {type(error).__name__}: {error} ({where.filename}:{where.lineno})")
+    return count, lost
+
+
+def workers(seed, rounds=48, num_envs=6, processes=3):
     """Environments fail in all ways: who is not told to be broken saw what it would have seen alone."""
     rng, lost, count = random.Random(seed), [], 0
     env = ProcessVectorEnv(
@@ -252,8 +271,10 @@ def _without_phase2(whole, target):
 
 ATTACKS = {
     "kills": kills,
+    "shipped": functools.partial(kills, config=SHIPPED),
     "training": training,
     "files": files,
+    "inputs": inputs,
     "workers": workers,
     "configs": configs,
     "cycles": cycles,

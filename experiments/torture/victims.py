@@ -19,7 +19,7 @@ from experiments.run.metrics_log import read_metrics
 from experiments.torture import toy_training
 from prowl_jax.train.checkpoint import Checkpoints
 
-CONFIG = "experiments/torture/smallest.py"
+CONFIG, SHIPPED = "experiments/torture/smallest.py", "experiments/torture/smallest_shipped.py"
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -34,12 +34,12 @@ def folder_for_a_while():
 
 
 @functools.cache
-def undisturbed_run():
+def undisturbed_run(config=CONFIG):
     """A run that nothing disturbs, once for all."""
     folder = tempfile.TemporaryDirectory(prefix="prowl-torture-unbroken-")
     _kept.append(folder)
     print("an undisturbed run, to compare with", flush=True)
-    process = start("experiments.prowl_main", f"--config={CONFIG}", f"--workdir={folder.name}/run")
+    process = start("experiments.prowl_main", f"--config={config}", f"--workdir={folder.name}/run")
     code, said = ended(process, None, None)
     if code != 0:
         raise RuntimeError(f"the undisturbed run ended with code {code}: {said[-1000:]}")

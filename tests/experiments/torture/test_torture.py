@@ -11,7 +11,8 @@ from experiments.torture import attacks
 
 
 @pytest.mark.parametrize(
-    "name, arguments", [("files", (1, 6)), ("workers", (1, 2)), ("configs", (1, 150)), ("training", (1,))]
+    "name, arguments",
+    [("files", (1, 6)), ("workers", (1, 2)), ("configs", (1, 150)), ("training", (1,)), ("inputs", (1, 60))],
 )
 def test_nothing_is_lost(name, arguments):
     count, lost = attacks.ATTACKS[name](*arguments)
