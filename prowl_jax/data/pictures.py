@@ -21,12 +21,12 @@ class Watcher:
     """Looks at the frames that are kept.
 
     Args:
-      ticks: how many there are.
+      ticks: how many there are. turns: whether ``lag`` will be asked, for which it looks closer.
     """
 
-    def __init__(self, ticks):
+    def __init__(self, ticks, turns=True):
         self._small = [None] * ticks
-        self._rows = [None] * min(ticks, SAMPLE)
+        self._rows = [None] * (min(ticks, SAMPLE) if turns else 0)
 
     def see(self, t, frame):
         """Frame ``t``, uint8 ``[H, W, 3]``."""

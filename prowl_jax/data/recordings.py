@@ -130,7 +130,7 @@ def read_recording(recording, file, settings, threads=1):
 def _copy_frames(video, file, settings, ticks, wanted, threads):
     """Write the wanted frames of a video to ``file``; (how many frames it has, the ``Watcher`` that saw them)."""
     cursor = np.where(ticks.gui[:, None], ticks.cursor, np.nan) if settings.gui == "cursor" else None
-    count, watcher = 0, Watcher(len(ticks))
+    count, watcher = 0, Watcher(len(ticks), turns=not ticks.viewed)
     with open(file, "wb") as out:
         for frame in read_frames(video, settings.size, wanted=wanted, cursor=cursor, threads=threads):
             if frame is not None:

@@ -83,6 +83,8 @@ def _in_folder(folder):
 
 
 def _of_index(path):
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} is not an index, {_INDEX}: it is larger than {LARGEST // 2**20} MB")
     try:
         text = path.read_text()
         try:
@@ -104,6 +106,8 @@ def _of_index(path):
 
 
 _INDEX = '{"basedir": ..., "relpaths": [...]}'
+LARGEST = 2**26
+"""Bytes of an index; the published ones have less than a hundredth of it."""
 ENDINGS = (".mp4", ".jsonl")
 """Of a video and of its ticks, in small letters or in large ones."""
 

@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 from toy_recordings import grey_of, tick, write_recording
 
 from prowl_jax.data.recordings import SHORT, Settings, read_recording
@@ -120,6 +123,36 @@ def test_what_is_no_source_is_answered_in_one_line_with_its_cure(tmp_path, case)
     said = str(caught.value)
     assert message in said and len(said.splitlines()) == 1
     assert kind is ValueError or "download an index file named in the README of github.com/openai" in said
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["a.mp4", "a", "", "\0", "../a", "x"])
+INDEX = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.sampled_from(["basedir", "relpaths", "video"]), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings_of_hypothesis(max_examples=100, deadline=None)
+@given(text=INDEX.map(json.dumps) | INDEX.map(repr) | st.text(max_size=30))
+def test_any_index_is_read_or_told_in_one_line(text, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("index")
+    touch(folder / "a.mp4")
+    (folder / "index.json").write_bytes(text.encode(errors="surrogatepass"))
+    try:
+        found, absent = find(folder / "index.json")
+    except (ValueError, FileNotFoundError) as told:
+        assert "\n" not in str(told)
+    else:
+        assert found and absent >= 0
+
+
+def test_what_is_too_large_is_no_index(tmp_path):
+    with (tmp_path / "index.json").open("wb") as file:
+        file.truncate(2**27)
+    with pytest.raises(ValueError, match="larger than 64 MB"):
+        find(tmp_path / "index.json")
 
 
 @pytest.mark.parametrize(
