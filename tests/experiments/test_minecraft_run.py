@@ -163,3 +163,12 @@ def test_recordings_of_which_none_is_whole_end_a_run_before_anything_is_done(con
     with pytest.raises(UsageError, match="not one recording in it has both its .mp4 and its .jsonl"):
         pipeline.run_all(broken, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["/no/such/python", "'unclosed"])
+def test_a_python_that_is_not_there_ends_a_run_before_anything_is_done(config, tmp_path, command):
+    broken = config.copy_and_resolve_references()
+    broken.env.name, broken.env.minerl.python, broken.arms = "minerl", command, ("frozen_reference",)
+    with pytest.raises(UsageError, match="env.minerl.python="):
+        pipeline.run_all(broken, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,6 +1,8 @@
 """What a configuration asks of this machine: files, devices, a mesh; a mistake is one line."""
 
 import os
+import shlex
+import shutil
 
 import jax
 
@@ -35,6 +37,8 @@ def check_files(config):
         if path and not os.path.exists(path):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
     check_recordings(config)
+    if config.env.name == "minerl" and arms(config):
+        _check_minerl(config)
     if config.phase2.include and not config.dry_run:
         read_included(config)
     check_base(config)
@@ -71,6 +75,16 @@ def read_included(config):
     if jax.process_count() > 1:
         raise UsageError("phase2.include is for runs of one process")
     return found
+
+
+def _check_minerl(config):
+    command = config.env.minerl.python
+    try:
+        first = (shlex.split(command) or [""])[0]
+    except ValueError as error:  # a quote that is not closed
+        raise UsageError(f"env.minerl.python={command}: {error}") from None
+    if shutil.which(first) is None:
+        raise UsageError(f"env.minerl.python={command}: there is no command {first!r} here (docs/minerl.md)")
 
 
 def _check_gaps(config):
