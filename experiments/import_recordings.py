@@ -35,6 +35,10 @@ def main(argv):
             return 0
         return _import(options, command_line.fail)
     except (ImportError, ValueError, OSError, RuntimeError) as error:
+        from experiments.run.failures import FULL
+
+        if getattr(error, "errno", None) in FULL:
+            command_line.fail(f"{options.store}: {error.strerror}; make room, then the same command goes on")
         command_line.fail(error)
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on from here", file=sys.stderr)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import types
@@ -166,3 +167,19 @@ def test_as_a_command_with_processes(folder, tmp_path):
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
     assert done.stdout.splitlines()[-1] == "read: 2 episodes, 55 frames; skipped: 2 files"
     assert len(ClipStore.open(tmp_path / "clips")) == 55
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(folder, tmp_path, workers):
+    flags = [f"--source={folder}", f"--store={tmp_path / 'clips'}", "--size=72x128", f"--workers={workers}"]
+    command = [sys.executable, "-m", "experiments.import_recordings", *flags]
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=full)
+    error = [line for line in done.stderr.splitlines() if not line.startswith("recordings")]
+    assert done.returncode == 2 and error == [
+        f"error: {tmp_path / 'clips'}: File too large; make room, then the same command goes on"
+    ]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
