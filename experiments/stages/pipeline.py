@@ -27,12 +27,14 @@ def run_all(config, workdir=None, anew=()):
     ``anew`` as in ``Run``: finished stages that are done again.
     """
     keep_freed_memory()  # before anything asks for devices: that starts JAX's threads
+    workdir = workdir or pathlib.Path("runs") / config.name
     build.check_files(config)
+    build.check_outside(config, workdir)
     processes.start(config)
     build.check_device(config)
     build.check_mesh(config)
     enable_compilation_cache()
-    run = Run(workdir or pathlib.Path("runs") / config.name, config, anew=anew)
+    run = Run(workdir, config, anew=anew)
     print(f"run directory: {run.workdir}", flush=True)
     preflight.say(config)
     if processes.is_main():

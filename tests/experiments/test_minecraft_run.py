@@ -172,3 +172,10 @@ def test_a_python_that_is_not_there_ends_a_run_before_anything_is_done(config, t
     with pytest.raises(UsageError, match="env.minerl.python="):
         pipeline.run_all(broken, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_inside_its_recordings_is_refused_before_anything_is_made(recordings, config):
+    before = sorted(recordings.rglob("*"))
+    with pytest.raises(UsageError, match="--workdir=.* lies inside demonstrations.source=.*; name a folder elsewhere"):
+        pipeline.run_all(config, recordings / "run")
+    assert sorted(recordings.rglob("*")) == before

@@ -26,7 +26,7 @@ from experiments.stages.build.phase2 import (
     prowl_settings,
 )
 from experiments.stages.build.policy import make_policy, vpt_params
-from experiments.stages.build.recordings import people
+from experiments.stages.build.recordings import check_outside, people
 from experiments.stages.build.world_model import (
     load_dit,
     make_autoencoder,
@@ -46,6 +46,7 @@ __all__ = [
     "check_device",
     "check_files",
     "check_mesh",
+    "check_outside",
     "data_seed",
     "environment_of",
     "flow_params",

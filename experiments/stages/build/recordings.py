@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import os
+import pathlib
 
 from experiments.run.config_file import UsageError
 from experiments.run.places import said
@@ -16,6 +18,14 @@ def check_recordings(config):
         _check_source(config.demonstrations.source)
     if config.evaluation.action_prior:
         people(config)
+
+
+def check_outside(config, workdir):
+    """UsageError where the run directory lies inside ``demonstrations.source``: what it holds would be read as well."""
+    source = config.demonstrations.source
+    whole = source and os.path.isdir(source) and pathlib.Path(source).resolve()
+    if whole and pathlib.Path(workdir).resolve().is_relative_to(whole):
+        raise UsageError(f"--workdir={workdir} lies inside demonstrations.source={source}; name a folder elsewhere")
 
 
 def _check_source(source):
