@@ -63,8 +63,8 @@ class Sizes:
 QUICK = Sizes(clips=64, frames=20, long_clips=0, dream_clips=16, factor_clips=0, resamples=500)
 """For a look during training, and for the report of a run."""
 
-LOOK = dataclasses.replace(QUICK, clips=32, dream_clips=0)
-"""For a run that begins with weights, whose card has the whole table."""
+LOOK = dataclasses.replace(QUICK, clips=32, frames=24, dream_clips=0)
+"""For a run that begins with weights, whose card has the whole table; its first look has compiled the same program."""
 
 
 def measure_quality(run):
