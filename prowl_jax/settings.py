@@ -103,7 +103,7 @@ def one_of(names, empty=""):
     """One of some names; where ``empty`` says what that means, an empty text as well."""
     if empty:
         return Check(lambda v: v == "" or v in names, f"is neither empty ({empty}) nor one of {', '.join(names)}")
-    return Check(lambda v: v in names, f"is not one of {', '.join(names)}")
+    return Check(lambda v: v in names, f"is not one of {', '.join(map(str, names))}")
 
 
 def some_of(names):

@@ -30,11 +30,22 @@ def _whole_chunks(key):
     )
 
 
+def _side(c):
+    """Pixels of a frame's side for one of a latent's."""
+    return {"pixels": c.autoencoder.block, "small": c.autoencoder.downsampling}.get(c.autoencoder.kind, 8)
+
+
 def _whole_patches(key):
     return (
-        _together([key, "world_model.patch"], lambda c: value_of(c, key) % (8 * c.world_model.patch) == 0),
-        f"{key}={{config.{key}}} is not a multiple of 8 * world_model.patch={{config.world_model.patch}}",
+        _together([key, "world_model.patch"], lambda c: value_of(c, key) % (_side(c) * _patch(c)) == 0),
+        f"{key}={{config.{key}}} is not a multiple of what a patch of the network is wide: pixels of a latent (8, or "
+        "autoencoder.downsampling, of kind=pixels autoencoder.block) by world_model.patch={config.world_model.patch} "
+        "of a dit",
     )
+
+
+def _patch(c):
+    return c.world_model.patch if c.world_model.network == "dit" else 1
 
 
 def _episode_holds(key, with_context, in_latents=True):
@@ -122,7 +133,8 @@ def _own_frames(c):
 def _halves(c):
     """A grid of latents that halves as often as the U-Nets have levels but one."""
     u = c.world_model.unet
-    block = c.autoencoder.block * 2 ** (max(len(u.widths), len(u.motion_widths)) - 1)
+    levels = max(len(u.widths), len(u.motion_widths)) if u.motion else len(u.widths)
+    block = _side(c) * 2 ** (levels - 1)
     return c.world_model.network != "unet" or not (c.env.frame_height % block or c.env.frame_width % block)
 
 
@@ -179,9 +191,13 @@ NAMES = (
         "dry_run=True counts the steps of a transformer; world_model.network={config.world_model.network} is none",
     ),
     (
-        lambda c: (c.world_model.network == "unet") == (c.autoencoder.kind == "pixels"),
-        "world_model.network={config.world_model.network} and autoencoder.kind={config.autoencoder.kind}: unet works "
-        "on pixels and nothing else does; set both or neither",
+        lambda c: c.world_model.network != "unet" or not _wan(c),
+        "world_model.network=unet takes a latent a frame, which autoencoder.kind=wan has not",
+    ),
+    (
+        lambda c: c.world_model.network != "unet" or c.autoencoder.kind == "pixels" or not c.world_model.unet.motion,
+        "world_model.unet.motion=True moves pixels; set autoencoder.kind=pixels, or motion=False over the latents of "
+        "autoencoder.kind={config.autoencoder.kind}",
     ),
     (
         lambda c: not (c.base and c.world_model.weights),
@@ -230,7 +246,7 @@ SHAPES = (
     (
         _halves,
         "env.frame_height={config.env.frame_height} and env.frame_width={config.env.frame_width} do not halve into the "
-        "levels of world_model.unet.widths in blocks of autoencoder.block={config.autoencoder.block}",
+        "levels of world_model.unet.widths",
     ),
     (
         _widths_and_blocks,

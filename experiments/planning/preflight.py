@@ -75,7 +75,7 @@ def _training_row(config, network):
         key = jax.eval_shape(lambda: jax.random.key(0))
         return traced_peak(jax.grad(build.make_loss(config), has_aux=True), network, batch, key), ""
     size = DIT_SIZES[w.size]
-    tokens = w.window * (height // 8 // w.patch) * (width // 8 // w.patch)
+    tokens = w.window * build.make_world_model(config).tokens((height, width, 3))
     number = 2 if w.dtype == "bfloat16" else 4
     # Of each token and block its gradient needs about 16 vectors of the width, the two of the feed-forward,
     # and its row of every head's attention twice.

@@ -28,6 +28,10 @@ class AutoencoderTraining(ShortTraining):
     steps: int = setting(600, "updates", COUNT)
     learning_rate: float = setting(3e-3, "the highest rate of AdamW", POSITIVE)
     kl_weight: float = setting(1e-4, "of KL(posterior || N(0, 1))", NOT_NEGATIVE)
+    gradient_weight: float = setting(0.0, "of the error of the steps between neighbouring pixels", NOT_NEGATIVE)
+    equivariance_weight: float = setting(
+        0.0, "of the error of smaller and turned latents against such frames", NOT_NEGATIVE, source="EQ-VAE"
+    )
 
 
 def train_autoencoder(run):
@@ -42,14 +46,13 @@ def train_autoencoder(run):
     store = open_store(run)
     train_episodes, held_out = split(run, store)
     starts = store.starts(train_episodes, 1)
-    network = build.make_autoencoder(config)
     optimizer = read(AutoencoderTraining, a).optimizer
     key = build.stage_key(config, "autoencoder")
     state = train(
         run,
         "autoencoder",
-        lambda: init_state(_autoencoder_params(config), optimizer),
-        autoencoder_training.make_train_step(network, optimizer, kl_weight=a.kl_weight, ema_decay=a.ema_decay),
+        lambda: init_state(init_autoencoder(config), optimizer),
+        make_autoencoder_step(config),
         lambda step: store.frames[own_starts(config, step, starts, a.batch, in_order=True)],
         key,
         steps=a.steps,
@@ -69,11 +72,20 @@ def train_autoencoder(run):
     return {"psnr_db": float(value), "parameters": count(state.params)}
 
 
+def make_autoencoder_step(config):
+    """``step(state, frames, key) -> (state, metrics)`` of the small autoencoder's training."""
+    a = config.autoencoder
+    return autoencoder_training.make_train_step(
+        build.make_autoencoder(config), read(AutoencoderTraining, a).optimizer, kl_weight=a.kl_weight,
+        ema_decay=a.ema_decay, gradient_weight=a.gradient_weight, equivariance_weight=a.equivariance_weight,
+    )  # fmt: skip
+
+
 def _wan_autoencoder(run):
     """Nothing to train: normalise by the published statistics, encode the demonstrations of every task."""
     config, store = run.config, open_store(run)
     train_episodes, held_out = split(run, store)
-    params = {"autoencoder": build.wan_autoencoder_params(config)}
+    params = {"autoencoder": build.waninit_autoencoder(config)}
     mean, std = latent_clips.statistics(config, store, params, train_episodes)
     write_numpy(run.data("latent_statistics.npz"), np.savez, mean=mean, std=std)
     params |= {"latent_mean": mean, "latent_std": std}
@@ -83,7 +95,7 @@ def _wan_autoencoder(run):
     return {"psnr_db": psnr_db, "parameters": count(params["autoencoder"])}
 
 
-def _autoencoder_params(config):
+def init_autoencoder(config):
     key = build.stage_key(config, "autoencoder init")
     return build.make_autoencoder(config).init_params(key, build.frame_shape(config))
 
@@ -151,10 +163,10 @@ def load_autoencoder(run):
             "latent_std": jnp.array(pixels.latent_std),
         }
     if config.autoencoder.kind == "wan":
-        params = build.wan_autoencoder_params(config)
+        params = build.waninit_autoencoder(config)
     else:
         optimizer = read(AutoencoderTraining, config.autoencoder).optimizer
-        example = shapes(lambda: init_state(_autoencoder_params(config), optimizer))
+        example = shapes(lambda: init_state(init_autoencoder(config), optimizer))
         params = restore_state(run, "autoencoder", example).ema
     statistics = np.load(run.data("latent_statistics.npz"))
     mean, std = jnp.asarray(statistics["mean"]), jnp.asarray(statistics["std"])

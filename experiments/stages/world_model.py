@@ -38,13 +38,20 @@ def world_model_optimizer(config):
     return read(WorldModelTraining, config.world_model).optimizer
 
 
+def make_world_model_step(config):
+    """``step(state, batch, key) -> (state, metrics)`` of phase 1."""
+    return world_model_training.make_train_step(
+        build.make_loss(config), world_model_optimizer(config), ema_decay=config.world_model.ema_decay
+    )
+
+
 def train_world_model(run):
     """Phase 1: diffusion forcing on the demonstrations."""
     config, w = run.config, run.config.world_model
     if config.base:
         return {"parameters": count(build.load_base(config.base).params["dit"]), "tokens": 0}
     optimizer = world_model_optimizer(config)
-    step_fn = world_model_training.make_train_step(build.make_loss(config), optimizer, ema_decay=w.ema_decay)
+    step_fn = make_world_model_step(config)
     state = train(
         run,
         "world_model",
@@ -82,10 +89,7 @@ def pretrained(config, optimizer):
 
 def tokens_per_clip(config):
     """Tokens of one training window."""
-    if config.world_model.network == "unet":
-        return config.world_model.window * build.make_world_model(config).tokens(build.frame_shape(config))
-    h, w = (s // 8 // config.world_model.patch for s in build.frame_shape(config)[:2])
-    return config.world_model.window * h * w
+    return config.world_model.window * build.make_world_model(config).tokens(build.frame_shape(config))
 
 
 def load_world_model(run):

@@ -37,6 +37,49 @@ def test_the_loss_in_closed_form():
     np.testing.assert_allclose(metrics["psnr"], -20 * np.log10(0.25), rtol=1e-4)
 
 
+def test_brighter_has_no_wrong_gradient_and_a_wrong_step_is_weighed():
+    frames = np.full((3, 8, 8, 3), 51, np.uint8)
+
+    def losses(network):
+        key = jax.random.key(0)
+        return [reconstruction_loss(network, {}, frames, key, 0.1, gradient_weight=w)[0] for w in (0, 2.0)]
+
+    plain, weighed = losses(Shifted())
+    assert float(plain) == float(weighed)
+
+    class OneWrong(Shifted):
+        def apply(self, variables, frames, noise=None, method=None):
+            first, *rest = super().apply(variables, frames, noise, method)
+            return (first if method else jnp.asarray(first).at[:, :, 4:].add(0.3), *rest)
+
+    plain, weighed = losses(OneWrong())
+    np.testing.assert_allclose(weighed - plain, 2.0 * 0.3**2 / 7, rtol=1e-4)  # one of seven steps to the side is wrong
+
+
+def test_latents_that_are_pictures_transform_as_pictures():
+    class Halved(Shifted):
+        """Latents are means of 2x2 pixels, or, ``wrong``, those upside down."""
+
+        wrong = False
+
+        def apply(self, variables, x, noise=None, method=None):
+            if method == "decode":
+                return jnp.repeat(jnp.repeat(x[:, ::-1] if self.wrong else x, 2, 1), 2, 2)
+            mean = x.reshape(len(x), 4, 2, 4, 2, 3).mean((2, 4))
+            return (mean, mean) if method == "encode" else (x, mean, jnp.zeros_like(mean))
+
+    columns = np.random.default_rng(0).integers(0, 255, (2, 2, 2, 3))
+    frames = np.repeat(np.repeat(columns, 4, 1), 4, 2).astype(np.uint8)
+    losses = []
+    for wrong in (False, True):
+        network = Halved()
+        network.wrong = wrong
+        losses.append(
+            reconstruction_loss(network, {}, frames, jax.random.key(0), kl_weight=0.0, equivariance_weight=1.0)[0]
+        )
+    assert float(losses[0]) < 1e-10 < 1e-2 < float(losses[1])
+
+
 def test_it_learns_a_few_pictures(random_params):
     network = Autoencoder(channels=3, widths=(12, 12), blocks=1)
     # Four pictures, each of one colour on each half.

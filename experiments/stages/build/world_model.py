@@ -45,7 +45,7 @@ class WorldModelSettings:
     """Which world model."""
 
     network: str = setting(
-        "dit", "or unet: a convolutional denoiser of pixels (autoencoder.kind=pixels)", one_of(("dit", "unet"))
+        "dit", "or unet: a small convolutional denoiser of single frames", one_of(("dit", "unet"))
     )
     size: str = setting("Ti", "of the dit", one_of(DIT_SIZES))
     weights: str = setting(
@@ -148,7 +148,9 @@ def make_world_model(config):
 
 def _make_unet(config):
     u, autoencoder = config.world_model.unet, make_autoencoder(config)
-    network = read(UNet, u, action_sizes=spec_of(config).sizes, block=autoencoder.block)
+    pixels = isinstance(autoencoder, Pixels)
+    latents = {"block": autoencoder.block} if pixels else {"latent_channels": autoencoder.channels}
+    network = read(UNet, u, action_sizes=spec_of(config).sizes, **latents)
     return read(UNetWorldModel, u, dit=network, autoencoder=autoencoder)
 
 

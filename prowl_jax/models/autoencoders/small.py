@@ -1,4 +1,4 @@
-"""A small convolutional autoencoder, eightfold in height and width, one frame at a time.
+"""A small convolutional autoencoder, eight- or fourfold in height and width, one frame at a time.
 
 It stands where Wan's VAE stands in the paper (stride 8 in space; Wan's is also 4 in time). The
 stem folds 4x4 pixels into channels, so that on a CPU all convolutions run on small grids.
@@ -8,7 +8,7 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
-from prowl_jax.settings import COUNT, NATURAL, setting
+from prowl_jax.settings import COUNT, NATURAL, one_of, setting
 
 DOWNSAMPLING = 8
 _STEM = 4
@@ -47,35 +47,37 @@ class Autoencoder(nn.Module):
 
     Attributes:
       channels: C, latent channels.
-      widths: features at a quarter and at an eighth of the resolution.
-      blocks: residual blocks at an eighth (a quarter has one).
+      widths: features at a quarter of the resolution and at that of the latents.
+      blocks: residual blocks at that of the latents (a quarter has one before).
+      downsampling: pixels of a frame's side for one of a latent's, 8 or 4.
     """
 
     channels: int = setting(8, "of a latent", COUNT)
     widths: tuple = setting((64, 128), "features by stage: two of the small one, four of Wan's")
     blocks: int = setting(2, "residual blocks of a stage", NATURAL)
+    downsampling: int = setting(DOWNSAMPLING, "pixels of a side for one of the small one's latents", one_of((8, 4)))
     frames_per_latent = 1
-    downsampling = DOWNSAMPLING
 
     def setup(self):
         fine, coarse = self.widths
+        step = self.downsampling // _STEM
         self.encoder = nn.Sequential(
-            [nn.Conv(fine, (3, 3)), ResidualBlock(), nn.Conv(coarse, (2, 2), (2, 2))]
+            [nn.Conv(fine, (3, 3)), ResidualBlock(), nn.Conv(coarse, (2, 2), (step, step))]
             + [ResidualBlock() for _ in range(self.blocks)]
             + [nn.RMSNorm(epsilon=1e-6), nn.silu, nn.Conv(2 * self.channels, (1, 1))]
         )
         self.decoder = nn.Sequential(
             [nn.Conv(coarse, (3, 3))]
             + [ResidualBlock() for _ in range(self.blocks)]
-            + [nn.Dense(4 * fine), lambda x: depth_to_space(x, 2), ResidualBlock(), ResidualBlock()]
+            + [nn.Dense(step**2 * fine), lambda x: depth_to_space(x, step), ResidualBlock(), ResidualBlock()]
             + [nn.RMSNorm(epsilon=1e-6), nn.silu, nn.Conv(3 * _STEM**2, (3, 3))]
         )
 
     def encode(self, frames):
         """Float frames in [-1, 1] ``[B, H, W, 3]`` -> posterior mean and log-variance ``[B, h, w, C]``."""
         chex.assert_rank(frames, 4)
-        if frames.shape[1] % DOWNSAMPLING or frames.shape[2] % DOWNSAMPLING:
-            raise ValueError(f"frames of {frames.shape[1]}x{frames.shape[2]} are not multiples of {DOWNSAMPLING}")
+        if frames.shape[1] % self.downsampling or frames.shape[2] % self.downsampling:
+            raise ValueError(f"frames of {frames.shape[1]}x{frames.shape[2]} are not multiples of {self.downsampling}")
         mean, log_variance = jnp.split(self.encoder(space_to_depth(frames, _STEM)), 2, axis=-1)
         return mean, jnp.clip(log_variance, -20.0, 10.0)
 
@@ -97,7 +99,8 @@ class Autoencoder(nn.Module):
     def init_params(self, key, frame_shape):
         """Random parameters for frames ``(H, W, 3)``."""
         frames = jnp.zeros((1, *frame_shape))
-        noise = jnp.zeros((1, frame_shape[0] // DOWNSAMPLING, frame_shape[1] // DOWNSAMPLING, self.channels))
+        grid = frame_shape[0] // self.downsampling, frame_shape[1] // self.downsampling
+        noise = jnp.zeros((1, *grid, self.channels))
         return self.init(key, frames, noise)["params"]
 
     @nn.nowrap

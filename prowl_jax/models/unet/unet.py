@@ -124,13 +124,15 @@ class Levelled(nn.Module):
 
 
 class UNet(nn.Module):
-    """The denoiser and the motion beneath it; latents are pixels in blocks (``autoencoders.pixels``).
+    """The denoiser and the motion beneath it; latents are pixels in blocks (``autoencoders.pixels``), or an
+    autoencoder's, which nothing moves.
 
     Attributes:
       action_sizes: sizes of the action factors.
       context: n, frames seen before the one asked for; 1 does not tell speed, more than 2 tell the motion without
         the action.
-      block: pixels of a side of a latent pixel. channels: of a latent, 3 block^2.
+      block: pixels of a side of a latent pixel.
+      latent_channels: of an autoencoder's latents, without ``motion``; 0: pixels in blocks, 3 block^2.
       widths, blocks: of the denoiser's levels. motion_widths, motion_blocks: of the flow's.
       width: of the embeddings. attention: at the denoiser's coarsest level.
       residual: r, the deviation of what the motion misses, in deviations of the latents.
@@ -140,6 +142,7 @@ class UNet(nn.Module):
     action_sizes: tuple
     context: int = setting(2, "frames seen; more tell the motion without the action", COUNT)
     block: int = 4
+    latent_channels: int = 0
     widths: tuple = setting((48, 96, 128), "channels of the denoiser's levels")
     blocks: tuple = setting((1, 2, 2), "of the denoiser's levels")
     motion_widths: tuple = setting((32, 64), "channels of the flow's levels")
@@ -152,9 +155,11 @@ class UNet(nn.Module):
     @property
     def channels(self):
         """C, channels of a latent."""
-        return 3 * self.block**2
+        return self.latent_channels or 3 * self.block**2
 
     def setup(self):
+        if self.motion and self.latent_channels:
+            raise ValueError("motion moves pixels; over an autoencoder's latents set motion to False")
         self.actions = Actions(self.action_sizes, self.width)
         self.levels = Levels(self.width)
         self.denoiser = Levelled(self.widths, self.blocks, self.attention)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from prowl_jax.diffusion import flow
 from prowl_jax.diffusion.autoregressive import autoregressive_loss
 from prowl_jax.models.autoencoders.pixels import Pixels
+from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet
 from prowl_jax.models.unet.warp import photometric
 from prowl_jax.models.world_model import FrameSpace
@@ -38,14 +39,14 @@ class UNetWorldModel(FrameSpace):
 
     Attributes:
       dit: the network. (Named as the DiT's place in ``WorldModel``, so that parameters lie in one place.)
-      autoencoder: ``Pixels`` of the network's block.
+      autoencoder: ``Pixels`` of the network's block, or, without ``motion``, one of a latent a frame.
       sampler_levels: from 1 down to 0; one evaluation for each but the last.
       start_noise: deviation of the noise that a frame starts from (DIAMOND samples with less than it trained with).
       context_noise: level of noise put on the context at every frame, and told.
     """
 
     dit: UNet
-    autoencoder: Pixels = Pixels()
+    autoencoder: Pixels | Autoencoder = Pixels()
     sampler_levels: tuple = setting(
         (1.0, 0.13, 0.0), "noise levels, an evaluation for each but the last", Check(_fall, "does not fall from 1 to 0")
     )
@@ -61,8 +62,7 @@ class UNetWorldModel(FrameSpace):
         check(self)
         if self.autoencoder.channels != self.dit.channels:
             raise ValueError(
-                f"latents have {self.autoencoder.channels} channels, the network is for blocks of {self.dit.block} "
-                f"pixels, {self.dit.channels} channels"
+                f"latents have {self.autoencoder.channels} channels, the network is for {self.dit.channels}"
             )
 
     @property
@@ -84,7 +84,8 @@ class UNetWorldModel(FrameSpace):
         """Parameters for frames ``(H, W, 3)``; windows may have any length."""
         del latents
         statistics = {name: jnp.array(getattr(self.autoencoder, name)) for name in ("latent_mean", "latent_std")}
-        return {"dit": self._init_network(key, frame_shape), "autoencoder": {}, **statistics}
+        autoencoder = self.autoencoder.init_params(jax.random.fold_in(key, 1), frame_shape)
+        return {"dit": self._init_network(key, frame_shape), "autoencoder": autoencoder, **statistics}
 
     def _init_network(self, key, frame_shape):
         h, w, c = self.latent_shape(frame_shape)
@@ -133,7 +134,9 @@ class UNetWorldModel(FrameSpace):
         return loss
 
     def shown(self, latents):
-        """Latents as the frames that are seen: within range, 8-bit."""
+        """Latents as the frames that are seen: within range, 8-bit. An autoencoder's stay as they are."""
+        if not isinstance(self.autoencoder, Pixels):
+            return latents
         mean, std = self.autoencoder.latent_mean[0], self.autoencoder.latent_std[0]
         pixels = jnp.round((jnp.clip(latents * std + mean, -1.0, 1.0) + 1.0) * 127.5)
         return (pixels / 127.5 - 1.0 - mean) / std

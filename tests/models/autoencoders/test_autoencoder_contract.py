@@ -11,12 +11,13 @@ from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.world_model import WorldModel
 
 SMALL = Autoencoder(channels=3, widths=(8, 8), blocks=1)
+FOURFOLD = Autoencoder(channels=3, widths=(8, 8), blocks=1, downsampling=4)
 WAN = WanVAE(WanVAENetwork(channels=3, base=4, multiples=(1, 1, 2, 2), blocks=1), (1.0, 2.0, 3.0), (0.5, 1.0, 2.0))
 LATENTS, FRAME = 3, (16, 24, 3)
 rng = np.random.default_rng(0)
 
 
-@pytest.fixture(scope="module", params=[SMALL, WAN], ids=["small", "wan"])
+@pytest.fixture(scope="module", params=[SMALL, FOURFOLD, WAN], ids=["small", "fourfold", "wan"])
 def stand(request, random_params):
     """``(world model, its parameters, frames uint8 [2, T, H, W, 3], latents, encode, decode)``."""
     autoencoder = request.param
@@ -27,7 +28,7 @@ def stand(request, random_params):
     params |= {name: np.array(getattr(autoencoder, name), np.float32) for name in ("latent_mean", "latent_std")}
     time = 1 + (LATENTS - 1) * autoencoder.frames_per_latent
     frames = rng.integers(0, 256, (2, time, *FRAME)).astype(np.uint8)
-    latents = rng.normal(size=(2, LATENTS, 2, 3, 3)).astype(np.float32)
+    latents = rng.normal(size=(2, LATENTS, *model.latent_shape(FRAME))).astype(np.float32)
     return model, params, frames, latents, jax.jit(model.encode), jax.jit(model.decode)
 
 

@@ -10,6 +10,7 @@ from flax import traverse_util
 
 from prowl_jax.diffusion.autoregressive import FrameLevels
 from prowl_jax.models.autoencoders.pixels import Pixels
+from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet
 from prowl_jax.models.unet.world_model import UNetWorldModel
 from prowl_jax.train.world_model import split_trainable
@@ -23,6 +24,26 @@ rng = np.random.default_rng(0)
 FRAMES = rng.integers(0, 256, (3, 6, 16, 16, 3)).astype(np.uint8)
 ACTIONS = np.stack([rng.integers(0, size, (3, 12)) for size in SIZES], axis=-1).astype(np.int32)
 KEY = jax.random.key(3)
+
+
+SMALL = Autoencoder(channels=5, widths=(8, 8), blocks=1, downsampling=4)
+OVER_LATENTS = UNetWorldModel(
+    NETWORK.clone(motion=False, latent_channels=5), SMALL, sampler_levels=MODEL.sampler_levels
+)
+
+
+def test_over_an_autoencoder_s_latents_it_dreams_in_them(random_params):
+    params = random_params(OVER_LATENTS.init, (16, 16, 3)) | {"latent_mean": np.zeros(5), "latent_std": np.ones(5)}
+    latents = OVER_LATENTS.encode(params, FRAMES)
+    assert latents.shape == (3, 6, 4, 4, 5)
+    dreamt = jax.jit(OVER_LATENTS.rollout, static_argnums=4)(params, KEY, latents, ACTIONS, 3)
+    assert dreamt.shape == (3, 3, 4, 4, 5) and OVER_LATENTS.decode(params, dreamt).shape == (3, 3, 16, 16, 3)
+    loss, _ = OVER_LATENTS.loss(FrameLevels())(params["dit"], Batch(latents, ACTIONS[:, :6]), KEY)
+    assert np.isfinite(loss)
+    with pytest.raises(ValueError, match="motion moves pixels"):
+        UNetWorldModel(NETWORK.clone(latent_channels=5), SMALL).init(KEY, (16, 16, 3))
+    with pytest.raises(ValueError, match="latents have 5 channels, the network is for 48"):
+        UNetWorldModel(NETWORK, SMALL)
 
 
 @pytest.fixture(scope="module", params=[MODEL, PLAIN], ids=["motion", "plain"])
