@@ -30,6 +30,9 @@ def get_config(arg="full"):
         c.env.num_envs = 48
         c.demonstrations.update(episodes=480, episode_frames=300, held_out_task_episodes=24)
         long_training(c)
+    else:
+        small = {"widths": (16, 24), "blocks": (1, 1), "motion_widths": (8,), "motion_blocks": (1,), "width": 16}
+        c.world_model.unet.update(small)
     return c
 
 
