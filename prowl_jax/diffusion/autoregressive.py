@@ -57,7 +57,7 @@ class FrameLevels:
         return jnp.where(jax.random.uniform(share_key, (batch,)) < self.context_share, level, 0.0)
 
 
-def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weight, auxiliary, shown):
+def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weight, auxiliary, shown, own=None):
     """The mean over ``L - context`` steps of the weighted error of xhat, and of an auxiliary loss.
 
     Args:
@@ -68,6 +68,8 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
       weight: ``f(sigma [B]) -> [B]``, what an error of xhat counts.
       auxiliary: ``f(extra, real [B, h, w, C]) -> [B]``, added to the loss.
       shown: ``f(xhat) -> latents``, as the next step sees them: within range, 8-bit.
+      own: after so many frames of its own (int, which may be traced) the context is real again: clips of one length,
+        and one program, for every stage of a training that begins with few. None: never within a clip.
 
     Returns:
       The scalar loss and metrics: ``loss``, ``loss_auxiliary``, ``loss_first`` and ``loss_last`` (the weighted error
@@ -80,7 +82,10 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
         raise ValueError(f"a clip of {length} latents has nothing to predict after a context of {context}")
 
     def step(seen, inputs):
-        real, led, key = inputs
+        real, led, key, *again = inputs
+        if again:
+            afresh, clean = again
+            seen = jnp.where(afresh, clean, seen)
         level_key, context_key, noise_key, context_noise_key = jax.random.split(key, 4)
         sigma = levels.frame(level_key, batch)
         blur = levels.context(context_key, batch)
@@ -102,6 +107,8 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
         jnp.moveaxis(actions[:, windows], 1, 0),
         jax.random.split(key, steps),
     )
+    if own is not None:
+        inputs += (jnp.arange(steps) % own == 0, jnp.moveaxis(latents[:, windows], 1, 0))
     _, (error, aside, pure, count) = jax.lax.scan(step, latents[:, :context], inputs)
     loss = jnp.mean(error) + jnp.mean(aside)
     metrics = {

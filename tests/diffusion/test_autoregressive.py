@@ -12,10 +12,10 @@ KEY = jax.random.key(0)
 CLEAN = FrameLevels(context_share=0.0)
 
 
-def run(denoise, latents, actions, levels=CLEAN, weight=jnp.ones_like, context=2, shown=lambda x: x):
+def run(denoise, latents, actions, levels=CLEAN, weight=jnp.ones_like, context=2, shown=lambda x: x, own=None):
     return autoregressive_loss(
         denoise, latents, actions, KEY, context=context, levels=levels, weight=weight,
-        auxiliary=lambda extra, real: jnp.zeros(len(real)), shown=shown,
+        auxiliary=lambda extra, real: jnp.zeros(len(real)), shown=shown, own=own,
     )  # fmt: skip
 
 
@@ -48,6 +48,32 @@ def test_own_answers_take_the_place_of_real_frames_and_actions_lead():
         ([-101.0, -102.0], [2, 3]),
         ([-102.0, -103.0], [3, 4]),
     ]
+
+
+@pytest.mark.parametrize(
+    "own, expected",
+    [
+        (1, [[0, 1], [1, 2], [2, 3], [3, 4]]),
+        (2, [[0, 1], [1, -9], [2, 3], [3, -9]]),
+        (4, [[0, 1], [1, -9], [-9, -9], [-9, -9]]),
+    ],
+)
+def test_the_context_is_real_again_after_so_many_own_frames(own, expected):
+    """Frame t is t everywhere, an answer is -9: what is seen before frames 2 to 5?"""
+    latents = jnp.broadcast_to(jnp.arange(6.0)[None, :, None, None, None], (2, 6, 1, 1, 1))
+    seen = []
+
+    @jax.jit
+    def loss(own):
+        def denoise(z, sigma, context, context_sigma, led):
+            jax.debug.callback(lambda c: seen.append(c[0, :, 0, 0, 0].tolist()), context)
+            return jnp.full_like(z, -9.0), None
+
+        return run(denoise, latents, jnp.zeros((2, 6, 1), jnp.int32), own=own)[0]
+
+    jax.block_until_ready(loss(jnp.int32(own)))
+    jax.effects_barrier()
+    assert seen == expected
 
 
 def test_no_gradient_flows_through_what_was_shown():

@@ -11,8 +11,11 @@ from experiments.stages.build.world_model import make_world_model
 from prowl_jax import zoo
 from prowl_jax.settings import setting
 
-SAMPLER = ("sampler_levels", "start_noise", "context_noise", "sampler_steps", "sampler_shift", "cache", "cache_latents")
-"""Settings of how it is dreamt, which may differ from those that the weights came with."""
+SAMPLER = (
+    *("sampler_levels", "start_noise", "context_noise", "sampler_steps", "sampler_shift", "cache", "cache_latents"),
+    "dtype",
+)
+"""Settings of how it is dreamt and computed, which may differ from those that the weights came with."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -150,8 +150,14 @@ def _make_unet(config):
     u, autoencoder = config.world_model.unet, make_autoencoder(config)
     pixels = isinstance(autoencoder, Pixels)
     latents = {"block": autoencoder.block} if pixels else {"latent_channels": autoencoder.channels}
-    network = read(UNet, u, action_sizes=spec_of(config).sizes, **latents)
+    dtype = jnp.dtype(config.world_model.dtype)
+    network = read(UNet, u, action_sizes=spec_of(config).sizes, dtype=dtype, **latents)
     return read(UNetWorldModel, u, dit=network, autoencoder=autoencoder)
+
+
+def make_frame_levels(config):
+    """How a ``unet`` draws noise levels."""
+    return read(FrameLevels, config.world_model.unet.levels)
 
 
 def make_loss(config, model=None):
@@ -162,7 +168,7 @@ def make_loss(config, model=None):
     """
     w, model = config.world_model, model or make_world_model(config)
     if w.network == "unet":
-        return model.loss(read(FrameLevels, w.unet.levels))
+        return model.loss(make_frame_levels(config))
     return world_model_training.make_loss(model, make_forcing(config))
 
 

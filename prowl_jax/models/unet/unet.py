@@ -67,31 +67,41 @@ class Levels(nn.Module):
         return Dense(self.width, name="out")(hidden)
 
 
+def _norm(dtype, name):
+    """Sums are float32 whatever ``dtype`` the result has."""
+    return nn.RMSNorm(epsilon=1e-6, dtype=dtype, name=name)
+
+
 class Block(nn.Module):
     """``x + conv(silu(film(norm(conv(silu(norm(x)))))))``, the last convolution 0 at the start."""
+
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x, embedded):
         channels = x.shape[-1]
-        h = _conv(channels, "conv_0")(nn.silu(nn.RMSNorm(epsilon=1e-6, name="norm_0")(x)))
-        scale, shift = jnp.split(Dense(2 * channels, name="film")(embedded)[:, None, None], 2, -1)
-        h = nn.RMSNorm(epsilon=1e-6, name="norm_1")(h) * (1.0 + scale) + shift
-        return x + _conv(channels, "conv_1", kernel_init=ZEROS)(nn.silu(h))
+        h = _conv(channels, "conv_0", dtype=self.dtype)(nn.silu(_norm(self.dtype, "norm_0")(x)))
+        film = Dense(2 * channels, dtype=self.dtype, name="film")(embedded)
+        scale, shift = jnp.split(film[:, None, None], 2, -1)
+        h = _norm(self.dtype, "norm_1")(h) * (1.0 + scale) + shift
+        return x + _conv(channels, "conv_1", dtype=self.dtype, kernel_init=ZEROS)(nn.silu(h))
 
 
 class Attention(nn.Module):
     """Every place of a small grid sees every other."""
 
     heads: int = 4
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x):
         batch, height, width, channels = x.shape
-        h = Dense(3 * channels, name="qkv")(nn.RMSNorm(epsilon=1e-6, name="norm")(x))
+        h = Dense(3 * channels, dtype=self.dtype, name="qkv")(_norm(self.dtype, "norm")(x))
         q, k, v = jnp.split(h.reshape(batch, height * width, self.heads, -1), 3, -1)
-        weights = nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) / q.shape[-1] ** 0.5)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", q, k).astype(jnp.float32)
+        weights = nn.softmax(logits / q.shape[-1] ** 0.5).astype(self.dtype)
         seen = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(x.shape)
-        return x + Dense(channels, kernel_init=ZEROS, name="out")(seen)
+        return x + Dense(channels, dtype=self.dtype, kernel_init=ZEROS, name="out")(seen)
 
 
 class Levelled(nn.Module):
@@ -103,24 +113,26 @@ class Levelled(nn.Module):
     widths: tuple
     blocks: tuple
     attention: bool
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, h, embedded):
         kept = []
         deepest = len(self.widths) - 1
         for i, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True)):
-            h = _conv(width, f"down_{i}", stride=1 if i == 0 else 2)(h)
+            h = _conv(width, f"down_{i}", stride=1 if i == 0 else 2, dtype=self.dtype)(h)
             for j in range(blocks):
-                h = Block(name=f"down_{i}_{j}")(h, embedded)
+                h = Block(self.dtype, name=f"down_{i}_{j}")(h, embedded)
             if i < deepest:
                 kept.append(h)
         if self.attention:
-            h = Block(name="middle")(Attention(name="attention")(h), embedded)
+            h = Block(self.dtype, name="middle")(Attention(dtype=self.dtype, name="attention")(h), embedded)
         for i in reversed(range(deepest)):
-            h = depth_to_space(Dense(4 * self.widths[i], name=f"grow_{i}")(h), 2)
-            h = Dense(self.widths[i], name=f"join_{i}")(jnp.concatenate([h, kept.pop()], -1))
-            h = Block(name=f"up_{i}")(h, embedded)
-        return nn.silu(nn.RMSNorm(epsilon=1e-6, name="norm_out")(h))
+            h = depth_to_space(Dense(4 * self.widths[i], dtype=self.dtype, name=f"grow_{i}")(h), 2)
+            h = jnp.concatenate([h, kept.pop()], -1)
+            h = Dense(self.widths[i], dtype=self.dtype, name=f"join_{i}")(h)
+            h = Block(self.dtype, name=f"up_{i}")(h, embedded)
+        return nn.silu(_norm(self.dtype, "norm_out")(h)).astype(jnp.float32)
 
 
 class UNet(nn.Module):
@@ -137,6 +149,8 @@ class UNet(nn.Module):
       width: of the embeddings. attention: at the denoiser's coarsest level.
       residual: r, the deviation of what the motion misses, in deviations of the latents.
       motion: move the last frame; without, the denoiser works around 0 (EDM) and sees all of the context.
+      dtype: of what the levels compute, bfloat16 on accelerators; parameters, embeddings, the flow and the answer
+        are float32 always.
     """
 
     action_sizes: tuple
@@ -151,6 +165,7 @@ class UNet(nn.Module):
     attention: bool = setting(True, "at the coarsest level")
     residual: float = setting(0.3, "deviation of what the motion misses, in deviations of the latents", POSITIVE)
     motion: bool = setting(True, "move the last frame by a predicted flow, diffuse what that misses")
+    dtype: jnp.dtype = jnp.float32
 
     @property
     def channels(self):
@@ -162,13 +177,13 @@ class UNet(nn.Module):
             raise ValueError("motion moves pixels; over an autoencoder's latents set motion to False")
         self.actions = Actions(self.action_sizes, self.width)
         self.levels = Levels(self.width)
-        self.denoiser = Levelled(self.widths, self.blocks, self.attention)
+        self.denoiser = Levelled(self.widths, self.blocks, self.attention, self.dtype)
         self.out = _conv(self.channels, None, kernel_init=ZEROS)
         if self.motion:
             self.motion_actions = Actions(self.action_sizes, self.width)
             self.flow_levels = Levels(self.width)
             self.global_motion = Dense(2 * BASIS, kernel_init=nn.initializers.normal(0.01))
-            self.flow_net = Levelled(self.motion_widths, self.motion_blocks, attention=False)
+            self.flow_net = Levelled(self.motion_widths, self.motion_blocks, attention=False, dtype=self.dtype)
             self.flow_out = _conv(6, None, kernel_init=ZEROS)
 
     def guess(self, context, context_sigma, actions):

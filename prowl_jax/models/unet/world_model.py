@@ -116,8 +116,11 @@ class UNetWorldModel(FrameSpace):
         xhat, _ = self._apply(network_params, z, sigma, context, context_sigma, led)
         return ((z - xhat) / sigma[:, None, None, None]).reshape(z_sigma.shape)
 
-    def loss(self, levels):
-        """``loss(network_params, batch, key) -> (scalar, metrics)`` of a ``types.Batch``: ``autoregressive_loss``."""
+    def loss(self, levels, own=None):
+        """``loss(network_params, batch, key) -> (scalar, metrics)`` of a ``types.Batch``: ``autoregressive_loss``.
+
+        ``own`` as there.
+        """
 
         def auxiliary(guess, real):
             return photometric(guess, real, self.dit.block) if self.dit.motion else jnp.zeros(len(real))
@@ -128,7 +131,7 @@ class UNetWorldModel(FrameSpace):
 
             return autoregressive_loss(
                 denoise, batch.latents, batch.actions, key, context=self.context, levels=levels,
-                weight=self.dit.loss_weight, auxiliary=auxiliary, shown=self.shown,
+                weight=self.dit.loss_weight, auxiliary=auxiliary, shown=self.shown, own=own,
             )  # fmt: skip
 
         return loss
