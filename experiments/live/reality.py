@@ -13,17 +13,20 @@ class DeviceWorld:
 
     def __init__(self, env):
         self.spec, self.frame_shape, self._env = env.spec, tuple(env.frame_shape), env
-        shape = jax.eval_shape(lambda: jax.random.key(0))
         # Without its frame: drawing is most of what there is to compile, and ``step`` draws as well.
         self._reset = jax.jit(lambda env, key: env.reset(key)[0])
         self._step = jax.jit(lambda env, state, action: env.step(state, action))
-        self._lowered = shape
+        self._compiled = False
 
     def compile_ahead(self):
-        """Compile both."""
-        self._reset = self._reset.lower(self._env, self._lowered).compile()
+        """Compile both, once."""
+        if self._compiled:
+            return
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        self._reset = self._reset.lower(self._env, key).compile()
         action = jax.ShapeDtypeStruct((len(self.spec.sizes),), np.int32)
         self._step = self._step.lower(self._env, self._reset.out_info, action).compile()
+        self._compiled = True
 
     def begin(self, seed, state=None):
         """A ``DeviceReality`` from ``seed``, or in a ``state`` of the environment."""

@@ -2,7 +2,7 @@
 // The page of `python -m experiments.explore`: cards, one clip frame by frame, curves; it looks again every few seconds.
 
 const PAGE = 12;
-const state = { about: null, shown: 0, clips: new Map(), open: null, curves: null };
+const state = { about: null, looking: false, lists: 0, shown: 0, clips: new Map(), open: null, curves: null };
 
 async function ask(path, query = {}) {
   const answer = await fetch(`${path}?${new URLSearchParams(query)}`);
@@ -32,6 +32,8 @@ function cut(buffer) {
 function armOf(name) { return state.about.arms.find((arm) => arm.name === name); }
 
 async function look() {
+  if (state.looking) return;  // the last look is not answered yet
+  state.looking = true;
   try {
     const before = state.about;
     state.about = await (await ask("/api/run")).json();
@@ -43,6 +45,7 @@ async function look() {
     state.curves = await (await ask("/api/curves")).json();
     figures();
   } catch (error) { element("status").textContent = error.message || "the server does not answer"; }
+  state.looking = false;
 }
 
 function options(id, values, words = String) {
@@ -63,10 +66,13 @@ function choices() {
 async function list(anew) {
   const arm = element("arm").value;
   if (!arm) return;
-  if (anew) { state.shown = 0; element("cards").replaceChildren(); }
+  const mine = ++state.lists;
+  if (anew) state.shown = 0;
   const query = { arm, sort: element("sort").value, order: element("order").value, mode: element("mode").value,
     cycle: element("cycle").value, offset: state.shown, limit: PAGE };
   const { count, cards } = await (await ask("/api/cards", query)).json();
+  if (mine !== state.lists) return;  // another list was asked for meanwhile
+  if (anew) element("cards").replaceChildren();
   state.shown += cards.length;
   element("more").hidden = state.shown >= count;
   for (const card of cards) element("cards").append(cardOf(arm, card));
