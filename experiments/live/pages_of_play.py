@@ -1,5 +1,6 @@
 """The pages of ``python -m experiments.play``, from its options."""
 
+import functools
 import time
 
 from experiments.live import messages, played, recording, server, speed, yardstick
@@ -45,7 +46,7 @@ def serve_play(options):
     table = Table(Stage(ready).start(), options.finds)
     app = server.application(PAGES, table.sit, table.status)
     if options.speed:
-        print(*speed.measure(app, began), sep="\n")
+        speed.measure(app, began, functools.partial(print, flush=True))
         return 0
     return server.serve(app, options.host, options.port, opens=options.browser, says=_says)
 

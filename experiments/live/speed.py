@@ -16,27 +16,27 @@ KEYS = 20
 """Keys pressed for each number of steps, one after the other."""
 
 
-def measure(app, began):
-    """Serve ``app`` to a client of its own; rows of words, of ``began`` (``time.monotonic()``) on."""
-    return asyncio.run(_measure(app, began))
+def measure(app, began, says=print):
+    """Serve ``app`` to a client of its own; ``says`` a line for each figure, from ``began`` (``time.monotonic()``) on."""
+    asyncio.run(_measure(app, began, says))
 
 
-async def _measure(app, began):
+async def _measure(app, began, says):
     ended, there = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(server.serving(app, "127.0.0.1", 0, says=there.set_result, ended=ended))
-    url, rows = await there, []
+    url = await there
     try:
         origin = url.rstrip("/")
         async with aiohttp.ClientSession() as client, client.ws_connect(url + "socket", origin=origin) as ws:
             await _picture(ws)
-            rows.append(f"first picture after {time.monotonic() - began:.1f} s")
+            seconds, worked = time.monotonic() - began, time.process_time()
+            says(f"first picture after {seconds:.1f} s, {worked:.1f} s of work")
             for steps in STEPS:
-                rows.append(await _with_steps(ws, steps))
-        rows.append(f"peak memory {peak_memory_gb():.2f} GB")
+                says(await _with_steps(ws, steps))
+        says(f"peak memory {peak_memory_gb():.2f} GB")
     finally:
         ended.set()
         await serving
-    return rows
 
 
 async def _with_steps(ws, steps):
