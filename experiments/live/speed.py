@@ -17,7 +17,7 @@ KEYS = 20
 
 
 def measure(app, began, says=print):
-    """Serve ``app`` to a client of its own; ``says`` a line for each figure, from ``began`` (``time.monotonic()``) on."""
+    """Serve ``app`` to a client of its own; ``says`` a line for each figure. ``began``: of ``time.monotonic``."""
     asyncio.run(_measure(app, began, says))
 
 
