@@ -266,36 +266,3 @@ def test_the_whole_configuration_stands(config):
     assert full["phase2"]["program"] == "device" and full["env"]["name"] == "voxel"
     with pytest.raises(ValueError, match="full.*tiny"):
         get_config("huge")
-
-
-def test_a_gallery_reads_the_run_and_plays_from_its_cards(run, config):
-    """While the run's owner is at work: the gallery takes no lock, writes nothing, and finds a card's state again."""
-    pytest.importorskip("aiohttp", reason="the live pages need the extra play")
-    from experiments.live import pages_of_explore
-    from experiments.live.gallery import Gallery
-    from experiments.live.restore import place_of
-
-    before = sorted(str(path) for path in run.workdir.rglob("*"))
-    gallery = Gallery(Run(run.workdir, config, owned=False))
-    (about,) = pages_of_explore.about(gallery)["arms"]
-    assert about["name"] == "prowl" and about["clips"] and pages_of_explore.about(gallery)["playable"]
-    count, cards = gallery.cards("prowl", "regret", limit=100)
-    regrets = [card["columns"]["regret"] for card in cards]
-    assert count == len(cards) == about["clips"] and regrets == sorted(regrets, reverse=True)
-    cycle = int(cards[0]["columns"]["found in cycle"])
-    assert all(c["columns"]["found in cycle"] == cycle for c in gallery.cards("prowl", cycle=cycle)[1])
-    header, parts = gallery.clip("prowl", cards[0]["name"])
-    assert [len(part) for part in parts[:3]] == [64 * 64 * 3 * header[n] for n in ("frames", "dreamt", "dreamt")]
-    assert header["history"] and gallery.clip("prowl", "no such clip") is None
-    assert "regret" in gallery.curves()["phase2/prowl"]
-    assert sorted(str(path) for path in run.workdir.rglob("*")) == before
-
-    shelf = gallery.shelf("prowl")
-    i = shelf.names.index(cards[0]["name"])
-    clip = jax.tree.map(lambda x: x[i], shelf.clips)
-    place = place_of(gallery.run, clip, cycle)
-    env, state = build.make_device_env(config, "wander"), place.state
-    step = jax.jit(lambda env, state, action: env.step(state, action))
-    for t in range(len(clip.actions) - 1):
-        state, after = step(env, state, clip.actions[t])
-        np.testing.assert_array_equal(after.frame, clip.frames[t + 1])
