@@ -5,7 +5,7 @@
 Writes: a run directory a variant under --workdir, results/NAME.json and the table results/NAME.md.
 Costs: ablation.core_minutes a variant, and about five minutes of looking at its dreams; it can be stopped and goes on.
 
-``ablation.variants`` names what to compare (experiments/study/ablation.py): the autoencoder (none, fourfold,
+``ablation.variants`` names what to compare (experiments/study/settings.py): the autoencoder (none, fourfold,
 eightfold, with and without its gradient and equivariance terms), the network, motion, own frames in training, noise
 on the context, levels, the length of the context. All train on the same demonstrations for as many core-seconds.
 """
@@ -22,7 +22,8 @@ def main(argv):
         from experiments.planning import consistency, preflight
         from experiments.run import command_line, groups
         from experiments.run.failures import guarded
-        from experiments.study.ablation import ABLATION, run_ablation
+        from experiments.study.ablation import run_ablation
+        from experiments.study.settings import ABLATION
     meanings = {**MEANINGS, **groups.meanings(ABLATION)}
     config, workdir = command_line.parse(argv, program="python -m experiments.ablation", meanings=meanings)
     if "ablation" not in config:

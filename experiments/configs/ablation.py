@@ -8,7 +8,7 @@ Twelve variants of ten core-minutes each: about three hours of one core with the
 
 from experiments.configs import base_voxel
 from experiments.run import groups
-from experiments.study.ablation import ABLATION
+from experiments.study.settings import ABLATION
 
 
 def get_config(arg="full"):

@@ -5,7 +5,6 @@ world model), so that other work on the machine does not decide; compiling does 
 measured on a few steps before, since the rate of learning has to fall towards a known end.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -30,61 +29,12 @@ from experiments.stages.autoencoder import (
 from experiments.stages.clip_stores import tasks
 from experiments.stages.demonstrations import make_demonstrations
 from experiments.stages.world_model import init_dit, make_world_model_step, train_world_model, world_model_optimizer
-from prowl_jax.settings import COUNT, POSITIVE, SOME_SHARE, Check, read, setting
+from experiments.study.settings import VARIANTS, AblationSettings
+from prowl_jax.settings import read
 from prowl_jax.train.mesh import place_batch, replicate
 from prowl_jax.train.sharding import DIT_RULES, REPLICATED, init_on_mesh, keep_placement
 from prowl_jax.train.state import init_state
 from prowl_jax.types import Batch
-
-TRANSFORMER = {
-    "world_model.network": "dit", "world_model.window": 10, "world_model.learning_rate": 4e-3,
-    "world_model.sampler_steps": 4,
-}  # fmt: skip
-LATENTS = {"autoencoder.kind": "small", "autoencoder.widths": (64, 96), "world_model.unet.motion": False}
-EIGHTFOLD = {**LATENTS, "world_model.unet.widths": (96, 128), "world_model.unet.blocks": (2, 2)}
-TERMS = {"autoencoder.gradient_weight": 1.0, "autoencoder.equivariance_weight": 0.25}
-
-VARIANTS = {
-    "base": ("U-Net over pixels, motion, own frames 1, 2, 4, context of 2", {}),
-    "no_motion": ("without motion: the denoiser works around 0", {"world_model.unet.motion": False}),
-    "real_context": (
-        "without own frames in training",
-        {"world_model.unet.own_frames": (1,), "world_model.unet.own_since": (0.0,)},
-    ),
-    "clean_context": ("without noise on the context", {"world_model.unet.levels.context_share": 0.0}),
-    "no_pure_noise": ("without a share of levels at pure noise", {"world_model.unet.levels.pure": 0.0}),
-    "context_1": ("context of 1 frame", {"world_model.unet.context": 1, "world_model.window": 2}),
-    "context_4": ("context of 4 frames", {"world_model.unet.context": 4, "world_model.window": 5}),
-    "fourfold": ("over latents of a fourfold autoencoder with both terms", {
-        **LATENTS, **TERMS, "autoencoder.downsampling": 4,
-    }),
-    "eightfold": ("over latents of an eightfold autoencoder with both terms", {**EIGHTFOLD, **TERMS}),
-    "eightfold_plain": ("over latents of an eightfold autoencoder of squared error alone", EIGHTFOLD),
-    "dit_pixels": ("DiT over pixels", TRANSFORMER),
-    "dit_eightfold": ("DiT over latents of the eightfold autoencoder with both terms", {
-        **TRANSFORMER, **TERMS, "autoencoder.kind": "small", "autoencoder.widths": (64, 96),
-    }),
-}  # fmt: skip
-"""Name -> what it is, and what it changes of the configuration. ``base`` changes nothing."""
-
-
-def _known(names):
-    return len(set(names)) == len(names) and set(names) <= VARIANTS.keys()
-
-
-@dataclasses.dataclass(frozen=True)
-class AblationSettings:
-    """What is compared, and how long each trains."""
-
-    variants: tuple = setting(tuple(VARIANTS), "what to compare", Check(_known, f"are not among {', '.join(VARIANTS)}"))
-    core_minutes: float = setting(10.0, "of computing a variant's training steps; two cores count twice", POSITIVE)
-    autoencoder_share: float = setting(0.25, "of these for an autoencoder that is trained", SOME_SHARE)
-    probe_steps: int = setting(6, "by which the rate is measured", COUNT)
-    results: str = setting("results", "the folder of NAME.json and NAME.md")
-
-
-ABLATION = {"ablation": (AblationSettings,)}
-"""As ``configs.default.GROUPS``."""
 
 
 def run_ablation(config, workdir):

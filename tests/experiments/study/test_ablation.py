@@ -9,12 +9,13 @@ from experiments.configs.ablation import get_config
 from experiments.planning import consistency
 from experiments.run import command_line
 from experiments.study import ablation
+from experiments.study.settings import VARIANTS
 
 
 def test_every_variant_is_a_configuration_that_can_run():
     config = get_config()
     base = ablation.variant_of(config, {})
-    for name, (_, changes) in ablation.VARIANTS.items():
+    for name, (_, changes) in VARIANTS.items():
         command_line.validate(ablation.variant_of(config, changes), consistency.RULES)
         changed = ablation.variant_of(config, changes)
         assert (changed.to_dict() == base.to_dict()) == (name == "base")
