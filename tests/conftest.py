@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -20,6 +21,8 @@ from summaries import held_to, pytest_terminal_summary, show  # noqa: F401
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 enable_compilation_cache()
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")  # what compiles on a busy machine may take its time
 
 MAPPINGS = 25_000
 """Of a process's memory; Linux allows 65,530, each compiled program takes some, and the compiler crashes without."""

@@ -77,6 +77,9 @@ class Environment:
         """Whether it can be acted in at all; where not, there is no phase 2."""
         return cls.make is not Environment.make or cls.on_device()
 
+    def check_installed(self):
+        """ValueError where what ``make`` starts is not on this machine; asked before a run that acts begins."""
+
     def make(self, task, num_envs):
         """``num_envs`` environments of ``task`` as a ``HostEnv``."""
         from prowl_jax.envs.device import DeviceVectorEnv  # which knows JAX

@@ -1,6 +1,8 @@
 """Minecraft as a configuration names it: recordings of people alone, or beside them a game to act in."""
 
 import dataclasses
+import shlex
+import shutil
 
 from prowl_jax.envs.environment import Environment
 from prowl_jax.envs.minerl import make_minerl
@@ -30,6 +32,15 @@ class MineRL(Recordings):
     python: str = setting("", "the interpreter that MineRL is installed in")
     make_with: str = setting("minerl", "or minestudio, module:function, file.py:function", key="make")
     episode_steps: int = setting(0, "0: as long as the task lasts", NATURAL)
+
+    def check_installed(self):
+        """The interpreter is there."""
+        try:
+            first = (shlex.split(self.python) or [""])[0]
+        except ValueError as error:  # a quote that is not closed
+            raise ValueError(f"env.minerl.python={self.python}: {error}") from None
+        if shutil.which(first) is None:
+            raise ValueError(f"env.minerl.python={self.python}: there is no command {first!r} here (docs/minerl.md)")
 
     def make(self, task, num_envs):
         """Games in processes of another Python."""

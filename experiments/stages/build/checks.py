@@ -1,15 +1,13 @@
 """What a configuration asks of this machine: files, devices, a mesh; a mistake is one line."""
 
 import os
-import shlex
-import shutil
 
 import jax
 
 from experiments.run.config_file import UsageError
 from experiments.stages import trajectory_file
 from experiments.stages.build.base import check_base, check_unet_weights, environment_of
-from experiments.stages.build.environment import frame_shape, gaps_of, spec_of
+from experiments.stages.build.environment import frame_shape, gaps_of, make_environment, spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
 from experiments.stages.build.phase2 import arms, make_budget, passive_rows
 from experiments.stages.build.policy import load_vpt
@@ -37,8 +35,8 @@ def check_files(config):
         if path and not os.path.exists(path):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
     check_recordings(config)
-    if config.env.name == "minerl" and arms(config):
-        _check_minerl(config)
+    if arms(config):
+        _check_installed(config)
     if config.phase2.include and not config.dry_run:
         read_included(config)
     check_base(config)
@@ -77,14 +75,11 @@ def read_included(config):
     return found
 
 
-def _check_minerl(config):
-    command = config.env.minerl.python
+def _check_installed(config):
     try:
-        first = (shlex.split(command) or [""])[0]
-    except ValueError as error:  # a quote that is not closed
-        raise UsageError(f"env.minerl.python={command}: {error}") from None
-    if shutil.which(first) is None:
-        raise UsageError(f"env.minerl.python={command}: there is no command {first!r} here (docs/minerl.md)")
+        make_environment(config).check_installed()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _check_gaps(config):

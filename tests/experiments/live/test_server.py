@@ -201,7 +201,8 @@ def test_long_and_many_messages_end_a_socket(served, word):
                     pass
             return ws.close_code
 
-    assert asyncio.run(flood()) in (1008, 1009)
+    # Who is still sending when the server ends it may be cut off before he reads why: 1006.
+    assert asyncio.run(flood()) in (1006, 1008, 1009)
 
 
 def test_only_so_many_pages_at_once(served, monkeypatch):

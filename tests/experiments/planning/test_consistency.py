@@ -137,6 +137,7 @@ BROKEN = [
     ),
     ({"world_model.network": "gan"}, "world_model.network=gan is not one of dit, unet"),
     ({"world_model.network": "unet"}, "world_model.unet.motion=True moves pixels; set autoencoder.kind=pixels, or"),
+    ({"base": "a", "world_model.weights": "b"}, "base=a stands in phase 1's place and world_model.weights=b begins it"),
     (WAN | {"world_model.network": "unet"}, "world_model.network=unet takes a latent a frame, which autoencoder"),
     ({"autoencoder.downsampling": 2}, "autoencoder.downsampling=2 is not one of 8, 4"),
     (UNET | {"dry_run": True}, "dry_run=True counts the steps of a transformer; world_model.network=unet is none"),

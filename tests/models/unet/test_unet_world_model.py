@@ -190,5 +190,5 @@ def test_the_network_s_target_has_deviation_one_and_its_error_counts_one(sigma):
 def test_levels_that_do_not_fall_and_blocks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="fall from 1 to 0"):
         UNetWorldModel(NETWORK, sampler_levels=(1.0, 0.5, 0.5, 0.0))
-    with pytest.raises(ValueError, match="48 channels"):
+    with pytest.raises(ValueError, match="latents have 192 channels, the network is for 48"):
         UNetWorldModel(NETWORK, Pixels(8))
