@@ -85,7 +85,7 @@ def _wan_autoencoder(run):
     """Nothing to train: normalise by the published statistics, encode the demonstrations of every task."""
     config, store = run.config, open_store(run)
     train_episodes, held_out = split(run, store)
-    params = {"autoencoder": build.waninit_autoencoder(config)}
+    params = {"autoencoder": build.wan_autoencoder_params(config)}
     mean, std = latent_clips.statistics(config, store, params, train_episodes)
     write_numpy(run.data("latent_statistics.npz"), np.savez, mean=mean, std=std)
     params |= {"latent_mean": mean, "latent_std": std}
@@ -163,7 +163,7 @@ def load_autoencoder(run):
             "latent_std": jnp.array(pixels.latent_std),
         }
     if config.autoencoder.kind == "wan":
-        params = build.waninit_autoencoder(config)
+        params = build.wan_autoencoder_params(config)
     else:
         optimizer = read(AutoencoderTraining, config.autoencoder).optimizer
         example = shapes(lambda: init_state(init_autoencoder(config), optimizer))
