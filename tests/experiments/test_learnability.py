@@ -21,7 +21,8 @@ def config():
 @pytest.fixture
 def workdir(config, tmp_path):
     (tmp_path / "config.json").write_text(config.to_json())
-    (tmp_path / "stages.json").write_text(json.dumps({"world_model": {}, "reference": {}, "phase2/unanchored": {}}))
+    stages = dict.fromkeys(("world_model", "reference", "phase2/unanchored"), {"seconds": 1.0})
+    (tmp_path / "stages.json").write_text(json.dumps(stages))
     return tmp_path
 
 
@@ -60,5 +61,5 @@ def test_a_run_of_its_own_is_opened_as_it_is(workdir, config):
 
 
 def _with_phase_1(path):
-    (path / "stages.json").write_text(json.dumps({"world_model": {}}))
+    (path / "stages.json").write_text(json.dumps({"world_model": {"seconds": 1.0}}))
     return path

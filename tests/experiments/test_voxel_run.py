@@ -122,7 +122,7 @@ def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run,
     start, method = phase2.starting_point(run), build.make_method(config, "disagreement")
     untaught = phase2.initial_state(config, method, start)
     before = jax.tree.map(np.array, untaught.ensemble)
-    state = phase2.parts.prepare(run, config, method, untaught)
+    state = phase2.parts.prepare(run, config, method, untaught, start)
     assert int(state.ensemble.step) == config.adversary.ensemble.steps
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before.params, state.ensemble.params)
     assert min(jax.tree.leaves(moved)) > 0
