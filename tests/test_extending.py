@@ -24,7 +24,7 @@ COSTS = {
     "A method": ((1, 2), [r"^cycle 1: loss \d+\.\d\d, spent .*'environment_steps': 0"]),
     "Own recordings": (
         (0, 0),
-        [r"^\{'frames': 640\}", r"^$", r"read: 2 episodes, 60 frames; skipped: 0 files", r"^60 frames; forward"],
+        [r"(?m)^\{'frames': 640\}", r"^$", r"read: 2 episodes, 60 frames; skipped: 0 files", r"^60 frames; forward"],
     ),
 }
 """A method may cost 4 files, an environment 2 and a configuration, a reward 1 and a row, a size 1."""
