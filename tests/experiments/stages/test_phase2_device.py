@@ -38,7 +38,7 @@ def arm():
 
     counted = device.ArmProgram(
         method=Free(), program=program, env=None, demonstrations=None, planner=lambda run: list,
-        begin=lambda run: (None, {"total": np.float64(0)}), prepare=lambda run, state: state,
+        begin=lambda run: (None, {"total": np.float64(0)}), prepare=lambda run, state, start: state,
     )  # fmt: skip
 
     def run_arm(workdir, broken, on_nan="rewind"):
