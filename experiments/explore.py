@@ -13,8 +13,8 @@ and its actions, and can be played from, where the environment can be set to its
 import pathlib
 import sys
 
-from experiments.live.flags import server_flags
-from experiments.run.command_line import Parser, UsageError, fail
+from experiments.live.flags import serve, server_flags
+from experiments.run.command_line import Parser
 
 
 def main(argv):
@@ -23,16 +23,7 @@ def main(argv):
     parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="RUN", help="a run directory")
     server_flags(parser)
     options = parser.parse_args(argv)
-    try:
-        from experiments.live.pages_of_explore import serve_explore
-    except ImportError as error:
-        if error.name and error.name.startswith("experiments"):
-            raise
-        fail(f"{error.name} is not installed: pip install '.[play]'")
-    try:
-        return serve_explore(options)
-    except UsageError as error:
-        fail(error)
+    return serve("pages_of_explore", "serve_explore", options)
 
 
 if __name__ == "__main__":

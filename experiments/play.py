@@ -17,8 +17,8 @@ import argparse
 import pathlib
 import sys
 
-from experiments.live.flags import server_flags
-from experiments.run.command_line import Parser, UsageError, fail
+from experiments.live.flags import serve, server_flags
+from experiments.run.command_line import Parser, fail
 from experiments.run.finished_run import several
 
 
@@ -27,16 +27,7 @@ def main(argv):
     options = _parser().parse_args(argv)
     if options.workdir is None and options.arm:
         fail("--arm names arms of a run; name it with --workdir=RUN")
-    try:
-        from experiments.live.pages_of_play import serve_play
-    except ImportError as error:
-        if error.name and error.name.startswith("experiments"):
-            raise
-        fail(f"{error.name} is not installed: pip install '.[play]'")
-    try:
-        return serve_play(options)
-    except UsageError as error:
-        fail(error)
+    return serve("pages_of_play", "serve_play", options)
 
 
 def _parser():

@@ -9,11 +9,11 @@ import json
 import pathlib
 import re
 
-import jinja2
 import markupsafe
 import numpy as np
 
 from experiments.report import figures, tables
+from experiments.report.page_templates import template
 from experiments.run.files import write_text
 from experiments.run.provenance import in_words
 
@@ -67,13 +67,7 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
     path = pathlib.Path(path)
     evaluation = evaluation or {}
     arms = _arms(evaluation, metrics)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
+    page = template("report.html").render(
         title=title,
         opening=markupsafe.Markup(opening),
         command=command or "python -m experiments.prowl_main --config=FILE --workdir=DIR",

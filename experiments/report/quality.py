@@ -5,9 +5,8 @@ import json
 import pathlib
 import re
 
-import jinja2
-
 from experiments.evaluation import quality_table
+from experiments.report.page_templates import template
 from experiments.run.files import write_text
 
 _BEGIN, _END = "<!-- dream quality -->", "<!-- /dream quality -->"
@@ -19,13 +18,7 @@ def opening(workdir):
     if not figures.exists() or not sheet.exists():
         return f"{_BEGIN}\n{_END}"
     result = json.loads(figures.read_text())
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("quality.html").render(
+    text = template("quality.html").render(
         head=quality_table.head(result),
         columns=[column.words for column in quality_table.COLUMNS],
         rows=[

@@ -13,8 +13,7 @@ import time
 import jax
 import numpy as np
 
-from experiments.evaluation.contact_sheet import write_sheet
-from experiments.evaluation.dream_quality import QUICK, measure_run
+from experiments.evaluation.dream_quality import measure_quality
 from experiments.run import groups
 from experiments.run.directory import Run
 from experiments.run.files import write_json, write_text
@@ -30,6 +29,7 @@ from experiments.stages.clip_stores import tasks
 from experiments.stages.demonstrations import make_demonstrations
 from experiments.stages.world_model import init_dit, make_world_model_step, train_world_model, world_model_optimizer
 from experiments.study.settings import VARIANTS, AblationSettings
+from experiments.study.tables import markdown_table
 from prowl_jax.settings import read
 from prowl_jax.train.mesh import place_batch, replicate
 from prowl_jax.train.sharding import DIT_RULES, REPLICATED, init_on_mesh, keep_placement
@@ -76,16 +76,12 @@ def run_variant(config, workdir, shared, settings):
     run.run_stage("demonstrations", lambda run: _link(shared, run))
     run.run_stage("autoencoder", train_autoencoder)
     figures = run.run_stage("world_model", train_world_model)
-    path = workdir / "dream_quality.json"
-    if not path.exists():
-        quality, sheet = measure_run(run, QUICK)
-        write_sheet(path, sheet)
-        write_json(path, quality)
+    run.run_stage("dream_quality", measure_quality)
     return {
         "parameters": figures["parameters"],
         "steps": steps,
         "clips": steps["world_model"] * config.world_model.batch,
-        "quality": json.loads(path.read_text()),
+        "quality": json.loads((workdir / "dream_quality.json").read_text()),
     }
 
 
@@ -149,7 +145,7 @@ COLUMNS = (
 def table(rows, settings):
     """The rows as a table in markdown."""
     heads = ["variant", "parameters", "clips", *(words for *_, words in COLUMNS), "retrieval at 20"]
-    lines = [f"{settings.core_minutes:g} core-minutes each.", "", _line(heads), _line(["---"] * len(heads))]
+    lines = []
     for name, row in rows.items():
         quality = row["quality"]
         cells = [
@@ -158,12 +154,8 @@ def table(rows, settings):
         ]
         found = _number(quality.get("retrieval_of_16_at_20"))
         head = f"{name}: {VARIANTS[name][0]}", f"{row['parameters'] / 1e6:.2f} M", f"{row['clips']:,}"
-        lines.append(_line([*head, *cells, found]))
-    return "\n".join(lines)
-
-
-def _line(cells):
-    return f"| {' | '.join(cells)} |"
+        lines.append([*head, *cells, found])
+    return f"{settings.core_minutes:g} core-minutes each.\n\n{markdown_table(heads, lines)}"
 
 
 def _number(value):

@@ -114,7 +114,8 @@ def _capital(title):
     return title.capitalize() if title.islower() else title
 
 
-def _table(head, rows):
+def markdown_table(head, rows):
+    """A table of texts in markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -141,7 +142,7 @@ def _differences(results, against, metric, columns):
         if arm != against:
             cells = [_interval(there[name][metric][subset].get(arm)) for _, name, subset in columns]
             rows.append([words(arm), *cells])
-    return _table(["arm", *(title + _clips(results, name, subset) for title, name, subset in columns)], rows)
+    return markdown_table(["arm", *(title + _clips(results, name, subset) for title, name, subset in columns)], rows)
 
 
 def _clips(results, name, subset):
@@ -160,7 +161,7 @@ def _arms(results):
         cost = number(described["kl_cost"])
         rows.append([words(arm), described["says"], cost, _range(kl), _range(camera), number(_mean(minutes))])
     head = ["arm", "what", "c_kl", "largest KL of a cycle to the reference", "camera over the reference's, second half"]
-    return _table([*head, "minutes a seed"], rows)
+    return markdown_table([*head, "minutes a seed"], rows)
 
 
 def _loop(results):
@@ -173,7 +174,7 @@ def _loop(results):
         figures += [list(map(_spread, found)), [seed[0] for seed in kept], [seed[-1] for seed in kept]]
         rows.append([words(arm), *map(_range, figures), _range([_mean(seed) for seed in delta])])
     head = ["arm", "found, first cycle", "last cycle", "second half", "spread over the cycles"]
-    return _table([*head, "in the buffer, first cycle", "last cycle", "mean Delta of the buffer"], rows)
+    return markdown_table([*head, "in the buffer, first cycle", "last cycle", "mean Delta of the buffer"], rows)
 
 
 def dense_rows(results):
@@ -205,7 +206,7 @@ def _appearance(results):
     where = {"held_out": "Held-out tasks", "in_distribution": "In distribution"}[name]
     where += f"{_clips(results, name, 'action_dense')}: the tertile with the most action."
     title = "### Appearance against AFS-EPE on action-dense clips, against the frozen reference"
-    return [title, where, _table(["arm", *map(dense_words, rows)], table)]
+    return [title, where, markdown_table(["arm", *map(dense_words, rows)], table)]
 
 
 def _modes(results):
@@ -220,7 +221,7 @@ def _modes(results):
     parts = [f"Strictly novel modes of a seed: {_range(counted)}. Told one by one are those that most clips hold."]
     for title, metric in METRICS:
         rows = [[m, number(clips[m]), *(_interval(there[metric][m].get(arm)) for arm in arms)] for m in modes]
-        parts += [f"{_capital(title)}:", _table(["mode", "clips", *map(words, arms)], rows)]
+        parts += [f"{_capital(title)}:", markdown_table(["mode", "clips", *map(words, arms)], rows)]
     return ["### Clips with a strictly novel action mode against the frozen reference", *parts]
 
 
@@ -236,7 +237,7 @@ def _actions_read(results):
         if any(there.values()):
             names = [m for m in FRAME_METRICS if any(m in figures for figures in there.values())]
             rows = [[_model(who), *(_range(figures.get(m, ())) for m in names)] for who, figures in there.items()]
-            parts += [f"{title}:", _table(["frames of", *(FRAME_METRICS[m] for m in names)], rows)]
+            parts += [f"{title}:", markdown_table(["frames of", *(FRAME_METRICS[m] for m in names)], rows)]
     return ["### Actions read off the dream", _judge(results["inverse_dynamics"]), *parts] if parts else []
 
 
@@ -257,7 +258,7 @@ def _event_rates(results):
         beside = [_range(acted.get(key, ())) for key in ("steps", "kl_to_reference", "camera_speed_over_reference")]
         rows.append([words(who), *beside, *(_range(rates[name]) for name in names)])
     head = ["who", "steps a seed", "KL to the reference", "camera over the reference's"]
-    return _table([*head, *map(words, names)], rows)
+    return markdown_table([*head, *map(words, names)], rows)
 
 
 def _long(results):
@@ -265,7 +266,7 @@ def _long(results):
     length = len(next(iter(curves.values())))
     frames = sorted({1, length // 4, length // 2, 3 * length // 4, length} - {0})
     rows = [[words(arm), *(_interval(curve[t - 1]) for t in frames)] for arm, curve in curves.items()]
-    return _table(["arm", *(f"frame {t}" for t in frames)], rows)
+    return markdown_table(["arm", *(f"frame {t}" for t in frames)], rows)
 
 
 def _second_half(cycles):

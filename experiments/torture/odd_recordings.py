@@ -26,7 +26,17 @@ def played(count):
 
 
 def robbed(good, rng):
-    """(what was done, the records): some dropped, doubled, emptied, robbed of movement; of another mouse for all.
+    """(what was done, the records): as ``damaged``, and those of a slower or faster mouse, whose turns are the same."""
+    done, records = damaged(good, rng)
+    scale = rng.choice((1.0, 1.0, 2.0, 0.4))
+    if scale != 1.0:
+        done.append(f"mouse {scale}")
+        records = [_moved(record, scale) for record in records]
+    return ", ".join(done), records
+
+
+def damaged(good, rng):
+    """(what was done, the records): some dropped, doubled, emptied, robbed of movement.
 
     The last one is always there: how much is missing behind it nobody could tell.
     """
@@ -45,12 +55,7 @@ def robbed(good, rng):
                 records.append(record | {"mouse": record["mouse"] | {"dx": 0.0, "dy": 0.0}})
             done.append(f"{how} {at}")
             at += 1
-    records += good[-1:] * (records[-1]["tick"] < good[-1]["tick"])
-    scale = rng.choice((1.0, 1.0, 2.0, 0.4))
-    if scale != 1.0:  # the same turns of a slower or faster mouse
-        done.append(f"mouse {scale}")
-        records = [_moved(record, scale) for record in records]
-    return ", ".join(done), records
+    return done, records + good[-1:] * (records[-1]["tick"] < good[-1]["tick"])
 
 
 def _moved(record, scale):

@@ -206,6 +206,11 @@ class Method:
         del demonstrations, key
         return state
 
+    @classmethod
+    def takes_in(cls):
+        """Whether it keeps what others found (``take_in``)."""
+        return cls.take_in is not Method.take_in
+
     def take_in(self, state, start, trajectory):
         """The state before the first cycle with others' finds, a ``Trajectory``; as it is where none are kept."""
         del start, trajectory

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_recordings import real_ticks, tick, write_ticks
 
+from experiments.torture.odd_recordings import damaged
 from prowl_jax.data import alignment
 from prowl_jax.data.alignment import FAULTS
 from prowl_jax.data.vpt import RecordingError, read_ticks
@@ -224,26 +225,10 @@ def test_steps_that_lead_nowhere_before_the_first_that_does_are_not_the_game(rea
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_is_done_to_records_what_stays_is_as_it_was(seed, tmp_path_factory):
-    """Records are dropped, doubled, emptied or robbed of their movement; what is kept is what was on its frame.
-
-    The last one is always there: how much is missing behind it nobody could tell.
-    """
-    rng, folder, good, records, at = random.Random(seed), tmp_path_factory.mktemp("a"), played(), [], 0
+    """What torture does to records; what is kept of them is what was on its frame."""
+    folder, good = tmp_path_factory.mktemp("a"), played()
     whole = read_ticks(write_ticks(folder / "a.jsonl", good))
-    while at < 60:
-        sound = rng.randint(1, 30)
-        records += good[at : at + sound]
-        at += sound
-        how = rng.choice(("drop", "double", "null", "rob"))
-        for record in good[at : at + rng.randint(1, 6)]:
-            if how == "double":
-                records += [record, record]
-            elif how == "null":
-                records.append(record | {rng.choice(("mouse", "keyboard")): None})
-            elif how == "rob":
-                records.append(record | {"mouse": record["mouse"] | {"dx": 0.0}})
-            at += 1
-    records += good[-1:] * (records[-1]["tick"] < good[-1]["tick"])
+    _, records = damaged(good, random.Random(seed))
     try:
         ticks = read_ticks(write_ticks(folder / "b.jsonl", records), lambda: 60)
     except RecordingError as told:

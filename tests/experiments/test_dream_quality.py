@@ -6,6 +6,7 @@ What it measures is tested on toy models (``evaluation/test_dream_quality.py``) 
 
 import json
 
+import mistakes
 import pytest
 
 from experiments import dream_quality
@@ -21,12 +22,7 @@ def workdir(tmp_path):
 
 
 def mistake(capsys, *argv):
-    with pytest.raises(SystemExit) as exit:
-        dream_quality.main(argv)
-    output = capsys.readouterr()
-    assert exit.value.code == 2 and output.out == ""
-    assert output.err.startswith("error: ") and output.err.count("\n") == 1
-    return output.err
+    return mistakes.answer(capsys, dream_quality.main, *argv)
 
 
 @pytest.mark.parametrize(

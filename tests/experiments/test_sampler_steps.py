@@ -5,6 +5,7 @@ What it measures is tested on a run: ``test_quickstart_tiny.py``.
 
 import json
 
+import mistakes
 import pytest
 
 from experiments import sampler_steps
@@ -19,12 +20,7 @@ def workdir(tmp_path):
 
 
 def mistake(capsys, *argv):
-    with pytest.raises(SystemExit) as exit:
-        sampler_steps.main(argv)
-    output = capsys.readouterr()
-    assert exit.value.code == 2 and output.out == ""
-    assert output.err.startswith("error: ") and output.err.count("\n") == 1
-    return output.err
+    return mistakes.answer(capsys, sampler_steps.main, *argv)
 
 
 @pytest.mark.parametrize(

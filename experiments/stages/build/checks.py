@@ -6,6 +6,7 @@ import jax
 
 from experiments.run.config_file import UsageError
 from experiments.stages import trajectory_file
+from experiments.stages.arms import ARMS
 from experiments.stages.build.base import check_base, check_unet_weights, environment_of
 from experiments.stages.build.environment import frame_shape, gaps_of, make_environment, spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
@@ -18,6 +19,7 @@ from experiments.stages.build.world_model import (
     make_autoencoder,
     make_world_model,
 )
+from prowl_jax.methods import METHODS
 from prowl_jax.train.mesh import make_mesh
 
 
@@ -58,6 +60,8 @@ def check_files(config):
 def read_included(config):
     """The ``Trajectories`` in ``phase2.include``; UsageError of one line where they do not fit the configuration."""
     path, environment = config.phase2.include, environment_of(config)
+    if not any(METHODS[ARMS[arm].method].takes_in() for arm in arms(config)):
+        raise UsageError(f"phase2.include={path}: no arm of arms={tuple(config.arms)} keeps what others found")
     length = make_world_model(config).frames_of(make_budget(config).clip)
     try:
         found = trajectory_file.read(path)

@@ -3,6 +3,7 @@
 import re
 
 import jax
+import mistakes
 import numpy as np
 import pytest
 
@@ -95,11 +96,7 @@ def test_a_file_that_is_not_lpips_is_refused():
 
 
 def mistake(capsys, **flags):
-    with pytest.raises(SystemExit) as exit:
-        convert(capsys, **flags)
-    error = capsys.readouterr().err
-    assert exit.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
-    return error
+    return mistakes.answer(capsys, command.main, "lpips", *(f"--{name}={value}" for name, value in flags.items()))
 
 
 def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):

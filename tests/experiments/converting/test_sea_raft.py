@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import mistakes
 import numpy as np
 import pytest
 
@@ -48,11 +49,7 @@ def test_what_is_converted_is_what_is_loaded(tmp_path, capsys, kind):
 
 
 def mistake(capsys, **flags):
-    with pytest.raises(SystemExit) as exit:
-        convert(capsys, **flags)
-    error = capsys.readouterr().err
-    assert exit.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
-    return error
+    return mistakes.answer(capsys, command.main, "sea_raft", *(f"--{name}={value}" for name, value in flags.items()))
 
 
 def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):

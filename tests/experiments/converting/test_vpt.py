@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import mistakes
 import numpy as np
 import pytest
 
@@ -83,12 +84,7 @@ def test_further_heads_are_left_out_and_a_missing_value_head_is_zero(tmp_path, m
 
 
 def mistake(capsys, *argv):
-    with pytest.raises(SystemExit) as exit:
-        command.main(["vpt", *(str(a) for a in argv)])
-    output = capsys.readouterr()
-    assert exit.value.code == 2 and output.out == "" and "Traceback" not in output.err
-    assert output.err.startswith("error: ") and output.err.count("\n") == 1
-    return output.err.strip()
+    return mistakes.answer(capsys, command.main, "vpt", *argv)
 
 
 def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys):

@@ -17,6 +17,7 @@ from prowl_jax.envs.voxel import SPEC
 @pytest.fixture
 def config(tmp_path):
     made = base_voxel.get_config("tiny")
+    made.arms = ("prowl",)
     made.phase2.include = str(tmp_path / "finds.npz")
     return made
 
@@ -63,6 +64,15 @@ def test_what_does_not_fit_is_one_line(config, make, words):
     with pytest.raises(UsageError, match=words) as error:
         build.check_files(config)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("arms", [(), ("best_of_n",)])
+def test_where_no_arm_keeps_them_they_are_not_asked_for(config, arms):
+    trajectory_file.write(config.phase2.include, finds(config))
+    build.check_files(config)
+    config.arms = arms
+    with pytest.raises(UsageError, match="no arm of arms=.* keeps what others found"):
+        build.check_files(config)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no such file", None])
