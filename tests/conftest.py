@@ -13,6 +13,8 @@ import hypothesis
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of the suite's time is XLA's; half of that makes programs faster than tests need. Processes inherit it.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # Imported after the platform is chosen.
