@@ -1,6 +1,5 @@
-"""The pictures of the report page: curves as inline SVG, clips as moving pictures."""
+"""The curves of the report page, as inline SVG."""
 
-import base64
 import dataclasses
 import html
 import io
@@ -11,11 +10,6 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, ImageDraw, ImageFont
-
-from experiments.run.files import write_bytes
-
-FRAMES_PER_SECOND = 8
 
 # The SVGs lie inside the page, so that its style sheet colours them for a light or a dark screen:
 # matplotlib draws in these stand-ins, which become the colours that the style sheet names.
@@ -176,91 +170,3 @@ def _for_page(svg, title):
 
 def _finite(value):
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def reel_pictures(reel):
-    """A reel as a moving picture and as a still of its last frame, both WebP data URIs.
-
-    Real and predicted frames stand side by side in one picture, so that they stay in step. A
-    coloured border marks the frames that the world model was given; under them run the number of
-    the frame and what was done on seeing it.
-
-    Raises:
-      ValueError: a prediction or the actions do not fit the real frames.
-    """
-    panels = [np.asarray(reel.real), *(np.asarray(p) for p in reel.predicted.values())]
-    for panel in panels:
-        if panel.dtype != np.uint8 or panel.shape != panels[0].shape or panel.shape[-1:] != (3,):
-            raise ValueError(
-                f"a reel's frames must be uint8 and all {panels[0].shape}, got {panel.dtype} {panel.shape}"
-            )
-    if len(reel.actions) != len(panels[0]):
-        raise ValueError(f"a reel of {len(panels[0])} frames has {len(reel.actions)} actions")
-    frames = [_frame(reel, panels, t) for t in range(len(panels[0]))]
-    still = io.BytesIO()
-    frames[-1].save(still, "WEBP", quality=60)
-    return {
-        "moving": _data_uri(_animate(frames)),
-        "still": _data_uri(still.getvalue()),
-        "size": frames[0].size,
-    }
-
-
-def save_stacked(path, reels, columns=1):
-    """Several reels of equal shape, row by row in so many columns, as one animated WebP file, for a README."""
-    pictures = []
-    for t in range(len(reels[0].real)):
-        cells = [_frame(reel, [reel.real, *reel.predicted.values()], t) for reel in reels]
-        width, height = cells[0].size
-        width += _APART if columns > 1 else 0
-        picture = Image.new("RGB", (columns * width, -(-len(cells) // columns) * height), _AROUND)
-        for i, cell in enumerate(cells):
-            picture.paste(cell, (i % columns * width, i // columns * height))
-        pictures.append(picture)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, _animate(pictures))
-
-
-def _animate(frames):
-    """PIL images as the bytes of a looping WebP that rests on its last frame."""
-    moving = io.BytesIO()
-    pause = 1000 // FRAMES_PER_SECOND
-    frames[0].save(
-        moving,
-        "WEBP",
-        save_all=True,
-        append_images=frames[1:],
-        duration=[pause] * (len(frames) - 1) + [6 * pause],
-        loop=0,
-        quality=60,
-        method=3,
-    )
-    return moving.getvalue()
-
-
-_GIVEN = (235, 160, 40)
-_AROUND = (96, 96, 96)
-_APART = 12
-
-
-def _frame(reel, panels, t):
-    """Frame ``t`` of every panel, upscaled, bordered and captioned."""
-    height, width = panels[0].shape[1:3]
-    scale = max(1, min(3, 288 // max(height, width)))
-    height, width, border, bar = height * scale, width * scale, 3, 18
-    step = width + 2 * border + 2  # 2 pixels lie between the panels
-    picture = Image.new("RGB", (step * len(panels) - 2, height + 2 * border + bar), _AROUND)
-    draw = ImageDraw.Draw(picture)
-    for i, panel in enumerate(panels):
-        image = Image.fromarray(panel[t]).resize((width, height), Image.Resampling.BICUBIC)
-        if t < reel.context:
-            draw.rectangle((i * step, 0, i * step + width + 2 * border - 1, height + 2 * border - 1), _GIVEN)
-        picture.paste(image, (i * step + border, border))
-    words = f"{t}  {'given' if t < reel.context else 'dreamt'}   {reel.actions[t]}"
-    font = ImageFont.load_default(size=12)
-    draw.text((5, height + 2 * border + 1), words.replace("\N{MINUS SIGN}", "-"), (240, 240, 240), font)
-    return picture
-
-
-def _data_uri(content):
-    return "data:image/webp;base64," + base64.b64encode(content).decode()

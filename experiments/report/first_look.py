@@ -3,8 +3,8 @@
 import numpy as np
 
 from experiments.evaluation.dreamer import Dreamer, compare, pixel_frames, spread_clips
-from experiments.report.figures import save_stacked
 from experiments.report.page import Reel
+from experiments.report.reels import save_stacked
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
 from experiments.stages.world_model import load_world_model

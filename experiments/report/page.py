@@ -1,6 +1,7 @@
 """The page that a run ends with.
 
-The page is one HTML file that opens from disk: its style, curves and moving pictures lie inside.
+The page is one HTML file that opens from disk: its style, its script, curves and reels lie inside. Without a script
+it is whole as well: a reel then is a sheet of its frames.
 """
 
 import dataclasses
@@ -12,10 +13,14 @@ import re
 import markupsafe
 import numpy as np
 
-from experiments.report import figures, tables
+from experiments.report import figures, reels, tables
+from experiments.report.headline import headline
 from experiments.report.page_templates import template
 from experiments.run.files import write_text
 from experiments.run.provenance import in_words
+
+EXPLORED_AT = 8642
+"""The port of the command to explore a run that its page tells, and of the link beside it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Gallery:
     reels: list
 
 
-def write_report(path, *, title, config, evaluation, metrics, galleries, command=None, opening=""):
+def write_report(path, *, title, config, evaluation, metrics, galleries, command=None, opening="", explore=None):
     """Write the page.
 
     Args:
@@ -59,7 +64,8 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
       metrics: the rows of ``metrics.jsonl``.
       galleries: list of Gallery.
       command: the command line that made the run, where it is known.
-      opening: HTML that comes first (``quality.opening``).
+      opening: HTML that comes after the headline (``quality.opening``).
+      explore: the command line that shows the run in a browser at ``EXPLORED_AT``; None: none is told.
 
     Raises:
       ValueError: the frames or actions of a reel do not fit one another.
@@ -67,12 +73,17 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
     path = pathlib.Path(path)
     evaluation = evaluation or {}
     arms = _arms(evaluation, metrics)
+    hunted = {row["arm"] for row in metrics if row.get("stage") == "phase2"}
     page = template("report.html").render(
         title=title,
         opening=markupsafe.Markup(opening),
         command=command or "python -m experiments.prowl_main --config=FILE --workdir=DIR",
-        checks=tables.check_rows(evaluation),
-        arms=[{"name": tables.words(a), "series": figures.series_of(a, arms)} for a in arms],
+        headline=headline(evaluation),
+        explore=explore,
+        explored_at=f"http://127.0.0.1:{EXPLORED_AT}/",
+        checks=(checks := tables.check_rows(evaluation)),
+        targets=[row for row in checks if row["met"] is not None],
+        arms=[{"name": tables.words(a), "series": figures.series_of(a, arms)} for a in arms if a in hunted],
         sets=tables.set_tables(evaluation),
         comparisons=tables.comparison_rows(evaluation),
         actions=tables.action_table(evaluation),
@@ -80,7 +91,7 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
         training=_curves(metrics, figures.training_curves(tables.targets(evaluation)), arms),
         cycles=_curves(metrics, figures.cycle_curves((config.get("adversary") or {}).get("camera_alarm")), arms),
         galleries=[_gallery(g) for g in galleries],
-        frames_per_second=figures.FRAMES_PER_SECOND,
+        frames_per_second=reels.FRAMES_PER_SECOND,
         config=[(k, json.dumps(v, default=str)) for k, v in _flat(config)],
         provenance=in_words(evaluation.get("provenance")),
     )
@@ -89,21 +100,27 @@ def write_report(path, *, title, config, evaluation, metrics, galleries, command
 
 
 def _gallery(gallery):
-    reels = []
-    for reel in gallery.reels:
-        reels.append(
-            {
-                **figures.reel_pictures(reel),
-                "panels": ["real", *map(tables.words, reel.predicted)],
-                "caption": reel.caption,
-                "figures": [
-                    (tables.METRICS.get(k, (tables.words(k),))[0], tables.number(v)) for k, v in reel.figures.items()
-                ],
-                "runs": run_lengths(reel.actions),
-                "context": reel.context,
-            }
-        )
-    return {"title": gallery.title, "description": gallery.description, "reels": reels}
+    return {
+        "title": gallery.title,
+        "description": gallery.description,
+        "reels": [_reel(reel) for reel in gallery.reels],
+    }
+
+
+def _reel(reel):
+    """What the template shows of a reel; ``about`` is for its script."""
+    names = ["real", *map(tables.words, reel.predicted)]
+    sheet = reels.sheet(reel)
+    about = {key: sheet[key] for key in ("size", "columns")}
+    actions = [_with_minus(word) or "nothing" for word in reel.actions]
+    return {
+        "sheet": sheet["uri"],
+        "names": names,
+        "about": about | {"context": reel.context, "actions": actions},
+        "caption": reel.caption,
+        "figures": [(tables.METRICS.get(k, (tables.words(k),))[0], tables.number(v)) for k, v in reel.figures.items()],
+        "runs": run_lengths(actions),
+    }
 
 
 def _curves(metrics, curves, arms):
@@ -124,7 +141,11 @@ def _flat(tree, prefix=""):
             yield prefix + str(key), value
 
 
-def run_lengths(actions):
-    """Words per frame -> runs: ``["forward", "forward", ""]`` -> ``[("forward", 2), ("nothing", 1)]``."""
-    runs = [(word or "nothing", len(list(run))) for word, run in itertools.groupby(actions)]
-    return [(re.sub(r"(?<!\w)-(?=\d)", tables.MINUS, word), times) for word, times in runs]
+def run_lengths(words):
+    """Words per frame -> runs: ``["forward", "forward", "nothing"]`` -> ``[("forward", 2), ("nothing", 1)]``."""
+    return [(word, len(list(run))) for word, run in itertools.groupby(words)]
+
+
+def _with_minus(word):
+    """``"yaw -5.8"`` with a minus sign for its hyphen."""
+    return re.sub(r"(?<!\w)-(?=\d)", tables.MINUS, word)

@@ -2,14 +2,15 @@
 
 import functools
 import json
+import shlex
 
 import jax
 import numpy as np
 
 from experiments.evaluation.evaluate import BATCH, exchange_actions, make_measure, make_sets, with_policy
-from experiments.report.figures import save_stacked
-from experiments.report.page import Gallery, Reel, write_report
+from experiments.report.page import EXPLORED_AT, Gallery, Reel, write_report
 from experiments.report.quality import opening
+from experiments.report.reels import save_stacked
 from experiments.run.metrics_log import read_metrics
 from experiments.run.places import read_json
 from experiments.stages import build, phase2
@@ -36,13 +37,13 @@ def report(run):
     if hunters:
         arm = hunters[0]
         items, top, columns = _top(models[arm].found)
-        shown = {"phase 1": (params["phase1"], items), _in_words(arm): (params[arm], items)}
+        shown = {"before": (params["phase1"], items), "after": (params[arm], items)}
         galleries.append(
             Gallery(
                 "Where the adversary broke the dream",
                 f"The trajectories with the highest score of all that {_in_words(arm)} kept after the last cycle: "
-                "what happened, what the world model of phase 1 dreamt under the same actions, and what the "
-                "fine-tuned one does.",
+                "what happened; before: what the world model of phase 1 dreamt under the same actions; after: what "
+                "the fine-tuned one does.",
                 reels(items, shown, top, columns),
             )
         )
@@ -83,6 +84,7 @@ def report(run):
         metrics=read_metrics(run.workdir),
         galleries=galleries,
         opening=opening(run.workdir),
+        explore=f"python -m experiments.explore --workdir={shlex.quote(str(run.workdir))} --port={EXPLORED_AT}",
     )
     save_stacked(run.workdir / "report" / "dream.webp", galleries[follow].reels[:2])
     return {}
@@ -115,7 +117,7 @@ def _reels(measure, seen, spec, key, items, shown, rows, columns=None):
 def _top(found):
     """The trajectories that an arm made most of, ``methods.base.Found``: (clips, rows, figures of each)."""
     top = np.argsort(-found.columns["score"])[:REELS]
-    columns = [{name: float(column[i]) for name, column in found.columns.items()} for i in top]
+    columns = [{name: column[i].item() for name, column in found.columns.items()} for i in top]
     return found.clips, top, columns
 
 

@@ -4,6 +4,7 @@ import base64
 import copy
 import html.parser
 import io
+import json
 import math
 import re
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from experiments.report import page, tables
+from experiments.report.headline import headline
 from experiments.report.page import Gallery, Reel, write_report
 from experiments.report.tables import text_table
 
@@ -100,18 +102,19 @@ def written(tmp_path, **changes):
 class Outline(html.parser.HTMLParser):
     """Tags balance; headings and links are collected."""
 
-    VOID = ("meta", "img", "source", "br", "link", "path", "use")
+    VOID = ("meta", "img", "input", "link", "path", "use")
 
     def __init__(self, page):
         super().__init__()
-        self.open, self.headings, self.sources = [], [], []
+        self.open, self.headings, self.sources, self.links = [], [], [], []
         self.feed(page)
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
         if tag not in self.VOID:
             self.open.append(tag)
-        self.sources += [v for k, v in attributes if k in ("src", "srcset", "href", "xlink:href")]
+        self.sources += [v for k, v in attributes if k in ("src", "srcset", "href", "xlink:href") and tag != "a"]
+        self.links += [v for k, v in attributes if k == "href" and tag == "a"]
 
     def handle_startendtag(self, tag, attributes):
         self.sources += [v for k, v in attributes if k in ("src", "srcset", "href", "xlink:href")]
@@ -130,6 +133,7 @@ def test_the_page_stands_alone_and_is_in_order(tmp_path):
     outline = Outline(page)
     assert outline.headings == [
         "A run",
+        "What came of it",
         "Checks",
         "Worst clips",
         "Results",
@@ -138,7 +142,7 @@ def test_the_page_stands_alone_and_is_in_order(tmp_path):
         "How to make this again",
     ]
     assert outline.sources and all(s.startswith(("data:image/webp;base64,", "#")) for s in outline.sources)
-    assert "<script" not in page and "@import" not in page
+    assert page.count("<script") == 1 and "<script>" in page and "@import" not in page and outline.links == []
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
     assert "python -m x --config=y" in page and "world_model.steps" in page
     assert len(page) < 300_000
@@ -191,7 +195,7 @@ def test_words_from_outside_are_escaped(tmp_path):
         galleries=[gallery],
     )
     Outline(page)
-    assert attack not in page and "&lt;script&gt;" in page
+    assert attack not in page and "&lt;script&gt;" in page and page.count("<script") == 1
 
 
 def test_checks_are_held_against_the_targets_of_the_configuration():
@@ -257,6 +261,29 @@ def test_the_foot_says_where_the_figures_come_from_or_that_it_is_not_known(tmp_p
 def test_comparisons_say_better_only_in_the_metrics_direction_and_off_zero():
     readings = {r["metric"]: r["reading"] for r in tables.comparison_rows(EVALUATION)}
     assert readings == {"latent regret": "better", "PSNR, dB": "worse", "AFS-EPE, px": "interval includes 0"}
+
+
+def test_the_page_begins_with_the_differences_of_the_first_two_arms(tmp_path):
+    found = headline(EVALUATION)
+    assert found["pair"] == "prowl against frozen reference"
+    assert (found["better"], found["worse"], found["even"]) == (1, 0, 1)
+    (regret, (one,)), (afs, (other,)) = found["groups"]
+    assert (regret, afs) == ("latent regret", "AFS-EPE, px") and one["reading"] == "better"
+    # All lie between -5 and +2 %: 0 at 5/7 of the way.
+    assert one["bar"] == pytest.approx({"left": 0, "width": 400 / 7, "point": 200 / 7, "zero": 500 / 7})
+    assert other["bar"]["width"] == pytest.approx(100)
+    text = html.unescape(re.sub(r"<[^>]*>", "", written(tmp_path)))
+    assert "over the same clips of each set: 1 of 2 differences are better, 0 worse" in text
+    assert "3 of 4 targets are met; missed: World model's regret over repeating the last frame" in text
+    assert headline({}) is None and headline({"arms": {"phase1": {}}, "comparisons": [{}]}) is None
+    no_interval = {**EVALUATION["comparisons"][0], "low": None}
+    assert headline(EVALUATION | {"comparisons": [no_interval]})["groups"][0][1][0]["bar"] is None
+
+
+def test_the_page_tells_how_to_explore_its_run(tmp_path):
+    text = written(tmp_path, explore="python -m experiments.explore --workdir='my runs'")
+    assert "--workdir=&#39;my runs&#39;" in text
+    assert Outline(text).links == [f"http://127.0.0.1:{page.EXPLORED_AT}/"]
 
 
 def test_the_best_arm_is_marked_by_direction_and_prowl_comes_first():
@@ -330,41 +357,38 @@ def test_the_terminal_shows_a_dash_for_a_missing_figure():
     assert everywhere[1:] == ["0.750", "0.700", f"{m}3.0", f"({m}5.0,", f"{m}1.0)", dash, dash]
 
 
-def pictures(page):
-    """The moving pictures of a page, each a list of RGB arrays, and their milliseconds."""
-    for text in re.findall(r'<img src="data:image/webp;base64,([^"]*)"', page):
-        image = Image.open(io.BytesIO(base64.b64decode(text)))
-        frames, times = [], []
-        for i in range(image.n_frames):
-            image.seek(i)
-            frames.append(np.asarray(image.convert("RGB")).astype(int))
-            times.append(image.info["duration"])
-        yield frames, times
+def reels_of(page):
+    """The reels of a page: what their script knows, and the sheet of their frames."""
+    uri = r'<img class="sheet" src="data:image/webp;base64,([^"]*)"'
+    for about, text in re.findall(r"data-reel='([^']*)'>\s*" + uri, page):
+        sheet = Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")
+        yield json.loads(html.unescape(about)), np.asarray(sheet).astype(int)
 
 
-def test_real_and_predicted_move_in_one_picture_with_the_context_marked(tmp_path):
-    page = written(tmp_path, galleries=[Gallery("g", "", [reel(6, 2, ("prowl", "frozen_reference"))])])
-    ((frames, times),) = pictures(page)
-    assert len(frames) == 6 and times[:5] == [125] * 5
-    panel = 16 * 3 + 6
-    assert frames[0].shape == (panel + 18, 3 * panel + 4, 3)
-    for t, frame in enumerate(frames):
-        centres = [frame[panel // 2, i * (panel + 2) + panel // 2].mean() for i in range(3)]
-        np.testing.assert_allclose(centres, [40 * t, 255 - 40 * t, 255 - 40 * t], atol=8)
-        border = frame[1, 10:40].mean(axis=0)
-        is_orange = border[0] - border[2] > 100
-        assert is_orange == (t < 2)
+@pytest.mark.parametrize("times", [1, 30])
+def test_every_frame_of_every_panel_has_its_place_on_the_sheet(tmp_path, times):
+    """Small frames are enlarged, so that colours keep their resolution; of large ones a smaller picture is kept."""
+    small = reel(6, 2, ("prowl", "frozen_reference"))
+    real = small.real.repeat(times, axis=1).repeat(times, axis=2)
+    predicted = {"prowl": 255 - real, "frozen_reference": real // 2}
+    shown = [Reel(real, predicted, 2, small.actions, {})]
+    ((about, sheet),) = reels_of(written(tmp_path, galleries=[Gallery("g", "", shown)]))
+    (width, height), columns = about["size"], about["columns"]
+    assert (width, height) == {1: (32, 32), 30: (240, 240)}[times] and about["context"] == 2
+    assert sheet.shape == (-(-6 // columns) * 3 * height, columns * width, 3)
+    for t in range(6):
+        for panel, frame in enumerate((real[t], *(p[t] for p in predicted.values()))):
+            top, left = (t // columns * 3 + panel) * height, t % columns * width
+            place = sheet[top : top + height, left : left + width]
+            assert np.abs(place - int(frame[0, 0, 0])).max() <= 8
+    minus = tables.MINUS
+    assert about["actions"] == ["forward", "forward", "nothing", f"yaw {minus}5.8", f"yaw {minus}5.8", "left, yaw +1.2"]
 
 
 def test_actions_are_shown_as_runs(tmp_path):
-    assert page.run_lengths(["forward", "forward", "", "yaw -5.8", "turn-left"]) == [
-        ("forward", 2),
-        ("nothing", 1),
-        (f"yaw {tables.MINUS}5.8", 1),
-        ("turn-left", 1),
-    ]
+    assert page.run_lengths(["forward", "forward", "nothing"]) == [("forward", 2), ("nothing", 1)]
     text = re.sub(r"<[^>]*>", "", written(tmp_path))
-    assert f"Actions: forward ×2 · nothing · yaw {tables.MINUS}5.8 ×2 · left, yaw +1.2" in text
+    assert f"forward ×2 · nothing · yaw {tables.MINUS}5.8 ×2 · left, yaw +1.2" in text
 
 
 def test_a_reel_that_does_not_fit_together_is_refused(tmp_path):
