@@ -39,6 +39,14 @@ class Hands:
         return action
 
 
+def described_factors(spec):
+    """The factors of an ``ActionSpec`` as a page must know them, JSON."""
+    return [
+        {"name": f.name, "labels": f.labels, "null": f.null, "degrees": f.camera.degrees if f.camera else None}
+        for f in spec.factors
+    ]
+
+
 def thirds(played):
     """What a third panel can show, by name."""
     names = ["none", *(arm for arm in played.params if arm != played.dreamer), STILL]

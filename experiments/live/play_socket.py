@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.live import messages, recording
 from experiments.live.hunt import Hunt, make_scorer
-from experiments.live.others import thirds
+from experiments.live.others import described_factors, thirds
 from experiments.live.played import SECOND
 from experiments.live.programs import choices
 from experiments.live.reading import make_reader
@@ -96,15 +96,11 @@ class Table:
 
 def hello(played):
     """What a page must know of what it plays."""
-    factors = [
-        {"name": f.name, "labels": f.labels, "null": f.null, "degrees": f.camera.degrees if f.camera else None}
-        for f in played.spec.factors
-    ]
     programs = played.programs
     height, width, _ = programs.frame_shape
     return {
-        "type": "hello", "title": played.title, "factors": factors, "height": height, "width": width,
-        "second": SECOND, "choices": {k: list(v) for k, v in choices(programs.model).items()},
+        "type": "hello", "title": played.title, "factors": described_factors(played.spec), "height": height,
+        "width": width, "second": SECOND, "choices": {k: list(v) for k, v in choices(programs.model).items()},
         "thirds": thirds(played), "dreamer": played.dreamer, "judge": played.judge is not None,
     }  # fmt: skip
 

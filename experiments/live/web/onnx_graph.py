@@ -1,0 +1,178 @@
+"""A JAX function as an ONNX graph: its jaxpr, evaluated where all is known and written down where something is not.
+
+What the parameters alone decide is computed here, by JAX; what depends on an argument becomes a node
+(``onnx_operations``). Broadcasts stay unwritten as long as the operations that take them broadcast by themselves, as
+ONNX's elementwise ones do. Graphs that share a ``Weights`` share one file of arrays; an array that half precision
+holds to the last bit is kept as such, and cast when it is loaded.
+
+The exporters that are kept elsewhere were no help on Python 3.11: jax2onnx 0.17 asks for an orbax-checkpoint below
+0.11.37 (and brings equinox, netron and huggingface_hub), jax2tf for TensorFlow.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+OPSET = 18
+IR_VERSION = 9
+"""What ONNX Runtime reads since 1.15."""
+LARGE = 256
+"""Bytes from which an array is kept outside of the graph."""
+INLINED = ("call_jaxpr", "jaxpr")
+"""Parameters of the primitives that only wrap a function (jit, custom_jvp_call, custom_vjp_call)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """What is known when the graph runs.
+
+    Attributes:
+      name: in the graph. shape: as it is there; where it is 1 the value that it stands for may be broadcast.
+    """
+
+    name: str
+    shape: tuple
+
+
+class Weights:
+    """The arrays that graphs share, as one file of bytes.
+
+    Args:
+      location: its name, as the graphs write it.
+    """
+
+    def __init__(self, location):
+        self.location, self._content, self._places = location, bytearray(), {}
+
+    def place(self, array):
+        """(offset, length) of an array in the file; the same array has one place."""
+        data = array.tobytes()
+        key = (array.dtype.str, array.shape, data)
+        if key not in self._places:
+            self._content += bytes(-len(self._content) % 64)  # aligned
+            self._places[key] = (len(self._content), len(data))
+            self._content += data
+        return self._places[key]
+
+    def content(self):
+        """The file, bytes."""
+        return bytes(self._content)
+
+
+class Graph:
+    """Nodes and arrays of one graph, in order."""
+
+    def __init__(self, weights):
+        import onnx
+
+        self._onnx, self._weights = onnx, weights
+        self._nodes, self._arrays, self._names = [], [], {}
+
+    def node(self, operation, *inputs, outputs=1, **attributes):
+        """Add a node of ``inputs`` (names, or arrays) and return the name of its output, or a list of several."""
+        names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
+        made = [f"t{len(self._nodes)}_{i}" for i in range(outputs)]
+        self._nodes.append(self._onnx.helper.make_node(operation, names, made, **attributes))
+        return made[0] if outputs == 1 else made
+
+    def constant(self, array):
+        """The name of an array that is known."""
+        array = np.asarray(array, order="C")
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._names:
+            self._names[key] = self._keep(array)
+        return self._names[key]
+
+    def _keep(self, array):
+        if array.dtype == np.float32 and array.nbytes >= LARGE:
+            with np.errstate(over="ignore"):
+                half = array.astype(np.float16)
+            if np.array_equal(half.astype(np.float32), array):
+                return self.node("Cast", self.constant(half), to=self.kind(np.float32))
+        name = f"c{len(self._arrays)}"
+        if array.nbytes < LARGE:
+            self._arrays.append(self._onnx.numpy_helper.from_array(array, name))
+            return name
+        offset, length = self._weights.place(array)
+        tensor = self._onnx.TensorProto(name=name, dims=array.shape, data_type=self.kind(array.dtype))
+        tensor.data_location = self._onnx.TensorProto.EXTERNAL
+        for key, value in (("location", self._weights.location), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+        self._arrays.append(tensor)
+        return name
+
+    def kind(self, dtype):
+        """ONNX's number of a numpy type."""
+        return self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+    def whole(self, value, shape):
+        """The name of a value that has the shape ``shape``, broadcast where it is not yet."""
+        if not isinstance(value, Tensor):
+            return self.constant(np.broadcast_to(value, shape))
+        if value.shape == tuple(shape):
+            return value.name
+        return self.node("Expand", value.name, np.array(shape, np.int64))
+
+    def serialized(self, name, inputs, outputs):
+        """The graph as bytes of a file.
+
+        Args:
+          inputs, outputs: {name: ``ShapeDtypeStruct``}; outputs are nodes' names.
+        """
+        helper = self._onnx.helper
+        described = [
+            [helper.make_tensor_value_info(key, self.kind(x.dtype), x.shape) for key, x in side.items()]
+            for side in (inputs, outputs)
+        ]
+        graph = helper.make_graph(self._nodes, name, *described, initializer=self._arrays)
+        opset = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="prowl_jax")
+        return model.SerializeToString(deterministic=True)
+
+
+def to_onnx(function, inputs, outputs, weights):
+    """``function`` as the bytes of an ONNX file.
+
+    Args:
+      function: ``f(*arrays) -> array or tuple of them``, traceable by JAX; what it closes over is known.
+      inputs: {name: ``ShapeDtypeStruct``} of its arguments, in their order. outputs: names of what it returns.
+      weights: ``Weights``, where the arrays go.
+
+    Raises:
+      ValueError: it uses an operation that ``onnx_operations`` has no row for.
+    """
+    closed = jax.make_jaxpr(function)(*inputs.values())
+    graph = Graph(weights)
+    given = [Tensor(name, x.shape) for name, x in inputs.items()]
+    returned = _evaluate(graph, closed.jaxpr, [np.asarray(x) for x in closed.consts], given)
+    described = {}
+    for name, value, aval in zip(outputs, returned, closed.out_avals, strict=True):
+        made = graph.whole(value, aval.shape)
+        graph._nodes.append(graph._onnx.helper.make_node("Identity", [made], [name]))
+        described[name] = aval
+    return graph.serialized(getattr(function, "__name__", "function"), inputs, described)
+
+
+def _evaluate(graph, jaxpr, known, given):
+    """Values of a jaxpr's results: arrays of numpy, or ``Tensor``s."""
+    from experiments.live.web.onnx_operations import operation
+
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*known, *given), strict=True))
+
+    def read(x):
+        return np.asarray(x.val, x.aval.dtype) if hasattr(x, "val") else values[x]
+
+    for equation in jaxpr.eqns:
+        inputs = [read(x) for x in equation.invars]
+        inner = next((equation.params[key] for key in INLINED if key in equation.params), None)
+        if inner is not None:
+            consts = [np.asarray(x) for x in getattr(inner, "consts", ())]
+            made = _evaluate(graph, getattr(inner, "jaxpr", inner), consts, inputs)
+        elif not any(isinstance(x, Tensor) for x in inputs):
+            made = equation.primitive.bind(*inputs, **equation.params)
+            made = [np.asarray(x) for x in (made if equation.primitive.multiple_results else [made])]
+        else:
+            made = operation(graph, equation, inputs)
+        values.update(zip(equation.outvars, made, strict=True))
+    return [read(x) for x in jaxpr.outvars]
