@@ -48,7 +48,9 @@ class Dreamer {
     const actions = Int32Array.from([...this.led, action].flat());
     const { frame, ms } = await this.ask({ steps, noise: drawn, frames: this.frames, actions });
     if (this.frames === begun) {  // else another dream has begun meanwhile
-      this.frames = new Uint8Array([...this.frames.subarray(this.size), ...frame]);
+      this.frames = begun.slice();
+      this.frames.copyWithin(0, this.size);
+      this.frames.set(frame, begun.length - this.size);
       this.led = [...this.led, action].slice(1);
     }
     return { frame, ms };

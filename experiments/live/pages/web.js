@@ -6,7 +6,7 @@ const SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123
 const CARRIED = 90;  // degrees that a fast mouse may be ahead of the camera
 const page = { dreamer: null, hands: null, about: null, steps: 0, dreamt: 0, paused: false, times: [], work: [], latency: [], stamp: 0 };
 
-// Keys that are held, and a camera that moved: an action for every frame, as the server of the live page makes it.
+// Keys that are held, and a camera that moved: an action for every frame, as experiments/live/others.py makes it.
 class Hands {
   constructor(factors) { this.factors = factors; this.held = {}; this.turn = {}; this.moved = {}; this.stamp = 0; }
 
@@ -82,6 +82,7 @@ function begin() {
 async function choose(steps) {
   status(`loading the model for ${steps} Euler step${steps > 1 ? "s" : ""}`);
   const { threads } = await page.dreamer.ready(steps);
+  if (Number(element("steps").value) !== steps) return;  // another number was chosen meanwhile
   page.steps = steps;
   page.times = []; page.work = [];
   element("runtime").textContent = `Computed by ONNX Runtime in WebAssembly (SIMD, ${threads} thread${threads > 1 ? "s" : ""}; its licence lies beside it). `

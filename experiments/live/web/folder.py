@@ -7,7 +7,7 @@ import numpy as np
 from experiments.live import played
 from experiments.live.others import described_factors
 from experiments.live.programs import own_sampling
-from experiments.live.web.dream_graphs import graphs, steps_of
+from experiments.live.web.dream_graphs import graph_name, graphs, steps_of
 from experiments.live.web.runtime import runtime_files
 from experiments.run.config_file import UsageError
 from experiments.run.files import write_bytes, write_json
@@ -42,8 +42,8 @@ def export(options):
 
     folder = _folder(options.output)
     ready = played.of_weights(options.weights)
-    files = model_files(ready)
-    files |= {f"runtime/{name}": content for name, content in runtime_files(options.runtime).items()}
+    files = {f"runtime/{name}": content for name, content in runtime_files(options.runtime).items()}
+    files |= model_files(ready)
     write(folder, files, about(ready), contexts(ready))
     own = sum(len(content) for name, content in files.items() if not name.startswith("runtime/"))
     whole = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -109,7 +109,8 @@ def write(folder, files, described, places):
     """Write it all; ``about.json`` last, so that a folder which has one is whole."""
     frames, actions = places
     (folder / "runtime").mkdir(exist_ok=True)
-    (folder / ABOUT).unlink(missing_ok=True)
+    for old in (ABOUT, *(path.name for path in folder.glob(graph_name("*")))):
+        (folder / old).unlink(missing_ok=True)
     for name, source in SHOWN.items():
         write_bytes(folder / name, (PAGES / source).read_bytes())
     for name, content in files.items():

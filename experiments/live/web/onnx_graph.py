@@ -19,8 +19,8 @@ IR_VERSION = 9
 """What ONNX Runtime reads since 1.15."""
 LARGE = 256
 """Bytes from which an array is kept outside of the graph."""
-INLINED = ("call_jaxpr", "jaxpr")
-"""Parameters of the primitives that only wrap a function (jit, custom_jvp_call, custom_vjp_call)."""
+INLINED = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
+"""Primitives that only wrap a function -> their parameter that is it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,8 +165,8 @@ def _evaluate(graph, jaxpr, known, given):
 
     for equation in jaxpr.eqns:
         inputs = [read(x) for x in equation.invars]
-        inner = next((equation.params[key] for key in INLINED if key in equation.params), None)
-        if inner is not None:
+        if equation.primitive.name in INLINED:
+            inner = equation.params[INLINED[equation.primitive.name]]
             consts = [np.asarray(x) for x in getattr(inner, "consts", ())]
             made = _evaluate(graph, getattr(inner, "jaxpr", inner), consts, inputs)
         elif not any(isinstance(x, Tensor) for x in inputs):
