@@ -86,7 +86,7 @@ async function choose(steps) {
   page.steps = steps;
   page.times = []; page.work = [];
   element("runtime").textContent = `Computed by ONNX Runtime in WebAssembly (SIMD, ${threads} thread${threads > 1 ? "s" : ""}; its licence lies beside it). `
-    + (threads > 1 ? "" : "A host that sends COOP and COEP headers lets it take more threads.");
+    + (self.crossOriginIsolated ? "" : "A host that sends COOP and COEP headers lets it take more threads.");
   status(page.paused ? "paused" : "dreaming");
 }
 
