@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from experiments.live.programs import Sampling, own_sampling, sampled
-from experiments.live.web.onnx_graph import Weights, to_onnx
+from experiments.live.web.jax_to_onnx import to_onnx
+from experiments.live.web.onnx_graph import Weights
 from experiments.run.config_file import UsageError
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.unet.world_model import Recent, UNetWorldModel

@@ -1,17 +1,11 @@
-"""A JAX function as an ONNX graph: its jaxpr, evaluated where all is known and written down where something is not.
+"""The parts of an ONNX graph that is being written: its nodes, its arrays, and what stands for a value in it.
 
-What the parameters alone decide is computed here, by JAX; what depends on an argument becomes a node
-(``onnx_operations``). Broadcasts stay unwritten as long as the operations that take them broadcast by themselves, as
-ONNX's elementwise ones do. Graphs that share a ``Weights`` share one file of arrays; an array that half precision
-holds to the last bit is kept as such, and cast when it is loaded.
-
-The exporters that are kept elsewhere were no help on Python 3.11: jax2onnx 0.17 asks for an orbax-checkpoint below
-0.11.37 (and brings equinox, netron and huggingface_hub), jax2tf for TensorFlow.
+Graphs that share a ``Weights`` share one file of arrays; an array that half precision holds to the last bit is kept as
+such, and cast when it is loaded.
 """
 
 import dataclasses
 
-import jax
 import numpy as np
 
 OPSET = 18
@@ -19,8 +13,6 @@ IR_VERSION = 9
 """What ONNX Runtime reads since 1.15."""
 LARGE = 256
 """Bytes from which an array is kept outside of the graph."""
-INLINED = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
-"""Primitives that only wrap a function -> their parameter that is it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +110,12 @@ class Graph:
         """The graph as bytes of a file.
 
         Args:
-          inputs, outputs: {name: ``ShapeDtypeStruct``}; outputs are nodes' names.
+          inputs: {name: its ``ShapeDtypeStruct``}. outputs: {name: (value, its ``ShapeDtypeStruct``)}.
         """
         helper = self._onnx.helper
+        for key, (value, x) in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [self.whole(value, x.shape)], [key]))
+        outputs = {key: x for key, (_, x) in outputs.items()}
         described = [
             [helper.make_tensor_value_info(key, self.kind(x.dtype), x.shape) for key, x in side.items()]
             for side in (inputs, outputs)
@@ -129,50 +124,3 @@ class Graph:
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="prowl_jax")
         return model.SerializeToString(deterministic=True)
-
-
-def to_onnx(function, inputs, outputs, weights):
-    """``function`` as the bytes of an ONNX file.
-
-    Args:
-      function: ``f(*arrays) -> array or tuple of them``, traceable by JAX; what it closes over is known.
-      inputs: {name: ``ShapeDtypeStruct``} of its arguments, in their order. outputs: names of what it returns.
-      weights: ``Weights``, where the arrays go.
-
-    Raises:
-      ValueError: it uses an operation that ``onnx_operations`` has no row for.
-    """
-    closed = jax.make_jaxpr(function)(*inputs.values())
-    graph = Graph(weights)
-    given = [Tensor(name, x.shape) for name, x in inputs.items()]
-    returned = _evaluate(graph, closed.jaxpr, [np.asarray(x) for x in closed.consts], given)
-    described = {}
-    for name, value, aval in zip(outputs, returned, closed.out_avals, strict=True):
-        made = graph.whole(value, aval.shape)
-        graph._nodes.append(graph._onnx.helper.make_node("Identity", [made], [name]))
-        described[name] = aval
-    return graph.serialized(getattr(function, "__name__", "function"), inputs, described)
-
-
-def _evaluate(graph, jaxpr, known, given):
-    """Values of a jaxpr's results: arrays of numpy, or ``Tensor``s."""
-    from experiments.live.web.onnx_operations import operation
-
-    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*known, *given), strict=True))
-
-    def read(x):
-        return np.asarray(x.val, x.aval.dtype) if hasattr(x, "val") else values[x]
-
-    for equation in jaxpr.eqns:
-        inputs = [read(x) for x in equation.invars]
-        if equation.primitive.name in INLINED:
-            inner = equation.params[INLINED[equation.primitive.name]]
-            consts = [np.asarray(x) for x in getattr(inner, "consts", ())]
-            made = _evaluate(graph, getattr(inner, "jaxpr", inner), consts, inputs)
-        elif not any(isinstance(x, Tensor) for x in inputs):
-            made = equation.primitive.bind(*inputs, **equation.params)
-            made = [np.asarray(x) for x in (made if equation.primitive.multiple_results else [made])]
-        else:
-            made = operation(graph, equation, inputs)
-        values.update(zip(equation.outvars, made, strict=True))
-    return [read(x) for x in jaxpr.outvars]

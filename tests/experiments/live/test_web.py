@@ -20,7 +20,8 @@ from experiments import export_web
 from experiments.live.programs import Sampling, sampled
 from experiments.live.web import dream_graphs, folder, runtime
 from experiments.live.web.dream_graphs import graphs, steps_of
-from experiments.live.web.onnx_graph import Weights, to_onnx
+from experiments.live.web.jax_to_onnx import to_onnx
+from experiments.live.web.onnx_graph import Weights
 from experiments.run.config_file import UsageError
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.unet.unet import UNet
