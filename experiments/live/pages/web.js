@@ -34,6 +34,8 @@ function cannot(why) {
   element("left").textContent = why;
   element("left").hidden = false;
   status("it does not dream here");
+  element("stage").hidden = !page.about;
+  for (const control of document.querySelectorAll("button, select, input")) control.disabled = true;
 }
 
 async function start() {
