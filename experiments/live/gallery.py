@@ -6,7 +6,6 @@ read again later: the gallery shows what it had.
 
 import dataclasses
 import functools
-import hashlib
 import threading
 
 import jax
@@ -15,7 +14,8 @@ import numpy as np
 
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build
-from experiments.stages.phase2 import initial_state, starting_point
+from experiments.stages.clip_stores import clip_name
+from experiments.stages.phase2 import initial_state, saved_arms, starting_point
 from experiments.stages.world_model import load_world_model
 from prowl_jax.metrics import modes
 from prowl_jax.rewards.dream import make_dream
@@ -58,8 +58,7 @@ class Gallery:
 
     def arms(self):
         """Names of the arms that have saved a cycle."""
-        paths = {arm: self.run.checkpoints(f"phase2/{arm}") for arm in build.arms(self.run.config)}
-        return [arm for arm, path in paths.items() if any(path.glob("[0-9]*"))]
+        return saved_arms(self.run)
 
     def shelf(self, arm):
         """The newest ``Shelf`` of an arm; None where it has found nothing yet."""
@@ -131,7 +130,7 @@ class Gallery:
         found = method.found(state)
         if found is None:
             return
-        names = [_name(found.clips, i) for i in range(len(found.clips.actions))]
+        names = [clip_name(found.clips, i) for i in range(len(found.clips.actions))]
         rule = build.make_mode_rule(config)
         kinds = [_mode(rule, config, actions) for actions in found.clips.actions]
         for i, name in enumerate(names):
@@ -170,12 +169,6 @@ class Gallery:
         pictures = [np.ascontiguousarray(x, np.uint8).tobytes() for x in (real, before, after)]
         quarters = [np.clip(np.round(4 * f), -127, 127).astype(np.int8).tobytes() for f in flows]
         return header, pictures + quarters
-
-
-def _name(clips, i):
-    """A short name of a clip by what it shows."""
-    content = np.ascontiguousarray(clips.frames[i]).tobytes() + np.ascontiguousarray(clips.actions[i]).tobytes()
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _mode(rule, config, actions):

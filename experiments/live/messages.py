@@ -60,23 +60,16 @@ class Order:
 SWITCHES = ("hold", "pause", "record", "hunt")
 SETTINGS = ("steps", "temperature", "context_noise", "cache", "third")
 CLIPS = ("webp", "mp4")
+NO_SUCH = "there is no message of that type"
 
 
 def read(text, spec):
-    """A message of a page; ``spec`` is the ``ActionSpec`` of what is played.
+    """A message of a page that plays; ``spec`` is the ``ActionSpec`` of what is played.
 
     Raises:
       BadMessage: what is wrong with it, in one line.
     """
-    if not isinstance(text, str) or len(text) > MOST_BYTES:
-        raise BadMessage(f"a message is text of at most {MOST_BYTES} characters")
-    try:
-        said = json.loads(text)
-    except (ValueError, RecursionError):
-        raise BadMessage("a message is a JSON object") from None
-    kind = said.get("type") if isinstance(said, dict) else None
-    if not isinstance(kind, str):
-        raise BadMessage("a message is a JSON object with a type")
+    kind, said = opened(text)
     if kind == "act":
         return _act(said, spec)
     if kind in SWITCHES:
@@ -88,12 +81,26 @@ def read(text, spec):
     if kind in ("resync", "finds"):
         return Order(kind)
     if kind == "restart":
-        return Order(kind, None if said.get("seed") is None else _whole(said["seed"]))
+        return Order(kind, None if said.get("seed") is None else whole(said["seed"]))
     if kind == "clip":
         if said.get("format") not in CLIPS:
             raise BadMessage(f"a clip is one of {', '.join(CLIPS)}")
         return Order(kind, said["format"])
-    raise BadMessage("there is no message of that type")
+    raise BadMessage(NO_SUCH)
+
+
+def opened(text):
+    """(type, object) of a page's message; BadMessage of one line where it is none."""
+    if not isinstance(text, str) or len(text) > MOST_BYTES:
+        raise BadMessage(f"a message is text of at most {MOST_BYTES} characters")
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadMessage("a message is a JSON object") from None
+    kind = said.get("type") if isinstance(said, dict) else None
+    if not isinstance(kind, str):
+        raise BadMessage("a message is a JSON object with a type")
+    return kind, said
 
 
 def _act(said, spec):
@@ -127,7 +134,7 @@ def _change(said):
     if name == "temperature" and not 0.0 <= value <= 4.0:
         raise BadMessage("temperature lies between 0 and 4")
     if name == "steps":
-        value = _whole(value)
+        value = whole(value)
     return Change(name, value)
 
 
@@ -144,7 +151,8 @@ def _number(value):
     return float(value)
 
 
-def _whole(value):
+def whole(value):
+    """A whole number of at least 0 that a page says; BadMessage where it is none."""
     value = _number(value)
     if value != int(value) or not 0 <= value < 2**32:
         raise BadMessage("a whole number of at least 0 is wanted")

@@ -14,7 +14,7 @@ from experiments.live.others import described_factors, thirds
 from experiments.live.played import SECOND
 from experiments.live.programs import choices
 from experiments.live.reading import make_reader
-from experiments.live.server import THREADS, send_json, texts
+from experiments.live.server import THREADS, heard, send_json
 from experiments.live.session import Session
 
 
@@ -118,16 +118,7 @@ class Seat:
 
     async def read(self):
         """Take in what the page says, until it leaves."""
-        rate = messages.Rate()
-        async for text in texts(self._ws):
-            if not rate.allows(time.monotonic()):
-                await self._ws.close(code=1008, message=b"too many messages")
-                return
-            try:
-                said = messages.read(text, self.session.played.spec)
-            except messages.BadMessage as error:
-                await send_json(self._ws, type="bad", says=str(error))
-                continue
+        async for said in heard(self._ws, lambda text: messages.read(text, self.session.played.spec)):
             if isinstance(said, messages.Switch) and said.name == "pause":
                 self._awake.clear() if said.on else self._awake.set()
             elif isinstance(said, messages.Order) and said.name in ("clip", "finds"):

@@ -16,8 +16,9 @@ from experiments.run.config_file import UsageError
 from experiments.run.directory import Run
 from experiments.run.finished_run import read_config
 from experiments.run.groups import value_of
+from experiments.run.training_loop import saved
 from experiments.stages import build
-from experiments.stages.phase2 import load_arm, load_state
+from experiments.stages.phase2 import load_arm, load_state, saved_arms
 from experiments.stages.world_model import load_world_model
 from prowl_jax import zoo
 
@@ -99,7 +100,7 @@ def of_run(workdir, arms=(), task=None):
     if not build.make_environment(config).acts():
         raise UsageError(f"--workdir={workdir} is a run on recordings: there is no environment to play in")
     run = Run(workdir, config, owned=False)
-    known = ["phase1", *(arm for arm in build.arms(config) if saved(run, f"phase2/{arm}"))]
+    known = ["phase1", *saved_arms(run)]
     for arm in arms:
         if arm not in known:
             raise UsageError(f"--arm={arm}: this run has {', '.join(known)}")
@@ -115,11 +116,6 @@ def of_run(workdir, arms=(), task=None):
     judge = _judge(run) if saved(run, "inverse_dynamics") else None
     sha = _digest(params[next(iter(params))])
     return Played(title, params, programs, _world(config, task), config, task, judge, None, horizon, sha, buffer)
-
-
-def saved(run, stage):
-    """Whether a stage of a run has a checkpoint."""
-    return any(run.checkpoints(stage).glob("[0-9]*"))
 
 
 def statistics(run, arm):

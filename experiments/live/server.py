@@ -10,10 +10,13 @@ import ipaddress
 import json
 import pathlib
 import sys
+import time
 import webbrowser
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import WSMsgType, web
+
+from experiments.live import messages
 
 PAGES = pathlib.Path(__file__).parent / "pages"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -130,6 +133,21 @@ async def texts(ws):
         if message.type is not WSMsgType.TEXT:
             return
         yield message.data
+
+
+async def heard(ws, read):
+    """``read(text)`` of what a page says, until it leaves or says too much; what is malformed is answered in a line."""
+    rate = messages.Rate()
+    async for text in texts(ws):
+        if not rate.allows(time.monotonic()):
+            await ws.close(code=1008, message=b"too many messages")
+            return
+        try:
+            said = read(text)
+        except messages.BadMessage as error:
+            await send_json(ws, type="bad", says=str(error))
+        else:
+            yield said
 
 
 async def send_json(ws, **said):

@@ -116,6 +116,11 @@ def _attempt(run, stage, init, step_fn, fetch, key, skipped, *, steps, mesh, rul
     return state
 
 
+def saved(run, stage):
+    """Whether a stage of a run has a checkpoint."""
+    return any(run.checkpoints(stage).glob("[0-9]*"))
+
+
 def restore_state(run, stage, example):
     """The final state of a finished stage; ``example`` may be shapes only."""
     with Checkpoints(run.checkpoints(stage), alone=True) as checkpoints:

@@ -1,5 +1,7 @@
 """The clip stores of a run, one a task: opened, checked, split, and drawn from."""
 
+import hashlib
+
 import numpy as np
 
 from experiments.run import processes
@@ -48,6 +50,12 @@ def held_out(run, store):
         return store.hold_out(fraction, build.data_seed(config), gap)
     except ValueError as error:
         raise UsageError(f"{store.path}: {error} (demonstrations.episode_frames)") from None
+
+
+def clip_name(clips, i):
+    """A short name of clip ``i`` of several (``Clip`` or ``RealClip``) by what it shows and what is done in it."""
+    content = np.ascontiguousarray(clips.frames[i]).tobytes() + np.ascontiguousarray(clips.actions[i]).tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def clip_starts(store, episodes, length, key):

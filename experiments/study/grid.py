@@ -200,12 +200,12 @@ def open_runs(config, workdir, own=None):
     return shared, seeds
 
 
-def open_run(workdir, config):
-    """The run in ``workdir``, of ``prowl_main`` or of a study's seed."""
+def open_run(workdir, config, owned=True):
+    """The run in ``workdir``, of ``prowl_main`` or of a study's seed; one that is not ``owned`` is only read."""
     shared = workdir.resolve().parent / "shared"
     if (workdir / "data").exists() or not (shared / "config.json").exists():
-        return Run(workdir, config)
-    return SeedRun(workdir, config, Run(shared, read_config(shared)))
+        return Run(workdir, config, owned)
+    return SeedRun(workdir, config, Run(shared, read_config(shared), owned), owned)
 
 
 def _config_of(config, seed):

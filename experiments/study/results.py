@@ -24,6 +24,7 @@
                            demonstrations) -> event -> times in 1,000 steps, one a seed
   acted                    the same without demonstrations -> steps in all, KL to the reference a step and camera
                            speed over the reference's -> one a seed
+  votes                    where STUDY/votes.jsonl has some on its seeds' arms, what they say (``votes.summary``)
 
 None stands for what a seed has not.
 """
@@ -35,6 +36,7 @@ import platform
 import jax
 import numpy as np
 
+from experiments.evaluation import votes
 from experiments.run.files import write_text
 from experiments.run.metrics_log import read_metrics
 from experiments.run.provenance import provenance, stages_not_noted, starts_of
@@ -98,6 +100,7 @@ def collect(config, runs, shared):
         "cycles": {arm: _cycles(logs, arm, build.make_method(config, arm).trains_policy) for arm in arms},
         "long_rollout": _long(config, sets["long_rollout"]),
         **_acted(runs, arms),
+        **_voted(shared.workdir.parent / votes.FILE, names),
     }
 
 
@@ -291,6 +294,16 @@ def _acted(runs, arms):
         else {},
         "acted": {arm: rest(arm) for arm in who},
     }
+
+
+def _voted(path, names):
+    """``votes``, those on the arms of all seeds together; nothing where there are none."""
+    found = []
+    for vote in votes.read(path):
+        sides = {side: vote[side].partition(":")[2] for side in ("left", "right")}
+        if set(sides.values()) <= set(names) and len(set(sides.values())) == 2:
+            found.append({**vote, **sides})
+    return {"votes": votes.summary(found, names)} if found else {}
 
 
 def _files(runs, name):

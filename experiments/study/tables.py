@@ -7,6 +7,7 @@ import pathlib
 import statistics
 import sys
 
+from experiments.evaluation import votes
 from experiments.report.tables import METRICS as REPORTED
 from experiments.report.tables import MINUS, MISSING, number, words
 from experiments.run.provenance import in_words
@@ -95,6 +96,7 @@ def markdown(results):
     parts += ["### Regret of what the policies find and the buffers keep", _loop(results)]
     parts += _modes(results)
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
+    parts += _voted(results)
     parts.append(
         "Differences in per cent of the baseline, lower is better where nothing else is said. "
         "In brackets: 95 % interval, bootstrap over seeds and clips, bold where it leaves out 0; "
@@ -267,6 +269,13 @@ def _long(results):
     frames = sorted({1, length // 4, length // 2, 3 * length // 4, length} - {0})
     rows = [[words(arm), *(_interval(curve[t - 1]) for t in frames)] for arm, curve in curves.items()]
     return markdown_table(["arm", *(f"frame {t}" for t in frames)], rows)
+
+
+def _voted(results):
+    """What people and metrics said who did not know whose dream they saw; nothing where nobody was asked."""
+    tables = votes.tables(results.get("votes", ()))
+    parts = [part for title, head, rows in tables for part in (f"{title}:", markdown_table(head, rows))]
+    return ["### Blind comparison of dreams", *parts] if parts else []
 
 
 def _second_half(cycles):

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.run import divergence
 from experiments.run.files import write_numpy
+from experiments.run.training_loop import saved
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
 from experiments.stages.passive_batches import latents_of
@@ -183,6 +184,11 @@ class Done:
     found: object = None
     updates: int = 0
     cycles: int = 0
+
+
+def saved_arms(run):
+    """Names of the configured arms that have saved a cycle, in their order."""
+    return [arm for arm in build.arms(run.config) if saved(run, f"phase2/{arm}")]
 
 
 def load_arm(run, arm):
