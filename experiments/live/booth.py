@@ -61,9 +61,10 @@ class Booth:
     """
 
     def __init__(self, poll, told=print):
-        self.poll, self.preparation = poll, Preparation(self._dream, "dreaming", told).start()
         spec, clips = poll.contest.spec, poll.contest.clips
         self._words = [[spec.describe(a) or "nothing" for a in actions] for actions in clips.actions]
+        self.poll, self.preparation = poll, Preparation(self._dream, "dreaming", told)
+        self.preparation.start()
 
     def status(self):
         """For ``/status``."""

@@ -13,8 +13,12 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="the live pages need the extra play")
 
+from toy_contest import toy_contest
+
 from experiments.configs import base_voxel
-from experiments.live import server
+from experiments.evaluation.poll import Poll
+from experiments.live import pages_of_compare, server
+from experiments.live.booth import Booth
 from experiments.live.pages_of_play import PAGES
 from experiments.live.play_socket import Table
 from experiments.live.played import Played
@@ -59,7 +63,7 @@ def toy():
 
 
 class Served:
-    """A server in a thread: its ``url``, and its ``Table``."""
+    """A server in a thread: its ``url``, and its ``Table`` or ``Booth``."""
 
     def __init__(self, app, table):
         self._app, self.table = app, table
@@ -89,4 +93,12 @@ class Served:
 def served(played, tmp_path):
     table = Table(Stage(played, told=lambda line: None).start(), tmp_path)
     with Served(server.application(PAGES, table.sit, table.status), table) as running:
+        yield running
+
+
+@pytest.fixture
+def voting(tmp_path):
+    """A page on which is voted, with the real frames beside the dreams."""
+    booth = Booth(Poll(toy_contest(), tmp_path / "votes.jsonl", real=True), told=lambda line: None)
+    with Served(pages_of_compare.application(booth), booth) as running:
         yield running

@@ -4,6 +4,11 @@ import pathlib
 
 import pytest
 from browsing import CONTRAST, SHOWN, SIZES, changes, content, opened
+from toy_contest import BLURRED, CLIPS, FRAMES, RIGHT, SEEN
+
+from experiments.evaluation import votes
+
+WHO = f"{RIGHT} against {BLURRED}", f"{BLURRED} against {RIGHT}"
 
 
 def playing(page):
@@ -72,6 +77,55 @@ def test_fingers_hold_what_they_touch(browser, served):
         held = changes(page, "#real", real)
         page.locator("#touch button[aria-label=forward][aria-pressed=true]")
         assert held
+
+
+@pytest.mark.parametrize("size, scheme", zip(SIZES, ("light", "dark"), strict=True), ids=str)
+def test_keys_vote_and_the_result_is_shown(browser, voting, size, scheme):
+    with opened(browser, voting.url, size, scheme) as page:
+        page.fill("#voter", "Anna 1")  # keys in a name are no votes
+        assert page.evaluate(CONTRAST) == []
+        page.keyboard.press("Enter")
+        for number, key in enumerate("120", 1):
+            page.locator("#status").filter(has_text=f"pair {number} of {CLIPS}").wait_for(timeout=SHOWN)
+            if number == 1:
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                page.fill("#frame", "0")  # before dreams begin to differ; there it stays
+                first = content(page, "dream-left")
+                assert content(page, "dream-right") == first == content(page, "real")  # what all have seen
+                page.fill("#frame", str(SEEN + FRAMES - 1))
+                last = content(page, "dream-left")
+                assert last != content(page, "dream-right") and not changes(page, "dream-left", last, 1)
+                page.keyboard.press("r")
+                assert changes(page, "dream-left", content(page, "dream-left"))
+                assert page.evaluate(CONTRAST) == []
+                page.click("#ask")
+                page.locator("#result").filter(has_text="No votes yet").wait_for(timeout=SHOWN)
+            page.keyboard.press(key)
+        page.locator("#status").filter(has_text=f"pair {CLIPS} of {CLIPS}").wait_for(timeout=SHOWN)
+        page.click("[data-vote=right]")
+        page.locator("#status").filter(has_text="all").wait_for(timeout=SHOWN)
+        page.locator("#result").filter(has_text=f"People, {CLIPS} votes of 1 voter").wait_for(timeout=SHOWN)
+        assert page.locator("#result td").first.inner_text() in WHO
+        assert page.evaluate(CONTRAST) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    said = votes.read(voting.table.poll.path)
+    assert [vote["vote"] for vote in said] == ["left", "right", "none", "right"]
+    assert {(vote["voter"], vote["real"]) for vote in said} == {("Anna 1", True)}
+
+
+def test_a_vote_needs_no_mouse(browser, voting):
+    with opened(browser, voting.url) as page:
+        page.locator("#start").wait_for(timeout=SHOWN)
+        page.keyboard.press("Enter")  # the name has the focus, and may stay empty
+        page.locator("#pair").wait_for(timeout=SHOWN)
+        reached = set()
+        for _ in range(12):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate("document.activeElement.id || document.activeElement.dataset.vote"))
+        assert {"left", "none", "right", "frame", "run", "again", "ask"} <= reached
+        page.locator("[data-vote=none]").focus()
+        page.keyboard.press("Space")
+        page.locator("#status").filter(has_text=f"pair 2 of {CLIPS}").wait_for(timeout=SHOWN)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
