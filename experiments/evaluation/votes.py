@@ -21,7 +21,7 @@ KINDS = {
     "time": str, "seed": int, "clip": str, "left": str, "right": str, "steps": list, "vote": str, "voter": str,
     "judge": str | None, "real": bool, "frames": int,
 }  # fmt: skip
-PAIRS = ("preferred", "over", "votes", "no difference", "share of the decided (95 %)")
+PAIRS = ("dreams of", "votes", "no difference", "share (95 %)")
 ELO = ("dreams of", "Elo (95 %)")
 
 
@@ -182,7 +182,7 @@ def _pair_row(row):
     if row["losses"] > row["wins"]:
         a, b = b, a
         row = {**row, "share": 1 - row["share"], "low": 1 - row["high"], "high": 1 - row["low"]}
-    return [a[0], b[0], f"{a[1]} : {b[1]}", str(row["ties"]), _percent(row)]
+    return [f"{a[0]} against {b[0]}", f"{a[1]} : {b[1]}", str(row["ties"]), _percent(row)]
 
 
 def _percent(row):
@@ -194,8 +194,9 @@ def _percent(row):
 def _points(row):
     if row["value"] is None:
         return "–"
-    text = "{:+.0f} ({:+.0f}, {:+.0f})".format(*(row[key] for key in ("value", "low", "high")))
-    return "0" if row["low"] == row["high"] == 0 else text.replace("-", "−")
+    if row["low"] == row["high"]:  # the first itself, or all votes are alike: no resample can say anything else
+        return f"{row['value']:+.0f}".replace("-", "−") if row["value"] else "0"
+    return "{:+.0f} ({:+.0f}, {:+.0f})".format(*(row[key] for key in ("value", "low", "high"))).replace("-", "−")
 
 
 def text(groups):

@@ -27,7 +27,7 @@ function hello(said) {
   element("voter").maxLength = said.letters;
   element("real-figure").hidden = !said.real;
   element("yardstick").textContent = said.real
-    ? "which is nearer to REAL, the frames that really followed." : "which looks more like what could really follow.";
+    ? "is nearer to REAL, the frames that really followed." : "looks more like what could really follow.";
   if (state.voter !== null) { send({ type: "begin", voter: state.voter }); return; }  // the server was away
   tell(`${said.models} models`);
   element("start").hidden = false;
@@ -77,8 +77,7 @@ function again() {
 function result(tables) {
   const parts = tables.map(({ title, head, rows }) => {
     const card = document.createElement("div"), table = document.createElement("table");
-    card.className = "card scroll";
-    card.tabIndex = 0;
+    card.className = "card votes";
     table.createCaption().textContent = title;
     const line = table.createTHead().insertRow();
     for (const words of head) { const cell = document.createElement("th"); cell.scope = "col"; cell.textContent = words; line.append(cell); }
