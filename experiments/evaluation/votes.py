@@ -167,13 +167,14 @@ def tables(groups):
     """``summary`` in words, as tables: (title, head, rows of texts) each, for terminal, page and study."""
     found = []
     for group in groups:
-        counted = f"{group['votes']} vote{'s' * (group['votes'] != 1)}"
-        voters = f"{group['voters']} voter{'s' * (group['voters'] != 1)}"
-        title = f"People: {counted}, {voters}" if group["who"] == "people" else f"The metric {group['who']}: {counted}"
+        who = group["who"] if group["who"] == "people" else f"the metric {group['who']}"
+        title = f"{who.capitalize()}, {group['votes']} vote{'s' * (group['votes'] != 1)}"
+        if who == "people":
+            title += f" of {group['voters']} voter{'s' * (group['voters'] != 1)}"
         if group.get("agrees", {}).get("votes"):
             title += f", the same as people's in {_percent(group['agrees'])} of {group['agrees']['votes']}"
         found.append((title, PAIRS, [_pair_row(row) for row in group["pairs"]]))
-        found.append((f"{title.partition(':')[0]}: Elo", ELO, [[name, _points(x)] for name, x in group["elo"].items()]))
+        found.append((f"Elo by {who}", ELO, [[name, _points(x)] for name, x in group["elo"].items()]))
     return found
 
 

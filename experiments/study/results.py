@@ -100,7 +100,7 @@ def collect(config, runs, shared):
         "cycles": {arm: _cycles(logs, arm, build.make_method(config, arm).trains_policy) for arm in arms},
         "long_rollout": _long(config, sets["long_rollout"]),
         **_acted(runs, arms),
-        **_voted(shared.workdir.parent / votes.FILE, names),
+        **voted(shared.workdir.parent / votes.FILE, names),
     }
 
 
@@ -296,8 +296,8 @@ def _acted(runs, arms):
     }
 
 
-def _voted(path, names):
-    """``votes``, those on the arms of all seeds together; nothing where there are none."""
+def voted(path, names):
+    """``{"votes": ...}`` of a file of votes, on the named arms, all seeds together; ``{}`` where it has none."""
     found = []
     for vote in votes.read(path):
         sides = {side: vote[side].partition(":")[2] for side in ("left", "right")}

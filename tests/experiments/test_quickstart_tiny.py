@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from experiments import dream_quality, sampler_steps
+from experiments import compare, dream_quality, sampler_steps
 from experiments.configs.quickstart import get_config
 from experiments.evaluation import evaluate
 from experiments.evaluation.sampler_steps import measure_sampler_steps
@@ -357,6 +357,21 @@ def test_a_comparison_measures_dreams_with_the_flow_of_the_run(done, monkeypatch
     twice = measured()
     assert once["latent_regret"] == twice["latent_regret"]
     np.testing.assert_allclose(twice["afs_epe"], 2 * once["afs_epe"], rtol=1e-3)
+
+
+def test_metrics_vote_on_the_arms_of_a_finished_run(done, tmp_path, capsys):
+    workdir, before = done[0], files_of(done[0])
+    votes = tmp_path / "votes.jsonl"
+    who = ["--runs", f"{workdir}:prowl", f"{workdir}:frozen_reference", str(workdir)]
+    assert compare.main([*who, "--judge=psnr,sharpness", f"--votes={votes}", "--clips=3", "--frames=4"]) == 0
+    assert files_of(workdir) == before
+    rows = [json.loads(line) for line in votes.read_text().splitlines()]
+    assert len(rows) == 2 * 3 * 3 and {row["frames"] for row in rows} == {4} and not any(row["real"] for row in rows)
+    sides = {(row["left"], row["steps"][0]) for row in rows} | {(row["right"], row["steps"][1]) for row in rows}
+    updates = phase2.load_arm(Run(workdir, get_config("tiny"), owned=False), "prowl").updates
+    steps = get_config("tiny").world_model.steps
+    assert sides == {("tiny:prowl", updates), ("tiny:frozen_reference", updates), ("tiny:phase1", steps)}
+    assert "Elo by the metric sharpness" in capsys.readouterr().out
 
 
 def test_numbers_of_sampler_steps_are_compared_on_a_finished_run(done, tmp_path, capsys):

@@ -65,7 +65,7 @@ def test_votes_are_counted_for_whoever_was_on_that_side():
     )
     assert metric["who"] == "psnr" and metric["agrees"]["votes"] == 0
     (title, head, rows), *_ = votes.tables([people])
-    assert title == "People: 8 votes, 1 voter" and rows == [["a against b", "5 : 2", "1", "71 % (36, 92)"]]
+    assert title == "People, 8 votes of 1 voter" and rows == [["a against b", "5 : 2", "1", "71 % (36, 92)"]]
     assert len(head) == len(rows[0])
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.configs.study import get_config
+from experiments.evaluation import votes
 from experiments.evaluation.evaluate import METRICS
 from experiments.planning import consistency
 from experiments.run import provenance
@@ -310,6 +311,26 @@ def test_the_intervals_that_the_text_quotes_stand_in_the_tables():
     assert len(quoted) > 20 and all(interval in tables for interval in quoted), set(quoted) - {
         q for q in quoted if q in tables
     }
+
+
+def test_votes_on_the_seeds_arms_are_told_together(done, tmp_path):
+    said = {
+        "time": "2026-01-01T00:00:00+00:00", "seed": 0, "steps": [1, 1], "voter": "v", "judge": None, "real": True,
+        "frames": 3,
+    }  # fmt: skip
+    sides = [("seed3:prowl", "seed3:frozen_reference"), ("seed5:frozen_reference", "seed5:prowl"), ("seed3:prowl", "x")]
+    sides += [("seed3:prowl", "seed5:prowl")]  # not a pair of arms
+    rows = [
+        {**said, "clip": str(clip), "left": left, "right": right, "vote": "left"}
+        for clip, (left, right) in enumerate(sides)
+    ]
+    assert results_file.voted(tmp_path / "votes.jsonl", ARM_NAMES) == {}
+    votes.append(tmp_path / "votes.jsonl", [*rows, rows[0] | {"clip": "9"}])
+    text = tables.markdown({**done[2], **results_file.voted(tmp_path / "votes.jsonl", ARM_NAMES)})
+    assert "### Blind comparison of dreams\n\nPeople, 3 votes of 1 voter:\n\n| dreams of |" in text
+    assert "| prowl against frozen_reference | 2 : 1 | 0 | 67 % (21, 94) |" in text
+    assert "| frozen_reference | 0 |\n| prowl | +89 (" in text
+    assert "Blind" not in tables.markdown(done[2])
 
 
 def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):
