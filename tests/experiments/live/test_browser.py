@@ -90,13 +90,13 @@ def test_keys_vote_and_the_result_is_shown(browser, voting, size, scheme):
             if number == 1:
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
                 page.fill("#frame", "0")  # before dreams begin to differ; there it stays
-                first = content(page, "dream-left")
-                assert content(page, "dream-right") == first == content(page, "real")  # what all have seen
+                first = content(page, "#dream-left")
+                assert content(page, "#dream-right") == first == content(page, "#real")  # what all have seen
                 page.fill("#frame", str(SEEN + FRAMES - 1))
-                last = content(page, "dream-left")
-                assert last != content(page, "dream-right") and not changes(page, "dream-left", last, 1)
+                last = content(page, "#dream-left")
+                assert last != content(page, "#dream-right") and not changes(page, "#dream-left", last, 1)
                 page.keyboard.press("r")
-                assert changes(page, "dream-left", content(page, "dream-left"))
+                assert changes(page, "#dream-left", content(page, "#dream-left"))
                 assert page.evaluate(CONTRAST) == []
                 page.click("#ask")
                 page.locator("#result").filter(has_text="No votes yet").wait_for(timeout=SHOWN)
