@@ -43,12 +43,15 @@ def main(argv):
         if options.votes.is_dir():
             raise UsageError(f"--votes={options.votes} is a folder; name a file in it")
         places.folder_to_write(options.votes.parent, "--votes")
-        if not options.judge:
-            options.poll = functools.partial(_poll, options)
-            return serve("pages_of_compare", "serve_compare", options)
-        return _judge(options)
+        if options.judge:
+            return _judge(options)
+        options.poll = functools.partial(_poll, options)
+        return serve("pages_of_compare", "serve_compare", options)
     except UsageError as error:
         fail(error)
+    except KeyboardInterrupt:
+        print("interrupted: what was voted stands in the file, and the same command goes on", file=sys.stderr)
+        return 130
 
 
 def _summary(path):

@@ -12,8 +12,8 @@ ELO = 400.0 / math.log(10.0)
 HALF = 0.5
 """Of a vote that is added for each of two who met, so that who won every time is not infinitely better (the correction
 of log-odds by Haldane and by Anscombe, 1956)."""
-SWEEPS = 10_000
-CLOSE = 1e-10
+STEPS, LONGEST, CLOSE = 100, 1.0, 1e-9
+"""Of the search for the strengths, in units of their logarithm."""
 
 
 def wilson_interval(wins, votes, level=0.95):
@@ -42,27 +42,33 @@ def wilson_interval(wins, votes, level=0.95):
 def bradley_terry(wins):
     """Log-strengths of the model P(i is preferred to j) = s_i / (s_i + s_j), most likely for ``wins``; the first is 0.
 
-    Bradley and Terry, Biometrika 1952, by the minorisation of Hunter, Annals of Statistics 2004, eq. 3.
+    Bradley and Terry, Biometrika 1952. The log-likelihood is concave in them; its maximum is found by Newton's steps,
+    none longer than ``LONGEST``.
 
     Args:
-      wins: float ``[..., M, M]``, how often i was preferred to j. The maximum exists where everybody, directly or by
-        way of others, has beaten and been beaten by everybody; NaN stands for who has met nobody.
+      wins: float ``[..., M, M]``, how often i was preferred to j.
 
     Returns:
       float ``[..., M]``.
+
+    Raises:
+      ValueError: there is no maximum: somebody, or some together, always or never won, or never met the others.
     """
     wins = np.asarray(wins, np.float64)
     met, won = wins + np.swapaxes(wins, -1, -2), wins.sum(axis=-1)
     log = np.zeros(won.shape)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for _ in range(SWEEPS):
-            strength = np.exp(log)
-            renewed = np.log(won / (met / (strength[..., :, None] + strength[..., None, :])).sum(axis=-1))
-            renewed -= renewed[..., :1]
-            moved, log = np.abs(renewed - log), renewed
-            if not np.nanmax(moved, initial=0.0) > CLOSE:
-                break
-    return log
+    for _ in range(STEPS):
+        chance = 1.0 / (1.0 + np.exp(log[..., None, :] - log[..., :, None]))
+        slope, bend = won - (met * chance).sum(axis=-1), met * chance * (1.0 - chance)
+        bend = bend.sum(axis=-1)[..., None] * np.eye(won.shape[-1]) - bend
+        try:
+            step = np.linalg.solve(bend[..., 1:, 1:], slope[..., 1:, None])[..., 0]
+        except np.linalg.LinAlgError:
+            break
+        log[..., 1:] += np.clip(step, -LONGEST, LONGEST)
+        if np.abs(step).max(initial=0.0) < CLOSE:
+            return log
+    raise ValueError("these votes have no most likely strengths: somebody always or never won, or met nobody")
 
 
 def elo(wins, **bootstrap):
@@ -85,11 +91,13 @@ def elo(wins, **bootstrap):
     met |= met.T
     reached = np.linalg.matrix_power((met | np.eye(len(met), dtype=bool)).astype(float), len(met))[0] > 0
     added, there = HALF * met[np.ix_(reached, reached)], np.flatnonzero(reached)
-    known = wins[:, there][:, :, there]
+    known, fits = wins[:, there][:, :, there], {}
 
     def of(row):
         def points(mean):
-            return ELO * bradley_terry(len(wins) * mean + added)[..., row]
+            if mean.ndim not in fits:  # the means, or those of all resamples, which are the same for every row
+                fits[mean.ndim] = ELO * bradley_terry(len(wins) * mean + added)
+            return fits[mean.ndim][..., row]
 
         return interval_of_means(points, known, **bootstrap)
 

@@ -43,6 +43,12 @@ def test_bradley_terry_is_the_most_likely():
     np.testing.assert_allclose(bradley_terry(wins), [most_likely(one) for one in wins], atol=1e-4)
 
 
+@pytest.mark.parametrize("wins", [[[0, 3], [0, 0]], [[0, 1, 0], [1, 0, 0], [0, 0, 0]]])
+def test_votes_without_an_answer_are_refused(wins):
+    with pytest.raises(ValueError, match="no most likely strengths"):
+        bradley_terry(np.array(wins))
+
+
 def one_against(ours, theirs, ties=0):
     """``[n, 2, 2]``, a vote on each clip."""
     wins = np.zeros((ours + theirs + ties, 2, 2))
