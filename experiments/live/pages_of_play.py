@@ -13,7 +13,7 @@ from experiments.run.memory import keep_freed_memory
 from prowl_jax.methods.prowl import Composite
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
-SHARED = {"/socket.js": "socket.js", "/style.css": "style.css", "/icon.svg": "icon.svg"}
+SHARED = {f"/{name}": name for name in ("pictures.js", "socket.js", "style.css", "icon.svg")}
 """What every page loads."""
 PAGES = {**SHARED, "/": "play.html", "/play.js": "play.js", "/keys.js": "keys.js"}
 

@@ -20,7 +20,7 @@ SHOWN = {
     "dreamer.js": "dreamer.js",
     "dreamer_worker.mjs": "dreamer_worker.mjs",
     "keys.js": "keys.js",
-    "socket.js": "socket.js",
+    "pictures.js": "pictures.js",
     "style.css": "style.css",
     "icon.svg": "icon.svg",
 }

@@ -61,7 +61,7 @@ def gone(served, sessions=0, seconds=5.0):
     return True
 
 
-@pytest.mark.parametrize("path", ["/", "/play.js", "/keys.js", "/socket.js", "/style.css", "/icon.svg"])
+@pytest.mark.parametrize("path", ["/", "/play.js", "/keys.js", "/pictures.js", "/socket.js", "/style.css", "/icon.svg"])
 def test_pages_load_nothing_from_outside(served, path):
     code, content, headers = asyncio.run(ask(served, path))
     assert code == 200 and "default-src 'self'" in headers["Content-Security-Policy"]
