@@ -4,10 +4,10 @@ Tests and the processes they start find this folder's ``toy_recordings`` and ``b
 from their originals is told at the end (``summaries``).
 """
 
-import gc
 import os
 import pathlib
 import sys
+import time
 
 import hypothesis
 import pytest
@@ -21,22 +21,21 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from browsing import browser  # noqa: F401
 from summaries import held_to, pytest_terminal_summary, show  # noqa: F401
 
-from prowl_jax.train.compilation_cache import enable_compilation_cache
+from prowl_jax.train.compilation_cache import enable_compilation_cache, forget_programs
 
 enable_compilation_cache()
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")  # what compiles on a busy machine may take its time
 
-MAPPINGS = 25_000
-"""Of a process's memory; Linux allows 65,530, each compiled program takes some, and the compiler crashes without."""
+COMPILES = 3.0
+"""Seconds that a test takes which may have compiled much."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _programs_of_earlier_modules_go():
-    """Before a module, where the programs of those before it have taken many mappings."""
-    import jax
-
-    maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MAPPINGS:
-        jax.clear_caches()
-        gc.collect()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """After a test that took its time, its programs go where they and those before them take many mappings."""
+    began = time.monotonic()
+    result = yield
+    if time.monotonic() - began > COMPILES:
+        forget_programs()
+    return result

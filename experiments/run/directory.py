@@ -18,6 +18,7 @@ from experiments.run.memory import peak_memory_gb
 from experiments.run.metrics_log import MetricsLog
 from experiments.run.places import folder_to_write, read_json, read_stages
 from prowl_jax.settings import FILE_NAME, NATURAL, setting
+from prowl_jax.train.compilation_cache import forget_programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Run:
         spent_path = self.workdir / f".spent_{name.replace('/', '_')}"
         with _Stopwatch(spent_path, self.NOTE_SECONDS, writes=processes.is_main()) as stopwatch:
             figures = function(self) or {}
+        forget_programs()
         if not processes.is_main():
             return figures
         figures = {

@@ -1,11 +1,34 @@
-"""Keeps compiled programs between runs, so that only the first run waits for XLA."""
+"""Keeps compiled programs between runs, so that only the first run waits for XLA, and not too many in one process."""
 
+import gc
 import hashlib
 import os
 import pathlib
 import platform
 
 import jax
+
+MAPPINGS = 20_000
+"""Of a process's memory, Linux allows 65,530 (``vm.max_map_count``). On a CPU each compiled program takes some, tens
+of thousands are a few dozen large programs; where the next finds none left, XLA ends the process with a
+segmentation fault."""
+
+
+def forget_programs(most=MAPPINGS):
+    """Let the compiled programs of this process go where they take more than ``most`` mappings of its memory.
+
+    What is needed again is read from the persistent cache. To be called between pieces of work, such as the stages
+    of a run: a program in use stays until it is done.
+
+    Returns:
+      Whether they went.
+    """
+    maps = pathlib.Path("/proc/self/maps")
+    if not maps.exists() or maps.read_bytes().count(b"\n") <= most:
+        return False
+    jax.clear_caches()
+    gc.collect()
+    return True
 
 
 def enable_compilation_cache():

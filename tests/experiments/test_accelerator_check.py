@@ -12,13 +12,13 @@ from experiments.benchmarks import accelerator, accelerator_training
 from experiments.stages import build
 from prowl_jax import zoo
 
-MINUTES = 0.3
+MINUTES = 14.0
 
 
 class Ticks:
-    """A clock; every reading takes a tick."""
+    """A clock; every reading takes a tick: with two seconds, as long as a call may take, a call is one step."""
 
-    def __init__(self, seconds=0.02):
+    def __init__(self, seconds=2.0):
         self.seconds, self.now = seconds, 100.0
 
     def __call__(self):
@@ -39,13 +39,13 @@ def done(tmp_path_factory):
 
 def test_every_part_says_what_it_found_within_the_time(done):
     code, folder, found = done
-    assert code == 0 and found["seconds"] < 60 * MINUTES
+    assert code == 0 and found["seconds"] <= 60 * MINUTES
     assert set(found["device"]["matmul_tflops"]) == {"bfloat16", "float32", "float32_highest"}
     assert [row["envs"] for row in found["environment"]["batches"]] == [2]
     assert found["environment"]["batches"][0]["steps_per_s"] > 0
     training = found["training"]
     assert training["steps"] > 10 and training["last"]["own"] == 4 and training["rounds"] > 1
-    assert np.isfinite(training["last"]["loss"]) and training["last"]["seconds"] < 0.9 * 60 * MINUTES
+    assert np.isfinite(training["last"]["loss"]) and training["last"]["seconds"] < 60 * MINUTES
     for part in ("quality_before", "quality"):
         assert list(found[part]["frames"]) == ["1", "2", "4", "8", "16", "20"]
         assert all(np.isfinite(list(row.values())).all() for row in found[part]["frames"].values())
