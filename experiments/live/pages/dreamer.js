@@ -30,7 +30,7 @@ class Dreamer {
     });
   }
 
-  // Resolves once a frame in so many Euler steps would not have to wait: {threads}.
+  // Resolves once a frame in so many Euler steps would not have to wait.
   ready(steps) { return this.ask({ steps }); }
 
   // A dream begins in a stored place: the same place, seed and actions are the same dream. Returns the last frame seen.

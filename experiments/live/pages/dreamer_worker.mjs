@@ -3,10 +3,10 @@
 
 import * as ort from "./runtime/ort.wasm.bundle.min.mjs";
 
-// Several threads need memory that they share, which a browser gives to pages with COOP and COEP headers only.
-const MOST_THREADS = 4;
+// One thread: several share memory, which a browser allows on pages with COOP and COEP headers only, and where other
+// programs kept the cores busy two were slower than one.
 ort.env.wasm.wasmPaths = { wasm: new URL("./runtime/ort-wasm-simd-threaded.wasm", import.meta.url).href };
-ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
+ort.env.wasm.numThreads = 1;
 ort.env.logLevel = "error";
 
 const made = new Map();
@@ -33,7 +33,7 @@ function session(steps) {
 
 async function answer({ steps, noise, frames, actions }) {
   const dreamer = await session(steps);
-  if (!noise) return { threads: ort.env.wasm.numThreads };
+  if (!noise) return {};
   const began = performance.now();
   const about = await once("about", async () => JSON.parse(new TextDecoder().decode(await bytes("about.json"))));
   const { frame } = await dreamer.run({

@@ -83,12 +83,10 @@ function begin() {
 
 async function choose(steps) {
   status(`loading the model for ${steps} Euler step${steps > 1 ? "s" : ""}`);
-  const { threads } = await page.dreamer.ready(steps);
+  await page.dreamer.ready(steps);
   if (Number(element("steps").value) !== steps) return;  // another number was chosen meanwhile
   page.steps = steps;
   page.times = []; page.work = [];
-  element("runtime").textContent = `Computed by ONNX Runtime in WebAssembly (SIMD, ${threads} thread${threads > 1 ? "s" : ""}; its licence lies beside it). `
-    + (self.crossOriginIsolated ? "" : "A host that sends COOP and COEP headers lets it take more threads.");
   status(page.paused ? "paused" : "dreaming");
 }
 

@@ -12,7 +12,7 @@ from experiments.run.config_file import UsageError
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 """What is fetched where no folder is named; what this was tried with."""
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
-"""Of its folder dist: the script, and the WebAssembly that it loads (SIMD; threads where the page may have them)."""
+"""Of its folder dist: the script, and the WebAssembly that it loads, which needs SIMD."""
 FETCH_SECONDS = 300
 LICENSE = """MIT License
 
