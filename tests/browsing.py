@@ -42,6 +42,20 @@ def opened(browser, url, size=SIZES[0], scheme="light", **options):
     context.close()
 
 
+def until(page, expression):
+    """Wait until a JavaScript expression holds; asked from outside, since the pages' policy forbids ``eval`` in them."""
+    for _ in range(SHOWN // 50):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"not within {SHOWN / 1000} s: {expression}")
+
+
+def playing(page):
+    """Wait until a page of play does."""
+    page.locator("#status").filter(has_text="playing").wait_for(timeout=6 * SHOWN)
+
+
 def content(page, canvas):
     """What a canvas, the first that a CSS selector finds, shows: a text that differs where a pixel does."""
     return page.locator(canvas).first.evaluate(

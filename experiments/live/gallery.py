@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.live.restore import events_of
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build
 from experiments.stages.clip_stores import clip_name
@@ -54,7 +55,7 @@ class Gallery:
     def __init__(self, run):
         self.run, self._lock = run, threading.RLock()
         self._shelves, self._history, self._read = {}, {}, {}
-        self._clips = {}
+        self._clips, self._events, self._finding = {}, {}, threading.Lock()
 
     def arms(self):
         """Names of the arms that have saved a cycle."""
@@ -73,7 +74,22 @@ class Gallery:
         """[cycle, score, regret] of a clip after every cycle that was seen, in order."""
         return [[cycle, *values] for cycle, values in sorted(self._history.get((arm, name), {}).items())]
 
-    def cards(self, arm, sort="score", rising=False, mode="", cycle=None, offset=0, limit=24):
+    def events(self, arm):
+        """Names of the events in an arm's clips; the first time, those that are new are acted again, which takes time.
+
+        Empty where the environment cannot be set to where they began.
+        """
+        shelf = self.shelf(arm)
+        if shelf is None or "found in cycle" not in shelf.columns:
+            return []
+        with self._finding:
+            new = [i for i, name in enumerate(shelf.names) if (arm, name) not in self._events]
+            clips = jax.tree.map(lambda x: np.asarray(x)[new], shelf.clips)
+            found = events_of(self.run, clips, shelf.columns["found in cycle"][new])
+            self._events.update({(arm, shelf.names[i]): events for i, events in zip(new, found, strict=True)})
+        return sorted({event for name in shelf.names for event in self._events[arm, name] or ()})
+
+    def cards(self, arm, sort="score", rising=False, mode="", cycle=None, event="", offset=0, limit=24):
         """(how many there are, rows of the asked ones): what the gallery shows without pictures."""
         shelf = self.shelf(arm)
         if shelf is None:
@@ -83,6 +99,7 @@ class Gallery:
         found_in = shelf.columns.get("found in cycle")
         order = [i for i in order if not mode or shelf.modes[i] == mode]
         order = [i for i in order if cycle is None or (found_in is not None and found_in[i] == cycle)]
+        order = [i for i in order if not event or event in (self._events.get((arm, shelf.names[i])) or ())]
         return len(order), [self._card(shelf, int(i)) for i in order[offset : offset + limit]]
 
     def clip(self, arm, name):
@@ -90,13 +107,14 @@ class Gallery:
         shelf = self.shelf(arm)
         if shelf is None or name not in shelf.names:
             return None
-        key = arm, name, shelf.cycle
+        key, i = (arm, name, shelf.cycle), shelf.names.index(name)
         if key not in self._clips:
             with self._lock:
                 while len(self._clips) >= KEPT_CLIPS:
                     self._clips.pop(next(iter(self._clips)))
-                self._clips[key] = self._dreamt(shelf, shelf.names.index(name))
-        return self._clips[key]
+                self._clips[key] = self._dreamt(shelf, i)
+        header, pictures = self._clips[key]
+        return header | self._card(shelf, i), pictures
 
     def curves(self):
         """'stage/arm' -> metric -> [[step, value], ...], thinned to ``MOST_POINTS``."""
@@ -115,7 +133,8 @@ class Gallery:
 
     def _card(self, shelf, i):
         columns = {name: round(float(column[i]), 4) for name, column in shelf.columns.items()}
-        return {"name": shelf.names[i], "mode": shelf.modes[i], "columns": columns}
+        events = self._events.get((shelf.arm, shelf.names[i])) or ()
+        return {"name": shelf.names[i], "mode": shelf.modes[i], "columns": columns, "events": list(events)}
 
     def _take(self, arm, step):
         """Read one checkpoint; what cannot be read is left for later, or gone."""
@@ -153,7 +172,7 @@ class Gallery:
         return dreamt
 
     def _dreamt(self, shelf, i):
-        """What ``clip`` answers."""
+        """What ``clip`` answers, but for what a card says."""
         clip = jax.tree.map(lambda x: np.asarray(x)[i : i + 1], shelf.clips)
         before, _ = self._dream(self.before, clip)
         after, flow = self._dream(shelf.params, clip)
@@ -164,7 +183,7 @@ class Gallery:
             "frames": len(real), "dreamt": len(after), "height": real.shape[1], "width": real.shape[2],
             "arrows": flows[0].shape[1:3], "every": every, "cycle": shelf.cycle,
             "actions": [spec.describe(a) or "nothing" for a in clip.actions[0]],
-            "history": self.history(shelf.arm, shelf.names[i]), **self._card(shelf, i),
+            "history": self.history(shelf.arm, shelf.names[i]),
         }  # fmt: skip
         pictures = [np.ascontiguousarray(x, np.uint8).tobytes() for x in (real, before, after)]
         quarters = [np.clip(np.round(4 * f), -127, 127).astype(np.int8).tobytes() for f in flows]

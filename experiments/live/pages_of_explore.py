@@ -45,6 +45,7 @@ def application(gallery):
         "/api/cards": functools.partial(cards, gallery),
         "/api/clip": functools.partial(clip, gallery),
         "/api/curves": lambda query: gallery.curves(),
+        "/api/events": lambda query: gallery.events(_arm(gallery, query)),
     }
     return server.application(PAGES, tables.sit, tables.status, answers)
 
@@ -69,7 +70,7 @@ def cards(gallery, query):
     cycle = query.get("cycle", "")
     count, rows = gallery.cards(
         _arm(gallery, query), query.get("sort", "score")[:100], query.get("order") == "rising", query.get("mode", ""),
-        _whole(cycle) if cycle else None, _whole(query.get("offset", "0")),
+        _whole(cycle) if cycle else None, query.get("event", ""), _whole(query.get("offset", "0")),
         min(MOST_CARDS, _whole(query.get("limit", "12"))),
     )  # fmt: skip
     return {"count": count, "cards": rows}

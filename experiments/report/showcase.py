@@ -84,7 +84,7 @@ def report(run):
         metrics=read_metrics(run.workdir),
         galleries=galleries,
         opening=opening(run.workdir),
-        explore=f"python -m experiments.explore --workdir={shlex.quote(str(run.workdir))} --port={EXPLORED_AT}",
+        explore=_explore(run.workdir) if hunters else None,
     )
     save_stacked(run.workdir / "report" / "dream.webp", galleries[follow].reels[:2])
     return {}
@@ -119,6 +119,11 @@ def _top(found):
     top = np.argsort(-found.columns["score"])[:REELS]
     columns = [{name: column[i].item() for name, column in found.columns.items()} for i in top]
     return found.clips, top, columns
+
+
+def _explore(workdir):
+    """The command that shows what was found, with the run's place as its owner gave it."""
+    return f"python -m experiments.explore --workdir={shlex.quote(str(workdir))} --port={EXPLORED_AT}"
 
 
 def _in_words(arm):

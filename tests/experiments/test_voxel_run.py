@@ -4,7 +4,9 @@ import copy
 import dataclasses
 import json
 import shutil
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ import pytest
 from experiments import learnability as learnability_command
 from experiments.configs.voxel import get_config
 from experiments.evaluation import evaluate
+from experiments.run import lock
 from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build, phase2
@@ -266,3 +269,73 @@ def test_the_whole_configuration_stands(config):
     assert full["phase2"]["program"] == "device" and full["env"]["name"] == "voxel"
     with pytest.raises(ValueError, match="full.*tiny"):
         get_config("huge")
+
+
+def test_a_run_that_is_browsed_while_it_trains_is_the_same_to_the_bit(run, config, tmp_path):
+    """Who explores takes no lock, writes nothing, and sees cycles as they come."""
+    pytest.importorskip("aiohttp", reason="the live pages need the extra play")
+    from experiments.live import pages_of_explore as pages
+    from experiments.live.gallery import Gallery
+
+    shutil.copytree(run.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("phase2", "metrics.jsonl", ".lock"))
+    own, save, cycles = Run(tmp_path / "run", config), Checkpoints.save, []
+    begins, ends = threading.Event(), threading.Event()
+
+    def look_at_all(gallery):
+        for arm in pages.about(gallery)["arms"]:
+            (card,) = pages.cards(gallery, {"arm": arm["name"], "limit": "1"})["cards"]
+            assert pages.clip(gallery, {"arm": arm["name"], "name": card["name"]})
+            cycles.append(arm["cycle"])
+        return pages.about(gallery), gallery.curves()
+
+    def look():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lock, "take", lambda folder: pytest.fail("took the lock"))
+            gallery = Gallery(Run(own.workdir, config, owned=False))
+            while not ends.is_set():
+                begins.set()
+                look_at_all(gallery)
+        return gallery
+
+    def save_and_be_looked_at(self, *arguments, **options):
+        save(self, *arguments, **options)
+        begins.clear()
+        assert begins.wait(120), looking.exception(0)  # training goes on beside this look
+
+    with ThreadPoolExecutor(1) as others, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_and_be_looked_at)
+        looking = others.submit(look)
+        try:
+            phase2.run_arm(own, "prowl")
+        finally:
+            ends.set()
+        gallery = looking.result(120)
+
+    def files():
+        return {path: path.stat().st_mtime_ns for path in own.workdir.rglob("*")}
+
+    before, (about, curves) = files(), look_at_all(gallery)
+    assert files() == before and about["arms"][0]["clips"] == 8 and len(curves["phase2/prowl"]["regret"]) == 3
+    assert cycles == sorted(cycles) and cycles[0] < cycles[-1] == 3
+    assert read_metrics(own.workdir) == [row for row in read_metrics(run.workdir) if row["stage"] == "phase2"]
+    with Checkpoints(own.checkpoints("phase2/prowl")) as a, Checkpoints(run.checkpoints("phase2/prowl")) as b:
+        jax.tree.map(np.testing.assert_array_equal, a.read()[0], b.read()[0])
+
+
+def test_clips_are_acted_again_from_where_they_began(run, config):
+    """All of them, for their events; one frame by frame, as somebody would who plays on from it."""
+    pytest.importorskip("aiohttp", reason="the live pages need the extra play")
+    from experiments.live import restore
+
+    found = phase2.load_arm(run, "prowl").found
+    cycles = found.columns["found in cycle"]
+    events = restore.events_of(run, found.clips, cycles)
+    clip = jax.tree.map(lambda x: x[0], found.clips)
+    env, state = build.make_device_env(config, "wander"), restore.place_of(run, clip, int(cycles[0])).state
+    step, by_hand = jax.jit(lambda env, state, action: env.step(state, action)), set()
+    for t in range(len(clip.actions) - 1):
+        state, after = step(env, state, clip.actions[t])
+        np.testing.assert_array_equal(after.frame, clip.frames[t + 1])
+        by_hand |= {name for name in EVENTS if after.info[f"event_{name}"]}
+    assert None not in events and set(events[0]) == by_hand and any(events)
+    assert restore.place_of(run, clip, -1) is None and restore.place_of(run, clip, int(cycles[0]) + 1) is None

@@ -2,7 +2,8 @@
 // The page of `python -m experiments.explore`: cards, one clip frame by frame, curves; it looks again every few seconds.
 
 const PAGE = 12;
-const state = { about: null, looking: false, lists: 0, shown: 0, clips: new Map(), open: null, curves: null };
+const state = { about: null, looking: false, lists: 0, shown: 0, clips: new Map(), open: null, curves: null,
+  events: new Map() };  // arm -> names of events in its clips, and the cycle of which
 
 async function ask(path, query = {}) {
   const answer = await fetch(`${path}?${new URLSearchParams(query)}`);
@@ -61,6 +62,24 @@ function choices() {
   options("sort", arm.columns);
   options("mode", ["", ...arm.modes], (mode) => mode || "any");
   options("cycle", ["", ...arm.cycles], (cycle) => (cycle === "" ? "any" : cycle));
+  options("event", ["", ...(state.events.get(arm.name) ?? [])], (event) => event.replaceAll("_", " ") || "any");
+  element("event").parentElement.hidden = !state.events.has(arm.name);
+  element("find-events").hidden = !state.about.playable || state.events.get(arm.name)?.cycle === arm.cycle;
+}
+
+async function findEvents() {  // the server acts the clips again, where they began
+  const arm = armOf(element("arm").value), button = element("find-events");
+  button.disabled = true;
+  button.textContent = "Acting them again …";
+  try {
+    const events = await (await ask("/api/events", { arm: arm.name })).json();
+    state.events.set(arm.name, Object.assign(events, { cycle: arm.cycle }));
+    state.clips.clear();  // their events were not known yet
+    choices();
+    await list(true);
+  } catch (error) { element("status").textContent = error.message; }
+  button.disabled = false;
+  button.textContent = "Find events";
 }
 
 async function list(anew) {
@@ -69,7 +88,7 @@ async function list(anew) {
   const mine = ++state.lists;
   if (anew) state.shown = 0;
   const query = { arm, sort: element("sort").value, order: element("order").value, mode: element("mode").value,
-    cycle: element("cycle").value, offset: state.shown, limit: PAGE };
+    cycle: element("cycle").value, event: element("event").value, offset: state.shown, limit: PAGE };
   const { count, cards } = await (await ask("/api/cards", query)).json();
   if (mine !== state.lists) return;  // another list was asked for meanwhile
   if (anew) element("cards").replaceChildren();
@@ -88,7 +107,8 @@ function cardOf(arm, card) {
     pictures.append(canvas);
     return canvas;
   });
-  words.textContent = `${Object.entries(card.columns).map(([name, value]) => `${name} ${value}`).join("  ·  ")}  ·  ${card.mode.replaceAll("+", " + ")}`;
+  words.textContent = `${Object.entries(card.columns).map(([name, value]) => `${name} ${value}`).join("  ·  ")}  ·  ${card.mode.replaceAll("+", " + ")}`
+    + (card.events.length ? `  ·  ${card.events.join(", ").replaceAll("_", " ")}` : "");
   button.append(pictures, words); item.append(button);
   button.addEventListener("click", () => open(arm, card.name));
   clipOf(arm, card.name).then((clip) => { item.clip = clip; item.canvases = canvases; draw(clip, clip.frames - 1, canvases); })
@@ -137,6 +157,7 @@ async function open(arm, name) {
   element("opened-title").textContent = `${arm}: ${clip.mode.replaceAll("+", " + ")}`;
   element("frame").max = clip.frames - 1;
   element("frame").value = 0;
+  element("o-events").textContent = clip.events.length ? `Events: ${clip.events.join(", ").replaceAll("_", " ")}` : "";
   element("o-columns").textContent = Object.entries(clip.columns).map(([key, value]) => `${key}: ${value}`).join(" · ");
   element("o-history").querySelector("tbody").replaceChildren(...clip.history.map((row) => {
     const line = document.createElement("tr");
@@ -216,9 +237,10 @@ function curve() {
 }
 
 function pressed(id) { return element(id).getAttribute("aria-pressed") === "true"; }
-for (const id of ["sort", "order", "mode", "cycle"]) element(id).addEventListener("change", () => list(true));
+for (const id of ["sort", "order", "mode", "cycle", "event"]) element(id).addEventListener("change", () => list(true));
 element("arm").addEventListener("change", () => { choices(); list(true); });
 element("filters").addEventListener("submit", (event) => event.preventDefault());
+element("find-events").addEventListener("click", findEvents);
 element("more").addEventListener("click", () => list(false));
 element("figure").addEventListener("change", curve);
 element("close").addEventListener("click", () => element("opened").close());

@@ -89,10 +89,16 @@ class Served:
         assert not self._thread.is_alive()
 
 
+@pytest.fixture(scope="session")
+def serve():
+    """``Served``."""
+    return Served
+
+
 @pytest.fixture
-def served(played, tmp_path):
+def served(played, serve, tmp_path):
     table = Table(Stage(played, told=lambda line: None).start(), tmp_path)
-    with Served(server.application(PAGES, table.sit, table.status), table) as running:
+    with serve(server.application(PAGES, table.sit, table.status), table) as running:
         yield running
 
 

@@ -3,16 +3,12 @@
 import pathlib
 
 import pytest
-from browsing import CONTRAST, SHOWN, SIZES, changes, content, opened
+from browsing import CONTRAST, SHOWN, SIZES, changes, content, opened, playing
 from toy_contest import BLURRED, CLIPS, FRAMES, RIGHT, SEEN
 
 from experiments.evaluation import votes
 
 WHO = f"{RIGHT} against {BLURRED}", f"{BLURRED} against {RIGHT}"
-
-
-def playing(page):
-    page.locator("#status").filter(has_text="playing").wait_for(timeout=6 * SHOWN)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
