@@ -43,7 +43,7 @@ def opened(browser, url, size=SIZES[0], scheme="light", **options):
 
 
 def until(page, expression):
-    """Wait until a JavaScript expression holds; asked from outside, since the pages' policy forbids ``eval`` in them."""
+    """Wait until a JavaScript expression holds, asked from outside: the pages' policy forbids ``eval``."""
     for _ in range(SHOWN // 50):
         if page.evaluate(expression):
             return

@@ -88,7 +88,7 @@ class Hunt:
             mine = [self.score(found.raw) for found in self._finds]
             return {
                 "score": self.score(raw), **raw, "kept": kept, "measure": self._says(), "best": mine[:KEPT],
-                "board": self._board(max(mine, default=None)),
+                "board": self._board(max((score for score in mine if score is not None), default=None)),
             }  # fmt: skip
 
     def score(self, raw):

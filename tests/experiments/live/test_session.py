@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.live import messages, recording
+from experiments.live.hunt import LEAST_SEEN, Hunt, length
 from experiments.live.others import MIRRORED, STILL, Hands, third_of, thirds
 from experiments.live.programs import Sampling, choices, noise_levels, own_sampling, sampled
 from experiments.live.session import RECORDED, Session
@@ -181,6 +182,17 @@ def test_what_is_read_off_a_dream_belongs_to_its_tick(session):
     assert len(read) >= 8 and ticks == sorted(set(ticks)) and session.strip.take() == []
     for tick, action in read:  # the reader here says the first pixels of the frame that an action led to
         assert action == shown[tick][:2, 0, 0].tolist()
+
+
+def test_who_hunts_without_a_measure_becomes_one(played):
+    """There is no score until enough seconds have been shown, and then one for all of them; the board stands before."""
+    regrets = iter(range(1, 20))
+    hunt = Hunt(played, lambda frames, actions: {"regret": np.array([next(regrets)]), "afs": np.array([1.0])})
+    frames, actions = np.zeros((length(played), 16, 16, 3), np.uint8), np.zeros((length(played), 2), np.int32)
+    told = [hunt.look(frames, actions) for _ in range(LEAST_SEEN + 1)]
+    assert [said["score"] is None for said in told] == [True] * (LEAST_SEEN - 1) + [False] * 2
+    assert [said["board"][0]["best"] is None for said in told] == [True] * (LEAST_SEEN - 1) + [False] * 2
+    assert told[-1]["board"][0]["best"] == told[-1]["score"] == max(told[-1]["best"])
 
 
 def test_closing_lets_go(session):
