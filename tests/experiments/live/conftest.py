@@ -103,8 +103,8 @@ def served(played, serve, tmp_path):
 
 
 @pytest.fixture
-def voting(tmp_path):
+def voting(serve, tmp_path):
     """A page on which is voted, with the real frames beside the dreams."""
     booth = Booth(Poll(toy_contest(), tmp_path / "votes.jsonl", real=True), told=lambda line: None)
-    with Served(pages_of_compare.application(booth), booth) as running:
+    with serve(pages_of_compare.application(booth), booth) as running:
         yield running
