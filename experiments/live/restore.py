@@ -5,6 +5,9 @@ environments were reset from, and the key that the warm-up's policy, pi_ref, dre
 which a clip was found is acted again; the row whose first frame is the clip's is where it began.
 """
 
+import functools
+import threading
+
 import jax
 import numpy as np
 
@@ -14,32 +17,47 @@ from experiments.stages.phase2 import env_seeds, starting_point
 from prowl_jax.methods.acting import collect, make_act
 
 
-def starts(run, cycle):
-    """(first frames uint8 ``[N, H, W, 3]``, states of the environment with leaves ``[N, ...]``) of a cycle's rows.
+class Beginnings:
+    """What acts the warm-ups of a run's cycles again: compiled once, used by one at a time.
 
-    None where they cannot be made: the environment is in a process, or no policy has found what came before cycle 0.
+    Args:
+      run: a ``Run`` whose environment is a program on the device.
     """
-    config = run.config
-    if cycle < 0 or not build.make_environment(config).on_device():
+
+    def __init__(self, run):
+        self._config, config = run.config, run.config
+        self.shared = build.make_method(config, next(iter(build.arms(config)))).shared
+        self._act, self._reference = make_act(self.shared.policy), starting_point(run).reference
+        self._env = build.make_env(config, config.env.task, self.shared.budget.trajectories)
+        self._lock = threading.Lock()
+
+    def of(self, cycle):
+        """(first frames uint8 ``[N, H, W, 3]``, states of the environment with leaves ``[N, ...]``) of a cycle."""
+        config, shared, reference = self._config, self.shared, self._reference
+        key, _ = jax.random.split(jax.random.fold_in(build.stage_key(config, "phase2"), cycle))
+        with self._lock:
+            trajectory, _ = collect(
+                self._env, self._act, shared.policy, reference, key, seeds=env_seeds(config, cycle), length=1,
+                warm_up=shared.budget.warm_up, warm_up_params=reference, to_env=shared.to_env,
+            )  # fmt: skip
+            return trajectory.frames[:, 0], self._env.state
+
+
+beginnings = functools.lru_cache(maxsize=2)(Beginnings)
+"""``Beginnings`` of a run, kept: who plays from one card soon plays from another."""
+
+
+def starts(run, cycle):
+    """``Beginnings.of`` a cycle; None where the environment is in a process."""
+    if not build.make_environment(run.config).on_device():
         return None
-    method = build.make_method(config, next(iter(build.arms(config))))
-    shared, budget, start = method.shared, method.shared.budget, starting_point(run)
-    key, _ = jax.random.split(jax.random.fold_in(build.stage_key(config, "phase2"), cycle))
-    env = build.make_env(config, config.env.task, budget.trajectories)
-    try:
-        trajectory, _ = collect(
-            env, make_act(shared.policy), shared.policy, start.reference, key, seeds=env_seeds(config, cycle),
-            length=1, warm_up=budget.warm_up, warm_up_params=start.reference, to_env=shared.to_env,
-        )  # fmt: skip
-        return trajectory.frames[:, 0], env.state
-    finally:
-        env.close()
+    return beginnings(run).of(cycle)
 
 
 def row_of(frames, clip):
     """The row of ``starts`` in which a clip (frames ``[T, H, W, 3]``) began, or None.
 
-    None as where a cycle was drawn anew after numbers that were not finite.
+    None as where a cycle was drawn anew after numbers that were not finite, or where a person found it elsewhere.
     """
     rows = np.flatnonzero((frames == clip.frames[0]).all(axis=(1, 2, 3)))
     return int(rows[0]) if len(rows) else None
@@ -51,7 +69,7 @@ def place_of(run, clip, cycle):
     row = None if made is None else row_of(made[0], clip)
     if row is None:
         return None
-    shared = build.make_method(run.config, next(iter(build.arms(run.config)))).shared
+    shared = beginnings(run).shared
     seen = shared.world_model.frames_of(shared.budget.context)
     return Place(jax.tree.map(lambda x: x[row], made[1]), np.asarray(clip.actions[:seen], np.int32))
 
