@@ -48,14 +48,6 @@ class Noise:
         pass
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    """Programs run once here: no time goes into making them fast."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def random_like(shapes, seed):
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: 0.1 * rng.normal(size=x.shape).astype(np.float32), shapes)
