@@ -27,8 +27,39 @@ enable_compilation_cache()
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")  # what compiles on a busy machine may take its time
 
+LONG = (
+    "experiments/test_voxel_run",
+    "experiments/test_quickstart_tiny",
+    "experiments/test_quickstart_from_weights",
+    "experiments/test_minecraft_run",
+    "experiments/test_wan_run",
+    "experiments/evaluation/test_dream_quality",
+    "methods/test_contract",
+    "methods/test_one_program",
+    "experiments/run/test_processes",
+    "experiments/planning/test_dry_run",
+    "envs/test_gaps",
+    "train/test_sharding",
+    "models/unet/test_unet_world_model",
+    "models/policies/test_vpt_vectors",
+)
+"""Files that take minutes. They begin first, so that one of them at the end does not leave a process alone."""
 COMPILES = 3.0
 """Seconds that a test takes which may have compiled much."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also what is marked slow: whole runs in further forms")
+
+
+def pytest_collection_modifyitems(config, items):
+    """What is marked slow is left out unless asked for, and the longest files come first."""
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; --slow runs it"))
+    tests = pathlib.Path(__file__).parent
+    items.sort(key=lambda item: str(item.path.relative_to(tests).with_suffix("")) not in LONG)
 
 
 @pytest.hookimpl(wrapper=True)

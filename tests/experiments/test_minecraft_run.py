@@ -129,6 +129,7 @@ def test_one_episode_is_not_enough(recordings, tmp_path):
     assert not (tmp_path / "data" / config.env.task).exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_measured_anew_with_other_values(done, config, capsys):
     """Last, since the one before has put its own configuration there."""
     other = config.copy_and_resolve_references()

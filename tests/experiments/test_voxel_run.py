@@ -136,6 +136,7 @@ def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run,
     assert phase2.initial_state(config, build.make_method(config, "prowl"), start).ensemble is None
 
 
+@pytest.mark.slow
 def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
     for module in (evaluate, measure):
@@ -207,6 +208,7 @@ def test_a_program_serves_every_seed_and_no_other_arm_or_setting(config):
     assert phase2.device.build_program(config, "passive") is not program
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
     """And one that was stopped a cycle later than the other waits until that has caught up."""
     other = copy.deepcopy(config)

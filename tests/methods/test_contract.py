@@ -109,6 +109,7 @@ def test_one_program_gives_what_it_gives_from_python(bench, from_python):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_on_a_mesh_it_gives_the_same(bench, from_python):
     mesh = make_mesh(devices=jax.devices()[:1])
     state = shard_state(mesh, bench.begin(), LOOP_RULES)

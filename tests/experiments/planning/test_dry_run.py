@@ -63,6 +63,7 @@ def test_phase_1_holds_its_state_and_its_batch(without_phase_2, mesh):
     assert figures["arguments"] == pytest.approx(memory.argument_size_in_bytes, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", [False, True])
 def test_what_two_depths_say_of_a_fifth_is_so(without_phase_2, mesh, remat):
     """What is counted exactly, the most that stands at once too; what the compiler arranges, nearly."""
@@ -132,6 +133,7 @@ def test_the_command_prints_its_tables_for_eight_devices(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_paper_s_size_as_a_user_asks_for_it(show):
     """Traced, on eight pretended devices; products by the formula of the benchmark, memory by hand."""
     command = "-m experiments.planning.dry_run --config=experiments/configs/minerl_wan.py --config.mesh.fsdp=8"
