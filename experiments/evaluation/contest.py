@@ -33,7 +33,7 @@ class Contestant:
     """Who dreams.
 
     Attributes:
-      name: as votes tell it. step: updates of the world model so far.
+      name: as votes tell it. step: updates of phase 1, of an arm those of phase 2.
       model, params: a world model. context: latents that its dreams begin from. config: of its run, or of its card.
       run: its ``Run``; None of weights without one.
     """
