@@ -15,6 +15,7 @@ from experiments import compare
 from experiments.evaluation import votes
 from experiments.evaluation.judges import JUDGES
 from experiments.evaluation.poll import Poll
+from experiments.live import server
 from experiments.live.booth import MOST_LETTERS, Booth, read
 from experiments.live.messages import BadMessage
 
@@ -168,6 +169,14 @@ def test_metrics_vote_and_a_file_is_counted_without_a_page(tmp_path, monkeypatch
     assert f"The metric regret, {CLIPS} votes" in capsys.readouterr().out
     path.write_text(path.read_text() + "{}\n")
     assert "line 9 is no vote" in mistakes.answer(capsys, compare.main, "--summary", f"--votes={path}")
+
+
+def test_who_stops_the_server_reads_the_result(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "_poll", lambda options: Poll(toy_contest(), options.votes, options.real))
+    monkeypatch.setattr(server, "serve", lambda app, host, port, opens, says: says("http://there/") or 0)
+    assert compare.main(["--runs", "a", "b", f"--votes={tmp_path / 'votes.jsonl'}", "--no-browser"]) == 0
+    printed = capsys.readouterr().out
+    assert "vote at http://there/" in printed and printed.endswith("no votes yet\n")
 
 
 def test_the_help_names_every_metric():
