@@ -16,8 +16,9 @@ def get_config(arg="full"):
 
     ``full`` begins with the base model of the world of blocks (``python -m experiments.zoo check voxel``): it records
     a few demonstrations, shows their dream within a minute (report/first_look.webp), spends its time on phase 2,
-    frozen reference and PROWL, evaluates and reports. At most 8 minutes and 4 GB on 2 cores. ``vizdoom`` does the same
-    with the base model of ViZDoom, where there is one (base_vizdoom.py makes it).
+    frozen reference and PROWL, evaluates and reports. Its targets are 8 minutes and 4 GB on 2 cores; README.md says
+    what was measured. ``vizdoom`` does the same with the base model of ViZDoom, where there is one (base_vizdoom.py
+    makes it).
 
     ``scratch`` records ViZDoom and first trains an autoencoder, a world model of 1.3 M parameters and a reference
     policy: 11 to 17 minutes. ``tiny`` is that as small as it goes, for tests.
