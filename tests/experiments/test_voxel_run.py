@@ -238,6 +238,7 @@ def test_seeds_side_by_side_are_what_they_are_alone(run, config, tmp_path):
     assert figures[0]["regret"] != figures[1]["regret"]
 
 
+@pytest.mark.slow
 def test_what_can_be_learned_of_what_was_found(run):
     options = types.SimpleNamespace(
         policies=("prowl", "frozen_reference"),
