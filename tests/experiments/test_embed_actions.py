@@ -11,7 +11,7 @@ from experiments.run import config_file
 from experiments.stages import build
 from prowl_jax.models.dit import action_text
 
-QUICKSTART = str(config_file.CONFIGS / "quickstart.py")
+QUICKSTART = str(config_file.CONFIGS / "quickstart.py") + ":scratch"  # whose network, the DiT, reads text
 
 
 def refusal(capsys, *arguments):
