@@ -25,7 +25,7 @@ from experiments.stages.inverse_dynamics import train_inverse_dynamics
 from experiments.stages.reference import clone_reference
 from experiments.stages.world_model import train_world_model
 from experiments.study import measure, results, tables
-from prowl_jax.train.compilation_cache import enable_compilation_cache, forget_programs
+from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 SHARED = ("autoencoder", "inverse_dynamics")
 """Stages that learn from the demonstrations once, for all seeds."""
@@ -149,7 +149,6 @@ def do_steps(config, runs, processes=1, stages=STAGES):
             continue
         print(f"[{left(steps, processes)}] {step.who}: {step.stage}", flush=True)
         step.take()
-        forget_programs()
         if step.kind == "evaluation":
             write(config, runs)
 

@@ -9,9 +9,8 @@ import platform
 import jax
 
 MAPPINGS = 20_000
-"""Of a process's memory, Linux allows 65,530 (``vm.max_map_count``). On a CPU each compiled program takes some, tens
-of thousands are a few dozen large programs; where the next finds none left, XLA ends the process with a
-segmentation fault."""
+"""Of a process's memory; Linux allows 65,530 (``vm.max_map_count``). On a CPU every compiled program takes some, and
+where the next finds none left, XLA ends the process with a segmentation fault."""
 
 
 def forget_programs(most=MAPPINGS):
