@@ -127,6 +127,7 @@ class Contest:
       contestants: ``Contestant``s of one environment. spec: its ``ActionSpec``.
       clips: ``Clip`` of numpy arrays ``[n, T, ...]``; the first ``seen`` frames are the longest of the contexts.
       frames: how many dreamt ones are shown. seed: of clips and noise.
+      flow: (``f(params, first, second)``, params), the optical flow by which metrics judge: the first contestant's.
     """
 
     contestants: tuple
@@ -135,6 +136,7 @@ class Contest:
     seen: int
     frames: int
     seed: int
+    flow: tuple
 
     @property
     def pairs(self):
@@ -185,7 +187,8 @@ def make_contest(contestants, clips, frames, seed):
     with _held_out(first) as run:
         store = open_store(run)
         some = spread_clips(store, split(run, store)[1], clips, length, seed)
-    return Contest(tuple(contestants), build.spec_of(first.config), some, seen, frames, seed)
+    flow = build.make_flow(first.config), build.flow_params(first.config)
+    return Contest(tuple(contestants), build.spec_of(first.config), some, seen, frames, seed, flow)
 
 
 def _held_out(first):

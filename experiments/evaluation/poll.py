@@ -76,7 +76,7 @@ class Poll:
         contest, pairs = self.contest, self.left_to("", judge)
         last = contest.clips.frames[:, contest.seen - 1 : contest.seen]
         rows = [(pair.clip, pair.left, pair.right) for pair in pairs]
-        said = preferred(judge, self.dreams, rows, contest.real, last) if pairs else []
+        said = preferred(judge, self.dreams, rows, contest.real, last, contest.flow) if pairs else []
         votes.append(self.path, [self.vote(pair, side, "", judge) for pair, side in zip(pairs, said, strict=True)])
 
     def result(self):

@@ -200,6 +200,10 @@ NAMES = (
         "autoencoder.kind={config.autoencoder.kind}",
     ),
     (
+        lambda c: c.world_model.network == "dit" or not c.world_model.action_text,
+        "world_model.action_text={config.world_model.action_text} is read by world_model.network=dit only",
+    ),
+    (
         lambda c: not (c.base and c.world_model.weights),
         "base={config.base} stands in phase 1's place and world_model.weights={config.world_model.weights} begins it; "
         "set one of them",

@@ -122,6 +122,16 @@ def test_a_metric_to_which_both_are_the_same_says_so(poll):
     assert poll.result()[0]["pairs"][0]["ties"] == CLIPS
 
 
+def test_where_things_moved_is_judged_by_the_flow_that_is_configured(tmp_path):
+    def still(params, first, second):
+        return params * first[..., :2]
+
+    poll = Poll(toy_contest(flow=(still, np.float32(0.0))), tmp_path / "votes.jsonl")
+    poll.dream()
+    poll.judged("afs_epe")
+    assert poll.result()[0]["pairs"][0]["ties"] == CLIPS
+
+
 def test_a_poll_does_not_begin_on_a_damaged_file(tmp_path):
     (tmp_path / "votes.jsonl").write_text("{}\n")
     with pytest.raises(UsageError, match="line 1 is no vote"):

@@ -141,6 +141,7 @@ BROKEN = [
     (WAN | {"world_model.network": "unet"}, "world_model.network=unet takes a latent a frame, which autoencoder"),
     ({"autoencoder.downsampling": 2}, "autoencoder.downsampling=2 is not one of 8, 4"),
     (UNET | {"dry_run": True}, "dry_run=True counts the steps of a transformer; world_model.network=unet is none"),
+    (UNET | {"world_model.action_text": "a"}, "world_model.action_text=a is read by world_model.network=dit only"),
     (UNET | {"env.frame_height": 40}, "env.frame_height=40 and env.frame_width=64 do not halve into the levels of"),
     ({"world_model.unet.blocks": (1, 2)}, "world_model.unet: widths and blocks, motion_widths and motion_blocks need"),
     ({"world_model.unet.sampler_levels": (1.0, 0.5)}, "sampler_levels=(1.0, 0.5) does not fall from 1 to 0"),
