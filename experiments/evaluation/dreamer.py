@@ -43,7 +43,7 @@ class Dreamer:
         self.model, self.params, self.context = model, params, context
         self.seen = model.frames_of(context)
         self._key, self._on_batch = key, on_batch
-        dream = make_dream(model, context, _no_flow)
+        dream = make_dream(model, context, no_flow)
 
         @jax.jit
         def dreamt(params, key, frames, actions):
@@ -90,7 +90,7 @@ class Dreamer:
         return np.concatenate(out)
 
 
-def _no_flow(params, first, second):
+def no_flow(params, first, second):
     """In the place of an optical flow, which nobody reads here."""
     del params, second
     return jnp.zeros((*first.shape[:-1], 2))

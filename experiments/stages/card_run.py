@@ -53,16 +53,16 @@ def _take(config, noted):
 
 
 @contextlib.contextmanager
-def recorded(config, episodes, frames=None):
-    """A ``Run`` in a folder that goes with it, with recorded ``episodes``, all of them held out but one.
+def recorded(config, episodes, frames=None, held_out=1.0):
+    """A ``Run`` in a folder that goes with it, with recorded ``episodes``, by default all of them held out but one.
 
     Args:
-      frames: of an episode, where fewer are needed than the card's have.
+      frames: of an episode, where fewer are needed than the card's have. held_out: share of the episodes.
     """
     config = copy.deepcopy(config)
     with config.unlocked():
         d = config.demonstrations
-        d.update(episodes=episodes, held_out_fraction=1.0, episode_frames=min(d.episode_frames, frames or LARGEST))
+        d.update(episodes=episodes, held_out_fraction=held_out, episode_frames=min(d.episode_frames, frames or LARGEST))
         config.env.num_envs = min(config.env.num_envs, episodes)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(pathlib.Path(folder), config.lock(), owned=False)
