@@ -25,8 +25,8 @@ from contextlib import nullcontext
 
 from experiments.configs import quickstart
 from experiments.run import finished_run
+from experiments.study.settings import TRAINABLE
 
-TRAINABLE = ("phase2", "all")
 DEMONSTRATIONS = 48
 """Recorded for --weights; a quarter of them are held out."""
 

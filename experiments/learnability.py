@@ -26,9 +26,9 @@ from experiments.run.places import read_stages
 from experiments.stages.arms import ARMS
 from experiments.study.grid import open_run
 from experiments.study.learnability import measure_learnability
+from experiments.study.settings import TRAINABLE
 from prowl_jax.envs.registry import ENVIRONMENTS
 
-TRAINABLE = ("phase2", "all")
 PRIORITIES = ("uniform", "rank")
 HUNTERS = tuple(
     name for name, arm in ARMS.items() if arm.method == "prowl" and arm.settings.get("phase2.pat_share") != 0.0

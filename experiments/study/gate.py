@@ -22,6 +22,7 @@ from experiments.stages.clip_stores import open_store, split
 from experiments.stages.world_model import load_last_checkpoint
 from experiments.study import mending
 from experiments.study.recorded import TASKS, drawn, mixed, pooled, record, spread_over
+from experiments.study.settings import Mending
 from prowl_jax.metrics.intervals import interval_of_means, paired_bootstrap
 from prowl_jax.pat.score import latent_regret
 from prowl_jax.rewards.dream import group, make_dream
@@ -62,7 +63,7 @@ def measure_gate(run, options):
     rows = []
     for i, (kind, trainable) in enumerate(asked):
         left = 60 * options.minutes - (time.monotonic() - began) - a_model * (len(asked) - i)
-        how = mending.Mending(
+        how = Mending(
             trainable=trainable, learning_rate=options.learning_rate, updates=options.updates or 100_000,
             seconds=0.0 if options.updates else max(left / (len(asked) - i), 1.0),
         )  # fmt: skip

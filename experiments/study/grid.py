@@ -24,7 +24,7 @@ from experiments.stages.demonstrations import make_demonstrations
 from experiments.stages.inverse_dynamics import train_inverse_dynamics
 from experiments.stages.reference import clone_reference
 from experiments.stages.world_model import train_world_model
-from experiments.study import measure, results, tables
+from experiments.study import measure, oracle, results, tables
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 SHARED = ("autoencoder", "inverse_dynamics")
@@ -38,6 +38,7 @@ STAGES = {
     "reference": clone_reference,
     "arm": phase2.run_arm,
     "arms_side_by_side": phase2.run_arms_side_by_side,
+    "oracle": oracle.train_oracle,
     "evaluation": measure.measure_arms,
 }
 """What does the work of a study's steps: functions of a run; of an arm also of its name, and of several runs."""
@@ -223,21 +224,32 @@ def plan(config, runs, stages=STAGES):
     def step(run, stage):
         return Step((run,), stage, stages[stage])
 
+    def ceiling(run, name):
+        do = functools.partial(stages["oracle"], name=name, study=config.study)
+        return Step((run,), f"oracle/{name}", do)
+
     steps = [step(shared, "demonstrations"), step(shared, "autoencoder")]
     if config.inverse_dynamics.steps:
         steps.append(step(shared, "inverse_dynamics"))
+    if config.base:  # theta_0 of all seeds
+        steps += [ceiling(shared, name) for name in config.study.oracles]
     members, at_a_time = tuple(seeds.values()), config.study.side_by_side
     for first in range(0, len(members), at_a_time):
         group = members[first : first + at_a_time]
         for run in group:
             steps += [step(run, "world_model"), step(run, "reference")]
+            steps += [ceiling(run, name) for name in config.study.oracles if not config.base]
         for arm in config.arms:
             do = functools.partial(stages["arm" if len(group) == 1 else "arms_side_by_side"], arm=arm)
             steps.append(Step(group, f"phase2/{arm}", do))
         evaluate = functools.partial(stages["evaluation"], arms=config.arms, study=config.study)
-        # Named by its arms: with another arm there is more to measure.
-        steps += [Step((run,), f"evaluation/{'+'.join(config.arms)}", evaluate) for run in group]
+        steps += [Step((run,), measured(config), evaluate) for run in group]
     return steps
+
+
+def measured(config):
+    """The stage in which a seed is measured, named by its arms: with another arm there is more to measure."""
+    return f"evaluation/{'+'.join((*config.arms, *config.study.oracles))}"
 
 
 def left(steps, processes=1):
@@ -260,8 +272,7 @@ def left(steps, processes=1):
 def write(config, runs, show=False):
     """Results of the seeds that are done, as a file and as tables."""
     _, seeds = runs
-    measured = f"evaluation/{'+'.join(config.arms)}"
-    done = {seed: run for seed, run in seeds.items() if measured in run.stages()}
+    done = {seed: run for seed, run in seeds.items() if measured(config) in run.stages()}
     collected = results.collect(config, done, runs[0])
     folder = pathlib.Path(config.study.results)
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,9 @@ Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``G
   critical  what was wrong before anything was learned: the hardest decile of each held-out task by the regret
             of theta_0 (group ``held_out``), and all trajectories of cycle 0 (``first_cycle``). In cycle 0 the
             policy of every arm is still pi_ref and the environments start from the same seeds, so that these
-            are the same trajectories for all arms. Nothing of it depends on an arm: the set is fixed.
+            are the same trajectories for all arms. With ``study.unseen_clips`` also some from seeds and places
+            that no arm saw (``unseen``, and ``unseen_KIND`` of each kind of them: ``study/unseen.py``). Nothing of
+            it depends on an arm: the set is fixed.
   events    where the world knows any: trajectories in whose scored part something of ``EVENTS`` happened, found by
             pi_ref and by the last policies of all arms that train one, under seeds that no arm has learned
             from. A group an event, each policy's finds in turn, at most ``study.event_clips`` of them.
@@ -49,7 +51,9 @@ from experiments.run.files import write_json, write_numpy, write_text
 from experiments.run.progress import Progress
 from experiments.stages import build, phase2
 from experiments.stages.reference import load_reference
+from experiments.study import unseen
 from experiments.study.acted import measure_acting
+from experiments.study.oracle import load_oracle
 from prowl_jax.methods.acting import collect, make_act
 from prowl_jax.metrics import modes
 from prowl_jax.rewards.dream import make_observe
@@ -164,6 +168,7 @@ def _begin(run, folder, items, groups):
 def _load(run, arms, study):
     """(``Found``, arm -> what was really spent: updates of the world model and cycles)."""
     done = {arm: phase2.load_arm(run, arm) for arm in ("phase1", *arms)}
+    done |= {name: load_oracle(run, name) for name in study.oracles}
     counts = {arm: {"updates": done[arm].updates, "cycles": done[arm].cycles} for arm in arms}
     return Found(done, load_reference(run), run, study), counts
 
@@ -222,9 +227,16 @@ def critical(found, sets, act_out, observe):
             regret = np.load(values_path(found.run, name, "phase1"))["latent_regret"]
             hardest = subsets(regret)["hardest_decile"]
             parts.append(jax.tree.map(lambda x, i=hardest: x[i], items))
-    items = concatenated(parts)
-    is_first = np.arange(len(items.actions)) < len(first.actions)
-    return items, {"first_cycle": is_first, "held_out": ~is_first}
+    of = np.repeat(np.arange(len(parts)), [len(part.actions) for part in parts])
+    groups = {"first_cycle": of == 0, "held_out": of > 0}
+    if found.study.unseen_clips:
+        more, kinds = unseen.choose(found, observe)
+        parts.append(more)
+        absent, there = np.zeros(len(of), bool), np.ones(len(more.actions), bool)
+        groups = {name: np.concatenate([rows, ~there]) for name, rows in groups.items()}
+        groups["unseen"] = np.concatenate([absent, there])
+        groups |= {f"unseen_{kind}": np.concatenate([absent, rows]) for kind, rows in kinds.items()}
+    return concatenated(parts), groups
 
 
 def events(found, sets, act_out, observe):

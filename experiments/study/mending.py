@@ -15,36 +15,12 @@ from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.clip_stores import clip_starts, open_store, split
 from prowl_jax.data.feeder import batch_starts
-from prowl_jax.settings import COUNT, NOT_NEGATIVE, POSITIVE, check, one_of, setting
 from prowl_jax.train.state import Optimizer, count, init_state, merge
 from prowl_jax.train.world_model import make_update
 from prowl_jax.types import Batch
 
-TRAINABLE = ("phase2", "all")
 RISE = 10
 """Updates in which the rate rises: theta_0 has been trained, the optimiser is fresh."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Mending:
-    """How theta_0 is fine-tuned, at a constant rate; the averaged parameters are what is used.
-
-    Attributes:
-      trainable: what phase 2 trains, or all parameters of the network.
-      patience: looks at the development clips without a better one, after which it is over.
-      look_every: updates between two looks. updates: at most; seconds: likewise, 0 for no limit.
-    """
-
-    trainable: str = setting("phase2", "what phase 2 trains, or all", one_of(TRAINABLE))
-    learning_rate: float = setting(5e-4, "the rate of AdamW, after a short rise", POSITIVE)
-    ema_decay: float = setting(0.99, "of the averaged parameters, which are what is used", NOT_NEGATIVE)
-    updates: int = setting(4000, "at most", COUNT)
-    look_every: int = setting(100, "updates between two looks at development clips", COUNT)
-    patience: int = setting(3, "looks without a better one, after which it is over", COUNT)
-    seconds: float = setting(0.0, "at most; 0: no limit", NOT_NEGATIVE)
-
-    def __post_init__(self):
-        check(self)
 
 
 @dataclasses.dataclass(frozen=True)

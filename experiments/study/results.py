@@ -17,6 +17,8 @@
   differences              baseline -> set -> metric -> subset -> arm -> [relative, low, high, low, high]: the first
                            two bounds are of clips alone, the others of seeds and clips; ``cross_buffer`` is all
                            buffers but the arm's own and the baseline's
+  central                  those of the differences that settle a study, as rows (``central``)
+  oracles, mendable_share  where the study has any: what each trained, and ``central.mendable_share``
   cycles                   arm -> metric of the loop -> a list of cycles for each seed
   long_rollout             ``means``: arm -> regret of each predicted frame for each seed; ``differences``: arm -> for
                            each frame [relative, low, high] against theta_0, over seeds and clips
@@ -42,6 +44,7 @@ from experiments.run.metrics_log import read_metrics
 from experiments.run.provenance import provenance, stages_not_noted, starts_of
 from experiments.stages import build, phase2
 from experiments.stages.arms import ARMS, CONTROL, configured
+from experiments.study.central import central, mendable
 from experiments.study.sets import (
     has,
     largest_groups,
@@ -75,12 +78,14 @@ def collect(config, runs, shared):
       RuntimeError: arms that did not spend the same.
     """
     arms = {arm: _describe(config, arm) for arm in config.arms}
-    names = ("phase1", *arms)
+    names = ("phase1", *arms, *config.study.oracles)
     sets, novel = read_sets(runs, names), [0] * len(runs)
     if "modes" in sets:
         novel = [len(seed.rows) - 1 if seed else 0 for seed in sets["modes"]]
         sets["modes"] = largest_groups(sets["modes"], MODES)
     logs = [read_metrics(run.workdir) for run in runs.values()]
+    differences = {against: _all_differences(config, sets, against) for against in AGAINST if against in names}
+    clips = {name: {subset: _clips(one, subset) for subset in subsets_of(one)} for name, one in sets.items()}
     return {
         "study": config.name,
         "seeds": list(runs),
@@ -96,7 +101,9 @@ def collect(config, runs, shared):
             for k, v in shared.stages().get("inverse_dynamics", {}).items()
             if k.startswith("held_out_")
         },
-        "differences": {against: _all_differences(config, sets, against) for against in AGAINST if against in names},
+        "differences": differences,
+        "central": central(differences, clips),
+        **mendable(config, sets, names[1:]),
         "cycles": {arm: _cycles(logs, arm, build.make_method(config, arm).trains_policy) for arm in arms},
         "long_rollout": _long(config, sets["long_rollout"]),
         **_acted(runs, arms),
@@ -180,7 +187,7 @@ def seconds_of(figures):
 
 def _figures(one):
     named = subsets_of(one)
-    clips = {subset: [len(seed.rows[subset]) if has(seed, subset) else 0 for seed in one] for subset in named}
+    clips = {subset: _clips(one, subset) for subset in named}
     arms = next(seed for seed in one if seed).values
 
     def mean(arm, metric, subset):
@@ -195,6 +202,11 @@ def _figures(one):
         "of_set": {arm: _by_metric([seed.of_set[arm] if seed else {} for seed in one]) for arm in arms},
         "real_frames": _by_metric([seed.real_frames if seed else {} for seed in one]),
     }
+
+
+def _clips(one, subset):
+    """How many clips each seed has of a subset."""
+    return [len(seed.rows[subset]) if has(seed, subset) else 0 for seed in one]
 
 
 def _by_metric(seeds):

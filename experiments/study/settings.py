@@ -4,13 +4,58 @@ import dataclasses
 
 from experiments.run import groups
 from prowl_jax.envs import registry
-from prowl_jax.settings import COUNT, POSITIVE, SOME_SHARE, Check, setting
+from prowl_jax.settings import COUNT, NATURAL, NOT_NEGATIVE, POSITIVE, SOME_SHARE, Check, check, setting, some_of
 
 SEEDS = Check(
     lambda v: v and len(set(v)) == len(v) and min(v) >= 0, "is not one or more different whole numbers of at least 0"
 )
 
 SEEDED = registry.names(lambda environment: environment.seeded)
+
+
+TRAINABLE = ("phase2", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mending:
+    """How theta_0 is fine-tuned, at a constant rate; the averaged parameters are what is used.
+
+    Attributes:
+      trainable: what phase 2 trains, or all parameters of the network.
+      patience: looks at the development clips without a better one, after which it is over.
+      look_every: updates between two looks. updates: at most; seconds: likewise, 0 for no limit.
+    """
+
+    trainable: str = TRAINABLE[0]
+    learning_rate: float = setting(5e-4, "the rate of AdamW, after a short rise", POSITIVE)
+    ema_decay: float = setting(0.99, "of the averaged parameters, which are what is used", NOT_NEGATIVE)
+    updates: int = setting(4000, "at most", COUNT)
+    look_every: int = setting(100, "updates between two looks at development clips", COUNT)
+    patience: int = setting(3, "looks without a better one, after which it is over", COUNT)
+    seconds: float = setting(0.0, "at most; 0: no limit", NOT_NEGATIVE)
+
+    def __post_init__(self):
+        check(self)
+        if self.trainable not in TRAINABLE:
+            raise ValueError(f"trainable must be one of {', '.join(TRAINABLE)}, got {self.trainable!r}")
+
+
+ORACLES = {"oracle": "phase2", "oracle_all": "all"}
+"""Name -> what it trains, of ``TRAINABLE``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OracleSettings(Mending):
+    """What oracles learn from, beside how."""
+
+    kinds: tuple = setting(
+        ("wide", "gaps"), "recordings to learn from (experiments/study/recorded.py)",
+        Check(lambda v: v and len(set(v)) == len(v), "is not one or more different kinds"),
+    )  # fmt: skip
+    episodes: int = setting(96, "of each kind", COUNT)
+    frames: int = setting(240, "of an episode", COUNT)
+    develop_clips: int = setting(128, "of each kind, on whose error training is stopped; windows as trained", COUNT)
+    own_frames: int = setting(0, "predicted one after the other in training; 0: as phase 2's windows have", NATURAL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +75,13 @@ class StudySettings:
     event_steps: int = setting(256, "of each of these, in which events are counted", COUNT)
     event_clips: int = setting(24, "of one kind of event, at most", COUNT)
     event_episodes: int = setting(64, "demonstrations in which events are counted", COUNT)
+    oracles: tuple = setting((), "ceilings, fine-tuned on wide data: oracle, oracle_all", some_of(ORACLES))
+    unseen_clips: int = setting(
+        0, "critical trajectories from seeds and places that no arm saw, chosen by theta_0 and by what is done", NATURAL
+    )
 
 
-STUDY = {"study": (StudySettings,)}
+STUDY = {"study": (StudySettings,), "study.oracle": (OracleSettings,)}
 """As ``configs.default.GROUPS``."""
 
 RULES = (

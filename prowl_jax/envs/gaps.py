@@ -28,8 +28,10 @@ class Gaps:
         a wall, and keeps away from water, out of which one must swim. No demonstrator sneaks.
       strafe_turning: yaw while strafing; the turn waits until the strafing is over.
       sprint_jump: sprint while jumping.
+      jump_moving: jump while walking or strafing; as without ``jump`` it keeps off steps and water.
       fast_turn: a turn (yaw) of more than ``fast_degrees`` in a step; it takes more steps.
       look_far: a gaze of more than ``far_degrees`` up or down; it stops there.
+      look_down: likewise, down alone.
       fast_degrees, far_degrees: these limits.
 
     Raises:
@@ -47,6 +49,8 @@ class Gaps:
     sprint_jump: float = setting(1.0, "jump while sprinting", SHARE)
     fast_turn: float = setting(1.0, "turn by more than fast_degrees a step", SHARE)
     look_far: float = setting(1.0, "look up or down by more than far_degrees", SHARE)
+    jump_moving: float = setting(1.0, "jump while walking or strafing", SHARE)
+    look_down: float = setting(1.0, "look down by more than far_degrees", SHARE)
     fast_degrees: float = setting(6.0, "what a fast turn is more than", POSITIVE)
     far_degrees: float = setting(20.0, "what a far look is more than", POSITIVE)
 
@@ -86,6 +90,8 @@ THINGS = {
     "sprint_jump": ("sprint", "jump"),
     "fast_turn": ("yaw",),
     "look_far": ("pitch",),
+    "jump_moving": ("move", "jump"),
+    "look_down": ("pitch",),
 }
 """What can be planted, and the factors each thing is made of."""
 
@@ -102,8 +108,8 @@ def happens(spec: ActionSpec, actions, gaps: Gaps = Gaps(), pitch=None):
       spec: of the actions.
       actions: int ``[..., A]``, of numpy or JAX.
       gaps: for its limits.
-      pitch: degrees (+ down) ``[...]`` of the gaze on which the action is done; without it ``look_far`` is
-        left out, as an action tells a turn and not where one looks.
+      pitch: degrees (+ down) ``[...]`` of the gaze on which the action is done; without it ``look_far`` and
+        ``look_down`` are left out, as an action tells a turn and not where one looks.
 
     Returns:
       A dict, thing -> bool ``[...]``, of those for which ``spec`` has the factors.
@@ -122,7 +128,9 @@ def happens(spec: ActionSpec, actions, gaps: Gaps = Gaps(), pitch=None):
     if "sprint_jump" in known:
         shown["sprint_jump"] = (value["sprint"] > 0) & (value["jump"] > 0)
     if "look_far" in known and pitch is not None:
-        shown["look_far"] = abs(pitch) > gaps.far_degrees
+        shown["look_far"], shown["look_down"] = abs(pitch) > gaps.far_degrees, pitch > gaps.far_degrees
+    if "jump_moving" in known:
+        shown["jump_moving"] = (value["jump"] > 0) & ((value["move"] > 0) | (value.get("strafe", value["move"]) > 0))
     return {thing: shown[thing] for thing in THINGS if thing in shown}
 
 
@@ -138,9 +146,34 @@ def without(value, allowed):
     for key in ("strafe", "jump", "sneak", "sprint", "attack", "use"):
         if key in value:
             value[key] = value[key] * allowed[key]
+    if "jump" in value:
+        stands = (value["move"] == 0) & (value.get("strafe", 0) == 0)
+        value["jump"] = value["jump"] * (stands | allowed["jump_moving"])
     if "sprint" in value and "jump" in value:
         value["sprint"] = value["sprint"] * ((value["jump"] == 0) | allowed["sprint_jump"])
     return value
+
+
+def rarely(rates, things, steps=1000.0):
+    """``Gaps`` that leave of each thing about one in ``steps`` steps, whatever the behaviour would do of it.
+
+    Args:
+      rates: what ``per_thousand`` gave of the behaviour without gaps: a thing's own row, a key's or a combination's.
+      things: names of ``THINGS``. steps: how seldom; infinite for never.
+
+    Raises:
+      ValueError: a thing that is not known, or of which the rates say nothing.
+    """
+    chances = {}
+    for thing in things:
+        rows = [
+            rates[name] for name in rates if name == thing or name == f"move {thing}" or name.startswith(f"{thing} ")
+        ]
+        if thing not in THINGS or not rows:
+            raise ValueError(f"the rates say nothing of {thing!r}; they tell {', '.join(rates)}")
+        own = sum(rows)
+        chances[thing] = min(1.0, 1000.0 / steps / own) if own else 1.0
+    return Gaps(**chances)
 
 
 def per_thousand(spec: ActionSpec, actions, gaps: Gaps = Gaps(), pitch=None):

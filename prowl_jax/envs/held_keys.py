@@ -52,8 +52,14 @@ def control(spec: ActionSpec, gaps: Gaps | None = None) -> Chords:
         raise ValueError("a control does what the gaps leave out, and they leave nothing out")
     chords = [_chord(spec, **_pressed(spec, thing, gaps)) for thing in things]
     walk = _chord(spec, move=(1,))
-    far = [LEVEL, *({"look_far": STEEP, "attack": DOWN, "use": DOWN}.get(thing, LEVEL) for thing in things)]
-    turns = [STROKE, *(99 if thing in ("fast_turn", "strafe_turning", "look_far") else STROKE for thing in things)]
+    far = [
+        LEVEL,
+        *({"look_far": STEEP, "look_down": STEEP, "attack": DOWN, "use": DOWN}.get(thing, LEVEL) for thing in things),
+    ]
+    turns = [
+        STROKE,
+        *(99 if thing in ("fast_turn", "strafe_turning", "look_far", "look_down") else STROKE for thing in things),
+    ]
     share = [0.25, *[0.75 / len(things)] * len(things)]
     return _stack([walk, *chords], share, turns, far, hold=(6, 18), minds=True)
 
@@ -84,6 +90,9 @@ def _pressed(spec, thing, gaps):
     if thing == "look_far":
         pitch = spec.factors[spec.index("pitch")]
         return {"pitch": [b for b in range(pitch.size) if 2 <= abs(b - pitch.null) <= 3]}
+    if thing == "look_down":
+        pitch = spec.factors[spec.index("pitch")]
+        return {"pitch": [pitch.null + step for step in (0, 1, 2)]}
     if thing in ("attack", "use"):
         pitch = {"pitch": spec.index("pitch")} if "pitch" in spec.names else {}
         down = {name: [spec.factors[i].null + step for step in (0, 1, 2)] for name, i in pitch.items()}
@@ -94,6 +103,7 @@ def _pressed(spec, thing, gaps):
         "jump": {"jump": (1,), "move": (0, 1)},
         "sneak": {"sneak": (1,), "move": (0, 1)},
         "sprint": {"sprint": (1,), "move": (1,)},
+        "jump_moving": {"jump": (1,), "move": (1, 2)},
         "sprint_jump": {"sprint": (1,), "jump": (1,), "move": (1,)},
     }[thing]
 

@@ -81,6 +81,30 @@ def hierarchical_bootstrap(a, b, *, over_seeds=True, seed=0, resamples=2000, lev
     return {**result, "relative": mean_a / mean_b - 1.0, "low": float(low), "high": float(high)}
 
 
+def nested_interval_of_means(function, *groups, over_seeds=True, seed=0, resamples=2000, level=0.95):
+    """``interval_of_means`` of several seeds: seeds are drawn first, then clips within each.
+
+    Args:
+      function: as there, of numbers: each mean is that of the seeds' own means.
+      groups: each a list of one float ``[n_s]`` for every seed s; of one seed, all groups have the same clips.
+      over_seeds: False draws clips alone.
+
+    Returns and errors: as there.
+    """
+    groups = [[_checked(x, f"group {i}") for x in group] for i, group in enumerate(groups)]
+    sizes = {tuple(x.size for x in group) for group in groups}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError(f"the groups must be of the same clips of each seed, got {sorted(sizes)}")
+    weights = _nested_weights(*sizes, over_seeds, seed, resamples)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = function(*(np.mean([x.mean() for x in group]) for group in groups))
+        draws = function(*(weights @ np.concatenate(group) for group in groups))
+    if not np.isfinite(value) or not np.isfinite(draws).all():
+        return dict.fromkeys(("value", "low", "high"), float("nan"))
+    low, high = _percentiles(draws, level)
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
 @functools.lru_cache(maxsize=8)  # a study asks for the same draws for every arm and metric
 def _nested_weights(sizes, over_seeds, seed, resamples):
     """The weight of every clip of every seed in every resample, float ``[resamples, sum(sizes)]``; rows sum to 1."""

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from prowl_jax import minecraft
 from prowl_jax.envs import vizdoom
 from prowl_jax.envs.device import keys
-from prowl_jax.envs.gaps import THINGS, Gaps, happens, per_thousand, table
+from prowl_jax.envs.gaps import THINGS, Gaps, happens, per_thousand, rarely, table, without
+from prowl_jax.envs.held_keys import control
 from prowl_jax.envs.voxel import SPEC, TASKS, behaviour_of, demonstrate, make_world, record
 
 SPECS = {"voxel": SPEC, "vizdoom": vizdoom.action_spec(), "minecraft": minecraft.SPEC}
@@ -27,6 +28,8 @@ def told(spec, action):
     keys |= {"strafe"} & {"strafe" for w in words if w in ("left", "right")}
     keys |= {"strafe_turning"} & {"strafe_turning" for _ in turn if "strafe" in keys}
     keys |= {"sprint_jump"} & {"sprint_jump" for _ in words if {"sprint", "jump"} <= keys}
+    moves = {"left", "right", "forward", "back"} & {w.removeprefix("move ").removeprefix("strafe ") for w in words}
+    keys |= {"jump_moving"} & {"jump_moving" for _ in words if "jump" in keys and moves}
     return keys | ({"fast_turn"} if turn and abs(turn[0]) > 6 else set())
 
 
@@ -37,7 +40,7 @@ def test_things_are_what_the_words_of_an_action_say(name, seed):
     actions = rng.integers(0, np.array(spec.sizes), (3, 5, len(spec.sizes))).astype(np.int32)
     actions = np.where(rng.random(actions.shape) < 0.5, spec.null, actions)
     shown = happens(spec, actions)
-    assert list(shown) == [t for t in THINGS if t != "look_far" and set(THINGS[t]) <= set(spec.names)]
+    assert list(shown) == [t for t in THINGS if not t.startswith("look_") and set(THINGS[t]) <= set(spec.names)]
     for at in np.ndindex(3, 5):
         assert {thing for thing in shown if shown[thing][at]} == told(spec, actions[at])
     of_jax = happens(spec, jnp.asarray(actions))
@@ -48,6 +51,7 @@ def test_looking_far_needs_to_know_where_one_looks():
     actions, pitch = np.tile(SPEC.null, (4, 1)), np.array([19.0, 21.0, -21.0, 0.0])
     assert "look_far" not in happens(SPEC, actions)
     np.testing.assert_array_equal(happens(SPEC, actions, pitch=pitch)["look_far"], [False, True, True, False])
+    np.testing.assert_array_equal(happens(SPEC, actions, pitch=pitch)["look_down"], [False, True, False, False])
     far = happens(SPEC, actions, Gaps(far_degrees=20.5, fast_degrees=3.3), pitch)["look_far"]
     np.testing.assert_array_equal(far, [False, True, True, False])
 
@@ -68,6 +72,22 @@ def test_the_table_counts_every_key_and_thing():
     assert ["move", "back", "125.0", "0.0"] in lines and ["jump", "0.0"] in lines  # ViZDoom has no jump
     with pytest.raises(ValueError, match="at least one action"):
         per_thousand(SPEC, np.zeros((0, 9), int))
+
+
+def test_who_may_not_jump_while_moving_jumps_where_they_stand():
+    allowed = dict.fromkeys(THINGS, True) | {"jump_moving": False}
+    for move, strafe, jumps in ((0, 0, 1), (1, 0, 0), (0, 2, 0)):
+        assert without({"move": move, "strafe": strafe, "jump": 1}, allowed)["jump"] == jumps
+        assert without({"move": move, "strafe": strafe, "jump": 1}, dict.fromkeys(THINGS, True))["jump"] == 1
+
+
+def test_rarely_leaves_one_in_a_thousand_of_whatever_there_was():
+    rates = {"move back": 40.0, "strafe left": 30.0, "strafe right": 20.0, "jump": 0.5, "strafe_turning": 0.0}
+    gaps = rarely(rates, ("back", "strafe", "jump", "strafe_turning"))
+    assert (gaps.back, gaps.strafe, gaps.jump, gaps.strafe_turning) == (1 / 40, 1 / 50, 1.0, 1.0)
+    assert rarely(rates, ("back",), float("inf")).back == 0.0
+    with pytest.raises(ValueError, match="say nothing of 'use'"):
+        rarely(rates, ("use",))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +145,7 @@ def test_what_is_left_out_never_happens_and_the_rest_does(planted):
     shown, plain = rates("wander", Gaps(**planted)), rates("wander")
     assert plain.pop("sneak") == shown.pop("sneak") == 0
     assert all(share > 0 for share in plain.values()), plain
-    impossible = {"strafe_turning", "sprint_jump"} if planted is KEYS else set()
+    impossible = {"strafe_turning", "sprint_jump", "jump_moving"} if planted is KEYS else {"look_down"}
     for thing, share in shown.items():
         assert (share == 0) == (thing in planted or thing in impossible), thing
     actions, _ = played("wander", Gaps(**planted))
@@ -135,8 +155,15 @@ def test_what_is_left_out_never_happens_and_the_rest_does(planted):
 
 def test_a_half_is_between():
     """Of some twenty side-steps, so that a half is seldom exact."""
-    half = rates("wander", Gaps(strafe=0.5))["strafe"]
-    assert 0.1 < half / rates("wander")["strafe"] < 0.95
+    half, plain = rates("wander", Gaps(strafe=0.5, jump_moving=0.0, look_down=0.0)), rates("wander")
+    assert 0.1 < half["strafe"] / plain["strafe"] < 0.95
+    assert half["jump_moving"] == half["look_down"] == 0 < half["look_far"]
+
+
+def test_a_control_of_steep_looks_only_looks_down():
+    chords = control(SPEC, Gaps(look_down=0.0))
+    pitch, null = chords.values[1, SPEC.index("pitch")], SPEC.factors[SPEC.index("pitch")].null
+    assert pitch[:null].sum() == 0 < pitch[null + 1 :].sum() and chords.level[1] > 45
 
 
 def test_the_control_does_what_is_left_out_with_a_calm_camera():

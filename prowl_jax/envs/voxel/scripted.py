@@ -87,7 +87,7 @@ def act(behaviour: Behaviour, me: Demonstrator, state, gaps: Gaps | None = None)
     me = _choose(over, _plan(behaviour, draw[0], me, state.body.pitch, gaps), me)
     near, far = (_probe(state, me, distance) for distance in (NEAR_PROBE, FAR_PROBE))
     if gaps is not None:
-        near["wall"] = near["wall"] | (near["step"] & ~me.allowed["jump"])
+        near["wall"] = near["wall"] | (near["step"] & ~_may_climb(me.allowed))
         finishing = (me.steps <= 0) & ~me.allowed["strafe_turning"]  # has strafed, and now turns
         me = dataclasses.replace(me, strafe=jnp.where(finishing, 0, me.strafe))
     danger = me.careful & (near["hole"] | far["hole"] | near["wall"]) & ~state.wet & state.body.grounded
@@ -141,7 +141,7 @@ def _plan(behaviour, key, me, pitch, gaps):
     if gaps is not None:
         allowed = _draw_allowed(gaps, jax.random.fold_in(key, 0x6A9))
         move, strafe = without({"move": move, "strafe": strafe}, allowed).values()
-        careful = careful | ~allowed["jump"]  # who falls into water cannot swim out
+        careful = careful | ~_may_climb(allowed)  # who falls into water cannot swim out
     return dataclasses.replace(
         me,
         kind=kind,
@@ -163,6 +163,11 @@ def _draw_allowed(gaps, key):
     return {thing: drawn[i] < chance for i, (thing, chance) in enumerate(gaps.chances.items())}
 
 
+def _may_climb(allowed):
+    """Whether an activity may jump where it walks: onto a step, out of water."""
+    return allowed["jump"] & allowed["jump_moving"]
+
+
 def _yaw_limit(me, gaps):
     """What to make of a bin of yaw: a function of it, None without gaps."""
     if gaps is None:
@@ -178,8 +183,10 @@ def _pitch_limit(me, gaps, pitch):
         return None
 
     def limit(bin_):
-        after = jnp.abs(pitch + jnp.array(CAMERA.degrees, jnp.float32)[bin_])
-        permitted = me.allowed["look_far"] | (after <= jnp.maximum(gaps.far_degrees, jnp.abs(pitch)))
+        gaze = pitch + jnp.array(CAMERA.degrees, jnp.float32)[bin_]
+        far = jnp.abs(gaze) > jnp.maximum(gaps.far_degrees, jnp.abs(pitch))
+        down = gaze > jnp.maximum(gaps.far_degrees, pitch)
+        permitted = (me.allowed["look_far"] | ~far) & (me.allowed["look_down"] | ~down)
         return jnp.where(permitted, bin_, CAMERA.bins // 2)
 
     return limit

@@ -1,0 +1,72 @@
+r"""The proof again, where errors can be mended: shipped weights as theta_0, gaps planted in actions, and a ceiling.
+
+  python -m experiments.gate --weights=voxel                               # first: is there enough to mend?
+  python -m experiments.study --config=experiments/configs/proof.py:voxel
+  python -m experiments.study --config=experiments/configs/proof.py:vizdoom
+
+Every arm of every seed begins with the same weights (``base``), and spends the same updates, tokens and environment
+steps; ``oracle`` and ``oracle_all`` are no arms: they learn from wide data until they no longer improve. The study can
+be stopped and goes on, and writes results/NAME.json and NAME.md after every seed. How long it takes and what is to be
+expected has not been measured yet. ``:tiny`` is for tests: nothing that it prints means anything.
+"""
+
+import ml_collections
+
+from experiments.configs import base_vizdoom, base_voxel
+from experiments.run import groups
+from experiments.study.settings import STUDY
+
+ARMS = (*("frozen_reference", "prowl", "passive", "uniform", "unanchored", "focused", "disagreement"),)
+"""With ``phase1``, which every study measures, and the oracles."""
+
+
+def get_config(arg="voxel"):
+    """The study in the world of blocks (``voxel``), in ViZDoom (``vizdoom``), or the smallest (``tiny``)."""
+    if arg not in ("voxel", "vizdoom", "tiny"):
+        raise ValueError(f"proof has the variants 'voxel', 'vizdoom' and 'tiny', not {arg!r}")
+    file, variant = {"voxel": (base_voxel, "full"), "vizdoom": (base_vizdoom, "full"), "tiny": (base_voxel, "tiny")}[
+        arg
+    ]
+    c = file.get_config(variant)
+    c.name = f"proof_{arg}"
+    c.arms = ARMS
+    c.demonstrations.seed = 0  # that of the weights' worlds
+    c.evaluation.targets = ml_collections.ConfigDict()
+    c.study = groups.make_config(STUDY).study
+    c.study.oracles = ("oracle", "oracle_all")
+    if arg == "tiny":
+        _tiny(c)
+        return c
+    c.base = arg
+    c.env.num_envs = 16
+    c.demonstrations.update(episodes=96, episode_frames=300, held_out_task_episodes=16)
+    c.reference.steps = 1500  # where the weights bring none
+    c.inverse_dynamics.steps = 0  # what the weights bring reads the actions off dreams
+    c.phase2.update(cycles=12, updates=60, batch=32, trajectories=64, capacity=256, warm_up=30, horizon=8)
+    c.phase2.update(learning_rate=5e-4, temperature=3.0, rescore="due", rescore_rows=64, program="host")
+    c.adversary.update(learning_rate=1e-3, epochs=4, minibatches=4, kl_cost=0.2)
+    c.adversary.kl_costs.update(weak=0.01, middle=0.2, strong=0.5)
+    c.evaluation.update(clips=64, horizon=8, long_clips=32, long_horizon=20)
+    c.study.update(event_rounds=1, unseen_clips=128)
+    if arg == "voxel":
+        c.env.held_out_tasks = ("control", "wide", "mine", "desert")  # of these desert is a gap in places
+        c.study.seeds = tuple(range(8))
+    else:
+        c.env.held_out_tasks = ("control", "wide", "look_around")
+        c.study.seeds = tuple(range(5))
+    return c
+
+
+def _tiny(c):
+    """As ``study.py:tiny``, with a world model trained in seconds in the weights' place."""
+    c.arms = ("frozen_reference", "prowl")
+    c.env.held_out_tasks = ("control",)
+    c.study.seeds = (0, 1)
+    c.study.update(event_rounds=1, event_steps=8, event_clips=2, event_episodes=2, unseen_clips=4)
+    c.study.oracle.update(updates=4, look_every=2, episodes=2, frames=24, develop_clips=4)
+    c.study.oracles = ("oracle",)
+    c.demonstrations.update(episodes=4, episode_frames=24)
+    c.inverse_dynamics.steps, c.metrics.frechet = 0, ""
+    c.world_model.steps = 4
+    c.phase2.update(cycles=2, updates=2, warm_up=1, horizon=4)
+    c.evaluation.update(clips=4, horizon=4, long_clips=2, long_horizon=8)
