@@ -31,7 +31,7 @@ class ActionSettings:
 
     bins: int = setting(5, "of each dimension of a Box, odd; of a camera 11 are VPT's", _ODD)
     law: str = setting("uniform", "how a Box's bins lie", one_of(("uniform", "mu_law")))
-    limits: tuple = setting((), "(low, high) of all dimensions of Boxes, or a pair for each; empty: the space's", _PAIRS)
+    limits: tuple = setting((), "(low, high) of all dimensions of Boxes, or a pair each; empty: the space's", _PAIRS)
     camera: tuple = setting((), "names of one or two dimensions of a Box that turn the camera; mu-law bins")
     camera_degrees: float = setting(0.0, "a step at a camera's limit; 0: its numbers are degrees", NOT_NEGATIVE)
     names: tuple = setting(
@@ -102,6 +102,13 @@ class Actions:
 def words(spec):
     """A spec in one line: ``"steer (-1.00, +0.00, +1.00), brake (off, on)"``; what does nothing in brackets."""
     return ", ".join(f"{f.name} ({_values(f)})" for f in spec.factors)
+
+
+def can_rest(factor):
+    """Whether a factor has a value that does nothing, which then is its ``null``."""
+    label = factor.labels[factor.null].lower()
+    zero = label[:1] in ("+", "-") and not label.strip("+-0.")
+    return bool(factor.camera) or zero or label in ("", "as before", *NOTHING)
 
 
 def _values(factor):

@@ -72,7 +72,7 @@ def make_env(settings, num_envs=None):
             return gymnasium.make_vec(make, **vector, **drawn)
         return gymnasium.make(make, disable_env_checker=True, **drawn)
     except ModuleNotFoundError as error:
-        raise ValueError(f"env.gymnasium.make={make} needs the package {error.name}: pip install {error.name}") from None
+        raise ValueError(f"env.gymnasium.make={make} needs the package {error.name}; install it") from None
     except gymnasium.error.UnregisteredEnv as error:
         raise ValueError(f"env.gymnasium.make={make}: {said(error)} (an ID, or module:function)") from None
     except Exception as error:  # whatever an environment of somebody's may raise
@@ -131,8 +131,8 @@ def labels_of(env):
     env = getattr(env, "unwrapped", env)
     if callable(meanings := getattr(env, "get_action_meanings", None)):
         return [str(word).lower() for word in meanings()]
-    actions = getattr(env, "actions", None)  # an enumeration, in MiniGrid and MiniWorld
-    return [action.name for action in actions] if isinstance(actions, type) and hasattr(actions, "__members__") else None
+    members = getattr(getattr(env, "actions", None), "__members__", None)  # an enumeration, in MiniGrid and MiniWorld
+    return list(members) if members else None
 
 
 def finite(observation):
@@ -190,8 +190,8 @@ def _rendered(env, observation):
 class Picture:
     """Makes what an environment shows uint8 ``[H, W, 3]``: grey or colour, of any size, by area averages.
 
-    ``[h, w]``, ``[h, w, 1]``, ``[h, w, 3]``, ``[h, w, 4]`` (without its last), ``[1, h, w]`` or ``[3, h, w]``; uint8, or
-    floats within 0..1. The whole picture is kept: of another shape than the target's it is squeezed.
+    ``[h, w]``, ``[h, w, 1]``, ``[h, w, 3]``, ``[h, w, 4]`` (without its last), ``[1, h, w]`` or ``[3, h, w]``; uint8,
+    or floats within 0..1. The whole picture is kept: of another shape than the target's it is squeezed.
 
     Raises (calling it): ValueError of anything else, and of a frame of another size than the first.
     """
@@ -204,7 +204,7 @@ class Picture:
         frame = _coloured(np.asarray(frame))
         self.seen = self.seen or frame.shape
         if frame.shape != self.seen:
-            raise ValueError(f"a frame is {_size(frame.shape)}, the first one was {_size(self.seen)}; wrap the environment")
+            raise ValueError(f"a frame is {_size(frame.shape)}, the first was {_size(self.seen)}; wrap the environment")
         return _average(frame.shape[:2], self.target)(frame)
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from prowl_jax.actions import ActionSpec
+from prowl_jax.envs.action_spaces import can_rest
 from prowl_jax.settings import SHARE, Check, setting
 
 _STEPS = Check(
@@ -21,9 +22,9 @@ _STEPS = Check(
 class HandSettings:
     """How long and how often something is pressed."""
 
-    hold: tuple = setting((2, 16), "least and most steps that a value is held; short ones are as likely as long", _STEPS)
+    hold: tuple = setting((2, 16), "least and most steps that a value is held, log-uniform", _STEPS)
     stroke: tuple = setting((2, 8), "least and most steps of one movement of a camera", _STEPS)
-    rest: float = setting(0.3, "chance that a factor then does nothing, where a value of it does", SHARE)
+    rest: float = setting(0.3, "chance that a factor then does nothing, where it has a value for that", SHARE)
 
 
 class Hands:
@@ -54,10 +55,11 @@ class Hands:
         return np.array([plan.pop(0) for plan in self.plans], np.int32)
 
     def _hold(self, factor):
-        if factor.size == 1 or self.rng.random() < self.settings.rest:
-            return [factor.null] * self._steps(self.settings.hold)
-        value = self.rng.choice([v for v in range(factor.size) if v != factor.null])
-        return [int(value)] * self._steps(self.settings.hold)
+        values = list(range(factor.size))
+        if factor.size > 1 and can_rest(factor):
+            values.remove(factor.null)
+            values = [factor.null] if self.rng.random() < self.settings.rest else values
+        return [int(self.rng.choice(values))] * self._steps(self.settings.hold)
 
     def _stroke(self, factor):
         steps = self._steps(self.settings.stroke)
