@@ -16,6 +16,7 @@ import numpy as np
 from prowl_jax.envs.action_spaces import Actions, ActionSettings
 from prowl_jax.envs.environment import Environment
 from prowl_jax.envs.gymnasium_game import Game, Picture, labels_of, make_env, named, said
+from prowl_jax.envs.gymnasium_vector import VectorHost
 from prowl_jax.envs.hands import Hands, HandSettings, Restless
 from prowl_jax.envs.workers import ProcessVectorEnv
 from prowl_jax.settings import COUNT, Check, setting
@@ -38,11 +39,15 @@ class Gymnasium(HandSettings, ActionSettings, Environment):
     name = "gymnasium"
     tasks = {"play": False, "restless": True}
     identity = ("make_with", "arguments", "frame_skip")
-    checks = ((lambda settings: settings.make, "make is empty; name an ID of Gymnasium, or module:function"),)
+    checks = (
+        (lambda settings: settings.make, "make is empty; name an ID of Gymnasium, or module:function"),
+        (lambda settings: not settings.vector or settings.frame_skip == 1, "vector=True skips no frames: frame_skip=1"),
+    )
 
     make_with: str = setting("CartPole-v1", "an ID of Gymnasium, module:function or file.py:function", key="make")
     arguments: str = setting("", "of what makes it, as JSON: {...}", Check(_is_object, "is no JSON object"))
     frames: str = setting("", "render, or a key of the observation; empty: the observation if it is a picture")
+    vector: bool = setting(False, "make gives a gymnasium.vector.VectorEnv, or envpool's, of num_envs: used as it is")
     frame_skip: int = setting(1, "steps of the environment that an action is held", COUNT)
     shown_by: str = setting(
         "", "module:function or file.py:function that makes a policy; empty: random hands", key="demonstrator"
@@ -57,6 +62,11 @@ class Gymnasium(HandSettings, ActionSettings, Environment):
         """It can be made, its actions are factors, and it plays a few steps; the policy is there."""
         self.demonstrator("play")
         hands = Hands(self.spec, self)
+        if self.vector:
+            with _one_line(self), contextlib.closing(VectorHost(self, 1)) as env:
+                env.reset([0])
+                env.step(env.spec.null[None])
+            return
         with _one_line(self), contextlib.closing(Game(self)) as game:
             picture = Picture(self.frame_size)
             picture(game.reset(0)[0])
@@ -65,7 +75,9 @@ class Gymnasium(HandSettings, ActionSettings, Environment):
                 picture(game.reset(1)[0] if done else frame)
 
     def make(self, task, num_envs):
-        """Games in worker processes."""
+        """Games in worker processes, or those of a vector environment wherever it has them."""
+        if self.vector:
+            return VectorHost(self, num_envs)
         return ProcessVectorEnv(
             functools.partial(Game, self), num_envs, self.workers, self.spec, (*self.frame_size, 3),
             finish=Picture(self.frame_size), restarts=self.restarts,
@@ -111,5 +123,8 @@ def _one_line(settings, key="make", value=None):
 @functools.cache
 def _looked_at(settings):
     """The spec of an environment that is made for that, once."""
+    if settings.vector:
+        with _one_line(settings), contextlib.closing(VectorHost(settings, 1)) as env:
+            return env.spec
     with _one_line(settings), contextlib.closing(make_env(settings)) as env:
         return Actions(env.action_space, settings, labels_of(env)).spec

@@ -69,7 +69,8 @@ def make_env(settings, num_envs=None):
                 importlib.import_module(package)
         drawn = {"render_mode": "rgb_array", **arguments}
         if num_envs is not None:
-            return gymnasium.make_vec(make, **vector, **drawn)
+            # Its processes would be forked beside JAX's threads; and an ID's own vector form takes no seed each.
+            return gymnasium.make_vec(make, **vector, **{"vectorization_mode": "sync", **drawn})
         return gymnasium.make(make, disable_env_checker=True, **drawn)
     except ModuleNotFoundError as error:
         raise ValueError(f"env.gymnasium.make={make} needs the package {error.name}; install it") from None

@@ -59,3 +59,18 @@ def to_the_right(spec):
     """A policy: a function of what is seen."""
     del spec
     return lambda seen, frame: [0, 1, 2]
+
+
+class Plain(Dot):
+    """It shows its picture alone."""
+
+    observation_space = Dot.observation_space["picture"]
+
+    def _see(self):
+        return super()._see()["picture"]
+
+
+def make_vector(num_envs, mode="NextStep", **arguments):
+    """Several of them, stepped together."""
+    made = [lambda: Plain(**arguments)] * num_envs
+    return gymnasium.vector.SyncVectorEnv(made, autoreset_mode=gymnasium.vector.AutoresetMode(mode))

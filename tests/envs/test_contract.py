@@ -34,9 +34,9 @@ def make_small_voxel(num_envs, workers):
     return make_voxel("wander", num_envs, worlds=2, frame_size=(24, 32), episode_steps=40)
 
 
-def make_gymnasium(make, num_envs, workers):
+def make_gymnasium(make, num_envs, workers, **settings):
     """An environment of others."""
-    return Gymnasium(make_with=make, frame_size=(32, 32), workers=workers).make("play", num_envs)
+    return Gymnasium(make_with=make, frame_size=(32, 32), workers=workers, **settings).make("play", num_envs)
 
 
 MAKERS = {"toy": make_toy, "minerl_stub": make_minerl_stub, "voxel": make_small_voxel}
@@ -48,6 +48,7 @@ GYMNASIUM = {
     "MiniWorld-Hallway-v0": "miniworld",
 }
 """ID -> what it needs beside Gymnasium: rendered, continuous, an Atari game, a grid, first person."""
+MAKERS["vector"] = lambda num_envs, workers: make_gymnasium("gym_toys:make_vector", num_envs, workers, vector=True)
 for _make in GYMNASIUM:
     MAKERS[_make] = functools.partial(make_gymnasium, _make)
 for _task in {(task.wad, task.doom_map): name for name, task in reversed(TASKS.items())}.values():
@@ -58,8 +59,9 @@ for _task in {(task.wad, task.doom_map): name for name, task in reversed(TASKS.i
 def maker(request):
     if request.param in TASKS:
         pytest.importorskip("vizdoom")
-    if request.param in GYMNASIUM:
+    if request.param in (*GYMNASIUM, "vector"):
         pytest.importorskip("gymnasium")
+    if request.param in GYMNASIUM:
         pytest.importorskip(GYMNASIUM[request.param], exc_type=ImportError)
     if request.param.startswith("MiniWorld") and not os.environ.get("DISPLAY"):
         pytest.skip("MiniWorld draws with OpenGL, and there is no display")

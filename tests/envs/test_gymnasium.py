@@ -181,3 +181,18 @@ def test_hands_hold_keys_and_strokes_swell_and_fade():
 def test_hands_press_both_of_two_values_where_neither_is_nothing():
     hands = Hands(derived(spaces.Discrete(2)).spec)
     assert 0.4 < np.mean([hands.act() for _ in range(4000)]) < 0.6
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_the_frame_of_a_done_step_is_the_next_episodes_first_one(mode):
+    arguments = f'{{"length": 4, "mode": "{mode}"}}'
+    make = Gymnasium(make_with="gym_toys:make_vector", arguments=arguments, vector=True, frame_size=(20, 30))
+    env = make.make("play", 2)
+    env.reset([1, 2])
+    still = env.spec.null[None].repeat(2, 0)
+    steps = [env.step(still) for _ in range(9)]
+    before = [s.done.tolist() for s in steps].index([True, True])
+    assert before == (4 if mode == "NextStep" else 3)
+    assert (steps[before].frames != steps[before - 1].frames).any()
+    assert env.env.envs[0].steps == (4 if mode == "NextStep" else 1)
+    env.close()
