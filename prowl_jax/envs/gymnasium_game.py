@@ -73,7 +73,7 @@ def make_env(settings, num_envs=None):
             return gymnasium.make_vec(make, **vector, **{"vectorization_mode": "sync", **drawn})
         return gymnasium.make(make, disable_env_checker=True, **drawn)
     except ModuleNotFoundError as error:
-        raise ValueError(f"env.gymnasium.make={make} needs the package {error.name}; install it") from None
+        raise ValueError(f"env.gymnasium.make={make} needs a package: {said(error)}") from None
     except gymnasium.error.UnregisteredEnv as error:
         raise ValueError(f"env.gymnasium.make={make}: {said(error)} (an ID, or module:function)") from None
     except Exception as error:  # whatever an environment of somebody's may raise
