@@ -24,7 +24,7 @@ def main(argv):
 
     with interruption.importing():
         from experiments.configs.default import MEANINGS
-        from experiments.planning import consistency, dry_run, preflight
+        from experiments.planning import budget, consistency, dry_run, preflight
         from experiments.run import command_line
         from experiments.run.directory import ANEW, with_shown
         from experiments.run.failures import guarded
@@ -33,6 +33,7 @@ def main(argv):
     config, workdir = command_line.parse(
         argv, program="python -m experiments.prowl_main", meanings=MEANINGS, more_flags=(STAGES_HELP,)
     )
+    command_line.checked(budget.fit, config)
     command_line.validate(config, consistency.RULES)
     if config.dry_run:
         return guarded(lambda: dry_run.main(config), config, preflight.largest)

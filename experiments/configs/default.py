@@ -9,6 +9,7 @@ small frames on a CPU; to start with, take the quick start.
 from ml_collections import ConfigDict
 
 from experiments.evaluation.settings import EvaluationSettings
+from experiments.planning.budget import BudgetSettings
 from experiments.run import groups
 from experiments.run.directory import RunSettings
 from experiments.run.divergence import DivergenceSettings
@@ -56,7 +57,7 @@ from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.mesh import MeshSettings
 
 GROUPS = {
-    "": (RunSettings, BaseSettings, ArmSettings, LoopSettings, DivergenceSettings),
+    "": (RunSettings, BudgetSettings, BaseSettings, ArmSettings, LoopSettings, DivergenceSettings),
     **ENV_GROUPS,
     "demonstrations": (DemonstrationSettings,),
     "demonstrations.gaps": (Gaps,),

@@ -87,6 +87,14 @@ def validate(config, rules):
         raise SystemExit(2)
 
 
+def checked(work, *arguments):
+    """What ``work(*arguments)`` returns; a ``UsageError`` is one line and exit code 2 (SystemExit)."""
+    try:
+        return work(*arguments)
+    except UsageError as error:
+        fail(error)
+
+
 def take_names(argv, flag, names):
     """Take ``--flag=A,B`` out of ``argv``: (the names given, each once, the other arguments).
 

@@ -18,6 +18,7 @@ from experiments.stages.demonstrations import make_demonstrations
 from experiments.stages.inverse_dynamics import has_inverse_dynamics, train_inverse_dynamics
 from experiments.stages.reference import clone_reference
 from experiments.stages.world_model import train_world_model
+from prowl_jax.envs.action_spaces import words
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 
@@ -37,6 +38,9 @@ def run_all(config, workdir=None, anew=()):
     run = Run(workdir, config, anew=anew)
     print(f"run directory: {run.workdir}", flush=True)
     preflight.say(config)
+    print(f"actions: {words(build.spec_of(config))}", flush=True)
+    if config.arms and not build.arms(config):
+        print(f"no phase 2: env.name={config.env.name} has nothing to act in", flush=True)
     if processes.is_main():
         verify_stores(run)
     run.run_stage("demonstrations", processes.main_only(make_demonstrations))

@@ -12,7 +12,8 @@ def record(env, make, frames_per_episode, episodes, seed, on_progress=None):
       env: a ``HostEnv``; its N environments record side by side. An episode in which it reports ``"broken"`` is
         dropped, and another one recorded for it.
       make: ``make() -> demonstrator``, one for each environment: ``reset(seed)``, then ``act(pose, frame)`` gives
-        the action, int32 ``[A]``. ``pose`` is what the environment's info says, None where it says nothing.
+        the action, int32 ``[A]``. ``pose`` is what the environment's info says (its ``"observation"``, where it
+        knows no pose), None where it says nothing.
       frames_per_episode: T; an episode that ends early is yielded shorter.
       episodes: how many to yield.
       seed: the same seed gives the same recordings, for a given N.
@@ -38,7 +39,7 @@ def record(env, make, frames_per_episode, episodes, seed, on_progress=None):
         for actor, s in zip(actors, seeds[n:], strict=True):
             actor.reset(int(s))
         for t in range(frames_per_episode):
-            frames[t], poses = step.frames, step.info.get("pose", [None] * n)
+            frames[t], poses = step.frames, step.info.get("pose", step.info.get("observation", [None] * n))
             for i, actor in enumerate(actors):
                 actions[t, i] = actor.act(poses[i], step.frames[i])
             step = env.step(actions[t])

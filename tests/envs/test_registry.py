@@ -47,7 +47,7 @@ def test_what_it_cannot_do_is_one_sentence(kind):
 
 
 def test_where_it_can_act_is_asked_of_what_it_defines():
-    assert registry.names(lambda environment: environment.acts()) == ("vizdoom", "voxel", "minerl")
+    assert registry.names(lambda environment: environment.acts()) == ("vizdoom", "voxel", "minerl", "gymnasium")
     assert registry.names(lambda environment: environment.on_device()) == ("voxel",)
     with pytest.raises(ValueError, match="the environment recordings does not run on the device"):
         registry.ENVIRONMENTS["recordings"]().make("task", 1)
@@ -63,7 +63,9 @@ def test_demonstrators_are_told_their_gaps():
 def test_settings_are_read_without_the_game_and_in_a_worker_without_jax():
     """The games may not be installed; and a worker that imports an environment's module starts no JAX."""
     blocked = "import sys; sys.modules['vizdoom'] = None; "
-    for module, forbidden in (("registry", ("minerl", "gym")), ("vizdoom", ("jax",)), ("minecraft", ("jax",))):
+    without = {"registry": ("minerl", "gym"), "vizdoom": ("jax",), "minecraft": ("jax",)}
+    without["gymnasium"] = ("jax", "gymnasium.spaces")
+    for module, forbidden in without.items():
         code = f"{blocked}import prowl_jax.envs.{module}; assert not {{*{forbidden!r}}} & {{*sys.modules}}"
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

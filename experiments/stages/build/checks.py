@@ -19,6 +19,7 @@ from experiments.stages.build.world_model import (
     make_autoencoder,
     make_world_model,
 )
+from prowl_jax.envs.registry import ENVIRONMENTS
 from prowl_jax.methods import METHODS
 from prowl_jax.train.mesh import make_mesh
 
@@ -37,7 +38,7 @@ def check_files(config):
         if path and not os.path.exists(path):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
     check_recordings(config)
-    if arms(config):
+    if arms(config) or not ENVIRONMENTS[config.env.name].recordings:
         _check_installed(config)
     if config.phase2.include and not config.dry_run:
         read_included(config)

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 
+from experiments.run.config_file import UsageError
 from experiments.run.groups import value_of
 from prowl_jax import minecraft
 from prowl_jax.envs.gaps import Gaps
@@ -15,7 +16,7 @@ from prowl_jax.settings import COUNT, FILE_NAME, FILE_NAMES, NATURAL, one_of, re
 class EnvSettings:
     """Where the policy acts and what it sees; each ``Environment`` has settings of its own beside these."""
 
-    name: str = setting("vizdoom", "or voxel, minerl, recordings: no phase 2", one_of(ENVIRONMENTS))
+    name: str = setting("vizdoom", "or voxel, gymnasium, minerl, recordings: no phase 2", one_of(ENVIRONMENTS))
     task: str = setting("explore", "what is trained on", FILE_NAME)
     held_out_tasks: tuple = setting(("look_around", "gather", "freedoom"), "for evaluation alone", FILE_NAMES)
     num_envs: int = setting(16, "side by side", COUNT)
@@ -44,8 +45,11 @@ def make_environment(config):
 
 
 def spec_of(config):
-    """The ``ActionSpec`` of the configured environment."""
-    return make_environment(config).spec
+    """The ``ActionSpec`` of the configured environment; UsageError where that has to be asked and does not answer."""
+    try:
+        return make_environment(config).spec
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def frame_shape(config):

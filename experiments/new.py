@@ -1,0 +1,124 @@
+"""A configuration for your own environment or recordings, with sizes for this machine.
+
+    python -m experiments.new NAME [--make=ID_OR_FUNCTION] [--source=DIR_OR_INDEX] [--minutes=N]
+
+Writes: NAME.py, or --output; nothing that is there is overwritten.
+Costs: half a minute; it plays the environment to see its frames and how long episodes last.
+
+Give --make for an environment that lives: an ID of Gymnasium, module:function or file.py:function. Give --source for
+recordings of people (.mp4 and .jsonl): there is no phase 2 then, as there is nothing to act in. Without either, it
+asks. It prints the actions that were found, an estimate, and the command that runs it all. docs/your_world.md goes on.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+
+def main(argv):
+    """Look, write, tell; returns the exit code."""
+    from experiments.run.command_line import fail
+    from experiments.run.config_file import UsageError
+
+    options = _parse(argv, fail)
+    try:
+        from experiments.planning.own_world import Machine
+
+        _write(options, Machine.here())
+    except (UsageError, ValueError, OSError) as error:
+        fail(error)
+    return 0
+
+
+def _write(options, machine):
+    from experiments.planning import own_world
+    from experiments.run.config_file import UsageError
+
+    file = options.output or pathlib.Path(f"{options.name}.py")
+    if file.exists():
+        raise UsageError(f"{file} is there already; give another NAME, or --output=FILE")
+    if options.make:
+        seen, env = _environment(options)
+        about = [f"PROWL in {options.make}, shown by {options.demonstrator or 'random hands'}."]
+        print(f"actions: {seen.actions}")
+        h, w = seen.size
+        print(f"frames: {h}x{w}, {seen.rate:.0f} steps/s; episodes last about {seen.length} steps")
+    else:
+        seen, env = own_world.Seen((360, 640), 0.0, 256, ""), {"env.name": "recordings"}
+        env["demonstrations.source"] = options.source
+        about = [f"phase 1 on the recordings in {options.source}."]
+        print("no phase 2: recordings alone have nothing to act in")
+    values = own_world.changes(options.name, env, seen, machine, options.minutes)
+    if not options.make:
+        values |= {"env.task": "recordings", "env.held_out_tasks": ()}
+    if options.make and seen.length < 40:
+        print(
+            f"episodes are short: what is dreamt in one go is {values['evaluation.long_horizon']} steps; a policy that "
+            "lasts longer (--demonstrator=module:function) shows more"
+        )
+    file.write_text(own_world.text(options.name, file, about, values), encoding="utf-8")
+    there = f"{machine.cores} cores, {machine.memory / 1e9:.0f} GB free, {machine.accelerator or 'no GPU'}"
+    print(f"wrote {file} for {there}: about {sum(values['estimate']) / 60:.1f} hours, a rough estimate")
+    print(f"run it: python -m experiments.prowl_main --config={file}")
+    print(f"in minutes, to see whether all works: python -m experiments.prowl_main --config={file}:tiny")
+
+
+def _environment(options):
+    """(``Seen``, what the configuration says of it)."""
+    from experiments.planning import own_world
+    from prowl_jax.envs.gymnasium import Gymnasium
+    from prowl_jax.settings import check
+
+    own = {
+        "make_with": options.make, "arguments": options.arguments, "frames": options.frames,
+        "frame_skip": options.frame_skip, "sticky": options.sticky, "shown_by": options.demonstrator,
+        "limits": options.limits, "camera": options.camera,
+    }  # fmt: skip
+    environment = Gymnasium(**own)
+    check(environment, "env.gymnasium")
+    keys = {"make_with": "make", "shown_by": "demonstrator"}
+    plain = {field.name: field.default for field in dataclasses.fields(Gymnasium)}
+    given = {f"env.gymnasium.{keys.get(k, k)}": v for k, v in own.items() if v != plain[k] or k == "make_with"}
+    return own_world.look(environment), {"env.name": "gymnasium", **given}
+
+
+def _parse(argv, fail):
+    from experiments.run.command_line import Parser
+
+    parser = Parser("python -m experiments.new", __doc__)
+    parser.add_argument("name", metavar="NAME", help="of the run and the file")
+    parser.add_argument("--make", default="", metavar="ID_OR_FUNCTION", help="an environment of Gymnasium's interface")
+    parser.add_argument("--source", default="", metavar="DIR_OR_INDEX", help="recordings of people")
+    parser.add_argument("--arguments", default="", metavar="JSON", help="of what makes the environment")
+    parser.add_argument("--frames", default="", metavar="KEY", help="render, or a key of the observation")
+    parser.add_argument("--frame-skip", type=int, default=1, metavar="N", help="steps that an action is held (1)")
+    parser.add_argument("--sticky", action="store_true", help="choices get a value more: as before")
+    parser.add_argument("--limits", type=_numbers, default=(), metavar="LOW,HIGH", help="of a Box without limits")
+    parser.add_argument("--camera", type=_names, default=(), metavar="NAME,NAME", help="dimensions that turn a camera")
+    parser.add_argument("--demonstrator", default="", metavar="FUNCTION", help="module:function that makes a policy")
+    parser.add_argument("--minutes", type=float, default=60.0, metavar="N", help="that the run may take (60)")
+    parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="where to write (NAME.py)")
+    options = parser.parse_args(argv)
+    if not options.name.isidentifier():
+        fail(f"NAME={options.name} is no name of a Python module: letters, digits and _")
+    if not options.minutes > 6:
+        fail(f"--minutes={options.minutes:g}: starting and compiling alone take about 5; give more")
+    if not options.make and not options.source and sys.stdin.isatty():
+        options.make = input("Environment (an ID of Gymnasium, module:function; empty: recordings): ").strip()
+        options.source = "" if options.make else input("Folder of recordings (.mp4 and .jsonl): ").strip()
+        options.minutes = float(input("Minutes that a run may take (60): ").strip() or 60)
+    if bool(options.make) == bool(options.source):
+        fail("give one of --make=ID_OR_FUNCTION and --source=DIR_OR_INDEX")
+    return options
+
+
+def _numbers(text):
+    return tuple(float(word) for word in text.split(","))
+
+
+def _names(text):
+    return tuple(text.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

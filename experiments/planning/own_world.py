@@ -1,0 +1,193 @@
+"""A configuration for somebody's environment or recordings: sizes for this machine, and what they will take."""
+
+import dataclasses
+import math
+import os
+import pprint
+import time
+
+import numpy as np
+
+PIXELS, PIXELS_GPU = 64 * 64, 96 * 96
+SIDES = range(32, 145, 16)  # what the U-Nets halve
+STEP_CORE_SECONDS = 1.0  # a step of base_voxel's network on 32 windows of 64x64 frames (configs/base_voxel.py)
+GPU_CORES = 60.0  # cores that a GPU stands for: a guess, said so
+START_MINUTES = 5.0  # compiling all stages' programs: two cores, about
+SHARES = {"world_model": 0.6, "phase2": 0.25, "reference": 0.05, "inverse_dynamics": 0.05}  # the rest: evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Cores that may be used, bytes of memory that are free, and GPUs or TPUs (JAX's names), "" for none."""
+
+    cores: int
+    memory: float
+    accelerator: str
+
+    @classmethod
+    def here(cls):
+        """This one."""
+        import jax
+        import psutil
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        backend = jax.default_backend()
+        return cls(cores, psutil.virtual_memory().available, "" if backend == "cpu" else backend)
+
+    @property
+    def speed(self):
+        """Core-seconds a second."""
+        return GPU_CORES if self.accelerator else 0.75 * self.cores + 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a look at an environment told: its frames' (h, w), steps a second, how long episodes last; its actions."""
+
+    size: tuple
+    rate: float
+    length: int
+    actions: str
+
+
+def look(environment, steps=400, seconds=20.0):
+    """Play ``environment`` (``Gymnasium``) with its demonstrator for a while: ``Seen``.
+
+    Raises:
+      ValueError: it does not run; one line.
+    """
+    from prowl_jax.envs.action_spaces import words
+    from prowl_jax.envs.gymnasium_game import Game
+    from prowl_jax.envs.hands import Hands
+
+    environment.check_installed()
+    game, hands = Game(environment), Hands(environment.spec, environment)
+    try:
+        size = np.shape(game.reset(0)[0])[:2]
+        began, age, lengths, done_steps = time.monotonic(), 0, [], 0
+        hands.reset(0)
+        while done_steps < steps and time.monotonic() - began < seconds:
+            done, done_steps, age = game.step(hands.act())[1], done_steps + 1, age + 1
+            if done:
+                lengths.append(age)
+                game.reset(done_steps)
+                age = 0
+        took = time.monotonic() - began
+    finally:
+        game.close()
+    length = int(np.median(lengths)) if len(lengths) > 2 else steps
+    return Seen(size, done_steps / took, length, words(environment.spec))
+
+
+def frame_size(size, machine):
+    """(H, W) for frames of ``size``: sides that halve, of about the same shape and as many pixels as are paid for."""
+    pixels = PIXELS_GPU if machine.accelerator else PIXELS
+    shape = min(max(size[0] / size[1], 1 / 3), 3)
+
+    def off(side):
+        h, w = side
+        return abs(math.log(h / w / shape)) + abs(math.log(h * w / pixels))
+
+    return min(((h, w) for h in SIDES for w in SIDES), key=off)
+
+
+def changes(name, env, seen, machine, minutes):
+    """What the configuration changes of the quick start from scratch: dotted key -> value.
+
+    Args:
+      name: of the run. env: key of ``env`` -> value, the environment's own.
+      seen: ``Seen`` of it. machine: ``Machine``. minutes: that the run may take.
+    """
+    h, w = frame_size(seen.size, machine)
+    batch = 32 if machine.memory > 4e9 else 16
+    work = max(minutes - START_MINUTES, 1.0)
+    step = STEP_CORE_SECONDS * batch / 32 * h * w / PIXELS / machine.speed
+    steps = {part: 60 * work * share / step for part, share in SHARES.items()}
+    long = min(32, max(8, seen.length // 2))  # of what is dreamt in one go
+    horizon = min(8, max(4, seen.length // 3))
+    clip = min(16, max(4, seen.length // 2))
+    return {
+        "name": name,
+        "minutes": 0.0,
+        "estimate": (START_MINUTES, round(work, 1)),
+        **env,
+        "env.task": "play",
+        "env.held_out_tasks": ("restless",),
+        "env.frame_height": h,
+        "env.frame_width": w,
+        "env.workers": max(1, min(machine.cores, 16)),
+        "env.num_envs": 16,
+        "demonstrations.episodes": 192,
+        "demonstrations.episode_frames": 256,
+        "autoencoder.kind": "pixels",
+        "world_model.network": "unet",
+        "world_model.batch": batch,
+        "world_model.steps": _rounded(steps["world_model"]),
+        "world_model.learning_rate": 8e-4,
+        "reference.clip": clip,
+        "reference.steps": _rounded(min(3000, 3 * steps["reference"])),
+        "inverse_dynamics.clip": clip,
+        "inverse_dynamics.steps": _rounded(min(3000, 3 * steps["inverse_dynamics"])),
+        "phase2.horizon": horizon,
+        "phase2.updates": 20,
+        "phase2.batch": 16,
+        "phase2.trajectories": 16,
+        "phase2.capacity": 64,
+        "phase2.cycles": max(2, round(steps["phase2"] / 60)),  # updates, both arms', and as much for acting and scoring
+        "evaluation.horizon": horizon,
+        "evaluation.long_horizon": long,
+        "evaluation.clips": 64,
+    }
+
+
+TINY = {
+    "env.frame_height": 32, "env.frame_width": 32, "world_model.unet.widths": (16, 24),
+    "world_model.unet.blocks": (1, 1), "world_model.unet.motion_widths": (8,), "world_model.unet.motion_blocks": (1,),
+    "world_model.unet.width": 16, "evaluation.long_horizon": 8, "reference.clip": 4, "inverse_dynamics.clip": 4,
+}  # fmt: skip
+"""Of the smallest run of such a configuration, over ``quickstart.shrink``."""
+
+
+def _rounded(steps):
+    """Two digits are enough for an estimate."""
+    steps = max(20, steps)
+    unit = 10 ** (int(math.log10(steps)) - 1)
+    return int(steps // unit * unit)
+
+
+def text(name, file, about, values):
+    """The configuration as a Python file.
+
+    Args:
+      name: of the run. file: where it will lie. about: lines for its docstring. values: of ``changes``.
+    """
+    lines = "\n".join(about)
+    written = pprint.pformat(values, width=110, sort_dicts=False)
+    return f'''"""{name}: {lines}
+
+  python -m experiments.prowl_main --config={file}
+
+``--config.minutes=60`` scales the steps to an hour; ``:tiny`` after the file name is the smallest run that goes
+through every line: a few minutes, and no figure of it means anything.
+"""
+
+import ml_collections
+
+from experiments.configs import quickstart
+from experiments.planning.own_world import TINY
+
+CHANGES = {written}
+
+
+def get_config(arg="full"):
+    """The whole run (``full``), or the smallest one (``tiny``)."""
+    c = quickstart.get_config("scratch")
+    c.world_model.window = 3  # frames: two of context and the one that is predicted
+    c.update_from_flattened_dict(CHANGES)
+    c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's
+    if arg == "tiny":
+        quickstart.shrink(c)
+        c.update_from_flattened_dict(TINY)
+        c.name = CHANGES["name"] + "_tiny"
+    return c
+'''

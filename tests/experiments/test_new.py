@@ -1,0 +1,92 @@
+"""A configuration is written for an environment of somebody's, fits its machine, and scales to minutes."""
+
+import pathlib
+import sys
+
+import pytest
+
+pytest.importorskip("gymnasium")
+
+from experiments import new
+from experiments.configs import default
+from experiments.planning import budget, consistency, own_world
+from experiments.run import command_line, config_file
+from experiments.run.config_file import UsageError
+from experiments.stages import build
+
+TOYS = pathlib.Path(__file__).parents[1] / "envs"
+SMALL = own_world.Machine(2, 16e9, "")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(TOYS), *sys.path])
+    return tmp_path
+
+
+def test_what_is_written_is_a_configuration_that_holds(here, capsys):
+    assert new.main(["dots", "--make=gym_toys:Dot", "--frames=picture", "--minutes=30"]) == 0
+    said = capsys.readouterr().out
+    assert "keys_0 ([nothing], keys_0)" in said and "frames: 20x30" in said and "about 50 steps" in said
+    assert "run it: python -m experiments.prowl_main --config=dots.py" in said
+    for variant in ("dots.py", "dots.py:tiny"):
+        config = config_file.load_config(variant)
+        command_line.validate(config, consistency.RULES)
+        assert build.spec_of(config).names == ("keys_0", "keys_1", "wheel")
+    config = config_file.load_config("dots.py")
+    steps, estimate = config.world_model.steps, sum(config.estimate)
+    assert estimate == pytest.approx(30)
+    assert config.env.frame_height < config.env.frame_width
+    config.minutes = 2 * estimate - config.estimate[0]
+    budget.fit(config)
+    assert config.world_model.steps == 2 * steps
+
+
+def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
+    (here / "mine.py").write_text("# mine")
+    for arguments, line in (
+        (["mine", "--make=gym_toys:Dot", "--frames=picture"], "mine.py is there already"),
+        (["other", "--make=gym_toys:Words"], "Text cannot be cut into factors"),
+        (["other", "--make=NoSuchThing-v0"], "env.gymnasium.make=NoSuchThing-v0: NameNotFound"),
+        (["other", "--make=gym_toys:Dot", "--arguments=[1]"], "is no JSON object"),
+        (["other", "--make=gym_toys:Dot", "--frame-skip=0"], "frame_skip=0 is not within 1.."),
+        (["other", "--make=a:b", "--source=c"], "give one of --make"),
+        (["other/one", "--make=a:b"], "is no name of a Python module"),
+        (["other", "--make=a:b", "--minutes=3"], "starting and compiling alone"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            new.main(arguments)
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert end.value.code == 2 and error.startswith("error: ") and line in error
+    assert (here / "mine.py").read_text() == "# mine" and not (here / "other.py").exists()
+
+
+def test_recordings_alone_have_no_phase_2(here, capsys):
+    assert new.main(["people", "--source=clips"]) == 0
+    assert "no phase 2" in capsys.readouterr().out
+    config = config_file.load_config("people.py")
+    command_line.validate(config, consistency.RULES)
+    assert build.arms(config) == () and config.demonstrations.source == "clips"
+
+
+def test_sizes_follow_the_machine_and_the_episodes():
+    long = own_world.Seen((400, 600), 100.0, 400, "")
+    ours = own_world.changes("a", {}, long, SMALL, 60)
+    large = own_world.changes("a", {}, long, own_world.Machine(16, 128e9, "gpu"), 60)
+    assert large["env.frame_width"] > ours["env.frame_width"] > ours["env.frame_height"]
+    assert large["world_model.steps"] > ours["world_model.steps"]
+    short = own_world.changes("a", {}, own_world.Seen((400, 600), 100.0, 10, ""), SMALL, 60)
+    assert short["evaluation.long_horizon"] + 2 <= 10 < ours["evaluation.long_horizon"]
+    assert own_world.changes("a", {}, long, own_world.Machine(2, 2e9, ""), 60)["world_model.batch"] == 16
+
+
+def test_minutes_without_an_estimate_or_too_few_are_one_line():
+    config = default.get_config()
+    budget.fit(config)  # none are asked for
+    config.minutes = 60.0
+    with pytest.raises(UsageError, match="minutes=60: this configuration says no estimate"):
+        budget.fit(config)
+    config.estimate, config.minutes = (5.0, 10.0), 4.0
+    with pytest.raises(UsageError, match="minutes=4: starting and compiling alone take about 5"):
+        budget.fit(config)
