@@ -1,4 +1,4 @@
-"""VPT and BASALT recordings into a clip store.
+"""Recordings into a clip store: VPT's and BASALT's, or anybody's videos or arrays with their actions.
 
     python -m experiments.import_recordings --source=DIR_OR_INDEX --store=DIR [--size=HxW]
 
@@ -9,6 +9,11 @@ SOURCE is a folder of .mp4 and .jsonl pairs, or an index file as OpenAI publishe
 recordings already downloaded. Frames of open screens (GUI) are left out, which cuts a recording
 into episodes; --gui=cursor keeps them and draws the mouse cursor. A file that cannot be read is
 skipped and named. An interrupted import goes on with the same command. The last line says what was read.
+
+With --columns SOURCE is a folder of videos of any size, each with a table of its actions beside it
+(.csv, .jsonl, .npz or .parquet of the same name, a row a frame), or of .npz and .h5 files that hold
+frames and actions: --columns='steer:-1..1, gas:0..1, jump'. --columns=none reads frames alone.
+docs/recordings.md says how columns are named.
 """
 
 import argparse
@@ -61,7 +66,9 @@ def _import(options, fail):
             progress.update(done, **({"frames": frames} if frames else {}))
 
         try:
-            summary = import_recordings(options.source, options.store, settings, options.workers, show)
+            summary = import_recordings(
+                options.source, options.store, settings, options.workers, show, options.columns, options.truncate
+            )
         except NothingReadError as nothing:
             summary, error = nothing.summary, nothing
     seconds, frames = time.monotonic() - began, summary.frames - before
@@ -90,6 +97,10 @@ def _parse(argv, fail):
     parser.add_argument(
         "--min-frames", type=_positive, default=20, metavar="N", help="leave out shorter episodes (20, a second)"
     )
+    parser.add_argument(
+        "--columns", default="", metavar="LIST", help="which columns are actions, of recordings that are not VPT's"
+    )
+    parser.add_argument("--truncate", action="store_true", help="with --columns: read what table and video both have")
     parser.add_argument("--workers", type=_positive, metavar="N", help="cores to use (all)")
     parser.add_argument(
         "--compare-speed", action="store_true", help="read SOURCE in turns as here and as OpenAI's loader; no store"
@@ -102,6 +113,8 @@ def _parse(argv, fail):
     for name in ("source", "store"):
         if getattr(options, name) is None and not (name == "store" and options.compare_speed):
             parser.error(f"no --{name} given; write --{name}={'DIR_OR_INDEX' if name == 'source' else 'DIR'}")
+    if not options.columns and (options.truncate or "--columns=" in argv):
+        parser.error("no --columns given; write --columns='steer:-1..1, jump', or --columns=none for frames alone")
     return options
 
 

@@ -91,14 +91,14 @@ RULES = (
     (("**/*",), ("ml_collections", "absl"), "any", "configs and flags stop at experiments/"),
     (("**/*",), ("experiments", "tests"), "any", "the library does not know its experiments"),
     (
-        ("data/vpt.py", "data/video.py", "data/recordings.py", "data/pool.py"),
+        ("data/vpt.py", "data/video.py", "data/*recordings.py", "data/pool.py", "data/columns.py", "data/tables.py"),
         ("jax", "jaxlib", "flax", "chex", "optax"),
         "any",
         "processes that read recordings start without JAX",
     ),
     (
         ("**/*",),
-        ("torch", "safetensors", "cv2", "av", "minerl", "gym", "gymnasium", "craftax"),
+        ("torch", "safetensors", "cv2", "av", "pyarrow", "h5py", "minerl", "gym", "gymnasium", "craftax"),
         "top",
         "these are optional and slow: import them where they are used",
     ),

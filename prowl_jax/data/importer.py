@@ -25,7 +25,8 @@ import shutil
 
 import numpy as np
 
-from prowl_jax.data import pool, video
+from prowl_jax.data import columns as own_columns
+from prowl_jax.data import own_recordings, pool, video
 from prowl_jax.data.held_out import Origin
 from prowl_jax.data.recordings import DEFAULTS, read_recording
 from prowl_jax.data.sources import find
@@ -34,6 +35,8 @@ from prowl_jax.minecraft import SPEC
 
 JOURNAL = "recordings.jsonl"
 ARRAYS = {"camera": (np.float32, (2,)), "null": (bool, ()), "gui": (bool, ())}
+OWN_ARRAYS = {"null": (bool, ())}
+"""Of anybody's recordings (``columns``)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,7 @@ class NothingReadError(ValueError):
         self.summary = summary
 
 
-def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progress=None):
+def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progress=None, columns="", truncate=False):
     """Read the recordings of ``source`` into a new clip store.
 
     Args:
@@ -85,6 +88,9 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
         recordings, more threads in the decoder of each.
       on_progress: None or called with (recordings done, in all, frames kept so far), at the start and
         after each recording.
+      columns: "" for recordings in the format of VPT; else which columns of ``own_recordings`` are actions, as
+        ``columns.parse`` reads it.
+      truncate: of those, read what a table and its video both have, where one of them is longer.
 
     Returns:
       ``Summary``.
@@ -100,10 +106,13 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
     store = pathlib.Path(store)
     store = store.resolve() if store.name in ("", "..") else store
     _check_place(store, pathlib.Path(source))
-    found, absent = find(source)
+    spec = own_columns.parse(columns).spec if columns else SPEC
+    found, absent = (own_recordings.find(source), 0) if columns else find(source)
     video.check_installed()
     partial = store.with_name(store.name + ".partial")
     head = {"settings": dataclasses.asdict(settings)}
+    if columns:
+        head["settings"] |= {"columns": columns, "truncate": truncate}
     rows = _journal(partial if is_new(store) else store, head)
     done = {row["recording"] for row in rows}
     if not is_new(store):
@@ -113,12 +122,14 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
     todo = [recording for recording in found if recording.name not in done]
     lengths = _lengths(rows)
     origins = [_origin(row["recording"], episode) for row in rows for episode in row.get("episodes", ())]
+    arrays = OWN_ARRAYS if columns else ARRAYS
+    read = functools.partial(own_recordings.read_own, text=columns, truncate=truncate) if columns else read_recording
     report = on_progress or (lambda done, total, frames: None)
     try:
-        with StoreWriter(store, SPEC, (*settings.size, 3), ARRAYS, lengths, origins) as writer:
+        with StoreWriter(store, spec, (*settings.size, 3), arrays, lengths, origins) as writer:
             report(len(rows), len(done) + len(todo), sum(lengths))
             journal = _Journal(partial / JOURNAL, [head, *rows])
-            with journal, _parts(todo, partial / "parts", settings, workers) as parts:
+            with journal, _parts(read, todo, partial / "parts", settings, workers) as parts:
                 for part in parts:
                     rows.append(_append(writer, journal, part))
                     report(len(rows), len(done) + len(todo), sum(writer.lengths))
@@ -150,7 +161,7 @@ def _append(writer, journal, part):
         frames = np.memmap(part.file, np.uint8, "r").reshape(-1, *writer.frame_shape)
         for episode in part.episodes:
             at = slice(episode["row"], episode["row"] + episode["frames"])
-            arrays = {name: getattr(part, name)[at] for name in ARRAYS}
+            arrays = {name: getattr(part, name)[at] for name in writer.arrays}
             writer.add_episode(frames[at], part.actions[at], _origin(part.name, episode), **arrays)
         writer.flush()
         episodes = [{key: episode[key] for key in ("start", "stop", "frames")} for episode in part.episodes]
@@ -222,13 +233,13 @@ class _Journal:
 
 
 @contextlib.contextmanager
-def _parts(todo, folder, settings, workers):
+def _parts(read, todo, folder, settings, workers):
     """An iterator over the ``Part`` of every recording, in order, read ahead by ``workers`` processes."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     cores = workers or pool.cores()
     processes = max(1, min(cores, len(todo)))
-    read = functools.partial(read_recording, settings=settings, threads=max(1, cores // processes))
+    read = functools.partial(read, settings=settings, threads=max(1, cores // processes))
     jobs = [(recording, folder / str(i)) for i, recording in enumerate(todo)]
     try:
         if processes == 1:

@@ -73,7 +73,7 @@ class Watcher:
         turns = np.flatnonzero(np.abs(yaw[: len(self._rows)]) > 0.5)
         if len(seen) < 2 * LEAST_TURNS or len(turns) < LEAST_TURNS:
             return None
-        moved = -_shift(np.array([self._rows[t] for t in seen]), np.array([self._rows[t + 1] for t in seen]))
+        moved = -shift(np.array([self._rows[t] for t in seen]), np.array([self._rows[t + 1] for t in seen]))
         seen = np.array(seen)
         likeness = {lag: _correlation(moved, yaw, seen, lag) for lag in range(-LAGS, LAGS + 1)}
         if not np.isfinite(likeness[0]):
@@ -93,7 +93,7 @@ def _correlation(moved, yaw, seen, lag):
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _shift(before, after):
+def shift(before, after):
     """By how many columns to the right each row of ``after`` ``[N, W]`` is ``before`` moved: float ``[N]``."""
     width = before.shape[1]
     most = width // 4

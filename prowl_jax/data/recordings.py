@@ -97,7 +97,7 @@ def read_recording(recording, file, settings, threads=1):
         recording.check()
         ticks = read_ticks(recording.ticks, frames=functools.partial(count_frames, recording.video))
         stays = ticks.sound & (~ticks.gui if settings.gui == "drop" else True)
-        wanted = _within(_episodes(stays, settings), len(ticks))
+        wanted = _within(cut(stays, settings), len(ticks))
         if settings.skip_nulls:
             wanted &= ~ticks.null
         video_frames, watcher = _copy_frames(recording.video, file, settings, ticks, wanted, threads)
@@ -105,7 +105,7 @@ def read_recording(recording, file, settings, threads=1):
         shown = np.arange(len(ticks)) < video_frames
         game = stays & shown & (np.arange(len(ticks)) >= early)
         episodes = []
-        for start, stop in _episodes(game, settings):
+        for start, stop in cut(game, settings):
             kept = int(wanted[start:stop].sum())
             if kept >= settings.min_frames:
                 row = int(wanted[:start].sum())
@@ -179,7 +179,7 @@ def _within(stretches, count):
     return mask
 
 
-def _episodes(stays, settings):
+def cut(stays, settings):
     """(start, stop) ticks of the runs of ``stays``, cut and sifted as ``settings`` say."""
     for start, stop in runs(stays, settings.min_frames):
         length = settings.max_frames or stop - start

@@ -44,7 +44,7 @@ _POINTER = """
 _POINTER = np.array([list(row) for row in _POINTER.split()])
 
 
-def read_frames(path, size, *, wanted=None, cursor=None, threads=1):
+def read_frames(path, size, *, wanted=None, cursor=None, threads=1, shape=FRAME_SHAPE):
     """Decode a recording from its first frame to its last, each frame once.
 
     Args:
@@ -55,6 +55,7 @@ def read_frames(path, size, *, wanted=None, cursor=None, threads=1):
       cursor: float ``[T, 2]`` or None: x and y, in pixels of the 720-pixel window, of a mouse cursor
         to draw; rows of NaN draw none.
       threads: of the decoder.
+      shape: height and width that the video must have, at 20 frames a second; None: any, at any rate.
 
     Yields:
       uint8 ``[H, W, 3]`` RGB for a wanted frame, else None.
@@ -67,14 +68,15 @@ def read_frames(path, size, *, wanted=None, cursor=None, threads=1):
     path = pathlib.Path(path)
     resizers, decoded, packets = {}, 0, 0
     with _open(path) as container:
-        stream = _stream(container, path.name)
+        stream = _stream(container, path.name, shape)
+        shape = shape or (stream.height, stream.width)
         declared = stream.frames
         stream.thread_type, stream.thread_count = ("FRAME" if threads > 1 else "NONE"), threads
         try:
             for packet in container.demux(stream):
                 packets += packet.dts is not None
                 for frame in packet.decode():
-                    if frame.is_corrupt or (frame.height, frame.width) != FRAME_SHAPE:
+                    if frame.is_corrupt or (frame.height, frame.width) != shape:
                         raise RecordingError(_cut_off(path.name, decoded, declared))
                     drawn = cursor is not None and decoded < len(cursor) and np.isfinite(cursor[decoded]).all()
                     if wanted is not None and not (decoded < len(wanted) and wanted[decoded]):
@@ -84,7 +86,7 @@ def read_frames(path, size, *, wanted=None, cursor=None, threads=1):
                             frame = _with_pointer(frame, *cursor[decoded])
                         name = frame.format.name
                         if name not in resizers:
-                            resizers[name] = Resizer(name, size)
+                            resizers[name] = Resizer(name, size, shape)
                         yield resizers[name](frame)
                     decoded += 1
         except _av().FFmpegError:
@@ -93,15 +95,15 @@ def read_frames(path, size, *, wanted=None, cursor=None, threads=1):
         raise RecordingError(_cut_off(path.name, decoded, declared))
 
 
-def count_frames(path):
-    """How many frames a video has, by its packets: none is decoded.
+def count_frames(path, shape=FRAME_SHAPE):
+    """How many frames a video has, by its packets: none is decoded; ``shape`` as for ``read_frames``.
 
     Raises:
       RecordingError: as ``read_frames``.
     """
     path = pathlib.Path(path)
     with _open(path) as container:
-        stream = _stream(container, path.name)
+        stream = _stream(container, path.name, shape)
         try:
             return stream.frames or sum(packet.dts is not None for packet in container.demux(stream))
         except _av().FFmpegError:
@@ -109,20 +111,21 @@ def count_frames(path):
 
 
 class Resizer:
-    """Frames of 640x360 pixels to RGB arrays of ``size``, by area.
+    """Frames of one size to RGB arrays of ``size``, by area.
 
     Args:
       pixel_format: FFmpeg's name of the format of the frames to come, such as ``"yuv420p"``.
       size: ``(H, W)``.
+      shape: ``(H, W)`` of the frames to come.
     """
 
-    def __init__(self, pixel_format, size):
+    def __init__(self, pixel_format, size, shape=FRAME_SHAPE):
         av = _av()
         height, width = size
         graph = self._graph = av.filter.Graph()
         graph.threads = 1
         self._source = graph.add_buffer(
-            width=FRAME_SHAPE[1], height=FRAME_SHAPE[0], format=pixel_format, time_base=f"1/{FRAME_RATE}"
+            width=shape[1], height=shape[0], format=pixel_format, time_base=f"1/{FRAME_RATE}"
         )
         planes = graph.add("extractplanes", "r+g+b")
         graph.link_nodes(self._source, graph.add("scale"), graph.add("format", "gbrp"), planes)
@@ -141,6 +144,17 @@ class Resizer:
         frame = self._sink.pull()
         rows = np.frombuffer(frame.planes[0], np.uint8).reshape(frame.height, -1)
         return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+
+
+class ArrayResizer:
+    """The same of uint8 arrays ``[H, W, 3]``: ``shape`` and ``size`` are ``(H, W)`` before and after."""
+
+    def __init__(self, shape, size):
+        self._resize = Resizer("rgb24", size, shape)
+
+    def __call__(self, image):
+        """uint8 ``[H, W, 3]`` -> uint8 of the other size."""
+        return self._resize(_av().VideoFrame.from_ndarray(image, "rgb24")).copy()
 
 
 def draw_pointer(image, x, y):
@@ -190,14 +204,18 @@ def _open(path):
         yield container
 
 
-def _stream(container, name):
+def _stream(container, name, shape):
     if not container.streams.video:
         raise RecordingError(f"{name} holds no video")
     stream = container.streams.video[0]
     if stream.codec_context is None:  # half an index does not say how to decode
         raise RecordingError(f"{name} is cut off: its index is incomplete")
-    height, width = FRAME_SHAPE
-    if (stream.height, stream.width) != FRAME_SHAPE:
+    if shape is None:
+        if not stream.height or not stream.width:
+            raise RecordingError(f"{name} does not say how large its pictures are")
+        return stream
+    height, width = shape
+    if (stream.height, stream.width) != shape:
         raise RecordingError(f"{name} is {stream.width}x{stream.height} pixels, not {width}x{height}")
     rate = stream.average_rate
     if rate is None or abs(rate - FRAME_RATE) > 0.01 * FRAME_RATE:
