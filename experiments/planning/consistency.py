@@ -300,6 +300,17 @@ SHAPES = (
         ),
     ),
     (
+        _together(["phase2.trajectories", "phase2.branches"], lambda c: c.phase2.trajectories % c.phase2.branches == 0),
+        (
+            "phase2.trajectories={config.phase2.trajectories} are not whole groups of "
+            "phase2.branches={config.phase2.branches}"
+        ),
+    ),
+    (
+        _together(["phase2.branches"], lambda c: c.phase2.branches > 1 or c.phase2.branch_baseline == "none"),
+        "phase2.branch_baseline={config.phase2.branch_baseline} needs phase2.branches of 2 or more",
+    ),
+    (
         _together(
             ["phase2.batch"],
             lambda c: not 0 <= c.phase2.pat_share <= 1 or round(c.phase2.pat_share * c.phase2.batch) < c.phase2.batch,

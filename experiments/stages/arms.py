@@ -53,6 +53,14 @@ ARMS = {
     "broad": _anchored("middle", "lambda 0.10, middle anchor", **{"phase2.lambda_afs": 0.10}),
     "focused": _anchored("strong", "lambda 0.25, strong anchor", **{"phase2.lambda_afs": 0.25}),
     "disagreement": Arm("rewarded by an ensemble's disagreement (Plan2Explore)", own={"reward": "disagreement"}),
+    "prowl_branched": Arm(
+        "each four trajectories from one state, each paid for what it found more than the others",
+        settings={"phase2.branches": 4, "phase2.branch_baseline": "siblings"},
+    ),
+    "prowl_against_reference": Arm(
+        "each four from one state, the first by pi_ref: the others are paid for what they found more than it",
+        settings={"phase2.branches": 4, "phase2.branch_baseline": "reference"},
+    ),
     "best_of_n": Arm("the best of N dreams of each context, trained on as data", method="best_of_n"),
 }
 """Name -> arm. ``unanchored``, ``broad`` and ``focused`` are the paper's three regimes."""

@@ -31,6 +31,7 @@ from prowl_jax.methods.base import (
     predicting,
     training_cost,
 )
+from prowl_jax.methods.branches import weigh_branches
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring, make_rescore
@@ -173,6 +174,10 @@ class Prowl(Method):
         if self.config.reward not in (None, SCORE):
             reward, mean = standardised(raw[self.config.reward], trajectory.valid)
             metrics = {**metrics, self.config.reward: mean}
+
+        if self.shared.budget.branches > 1:
+            reward, learned_from, shared = weigh_branches(reward, trajectory.valid, self.shared.budget)
+            trajectory, metrics = dataclasses.replace(trajectory, valid=learned_from), {**metrics, **shared}
 
         # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
         phi, safe_phi, learned = state.phi, state.safe_phi, {}

@@ -96,9 +96,10 @@ def starting_point(run):
     return Start(trained, {**theta_0, "dit": frozen}, load_reference(run))
 
 
-def env_seeds(config, cycle):
-    """Seeds ``[trajectories]`` that a cycle's environments are reset from."""
-    return np.random.SeedSequence([config.seed, cycle]).generate_state(config.phase2.trajectories)
+def env_seeds(config, cycle, branches=1):
+    """Seeds ``[trajectories]`` that a cycle's environments are reset from; ``branches`` in a row have the same."""
+    seeds = np.random.SeedSequence([config.seed, cycle]).generate_state(config.phase2.trajectories)
+    return np.repeat(seeds[: len(seeds) // branches], branches)
 
 
 def spent(method):

@@ -29,6 +29,8 @@ CHANGED = {
     "broad": {"adversary.kl_cost": 1.0},  # lambda is 0.10 already
     "focused": {"adversary.kl_cost": 1.5, "phase2.lambda_afs": 0.25},
     "disagreement": {},
+    "prowl_branched": {"phase2.branches": 4, "phase2.branch_baseline": "siblings"},
+    "prowl_against_reference": {"phase2.branches": 4, "phase2.branch_baseline": "reference"},
     "best_of_n": {},
 }
 
