@@ -33,7 +33,8 @@ class Start:
 
     Attributes:
       trained: theta_0's part that post-training changes.
-      fixed: the world model's parameters, ``"dit"`` holding only the rest of the network.
+      fixed: the world model's parameters, ``"dit"`` holding only the rest of the network; where one is known,
+        ``"oracle"`` is a whole network that was trained on everything (``rewards.reducible``).
       reference: parameters of pi_ref; None where there is no policy.
     """
 

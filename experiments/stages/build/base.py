@@ -97,6 +97,14 @@ def check_unet_weights(config):
         raise UsageError(f"world_model.weights={name} do not fit the configured unet: {lines[0]}")
 
 
+def load_oracle(config):
+    """Parameters of the network in ``phase2.oracle``; UsageError of one line where it is another than the run's."""
+    theirs = _load("phase2.oracle", config.phase2.oracle)
+    if lines := zoo.differences(theirs.world_model.dit, make_world_model(config).dit):
+        raise UsageError(f"phase2.oracle={config.phase2.oracle} is another network than the run's: {lines[0]}")
+    return theirs.params["dit"]
+
+
 def unet_weights(config):
     """The unet's parameters in ``world_model.weights``, numpy arrays."""
     return _load("world_model.weights", config.world_model.weights).params["dit"]

@@ -29,6 +29,11 @@ CHANGED = {
     "broad": {"adversary.kl_cost": 1.0},  # lambda is 0.10 already
     "focused": {"adversary.kl_cost": 1.5, "phase2.lambda_afs": 0.25},
     "disagreement": {},
+    **{
+        score: {"phase2.score": score, "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0}
+        for score in ("spread_corrected", "energy", "learnability", "reducible", "progress")
+    },
+    "keeps_progress": {"phase2.delta_scale": -1.0},
     "prowl_branched": {"phase2.branches": 4, "phase2.branch_baseline": "siblings"},
     "prowl_against_reference": {"phase2.branches": 4, "phase2.branch_baseline": "reference"},
     "best_of_n": {},
