@@ -113,6 +113,8 @@ def collect(
       (``Trajectory`` of ``length`` frames as numpy arrays ``[N, T, ...]``,
        warm-up actions int32 ``[N, warm_up, A]``).
     """
+    if env.num_envs % branches:
+        raise ValueError(f"{env.num_envs} environments are not whole groups of {branches} branches")
     env = grouped(env)
     start = env.reset(seeds)
     players = [_Player(act, policy, rows, env.num_envs, start.frames[rows]) for rows in env.groups]
