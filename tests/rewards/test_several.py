@@ -88,8 +88,9 @@ def test_of_several_dreams_the_first_is_what_the_others_see(calibrated):
 def test_against_another_network_only_what_it_knows_is_paid(make, name, sign):
     params = {"dit": network(bias=1.0), name: network(bias=0.0)}
     paid = sign * scored(params, paid=make(gaussian, 0))["paid"]
-    np.testing.assert_allclose(halves(paid)[0], 1.0, atol=0.1)  # nearly all of it: sqrt(1 + .02) - sqrt(.02) is .87
-    assert 0 < halves(paid)[1] < 0.3  # sqrt(1 + 8) - sqrt(8)
+    # sqrt(bias^2 + 2 chance^2) - sqrt(2 chance^2), of 24 numbers a clip
+    expected = [np.sqrt(1 + 2 * c**2) - np.sqrt(2) * c for c in (0.1, 2.0)]
+    np.testing.assert_allclose(halves(paid), expected, atol=0.04)
     same = scored({"dit": network(), name: network()}, paid=make(gaussian, 0))
     np.testing.assert_allclose(same["paid"], 0, atol=1e-6)  # from the same noise
     with pytest.raises(ValueError, match=f"no network '{name}'"):
