@@ -31,8 +31,8 @@ class Phase2Settings:
     cycles_per_call: int = setting(1, "of the device program", COUNT)
     include: str = setting("", "trajectories that the buffer begins with, as a page of experiments.play writes them")
     oracle: str = setting(
-        "", "weights, as of base and with its autoencoder, of a network that was trained on everything: what of the "
-        "regret it has too cannot be reduced"
+        "", "a network that was trained on everything, a study's oracles/NAME.npz or weights as of base: what regret "
+        "it has too cannot be reduced"
     )  # fmt: skip
     overlap: bool = setting(True, "collect for the next cycle while this one trains: the same numbers, sooner")
 
