@@ -62,7 +62,7 @@ ARMS = {
     "energy": _scored("energy", "energy score of 4 dreams, which blur does not lower"),
     "learnability": _scored("learnability", "p(1-p), p the share of 4 dreams that beat a still picture"),
     "reducible": _scored("reducible", "regret above an oracle's (RHO-LOSS)"),
-    "progress": _scored("progress", "regret a cycle ago less regret now, of fresh trajectories too (LPM)"),
+    "learning_progress": _scored("learning_progress", "regret a cycle ago less regret now, also of what is new (LPM)"),
     "keeps_progress": Arm("Delta with the other sign: what gets better is kept", settings={"phase2.delta_scale": -1.0}),
     "prowl_branched": Arm(
         "each four trajectories from one state, each paid for what it found more than the others",

@@ -50,7 +50,7 @@ from prowl_jax.train.state import TrainState, init_state, merge
 from prowl_jax.train.world_model import make_fine_tune, make_update, windows
 from prowl_jax.types import pytree
 
-SCORE, DISAGREEMENT, REDUCIBLE, PROGRESS = "score", "disagreement", "reducible", "progress"
+SCORE, DISAGREEMENT, REDUCIBLE, PROGRESS = "score", "disagreement", "reducible", "learning_progress"
 FIRST = ("regret", *OF_SEVERAL, REDUCIBLE, PROGRESS)
 """Raw scores that may stand first in the composite one."""
 

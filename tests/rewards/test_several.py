@@ -98,7 +98,7 @@ def test_against_another_network_only_what_it_knows_is_paid(make, name, sign):
 
 
 def test_what_is_named_is_an_error_or_is_not():
-    assert {"spread_corrected", "energy", "reducible"} <= ERRORS and not {"learnability", "progress"} & ERRORS
+    assert {"spread_corrected", "energy", "reducible"} <= ERRORS and not {"learnability", "learning_progress"} & ERRORS
     assert not set(OF_SEVERAL) & set(REWARDS)
     with pytest.raises(ValueError, match="needs at least 2"):
         OfSeveral(OF_SEVERAL["energy"], 1)

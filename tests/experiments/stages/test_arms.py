@@ -32,7 +32,7 @@ CHANGED = {
     "disagreement": {},
     **{
         score: {"phase2.score": score, "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0}
-        for score in ("spread_corrected", "energy", "learnability", "reducible", "progress")
+        for score in ("spread_corrected", "energy", "learnability", "reducible", "learning_progress")
     },
     "keeps_progress": {"phase2.delta_scale": -1.0},
     "prowl_branched": {"phase2.branches": 4, "phase2.branch_baseline": "siblings"},
