@@ -8,7 +8,7 @@ from experiments.configs.default import GROUPS
 from experiments.evaluation.settings import unknown_targets
 from experiments.run import groups
 from experiments.run.groups import value_of
-from experiments.stages.arms import ENSEMBLES
+from experiments.stages.arms import ENSEMBLES, ORACLED
 from experiments.stages.build.world_model import FRAMES_PER_LATENT
 from prowl_jax.envs import registry
 from prowl_jax.models.dit.sizes import DIT_SIZES
@@ -172,6 +172,10 @@ NAMES = (
         lambda c: not _wan(c) or not {arm for arm in c.arms if arm in ENSEMBLES},
         "arms={config.arms}: the ensemble of disagreement takes a latent a frame, which autoencoder.kind=wan has not",
     ),
+    (
+        lambda c: c.phase2.oracle or not {arm for arm in c.arms if arm in ORACLED},
+        "arms={config.arms}: phase2.oracle is empty; name the weights of a network that was trained on everything",
+    ),
     *(rule for environment in registry.ENVIRONMENTS.values() for rule in _of_environment(environment)),
     *map(_only_where_recorded, ("demonstrations.source", "reference.weights", "evaluation.action_prior")),
     (
@@ -298,6 +302,17 @@ SHAPES = (
             "phase2.trajectories={config.phase2.trajectories} does not divide into "
             "adversary.minibatches={config.adversary.minibatches}"
         ),
+    ),
+    (
+        _together(["phase2.trajectories", "phase2.branches"], lambda c: c.phase2.trajectories % c.phase2.branches == 0),
+        (
+            "phase2.trajectories={config.phase2.trajectories} are not whole groups of "
+            "phase2.branches={config.phase2.branches}"
+        ),
+    ),
+    (
+        _together(["phase2.branches"], lambda c: c.phase2.branches > 1 or c.phase2.branch_baseline == "none"),
+        "phase2.branch_baseline={config.phase2.branch_baseline} needs phase2.branches of 2 or more",
     ),
     (
         _together(

@@ -37,6 +37,11 @@ def _anchored(strength, says, **settings):
     return Arm(says, settings=settings, same_as={"adversary.kl_cost": f"adversary.kl_costs.{strength}"})
 
 
+def _scored(score, says):
+    """Another raw score in regret's place, alone and without its change."""
+    return Arm(says, settings={"phase2.score": score, "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0})
+
+
 RESTS = {"reward": None}
 """The policy is paid nothing and stays pi_ref."""
 
@@ -53,12 +58,29 @@ ARMS = {
     "broad": _anchored("middle", "lambda 0.10, middle anchor", **{"phase2.lambda_afs": 0.10}),
     "focused": _anchored("strong", "lambda 0.25, strong anchor", **{"phase2.lambda_afs": 0.25}),
     "disagreement": Arm("rewarded by an ensemble's disagreement (Plan2Explore)", own={"reward": "disagreement"}),
+    "spread_corrected": _scored("spread_corrected", "regret without what a calibrated model cannot help, of 4 dreams"),
+    "energy": _scored("energy", "energy score of 4 dreams, which blur does not lower"),
+    "learnability": _scored("learnability", "p(1-p), p the share of 4 dreams that beat a still picture"),
+    "reducible": _scored("reducible", "regret above an oracle's (RHO-LOSS)"),
+    "learning_progress": _scored("learning_progress", "regret a cycle ago less regret now, also of what is new (LPM)"),
+    "keeps_progress": Arm("Delta with the other sign: what gets better is kept", settings={"phase2.delta_scale": -1.0}),
+    "prowl_branched": Arm(
+        "each four trajectories from one state, each paid for what it found more than the others",
+        settings={"phase2.branches": 4, "phase2.branch_baseline": "siblings"},
+    ),
+    "prowl_against_reference": Arm(
+        "each four from one state, the first by pi_ref: the others are paid for what they found more than it",
+        settings={"phase2.branches": 4, "phase2.branch_baseline": "reference"},
+    ),
     "best_of_n": Arm("the best of N dreams of each context, trained on as data", method="best_of_n"),
 }
 """Name -> arm. ``unanchored``, ``broad`` and ``focused`` are the paper's three regimes."""
 
 ENSEMBLES = tuple(name for name, arm in ARMS.items() if arm.own.get("reward") == "disagreement")
 """The arms whose policy an ensemble pays."""
+
+ORACLED = tuple(name for name, arm in ARMS.items() if arm.settings.get("phase2.score") == "reducible")
+"""The arms that ask an oracle."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,10 @@
         o'   = environment(a)
 
 What is kept begins after the warm-up, and the policy's memory with it: learning, which sees the trajectory alone,
-then sees what acting saw. ``collect`` runs it from Python around a ``HostEnv``; ``make_act_out`` is a pure function
-of a ``DeviceEnv``, to be used under ``jit``. The rules are the same functions, and so are the actions.
+then sees what acting saw. Of ``branches`` k each k rows begin in the same state: on the device their warm-up is acted
+once and the state copied, elsewhere it is acted by each from the same seed with the same actions. ``collect`` runs
+the loop from Python around a ``HostEnv``; ``make_act_out`` is a pure function of a ``DeviceEnv``, to be used under
+``jit``. The rules are the same functions, and so are the actions.
 """
 
 import functools
@@ -44,35 +46,50 @@ def afresh(policy, frames):
     return Seen(policy.initial_state(rows), frames, unknown, np.ones(rows, bool))
 
 
-def _said(policy, params, seen):
-    """One step of the policy: logits ``[n, sum(sizes)]``, value ``[n]``, memory."""
+def _said(policy, params, seen, leader=None, leads=None):
+    """One step of the policy: logits ``[n, sum(sizes)]``, value ``[n]``, memory.
+
+    Where ``leads``, bool ``[n]``, it is a step of the policy of the parameters ``leader``.
+    """
     one_step = seen.frames[:, None], seen.previous[:, None], seen.first[:, None]
     logits, value, memory = policy.apply(params, seen.memory, *one_step)
-    return logits[:, 0], value[:, 0], memory
+    said = logits[:, 0], value[:, 0], memory
+    if leader is None:
+        return said
+    theirs = _said(policy, leader, seen)
+    return jax.tree.map(lambda a, b: jnp.where(leads.reshape(-1, *[1] * (b.ndim - 1)), a, b), theirs, said)
 
 
 def make_act(policy):
-    """``act(params, seen, key, start=0, total=None)``, jitted.
+    """``act(params, seen, key, start=0, total=None, alike=1, leader=None, every=1)``, jitted.
 
     The n rows of ``seen`` are ``start..start+n-1`` of ``total`` (None: of n), and draw what they would draw if all
-    were there: chance does not depend on how rows are grouped. Compiled once for each n.
+    were there: chance does not depend on how rows are grouped. Compiled once for each n. Each ``alike`` rows see the
+    same, and draw the same; of each ``every`` the first is acted by the policy of the parameters ``leader``.
 
     Returns (actions ``[n, A]``, log_prob ``[n]``, value ``[n]``, memory).
     """
 
-    @functools.partial(jax.jit, static_argnames="total")
-    def act(params, seen, key, start=0, total=None):
-        logits, value, memory = _said(policy, params, seen)
-        whole = jnp.zeros((total or len(logits), logits.shape[1]), logits.dtype)
-        whole = jax.lax.dynamic_update_slice_in_dim(whole, logits, start, axis=0)
-        actions = categorical.sample(key, whole, policy.sizes)
-        actions = jax.lax.dynamic_slice_in_dim(actions, start, len(logits))
+    @functools.partial(jax.jit, static_argnames=("total", "alike"))
+    def act(params, seen, key, start=0, total=None, alike=1, leader=None, every=1):
+        place = start + jnp.arange(len(seen.frames))
+        logits, value, memory = _said(policy, params, seen, leader, place % every == 0)
+        whole = jnp.zeros(((total or len(logits)) // alike, logits.shape[1]), logits.dtype)
+        if alike == 1:
+            whole = jax.lax.dynamic_update_slice_in_dim(whole, logits, start, axis=0)
+            actions = categorical.sample(key, whole, policy.sizes)
+            actions = jax.lax.dynamic_slice_in_dim(actions, start, len(logits))
+        else:
+            actions = categorical.sample(key, whole.at[place // alike].set(logits), policy.sizes)[place // alike]
         return actions, categorical.log_prob(logits, actions, policy.sizes), value, memory
 
     return act
 
 
-def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_params=None, to_env=None, check=None):
+def collect(
+    env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_params=None, to_env=None, check=None,
+    branches=1, reference_leads=False,
+):  # fmt: skip
     """Let a policy act in the real environments for one trajectory each.
 
     Every environment is reset from ``seeds``, so that a cycle can be repeated exactly. During
@@ -82,6 +99,9 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
     turns the policy's actions into those of ``env.spec``, where the policy has factors of its own
     (VPT's joint indices); the trajectory holds the policy's. ``check()`` is called before every step;
     what it raises ends the collection.
+
+    Of ``branches`` k each k seeds must be the same: their environments then do the same until the warm-up ends. Where
+    ``reference_leads``, the first of each k is acted by the reference all along.
 
     Where the environments come in groups (``envs.base.GroupedEnv``), the others step while the policy acts
     in one. The trajectories are the same, but for the rounding of another batch size.
@@ -93,9 +113,13 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
       (``Trajectory`` of ``length`` frames as numpy arrays ``[N, T, ...]``,
        warm-up actions int32 ``[N, warm_up, A]``).
     """
+    if env.num_envs % branches:
+        raise ValueError(f"{env.num_envs} environments are not whole groups of {branches} branches")
     env = grouped(env)
     start = env.reset(seeds)
     players = [_Player(act, policy, rows, env.num_envs, start.frames[rows]) for rows in env.groups]
+    alike = {"alike": branches} if branches > 1 else {}
+    led = {"leader": warm_up_params, "every": branches} if reference_leads else {}
     steps = warm_up + length
     for t in range(steps):
         if check is not None:
@@ -106,7 +130,11 @@ def collect(env, act, policy, params, key, *, seeds, length, warm_up=0, warm_up_
                 player.see(env.receive(group), t > warm_up)
             if t == warm_up:
                 player.forget()
-            actions = player.act(params if kept else warm_up_params, jax.random.fold_in(key, t), kept)
+            now_key = jax.random.fold_in(key, t)
+            if kept:
+                actions = player.act(params, now_key, kept, **led)
+            else:
+                actions = player.act(warm_up_params, now_key, kept, **alike)
             if t < steps - 1:
                 env.send(actions if to_env is None else to_env(actions), group)
     trajectories = [player.trajectory() for player in players]
@@ -135,10 +163,10 @@ class _Player:
             self._valid &= ~step.done
             self._events.append(events_of(step.info))
 
-    def act(self, params, key, kept):
-        """The next actions, int32 ``[n, A]``."""
+    def act(self, params, key, kept, **branches):
+        """The next actions, int32 ``[n, A]``; ``branches`` as of ``make_act``."""
         seen = self._seen
-        actions, log_prob, value, memory = self._act(params, seen, key, self._start, total=self._total)
+        actions, log_prob, value, memory = self._act(params, seen, key, self._start, total=self._total, **branches)
         actions = np.asarray(actions)
         if kept:
             self._columns.append((seen.frames, actions, seen.first, np.asarray(log_prob), np.asarray(value)))
@@ -181,7 +209,9 @@ def _rates(valid, events, steps):
     return {name: 1000.0 * jnp.sum(valid @ jnp.asarray(e).astype(jnp.float32)) / total for name, e in events.items()}
 
 
-def make_act_out(policy, *, steps, warm_up=0, to_env=None, keep, beside=False):
+def make_act_out(
+    policy, *, steps, warm_up=0, to_env=None, keep, beside=False, branches=1, reference_leads=False
+):
     """The loop in a ``DeviceEnv``, under ``jit``: a pure function.
 
     Args:
@@ -190,6 +220,8 @@ def make_act_out(policy, *, steps, warm_up=0, to_env=None, keep, beside=False):
       keep: ``f(seen, actions, log_prob, value, after, kl)``, what of a kept step is returned: ``after`` is the
         ``DeviceStep``, ``kl`` the divergence below.
       beside: run the warm-up's policy beside the other all the time, for KL(policy || it) in nats ``[B]``; else None.
+      branches: k; each k keys must be the same. Their warm-up is acted once, then its state is copied.
+      reference_leads: the first of each k is acted by the warm-up's policy all along.
 
     Returns:
       ``act_out(env, params, warm_up_params, env_keys [B], key) -> (Seen after the last step, rows [steps, ...], done
@@ -199,10 +231,11 @@ def make_act_out(policy, *, steps, warm_up=0, to_env=None, keep, beside=False):
     def act_out(env, params, warm_up_params, env_keys, key):
         def step(now, t):
             state, seen, memory_beside = now
-            begins = t == warm_up
-            memory_beside = _choose(begins, policy.initial_state(len(env_keys)), memory_beside) if beside else None
+            begins, rows = t == warm_up, len(seen.frames)
+            memory_beside = _choose(begins, policy.initial_state(rows), memory_beside) if beside else None
             seen = _choose(begins, afresh(policy, seen.frames), seen)
-            logits, value, memory = _said(policy, _choose(t < warm_up, warm_up_params, params), seen)
+            led = (warm_up_params, jnp.arange(rows) % branches == 0) if reference_leads else ()
+            logits, value, memory = _said(policy, _choose(t < warm_up, warm_up_params, params), seen, *led)
             actions = categorical.sample(jax.random.fold_in(key, t), logits, policy.sizes)
             kl = None
             if beside:
@@ -213,25 +246,30 @@ def make_act_out(policy, *, steps, warm_up=0, to_env=None, keep, beside=False):
             row = keep(seen, actions, categorical.log_prob(logits, actions, policy.sizes), value, after, kl)
             return (state, Seen(memory, after.frame, actions, after.done), memory_beside), (row, after.done)
 
-        # One scan for the warm-up and what is kept, so that the environment is compiled once.
+        # One scan for the warm-up and what is kept, so that the environment is compiled once. Where branches have fewer
+        # warm-ups than rows there are two.
         def write(carry, t):
             now, rows = carry
             now, row = step(now, t)
             place = jnp.maximum(t - warm_up, 0)
             return (now, jax.tree.map(lambda many, one: many.at[place].set(one), rows, row)), None
 
-        state, shown = jax.vmap(env.reset)(env_keys)
-        now = state, afresh(policy, shown.frame), policy.initial_state(len(env_keys)) if beside else None
+        state, shown = jax.vmap(env.reset)(env_keys[::branches])
+        now = state, afresh(policy, shown.frame), policy.initial_state(len(shown.frame)) if beside else None
+        begin = 0
+        if branches > 1:
+            now, _ = jax.lax.scan(lambda now, t: (step(now, t)[0], None), now, jnp.arange(warm_up))
+            now, begin = jax.tree.map(lambda x: jnp.repeat(x, branches, axis=0), now), warm_up
         row = jax.eval_shape(step, now, 0)[1]
         rows = jax.tree.map(lambda x: jnp.zeros((max(steps, 1), *x.shape), x.dtype), row)
-        ((_, seen, _), rows), _ = jax.lax.scan(write, (now, rows), jnp.arange(warm_up + steps))
+        ((_, seen, _), rows), _ = jax.lax.scan(write, (now, rows), jnp.arange(begin, warm_up + steps))
         return seen, *jax.tree.map(lambda x: x[:steps], rows)
 
     return act_out
 
 
-def make_collect(policy, *, length, warm_up=0, to_env=None):
-    """``collect`` for a ``DeviceEnv``: a pure function, to be used under ``jit``.
+def make_collect(policy, *, length, warm_up=0, to_env=None, branches=1, reference_leads=False):
+    """``collect`` for a ``DeviceEnv``: a pure function, to be used under ``jit``; arguments as of ``make_act_out``.
 
     Returns:
       ``collect(env, params, warm_up_params, env_keys [B], key) -> Trajectory`` of ``length`` frames.
@@ -242,14 +280,18 @@ def make_collect(policy, *, length, warm_up=0, to_env=None):
         return (seen.frames, actions, seen.first, log_prob, value), events_of(after.info)
 
     steps = length - 1
-    act_out = make_act_out(policy, steps=steps, warm_up=warm_up, to_env=to_env, keep=keep)
+    act_out = make_act_out(
+        policy, steps=steps, warm_up=warm_up, to_env=to_env, keep=keep, branches=branches,
+        reference_leads=reference_leads,
+    )  # fmt: skip
 
     def collect(env, params, warm_up_params, env_keys, key):
         seen, (columns, events), done = act_out(env, params, warm_up_params, env_keys, key)
         if length == 1:  # only the warm-up was acted
             seen = afresh(policy, seen.frames)
         # At the last frame the policy says what it would do, and nothing follows.
-        logits, value, _ = _said(policy, params, seen)
+        led = (warm_up_params, jnp.arange(len(env_keys)) % branches == 0) if reference_leads else ()
+        logits, value, _ = _said(policy, params, seen, *led)
         actions = categorical.sample(jax.random.fold_in(key, warm_up + steps), logits, policy.sizes)
         log_prob = categorical.log_prob(logits, actions, policy.sizes)
         last = seen.frames, actions, seen.first, log_prob, value

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.rewards import REWARDS
-from prowl_jax.settings import COUNT, NATURAL, SHARE, check, setting
+from prowl_jax.rl.branches import BASELINES
+from prowl_jax.settings import COUNT, NATURAL, SHARE, check, one_of, setting
 from prowl_jax.train.sharding import compiled, on_mesh
 from prowl_jax.train.state import merge
 from prowl_jax.types import RealClip, pytree
@@ -32,7 +33,8 @@ class Start:
 
     Attributes:
       trained: theta_0's part that post-training changes.
-      fixed: the world model's parameters, ``"dit"`` holding only the rest of the network.
+      fixed: the world model's parameters, ``"dit"`` holding only the rest of the network; where one is known,
+        ``"oracle"`` is a whole network that was trained on everything (``rewards.reducible``).
       reference: parameters of pi_ref; None where there is no policy.
     """
 
@@ -51,6 +53,8 @@ class Budget:
       updates: world-model steps a cycle. batch: clips of a training step.
       trajectories: that a policy may act out in a cycle, each of ``context + horizon`` latents after ``warm_up`` steps.
       cycles: length of schedules.
+      branches: k trajectories begin in the same state, after one warm-up. branch_baseline: what the reward of each is
+        against, see ``rl.branches``; with ``"reference"`` the first of them is acted by it and is not learned from.
       score_batch: clips dreamt at a time, so that memory stays bounded.
       ema_decay: of the average of the trained parameters, which is what predicts and is evaluated; 0 keeps none.
     """
@@ -62,6 +66,10 @@ class Budget:
     warm_up: int = setting(
         60, "steps of the reference before a trajectory begins, away from where episodes start", NATURAL
     )
+    branches: int = setting(1, "trajectories that begin in the same state, after one warm-up", COUNT)
+    branch_baseline: str = setting(
+        "none", f"what a branch's reward is against: {', '.join(BASELINES)}", one_of(BASELINES)
+    )
     horizon: int = setting(3, "latents predicted and scored", COUNT, source="paper: a chunk")
     updates: int = setting(30, "world-model steps a cycle", COUNT)
     batch: int = setting(32, "clips of an update", COUNT)
@@ -70,6 +78,17 @@ class Budget:
 
     def __post_init__(self):
         check(self)
+        if self.trajectories % self.branches:
+            raise ValueError(
+                f"phase2.trajectories={self.trajectories} are not whole groups of phase2.branches={self.branches}"
+            )
+        if self.branches == 1 and self.branch_baseline != "none":
+            raise ValueError(f"phase2.branch_baseline={self.branch_baseline} needs phase2.branches of 2 or more")
+
+    @property
+    def reference_leads(self):
+        """Whether the reference acts the first branch of each state."""
+        return self.branch_baseline == "reference"
 
     @property
     def clip(self):
@@ -260,6 +279,10 @@ def training_cost(shared):
 
 
 def acting_cost(shared):
-    """Steps of the environment that all trajectories of a cycle take."""
+    """Steps of the environment that all trajectories of a cycle take; branches share a warm-up.
+
+    An environment whose state cannot be copied takes it again for each of them: that is time, and nothing is learned.
+    """
     budget = shared.budget
-    return budget.trajectories * (budget.warm_up + shared.trajectory_length - 1)
+    steps = budget.trajectories * (shared.trajectory_length - 1)
+    return budget.trajectories // budget.branches * budget.warm_up + steps

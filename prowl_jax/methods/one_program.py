@@ -38,7 +38,7 @@ class Plan:
     """What chance decides outside of the program, for each of its n cycles.
 
     Attributes:
-      env_keys: keys ``[n, B]`` that the environments are reset from.
+      env_keys: keys ``[n, B]`` that the environments are reset from, of branches each the same for a group.
       passive_starts: int32 ``[n, updates, rows]``, where the clips of the demonstrations begin.
       draws: int32 ``[n]``, what is folded into the key of each: the cycle's number, unless draws were left out.
     """
@@ -97,8 +97,11 @@ def make_program(method):
     shared, needs = method.shared, method.needs()
     collect = None
     if needs.acts:
-        length, warm_up = shared.trajectory_length, shared.budget.warm_up
-        collect = make_collect(shared.policy, length=length, warm_up=warm_up, to_env=shared.to_env)
+        budget = shared.budget
+        collect = make_collect(
+            shared.policy, length=shared.trajectory_length, warm_up=budget.warm_up, to_env=shared.to_env,
+            branches=budget.branches, reference_leads=budget.reference_leads,
+        )  # fmt: skip
 
     def clips_of(demonstrations, starts):
         clips = demonstrations.clips(starts, needs.length)

@@ -31,35 +31,49 @@ from prowl_jax.methods.base import (
     predicting,
     training_cost,
 )
+from prowl_jax.methods.branches import weigh_branches
+from prowl_jax.metrics.unlearnable import unlearnable
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring, make_rescore
 from prowl_jax.pat.reward import composite_reward, standardised
+from prowl_jax.rewards import OF_SEVERAL
 from prowl_jax.rewards.disagreement import Ensemble, make_disagreement
-from prowl_jax.rewards.dream import make_dream, make_observe, make_score, score_of
-from prowl_jax.settings import COUNT, FINITE, NATURAL, NOT_NEGATIVE, SHARE, check, setting
+from prowl_jax.rewards.dream import OfSeveral, make_dream, make_observe, make_score, score_of
+from prowl_jax.rewards.reducible import make_progress, make_reducible
+from prowl_jax.settings import COUNT, FINITE, NATURAL, NOT_NEGATIVE, SHARE, check, one_of, setting, some_of
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import disagreement as ensemble_training
 from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.sharding import program
-from prowl_jax.train.state import TrainState, init_state
+from prowl_jax.train.state import TrainState, init_state, merge
 from prowl_jax.train.world_model import make_fine_tune, make_update, windows
 from prowl_jax.types import pytree
 
-SCORE, DISAGREEMENT = "score", "disagreement"
+SCORE, DISAGREEMENT, REDUCIBLE, PROGRESS = "score", "disagreement", "reducible", "learning_progress"
+FIRST = ("regret", *OF_SEVERAL, REDUCIBLE, PROGRESS)
+"""Raw scores that may stand first in the composite one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Composite:
-    """The paper's score, ``z(regret) + lambda z(AFS-EPE) + delta_scale Delta(regret)``."""
+    """The paper's score, ``z(regret) + lambda z(AFS-EPE) + delta_scale Delta(regret)``, or another in regret's place.
 
+    A negative ``delta_scale`` makes Delta learning progress: what gets better is kept, and not what does not.
+    """
+
+    score: str = setting(
+        "regret", f"raw score that comes first: {', '.join(FIRST)}", one_of(FIRST), source="paper: regret"
+    )
+    watched: tuple = setting((), "raw scores that the buffer keeps and reports, of weight 0", some_of(FIRST))
     lambda_afs: float = setting(0.10, "weight of AFS-EPE in the score", NOT_NEGATIVE, source="paper: 0.10 or 0.25")
     delta_scale: float = setting(1.0, "weight of the regret's change between scorings", FINITE, source="paper: 1")
 
     @property
     def weights(self):
         """Of ``pat.Scoring``: its ``weights`` and its ``changes``."""
-        return {"regret": 1.0, "afs": self.lambda_afs}, {"regret": self.delta_scale}
+        watched = dict.fromkeys(("regret", *self.watched), 0.0)
+        return {**watched, self.score: 1.0, "afs": self.lambda_afs}, {self.score: self.delta_scale}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +88,7 @@ class Config:
       scoring, priority, rescoring: of the buffer; ``scoring`` names the rewards that it keeps.
       noise_seed: of the one noise that every trajectory is dreamt from whenever it is scored, so that a rescoring
         measures the change of the model and not of the noise.
+      score_dreams: K of the rewards that look at several dreams (``rewards.OF_SEVERAL``).
       adversary: how the policy learns.
       ensemble: whose ``"disagreement"`` is a reward; there only where somebody asks for that.
     """
@@ -84,6 +99,7 @@ class Config:
     scoring: pat.Scoring = pat.Scoring()
     priority: Priority = Priority()
     rescoring: Rescoring = Rescoring()
+    score_dreams: int = setting(4, "K, dreams of a clip that a score of several compares", COUNT)
     noise_seed: int = setting(0, "of the one noise that clips are dreamt from to be scored", NATURAL)
     adversary: Adversary = Adversary()
     ensemble: Ensemble | None = None
@@ -100,6 +116,12 @@ class Config:
         """Names of the rewards that are asked for."""
         paid = (self.reward,) if self.reward not in (None, SCORE) else ()
         return tuple(dict.fromkeys((*self.scoring.names, *paid)))
+
+    @property
+    def dreams_per_clip(self):
+        """How often a clip is dreamt to be scored."""
+        several = self.score_dreams if set(self.rewards) & set(OF_SEVERAL) else 1
+        return several + len({REDUCIBLE, PROGRESS} & set(self.rewards))
 
     @property
     def asked_ensemble(self):
@@ -120,6 +142,7 @@ class State:
       safe_phi: the last policy within the KL bound. buffer: PAT, whose items are ``RealClip``.
       cycle: int32 scalar, cycles done.
       ensemble: where its disagreement is the reward; else None.
+      before: the averaged trained part before the last cycle, where learning progress is asked for; else None.
     """
 
     theta: TrainState
@@ -128,6 +151,7 @@ class State:
     buffer: pat.PATBuffer
     cycle: jax.Array
     ensemble: TrainState | None = None
+    before: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +198,10 @@ class Prowl(Method):
             reward, mean = standardised(raw[self.config.reward], trajectory.valid)
             metrics = {**metrics, self.config.reward: mean}
 
+        if self.shared.budget.branches > 1:
+            reward, learned_from, shared = weigh_branches(reward, trajectory.valid, self.shared.budget)
+            trajectory, metrics = dataclasses.replace(trajectory, valid=learned_from), {**metrics, **shared}
+
         # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
         phi, safe_phi, learned = state.phi, state.safe_phi, {}
         if self.programs.ppo is not None:
@@ -185,7 +213,7 @@ class Prowl(Method):
 
     def _offer(self, state, start, trajectory):
         """Score trajectories and offer them to the buffer: (buffer, raw scores, those that it keeps, valid rows)."""
-        params = _scoring_params(state.theta, state.ensemble, start)
+        params = _scoring_params(state, start)
 
         # tau_hat <- dream(theta, tau);  raw <- rewards(tau_hat, tau)
         clips = self.programs.observe(params, trajectory)
@@ -205,12 +233,14 @@ class Prowl(Method):
         """The second half: train the world model, then score the buffer with the new one; phi is untouched."""
         _, tune_key = jax.random.split(key)
 
+        before = None if state.before is None else jax.tree.map(jnp.copy, state.theta.ema)  # theta is donated
         # theta <- n steps on (1-r) passive + r PAT
         theta, buffer, tuning = self.programs.fine_tune(
             state.theta, start.fixed["dit"], state.buffer, demonstrations, tune_key, state.cycle
         )
         # buffer <- rescore(buffer, theta): new raw scores, Delta = now - before
-        buffer = self.programs.rescore(_scoring_params(theta, state.ensemble, start), buffer, state.cycle)
+        state = dataclasses.replace(state, theta=theta, before=before)
+        buffer = self.programs.rescore(_scoring_params(state, start), buffer, state.cycle)
 
         ensemble, fitted = state.ensemble, {}
         if self.programs.fit_ensemble is not None:
@@ -218,7 +248,9 @@ class Prowl(Method):
             ensemble, fitted = self.programs.fit_ensemble(ensemble, buffer, demonstrations, fit_key)
 
         cycle, remembered = _after_cycle(state.cycle, buffer)
-        state = dataclasses.replace(state, theta=theta, buffer=buffer, cycle=cycle, ensemble=ensemble)
+        if REDUCIBLE in self.config.scoring.names and "regret" in self.config.scoring.names:
+            remembered |= _beyond_learning(buffer, self.config.scoring)
+        state = dataclasses.replace(state, buffer=buffer, cycle=cycle, ensemble=ensemble)
         return state, {**remembered, **fitted, "world_model_loss": tuning["loss"]}
 
     def init(self, start, key):
@@ -232,6 +264,7 @@ class Prowl(Method):
             buffer=pat.init(shared.example_clip, config.capacity, config.scoring),
             cycle=jnp.zeros((), jnp.int32),
             ensemble=config.asked_ensemble and ensemble_training.init_ensemble(config.ensemble, key),
+            before=jax.tree.map(jnp.copy, start.trained) if PROGRESS in config.rewards else None,
         )
 
     def prepare(self, state, demonstrations, key):
@@ -251,14 +284,17 @@ class Prowl(Method):
     def make_programs(self):
         """The parts of a cycle."""
         config, shared, budget, scoring = self.config, self.shared, self.shared.budget, self.config.scoring
-        rewards, ensemble = shared.rewards, config.asked_ensemble
+        dream = make_dream(shared.world_model, budget.context, shared.flow, common_noise=True)
+        rows, seed = budget.score_batch, config.noise_seed
+        rewards, ensemble = dict(shared.rewards), config.asked_ensemble
+        rewards |= {REDUCIBLE: make_reducible(dream, seed), PROGRESS: make_progress(dream, seed)}
+        if set(config.rewards) & set(OF_SEVERAL):
+            rewards |= {name: OfSeveral(reward, config.score_dreams) for name, reward in OF_SEVERAL.items()}
         if ensemble is not None:
             rewards = {**rewards, DISAGREEMENT: make_disagreement(ensemble)}
         if unknown := [name for name in config.rewards if name not in rewards]:
             raise ValueError(f"prowl asks for the rewards {', '.join(unknown)}; there are {', '.join(rewards)}")
-        dream = make_dream(shared.world_model, budget.context, shared.flow, common_noise=True)
         asked, kept = ({name: rewards[name] for name in names} for names in (config.rewards, scoring.names))
-        rows, seed = budget.score_batch, config.noise_seed
         update = make_update(shared.loss, shared.optimizer, ema_decay=budget.ema_decay)
         return Programs(
             observe=make_observe(shared.world_model, budget.context, shared.flow, shared.to_env),
@@ -313,7 +349,7 @@ class Prowl(Method):
     def spent(self):
         """``dreamt_latents`` is what scoring and at most what rescoring dreams."""
         budget = self.shared.budget
-        scored = budget.trajectories + self.config.capacity
+        scored = (budget.trajectories + self.config.capacity) * self.config.dreams_per_clip
         return {
             **training_cost(self.shared),
             "environment_steps": acting_cost(self.shared),
@@ -326,7 +362,7 @@ class Prowl(Method):
 
     def calls(self, state, start, trajectory, demonstrations, key):
         """See ``base.Method.calls``."""
-        params = jax.eval_shape(_scoring_params, state.theta, state.ensemble, start)
+        params = jax.eval_shape(_scoring_params, state, start)
         clips = jax.eval_shape(self.programs.observe, params, trajectory)
         reward = jax.ShapeDtypeStruct(clips.actions.shape[:1], jnp.float32)
         calls = {
@@ -339,10 +375,17 @@ class Prowl(Method):
         return {name: call for name, call in calls.items() if getattr(self.programs, name) is not None}
 
 
-def _scoring_params(theta, ensemble, start):
-    """The world model's parameters as they predict, and, where there is one, the ensemble's."""
-    params = predicting(theta, start)
-    return params if ensemble is None else {**params, "ensemble": ensemble.params}
+def _scoring_params(state, start):
+    """The world model's parameters as they predict, and beside them the ensemble's and the network of a cycle ago.
+
+    An oracle's network is ``"oracle"`` of what is fixed, where it is known.
+    """
+    params = predicting(state.theta, start)
+    if state.ensemble is not None:
+        params["ensemble"] = state.ensemble.params
+    if state.before is not None:
+        params["before"] = merge(state.before, start.fixed["dit"])
+    return params
 
 
 @jax.jit
@@ -353,3 +396,11 @@ def _after_cycle(cycle, buffer):
     kept = {f"pat_mean_{name}": jnp.sum(raw * filled) / count for name, raw in buffer.raw.items()}
     kept["pat_mean_progress"] = sum(jnp.sum(change * filled) / count for change in pat.changes(buffer).values())
     return cycle + 1, {**kept, "pat_filled": filled.sum()}
+
+
+@functools.partial(jax.jit, static_argnames="scoring")
+def _beyond_learning(buffer, scoring):
+    """What of the buffer no model can learn (``metrics.unlearnable``); hard is above the mean of all ever offered."""
+    high = buffer.running.mean[scoring.names.index("regret")]
+    parts = unlearnable(buffer.raw["regret"], buffer.raw[REDUCIBLE], buffer.filled, high)
+    return {f"pat_{name}": value for name, value in parts.items()}

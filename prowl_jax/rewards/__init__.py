@@ -4,15 +4,19 @@ A reward is ``f(params, dream) -> [B]``, or ``[B, L']`` where it tells the dream
 parameters, among which one with weights of its own finds them, and of a ``types.Dream``, whose ``real`` is what
 really followed. It works on any leading axes, so also on groups of dreams of one context. ``dream`` makes the dreams.
 
-``REWARDS`` names those that need nothing else; one that has settings is made by its module (``disagreement``) and
-passed beside them.
+``REWARDS`` names those that need nothing else; one that has settings or asks another network is made by its module
+(``disagreement``, ``reducible``) and passed beside them. Those in ``OF_SEVERAL`` look at K dreams of a context at once.
 """
 
 from prowl_jax.rewards.afs import afs
 from prowl_jax.rewards.regret import regret
+from prowl_jax.rewards.several import energy, learnability, spread_corrected
 
 REWARDS = {"regret": regret, "afs": afs}
 """name -> ``f(params, dream) -> [...]``."""
 
-ERRORS = frozenset({"regret", "afs", "disagreement"})
+OF_SEVERAL = {"spread_corrected": spread_corrected, "energy": energy, "learnability": learnability}
+"""name -> ``f(params, dream [B, K, ...]) -> [B]``."""
+
+ERRORS = frozenset({"regret", "afs", "disagreement", "spread_corrected", "energy", "reducible"})
 """Those that are high where a dream is wrong: they pay who looks for errors. Of all others the highest is the best."""

@@ -7,6 +7,7 @@ weights finds its own (``optical_flow.small_flow`` has none). One and the same m
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,14 +96,32 @@ def group(dream, size):
     return dreams
 
 
+@dataclasses.dataclass(frozen=True)
+class OfSeveral:
+    """A reward of several dreams of each clip, for ``make_score``.
+
+    Attributes:
+      reward: ``f(params, dream) -> [B]`` of a ``Dream`` with leaves ``[B, dreams, ...]``.
+      dreams: K, at least 2.
+    """
+
+    reward: Any
+    dreams: int
+
+    def __post_init__(self):
+        if self.dreams < 2:
+            raise ValueError(f"phase2.score_dreams={self.dreams}: a score of several dreams needs at least 2")
+
+
 def make_score(dream, rewards, rows, seed=0):
-    """``score(params, clips) -> {name: [B]}``, jitted: every reward of one dream a clip.
+    """``score(params, clips) -> {name: [B]}``, jitted: every reward of one dream a clip, or of as many as it asks for.
 
     Rows are taken ``rows`` at a time, so that memory stays bounded. The noise is that of ``seed`` in every call: with
     a ``dream`` of common noise a later scoring measures the change of the model and not of the noise.
 
     Args:
-      dream: from ``make_dream``. rewards: name -> ``f(params, dream) -> [B]``.
+      dream: from ``make_dream``. rewards: name -> ``f(params, dream) -> [B]``, or ``OfSeveral``, of which the first
+        dream is the one that all others see.
     """
     score = score_of(dream, rewards, seed)
 
@@ -123,9 +142,21 @@ def make_score(dream, rewards, rows, seed=0):
 
 def score_of(dream, rewards, seed=0):
     """``score(params, clips) -> {name: [B]}`` of one batch; see ``make_score``."""
+    most = max((reward.dreams for reward in rewards.values() if isinstance(reward, OfSeveral)), default=0)
 
     def score(params, clips):
-        dreamt = dream(params, jax.random.key(seed), clips)
-        return {name: reward(params, dreamt) for name, reward in rewards.items()}
+        key = jax.random.key(seed)
+        dreamt = dream(params, key, clips)
+        if most > 1:
+            others = group(dream, most - 1)(params, jax.random.fold_in(key, 1), clips)
+            several = jax.tree.map(lambda one, more: jnp.concatenate([one[:, None], more], axis=1), dreamt, others)
+        scores = {}
+        for name, reward in rewards.items():
+            if isinstance(reward, OfSeveral):
+                first = jax.tree.map(lambda x, k=reward.dreams: x[:, :k], several)
+                scores[name] = reward.reward(params, first)
+            else:
+                scores[name] = reward(params, dreamt)
+        return scores
 
     return score

@@ -11,7 +11,7 @@ import pytest
 from tiny_world import BUDGET, Recorded, shared_by, start_of
 
 from prowl_jax.methods.base import predicting
-from prowl_jax.methods.prowl import Config, Prowl
+from prowl_jax.methods.prowl import Composite, Config, Prowl
 from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.pat import buffer as pat
 from prowl_jax.rl.ppo import PPOConfig
@@ -248,3 +248,23 @@ def test_what_others_found_is_in_the_buffer_before_the_first_cycle(tiny, random_
     shown = {np.asarray(frames).tobytes() for frames in np.asarray(taken.buffer.items.frames)[:2]}
     assert shown == {frames.tobytes() for frames in found.frames[:2]}
     assert np.isfinite(np.asarray(taken.buffer.raw["regret"])[:2]).all()
+
+
+def test_other_scores_ask_other_networks_and_tell_what_is_beyond_learning(tiny, random_params):
+    """Energy pays and orders; the oracle is theta_0 itself, so that before the first update nothing is reducible."""
+    watched = "reducible", "learning_progress"
+    weights, changes = Composite(score="energy", watched=watched, lambda_afs=0.0, delta_scale=0.0).weights
+    config = dataclasses.replace(CONFIG, scoring=pat.Scoring(weights, changes), score_dreams=2)
+    method = Prowl(config, shared_by(tiny, TUNER, POLICY))
+    assert method.spent()["dreamt_latents"] == 4 * Prowl(CONFIG, method.shared).spent()["dreamt_latents"]
+    state, start = beginning(tiny, random_params, method)
+    start = dataclasses.replace(start, fixed={**start.fixed, "oracle": tiny.params["dit"]})
+    source = Recorded(trajectories(0), passive_batches(tiny, 0))
+    state, metrics = method.cycle(state, start, source, jax.random.key(0))
+    assert abs(metrics["reducible"]) < 1e-6 and abs(metrics["learning_progress"]) < 1e-6
+    raw = {name: np.asarray(value)[:ROWS] for name, value in state.buffer.raw.items()}
+    np.testing.assert_allclose(raw["reducible"], -raw["learning_progress"], atol=1e-6)  # a cycle ago it was the oracle
+    assert np.abs(raw["learning_progress"]).min() > 1e-5 and (raw["energy"] > 0).all()
+    assert {"pat_unlearnable", "pat_hard", "pat_reducible_share", "pat_mean_energy"} <= metrics.keys()
+    own = pat.scores(state.buffer, config.scoring)[:ROWS]
+    assert (np.argsort(own) == np.argsort(raw["energy"])).all(), "something but the energy orders the buffer"

@@ -3,7 +3,7 @@
 Callers import the folder and say ``build.make_world_model(config)``: every public name is here.
 """
 
-from experiments.stages.build.base import check_base, environment_of, load_base, unet_weights
+from experiments.stages.build.base import check_base, environment_of, load_base, load_oracle, unet_weights
 from experiments.stages.build.checks import check_device, check_files, check_mesh, make_config_mesh, read_included
 from experiments.stages.build.environment import (
     action_maps,
@@ -56,6 +56,7 @@ __all__ = [
     "load_base",
     "load_dit",
     "load_lpips",
+    "load_oracle",
     "make_autoencoder",
     "make_budget",
     "make_config_mesh",

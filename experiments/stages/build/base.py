@@ -2,6 +2,10 @@
 
 import dataclasses
 import functools
+import zipfile
+
+import numpy as np
+from flax import traverse_util
 
 from experiments.run.config_file import CONFIGS, UsageError
 from experiments.stages.build.environment import frame_shape, make_environment, spec_of
@@ -95,6 +99,24 @@ def check_unet_weights(config):
                  f"not {', '.join(spec.names)} of sizes {spec.sizes}"]  # fmt: skip
     if lines:
         raise UsageError(f"world_model.weights={name} do not fit the configured unet: {lines[0]}")
+
+
+def load_oracle(config):
+    """Parameters of the network in ``phase2.oracle``; UsageError of one line where it is another than the run's.
+
+    Of a study's own ``oracles/NAME.npz`` that is not asked: it is theta_0's network.
+    """
+    name = config.phase2.oracle
+    if name.endswith(".npz"):
+        try:
+            with np.load(name) as file:
+                return traverse_util.unflatten_dict({key: file[key] for key in file.files}, sep="/")
+        except (OSError, ValueError, zipfile.BadZipFile):
+            raise UsageError(f"phase2.oracle={name} is not there, or no file of a network's arrays") from None
+    theirs = _load("phase2.oracle", name)
+    if lines := zoo.differences(theirs.world_model.dit, make_world_model(config).dit):
+        raise UsageError(f"phase2.oracle={config.phase2.oracle} is another network than the run's: {lines[0]}")
+    return theirs.params["dit"]
 
 
 def unet_weights(config):

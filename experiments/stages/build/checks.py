@@ -7,7 +7,7 @@ import jax
 from experiments.run.config_file import UsageError
 from experiments.stages import trajectory_file
 from experiments.stages.arms import ARMS
-from experiments.stages.build.base import check_base, check_unet_weights, environment_of
+from experiments.stages.build.base import check_base, check_unet_weights, environment_of, load_oracle
 from experiments.stages.build.environment import frame_shape, gaps_of, make_environment, spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
 from experiments.stages.build.phase2 import arms, make_budget, passive_rows
@@ -43,6 +43,8 @@ def check_files(config):
     if config.phase2.include and not config.dry_run:
         read_included(config)
     check_base(config)
+    if config.phase2.oracle:
+        load_oracle(config)
     _check_gaps(config)
     if config.reference.weights:
         load_vpt(config.reference.weights)

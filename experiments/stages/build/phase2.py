@@ -30,6 +30,10 @@ class Phase2Settings:
     )  # fmt: skip
     cycles_per_call: int = setting(1, "of the device program", COUNT)
     include: str = setting("", "trajectories that the buffer begins with, as a page of experiments.play writes them")
+    oracle: str = setting(
+        "", "a network that was trained on everything, a study's oracles/NAME.npz or weights as of base: what regret "
+        "it has too cannot be reduced"
+    )  # fmt: skip
     overlap: bool = setting(True, "collect for the next cycle while this one trains: the same numbers, sooner")
 
 

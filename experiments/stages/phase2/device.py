@@ -182,11 +182,12 @@ def build_program(config, arm, seeds=1):
 
 def planner(run, method):
     """``f(draws) -> Plan``: the chance that the host path has for cycles of these draws."""
-    config, needs, updates = run.config, method.needs(), method.shared.budget.updates
+    config, needs, budget = run.config, method.needs(), method.shared.budget
+    updates = budget.updates
     starts = passive_starts(run, needs.rows, needs.length)
 
     def plan_of(draws):
-        seeds = np.stack([parts.env_seeds(config, draw) for draw in draws])
+        seeds = np.stack([parts.env_seeds(config, draw, budget.branches) for draw in draws])
         clips = [[starts(draw * updates + i) for i in range(updates)] for draw in draws]
         env_keys = keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape)
         return Plan(env_keys, jnp.asarray(clips, jnp.int32), jnp.asarray(draws, jnp.int32))

@@ -112,14 +112,16 @@ def _keys_of(mesh, key, draw):
 @contextlib.contextmanager
 def _players(config, method, start, keys_of):
     """``f(draw, params, check) -> Trajectory`` of this process's rows; its environments are closed at the end."""
-    shared, mine = method.shared, processes.own_rows(method.shared.budget.trajectories)
+    shared, budget = method.shared, method.shared.budget
+    mine = processes.own_rows(budget.trajectories)
     act, env = make_act(shared.policy), build.make_env(config, config.env.task, mine.stop - mine.start)
 
     def play(draw, params, check):
         trajectory, _ = collect(
-            env, act, shared.policy, params, keys_of(draw)[0], seeds=env_seeds(config, draw)[mine],
-            length=shared.trajectory_length, warm_up=shared.budget.warm_up, warm_up_params=start.reference,
-            to_env=shared.to_env, check=check,
+            env, act, shared.policy, params, keys_of(draw)[0], length=shared.trajectory_length,
+            warm_up=budget.warm_up, warm_up_params=start.reference, to_env=shared.to_env, check=check,
+            seeds=env_seeds(config, draw, budget.branches)[mine], branches=budget.branches,
+            reference_leads=budget.reference_leads,
         )  # fmt: skip
         return trajectory
 

@@ -93,12 +93,14 @@ def starting_point(run):
     """Where every arm begins: theta_0 and pi_ref, a ``Start``."""
     theta_0 = load_world_model(run)
     trained, frozen = build.split_phase2(run.config, theta_0["dit"])
-    return Start(trained, {**theta_0, "dit": frozen}, load_reference(run))
+    oracle = {"oracle": build.load_oracle(run.config)} if run.config.phase2.oracle else {}
+    return Start(trained, {**theta_0, "dit": frozen, **oracle}, load_reference(run))
 
 
-def env_seeds(config, cycle):
-    """Seeds ``[trajectories]`` that a cycle's environments are reset from."""
-    return np.random.SeedSequence([config.seed, cycle]).generate_state(config.phase2.trajectories)
+def env_seeds(config, cycle, branches=1):
+    """Seeds ``[trajectories]`` that a cycle's environments are reset from; ``branches`` in a row have the same."""
+    seeds = np.random.SeedSequence([config.seed, cycle]).generate_state(config.phase2.trajectories)
+    return np.repeat(seeds[: len(seeds) // branches], branches)
 
 
 def spent(method):

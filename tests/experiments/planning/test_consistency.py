@@ -218,6 +218,12 @@ BROKEN = [
     ({"demonstrations.episode_frames": 11}, "chunk) and evaluation.horizon=8"),
     ({"demonstrations.episode_frames": 35}, "chunk) and evaluation.long_horizon=32"),
     ({"adversary.minibatches": 3}, "phase2.trajectories=32 does not divide into adversary.minibatches=3"),
+    ({"arms": ("prowl", "reducible")}, "phase2.oracle is empty"),
+    ({"phase2.score": "novelty"}, "phase2.score=novelty is not one of regret, spread_corrected, energy,"),
+    ({"phase2.watched": ("novelty",)}, "phase2.watched"),
+    ({"phase2.branches": 5}, "phase2.trajectories=32 are not whole groups of phase2.branches=5"),
+    ({"phase2.branch_baseline": "mean"}, "branch_baseline=mean is not one of none, siblings, scaled, reference"),
+    ({"phase2.branch_baseline": "siblings"}, "phase2.branch_baseline=siblings needs phase2.branches of 2 or more"),
     ({"phase2.pat_share": 0.97}, "phase2.pat_share=0.97 leaves no row of phase2.batch=16 for the demonstrations"),
 ]
 

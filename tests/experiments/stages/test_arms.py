@@ -8,6 +8,7 @@ from experiments.configs.quickstart import get_config
 from experiments.planning import consistency
 from experiments.stages import build
 from experiments.stages.arms import ARMS, Arm, configured
+from experiments.stages.phase2 import env_seeds
 
 
 def flat(config):
@@ -29,6 +30,13 @@ CHANGED = {
     "broad": {"adversary.kl_cost": 1.0},  # lambda is 0.10 already
     "focused": {"adversary.kl_cost": 1.5, "phase2.lambda_afs": 0.25},
     "disagreement": {},
+    **{
+        score: {"phase2.score": score, "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0}
+        for score in ("spread_corrected", "energy", "learnability", "reducible", "learning_progress")
+    },
+    "keeps_progress": {"phase2.delta_scale": -1.0},
+    "prowl_branched": {"phase2.branches": 4, "phase2.branch_baseline": "siblings"},
+    "prowl_against_reference": {"phase2.branches": 4, "phase2.branch_baseline": "reference"},
     "best_of_n": {},
 }
 
@@ -58,6 +66,16 @@ def test_what_an_arm_is_is_asked_of_its_method():
     assert {arm for arm, method in methods.items() if not method.needs().acts} == {"best_of_n"}
     assert methods["passive"].needs().rows == get_config().phase2.batch
     assert methods["disagreement"].programs.fit_ensemble is not None and methods["prowl"].programs.fit_ensemble is None
+
+
+def test_branches_begin_from_the_same_seeds_and_are_rows_of_the_budget():
+    config = get_config()
+    seeds, branched = env_seeds(config, 3), env_seeds(config, 3, 4)
+    assert branched.shape == seeds.shape == (config.phase2.trajectories,)
+    assert (branched.reshape(-1, 4) == seeds[: len(seeds) // 4, None]).all()
+    ours, plain = (build.make_method(config, arm).spent() for arm in ("prowl_branched", "prowl"))
+    warm_ups = config.phase2.trajectories * config.phase2.warm_up
+    assert plain["environment_steps"] - ours["environment_steps"] == warm_ups * 3 // 4
 
 
 def test_settings_of_a_method_are_the_group_of_its_name():
