@@ -54,6 +54,8 @@ ARMS = {
     "focused": _anchored("strong", "lambda 0.25, strong anchor", **{"phase2.lambda_afs": 0.25}),
     "disagreement": Arm("rewarded by an ensemble's disagreement (Plan2Explore)", own={"reward": "disagreement"}),
     "best_of_n": Arm("the best of N dreams of each context, trained on as data", method="best_of_n"),
+    "nft": Arm("branches of own rollouts, rewarded and contrasted (PersistWorld)", method="nft"),
+    "grpo": Arm("the sampler's steps reinforced by group-relative rewards (RLIR)", method="grpo"),
 }
 """Name -> arm. ``unanchored``, ``broad`` and ``focused`` are the paper's three regimes."""
 

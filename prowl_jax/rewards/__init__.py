@@ -4,14 +4,22 @@ A reward is ``f(params, dream) -> [B]``, or ``[B, L']`` where it tells the dream
 parameters, among which one with weights of its own finds them, and of a ``types.Dream``, whose ``real`` is what
 really followed. It works on any leading axes, so also on groups of dreams of one context. ``dream`` makes the dreams.
 
-``REWARDS`` names those that need nothing else; one that has settings is made by its module (``disagreement``) and
-passed beside them.
+``REWARDS`` names those that need nothing else; one with settings or weights is made by its module (``disagreement``,
+``inverse_dynamics``, ``similarity`` with LPIPS or several views) and passed beside them.
 """
 
 from prowl_jax.rewards.afs import afs
+from prowl_jax.rewards.flow_magnitude import flow_magnitude
 from prowl_jax.rewards.regret import regret
+from prowl_jax.rewards.similarity import group_similarity, similarity
 
-REWARDS = {"regret": regret, "afs": afs}
+REWARDS = {
+    "regret": regret,
+    "afs": afs,
+    "similarity": similarity,
+    "group_similarity": group_similarity,
+    "flow_magnitude": flow_magnitude,
+}
 """name -> ``f(params, dream) -> [...]``."""
 
 ERRORS = frozenset({"regret", "afs", "disagreement"})
