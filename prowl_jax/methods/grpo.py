@@ -18,7 +18,14 @@ import jax.numpy as jnp
 
 from prowl_jax.diffusion import sde
 from prowl_jax.methods.base import Method, Needs, predicting, training_cost
-from prowl_jax.methods.branches import Branching, clip_length, drawn_chunk, dreamt_latents, groups_of, make_branch
+from prowl_jax.methods.dreamt_branches import (
+    Branching,
+    clip_length,
+    drawn_chunk,
+    dreamt_latents,
+    groups_of,
+    make_branch,
+)
 from prowl_jax.rl.group import clipped_loss
 from prowl_jax.settings import NOT_NEGATIVE, POSITIVE, SOME_SHARE, one_of, setting
 from prowl_jax.train.sharding import program

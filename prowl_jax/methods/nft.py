@@ -19,7 +19,14 @@ import jax.numpy as jnp
 from prowl_jax.diffusion import flow
 from prowl_jax.diffusion.contrastive import DECAYS, contrastive_loss, old_decay, optimality
 from prowl_jax.methods.base import Method, Needs, training_cost
-from prowl_jax.methods.branches import Branching, clip_length, drawn_chunk, dreamt_latents, groups_of, make_branch
+from prowl_jax.methods.dreamt_branches import (
+    Branching,
+    clip_length,
+    drawn_chunk,
+    dreamt_latents,
+    groups_of,
+    make_branch,
+)
 from prowl_jax.settings import NOT_NEGATIVE, POSITIVE, one_of, setting
 from prowl_jax.train.sharding import program
 from prowl_jax.train.state import TrainState, apply_gradients, init_state, merge
