@@ -73,6 +73,8 @@ ARMS = {
         settings={"phase2.branches": 4, "phase2.branch_baseline": "reference"},
     ),
     "best_of_n": Arm("the best of N dreams of each context, trained on as data", method="best_of_n"),
+    "nft": Arm("branches of own rollouts, rewarded and contrasted (PersistWorld)", method="nft"),
+    "grpo": Arm("the sampler's steps reinforced by group-relative rewards (RLIR)", method="grpo"),
 }
 """Name -> arm. ``unanchored``, ``broad`` and ``focused`` are the paper's three regimes."""
 

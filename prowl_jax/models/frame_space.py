@@ -47,6 +47,10 @@ class FrameSpace:
         frames = self.decode(params, jnp.concatenate([past, latents], axis=-4))
         return frames[..., -per_latent * latents.shape[-4] :, :, :, :]
 
+    def shown(self, latents):
+        """Latents as what follows sees them; as they are, where nothing is rounded."""
+        return latents
+
     def from_kept(self, kept):
         """Normalised latents of what a store keeps for training: latents, or, with ``Pixels``, the frames (uint8).
 

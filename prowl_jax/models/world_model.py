@@ -111,6 +111,16 @@ class WorldModel(FrameSpace):
         conditions = self._conditions(actions_of_latents(actions, self.dit.action_frames))
         return self.dit.apply({"params": dit_params}, z_sigma, sigma_per_chunk, conditions)[0]
 
+    def chunk_velocity(self, dit_params, context, z_sigma, sigma, actions):
+        """Velocity of one chunk after a clean context, as the sampler of ``cache`` "window" asks for it.
+
+        Args:
+          context: ``[B, S, h, w, C]``. z_sigma: ``[B, K, h, w, C]``. sigma: ``[B]``, above 0.
+          actions: int32 ``[B, T, A]`` of the frames of both.
+        """
+        levels = jnp.zeros((len(sigma), context.shape[1] // self.chunk + 1)).at[:, -1].set(sigma)
+        return self.velocity(dit_params, jnp.concatenate([context, z_sigma], axis=1), levels, actions)[:, -self.chunk :]
+
     def rollout(self, params, key, context, actions, n_chunks, common_noise=False):
         """Dream ``n_chunks`` chunks after ``context``, under the actions that were really done.
 
@@ -123,7 +133,7 @@ class WorldModel(FrameSpace):
         Returns:
           normalised latents ``[B, n_chunks * K, h, w, C]``.
         """
-        sigmas = self._sigmas()
+        sigmas = self.levels()
         led_to = actions_of_latents(actions, self.dit.action_frames)
         past, horizon = context.shape[1], n_chunks * self.chunk
         rows = 1 if common_noise else context.shape[0]
@@ -174,9 +184,10 @@ class WorldModel(FrameSpace):
         """
         led_to = actions.reshape(*noise.shape[:2], self.dit.action_frames, -1)
         functions = self._ring_functions(params["dit"])
-        return sampler.cached_rollout(*functions, cache, noise, led_to, self.chunk, self._sigmas())
+        return sampler.cached_rollout(*functions, cache, noise, led_to, self.chunk, self.levels())
 
-    def _sigmas(self):
+    def levels(self):
+        """The sampler's noise levels ``[steps + 1]``, from 1 down to 0."""
         return flow.sigma_schedule(self.sampler_steps, self.sampler_shift)
 
     def _window_functions(self, dit_params):

@@ -66,13 +66,23 @@ def make_dream(world_model, context, flow, *, common_noise=False):
       context: S, latents that the dream begins from, whole chunks.
       common_noise: every row starts from the same noise, see ``WorldModel.rollout``.
     """
-    seen = world_model.frames_of(context)
+    told = make_told(world_model, context, flow)
 
     def dream(params, key, clip):
-        past, real = clip.latents[:, :context], clip.latents[:, context:]
-        chunks = real.shape[1] // world_model.chunk
+        past = clip.latents[:, :context]
+        chunks = (clip.latents.shape[1] - context) // world_model.chunk
         noise = {"common_noise": True} if common_noise else {}
-        latents = world_model.rollout(params, key, past, clip.actions, chunks, **noise)
+        return told(params, world_model.rollout(params, key, past, clip.actions, chunks, **noise), clip)
+
+    return dream
+
+
+def make_told(world_model, context, flow):
+    """``told(params, latents, clip) -> Dream``: dreamt latents ``[B, L', h, w, C]`` beside the clip they continue."""
+    seen = world_model.frames_of(context)
+
+    def told(params, latents, clip):
+        past, real = clip.latents[:, :context], clip.latents[:, context:]
         real = real[:, : latents.shape[1]]
         frames = world_model.decode_after(params, past, latents)
         if clip.frames is None:
@@ -84,7 +94,7 @@ def make_dream(world_model, context, flow, *, common_noise=False):
         followed = RealClip(real, clip.actions, after, clip.flow)
         return Dream(latents, frames, moved, past, before, clip.actions, followed)
 
-    return dream
+    return told
 
 
 def group(dream, size):

@@ -4,6 +4,7 @@ No value function is learned; the mean of the group stands for it (GRPO, arXiv 2
 """
 
 import chex
+import jax
 import jax.numpy as jnp
 
 SCALES = ("batch", "group")
@@ -52,3 +53,18 @@ def group_advantages(rewards, *, scale="batch", clip=5.0, epsilon=1e-4):
     advantages = jnp.where(differ, jnp.clip(centred / (std + epsilon), -clip, clip), 0.0)
     chex.assert_equal_shape([advantages, rewards])
     return advantages, 1.0 - differ[..., 0].mean(-1, dtype=jnp.float32)
+
+
+def clipped_loss(log_prob, old_log_prob, advantages, clip):
+    """PPO's clipped objective (arXiv 1707.06347, equation 7), negative, of each sample, and the ratios.
+
+    Args:
+      log_prob, old_log_prob, advantages: float ``[...]``; the last two are constants. clip: how far the ratio counts.
+
+    Returns:
+      float ``[...]`` twice: ``-min(ratio A, clip(ratio, 1 - clip, 1 + clip) A)`` and ``ratio``.
+    """
+    chex.assert_equal_shape([log_prob, old_log_prob, advantages])
+    old_log_prob, advantages = jax.lax.stop_gradient((old_log_prob, advantages))
+    ratio = jnp.exp(log_prob - old_log_prob)
+    return -jnp.minimum(ratio * advantages, jnp.clip(ratio, 1.0 - clip, 1.0 + clip) * advantages), ratio

@@ -116,6 +116,19 @@ class UNetWorldModel(FrameSpace):
         xhat, _ = self._apply(network_params, z, sigma, context, context_sigma, led)
         return ((z - xhat) / sigma[:, None, None, None]).reshape(z_sigma.shape)
 
+    def chunk_velocity(self, network_params, context, z_sigma, sigma, actions):
+        """As ``WorldModel.chunk_velocity``, a frame; of the context the last n frames are seen."""
+        n, past = self.context, context.shape[1]
+        clean = jnp.zeros((len(sigma), n))
+        xhat, _ = self._apply(
+            network_params, z_sigma[:, 0], sigma, context[:, past - n :], clean, actions[:, past - n : past]
+        )
+        return (z_sigma - xhat[:, None]) / sigma[:, None, None, None, None]
+
+    def levels(self):
+        """The sampler's noise levels ``[steps + 1]``, from 1 down to 0."""
+        return jnp.asarray(self.sampler_levels)
+
     def loss(self, levels, own=None):
         """``loss(network_params, batch, key) -> (scalar, metrics)`` of a ``types.Batch``: ``autoregressive_loss``.
 

@@ -1,0 +1,166 @@
+"""PersistWorld's post-training (arXiv 2603.25685): branches of own rollouts, rewarded, contrasted in x0.
+
+A cycle dreams K branches of each past under the old policy (``branches``), and then, for every update, noises a chunk
+of each branch, asks the trained and the old network for the clean chunk, and pulls the first towards good branches and
+away from bad ones (``diffusion.contrastive``: DiffusionNFT, arXiv 2509.16117), with an anchor at theta_0:
+
+    L = E[A_max contrastive(x_new, x_old, x0, r)] + kl |v_new - v_ref|^2,     old <- d old + (1 - d) theta.
+
+No gradient flows through the sampler. DiffusionNFT makes one gradient step of a round of samples, here a cycle makes
+the budget's updates, each on branches of its own. PersistWorld's beta, rank and reward weights are not published.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from prowl_jax.diffusion import flow
+from prowl_jax.diffusion.contrastive import DECAYS, contrastive_loss, old_decay, optimality
+from prowl_jax.methods.base import Method, Needs, training_cost
+from prowl_jax.methods.dreamt_branches import (
+    Branching,
+    clip_length,
+    drawn_chunk,
+    dreamt_latents,
+    groups_of,
+    make_branch,
+)
+from prowl_jax.settings import NOT_NEGATIVE, POSITIVE, one_of, setting
+from prowl_jax.train.sharding import program
+from prowl_jax.train.state import TrainState, apply_gradients, init_state, merge
+from prowl_jax.types import pytree
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Branching):
+    """Settings beside those of branches.
+
+    Attributes:
+      beta: how far the two implicit policies lie from the old one. kl: weight of the anchor.
+      decay: type of the old policy's decay, ``contrastive.old_decay``.
+    """
+
+    beta: float = setting(1.0, "of the implicit policies", POSITIVE, source="DiffusionNFT: 1, or .1 for OCR")
+    kl: float = setting(1e-4, "weight of |v - v_ref|^2", NOT_NEGATIVE, source="DiffusionNFT: 1e-4")
+    decay: int = setting(1, "type of the old policy's decay", one_of(DECAYS), source="DiffusionNFT: 1 or 2")
+
+
+@pytree
+class State:
+    """All that changes: ``theta``, the world model's trained part; ``old``, the parameters of the policy that dreams;
+    ``cycle``, int32, cycles done."""
+
+    theta: TrainState
+    old: Any
+    cycle: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The compiled parts of a cycle."""
+
+    branch: Any = program(("batches", "whole"))
+    learn: Any = program(("theta", "old", "whole"), donates=(0, 1))
+
+
+class NFT(Method):
+    """See the module's docstring, and ``base.Method`` for what its functions answer."""
+
+    Config = Config
+    checks = ("reward", "idle_groups", "kl_to_reference")
+
+    def make_programs(self):
+        """The parts of a cycle."""
+        chunks, model = self.shared.budget.horizon // self.shared.world_model.chunk, self.shared.world_model
+
+        def dream(params, key, context, actions):
+            return model.rollout(params, key, context, actions, chunks), None
+
+        return Programs(make_branch(self.config, self.shared, dream), make_learn(self.config, self.shared))
+
+    def needs(self):
+        """A clip for each group, long enough for the longest prefix."""
+        return Needs(groups_of(self.config, self.shared.budget), clip_length(self.config, self.shared), acts=False)
+
+    def init(self, start, key):
+        """theta_0, which is the old policy too."""
+        old = jax.tree.map(jnp.copy, start.trained)
+        return State(init_state(start.trained, self.shared.optimizer), old, jnp.zeros((), jnp.int32))
+
+    def cycle(self, state, start, source, key):
+        """Branch under the old policy, then learn from the branches; see ``base.Method.cycle``."""
+        branch_key, learn_key = jax.random.split(key)
+        frozen = start.fixed["dit"]
+        old = {**start.fixed, "dit": merge(state.old, frozen)}
+        branches, told = self.programs.branch(old, source.demonstrations(), branch_key)
+        theta, old, learned = self.programs.learn(state.theta, state.old, frozen, start.trained, branches, learn_key)
+        return State(theta, old, state.cycle + 1), {**told, **learned}
+
+    def spent(self):
+        """Nobody acts; what is dreamt are prefixes and branches."""
+        dreamt = dreamt_latents(self.config, self.shared)
+        return {**training_cost(self.shared), "environment_steps": 0, "dreamt_latents": dreamt}
+
+    def calls(self, state, start, trajectory, demonstrations, key):
+        """See ``base.Method.calls``."""
+        params = {**start.fixed, "dit": jax.eval_shape(merge, state.old, start.fixed["dit"])}
+        branches = jax.eval_shape(self.programs.branch, params, demonstrations, key)[0]
+        return {
+            "branch": (params, demonstrations, key),
+            "learn": (state.theta, state.old, start.fixed["dit"], start.trained, branches, key),
+        }
+
+
+def make_learn(config, shared):
+    """``learn(theta, old, frozen, reference, branches, key) -> (theta, old, metrics)``: an update a leading row."""
+    loss = make_loss(config, shared)
+
+    def learn(theta, old, frozen, reference, branches, key):
+        anchor = merge(reference, frozen)
+
+        def step(carry, branches):
+            theta, old = carry
+            before, drawn = merge(old, frozen), jax.random.fold_in(key, theta.step)
+
+            def loss_of(trained):
+                return loss(merge(trained, frozen), before, anchor, branches, drawn)
+
+            gradients, metrics = jax.grad(loss_of, has_aux=True)(theta.params)
+            theta = apply_gradients(theta, gradients, shared.optimizer, shared.budget.ema_decay)
+            decay = old_decay(theta.step, config.decay)
+            old = jax.tree.map(lambda o, p: p + decay * (o - p), old, theta.params)
+            return (theta, old), metrics
+
+        (theta, old), metrics = jax.lax.scan(step, (theta, old), branches)
+        return theta, old, jax.tree.map(jnp.mean, metrics)
+
+    return learn
+
+
+def make_loss(config, shared):
+    """``loss(params, old, reference, branches, key) -> (scalar, metrics)`` of a ``Branches`` ``[B, ...]``.
+
+    The three are whole networks. Levels are the sampler's own but for 0, since of a few-step sampler no other matters.
+    """
+    model, budget = shared.world_model, shared.budget
+    chunks = budget.horizon // model.chunk
+
+    def loss(params, old, reference, branches, key):
+        chunk_key, level_key, noise_key = jax.random.split(key, 3)
+        rows = len(branches.advantages)
+        chunk = jax.random.randint(chunk_key, (rows,), 0, chunks)
+        past, x0, actions = drawn_chunk(model, budget.context, branches.latents, branches.actions, chunk)
+        sigma = jax.random.choice(level_key, model.levels()[:-1], (rows,))
+        level = sigma[:, None, None, None, None]
+        z = flow.interpolate(x0, jax.random.normal(noise_key, x0.shape, x0.dtype), level)
+        v, v_old, v_ref = (model.chunk_velocity(p, past, z, sigma, actions) for p in (params, old, reference))
+        new, before = (flow.denoised(z, velocity, level) for velocity in (v, v_old))
+        positive = optimality(branches.advantages, config.advantage_clip)
+        contrast = config.advantage_clip * contrastive_loss(new, before, x0, positive, config.beta).mean()
+        anchor = jnp.mean(jnp.square(v - jax.lax.stop_gradient(v_ref)))
+        total = contrast + config.kl * anchor
+        return total, {"world_model_loss": total, "kl_to_reference": anchor}
+
+    return loss
