@@ -4,8 +4,8 @@ A reward is ``f(params, dream) -> [B]``, or ``[B, L']`` where it tells the dream
 parameters, among which one with weights of its own finds them, and of a ``types.Dream``, whose ``real`` is what
 really followed. It works on any leading axes, so also on groups of dreams of one context. ``dream`` makes the dreams.
 
-``REWARDS`` names those that need nothing else; one that has settings or weights, or asks another network, is made by its
-module (``disagreement``, ``reducible``, ``inverse_dynamics``, ``similarity`` with LPIPS or several views) and passed
+``REWARDS`` names those that need nothing else; one that has settings or weights, or asks another network, is made by
+its module (``disagreement``, ``reducible``, ``inverse_dynamics``, ``similarity`` with LPIPS or views) and passed
 beside them. Those in ``OF_SEVERAL`` look at K dreams of a context at once.
 """
 
