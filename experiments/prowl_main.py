@@ -24,10 +24,11 @@ def main(argv):
 
     with interruption.importing():
         from experiments.configs.default import MEANINGS
-        from experiments.planning import budget, consistency, dry_run, preflight
+        from experiments.planning import consistency, dry_run, preflight
         from experiments.run import command_line
         from experiments.run.directory import ANEW, with_shown
         from experiments.run.failures import guarded
+        from experiments.stages import budget
         from experiments.stages.pipeline import run_all
     anew, argv = command_line.take_names(argv, "stages", tuple(ANEW))
     config, workdir = command_line.parse(

@@ -9,7 +9,7 @@ small frames on a CPU; to start with, take the quick start.
 from ml_collections import ConfigDict
 
 from experiments.evaluation.settings import EvaluationSettings
-from experiments.planning.budget import BudgetSettings
+from experiments.stages.budget import BudgetSettings
 from experiments.run import groups
 from experiments.run.directory import RunSettings
 from experiments.run.divergence import DivergenceSettings

@@ -12,10 +12,12 @@ from experiments.stages.arms import ENSEMBLES, ORACLED
 from experiments.stages.build.world_model import FRAMES_PER_LATENT
 from prowl_jax.envs import registry
 from prowl_jax.models.dit.sizes import DIT_SIZES
+from prowl_jax.rewards import OF_BRANCHES, REWARDS
 from prowl_jax.settings import LARGEST, one_of, some_of
 
 RECORDED = registry.names(lambda environment: environment.recordings)
 ON_DEVICE = registry.names(lambda environment: environment.on_device())
+BRANCH_REWARDS = (*REWARDS, *OF_BRANCHES)
 
 
 def _together(keys, condition):
@@ -171,6 +173,13 @@ NAMES = (
     (
         lambda c: not _wan(c) or not {arm for arm in c.arms if arm in ENSEMBLES},
         "arms={config.arms}: the ensemble of disagreement takes a latent a frame, which autoencoder.kind=wan has not",
+    ),
+    *(
+        (
+            lambda c, method=method: c[method].reward in BRANCH_REWARDS,
+            f"{method}.reward={{config.{method}.reward}} is not one of {', '.join(BRANCH_REWARDS)}",
+        )
+        for method in ("nft", "grpo")
     ),
     (
         lambda c: c.phase2.oracle or not {arm for arm in c.arms if arm in ORACLED},

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from prowl_jax.rewards import REWARDS
+from prowl_jax.rewards import OF_BRANCHES, REWARDS
 from prowl_jax.rl.branches import BASELINES
 from prowl_jax.settings import COUNT, NATURAL, SHARE, check, one_of, setting
 from prowl_jax.train.sharding import compiled, on_mesh
@@ -119,7 +119,7 @@ class Shared:
     budget: Budget
     policy: Any = None
     to_env: Any = None
-    rewards: dict = dataclasses.field(default_factory=lambda: dict(REWARDS))
+    rewards: dict = dataclasses.field(default_factory=lambda: {**REWARDS, **OF_BRANCHES})
 
     @property
     def example_clip(self):

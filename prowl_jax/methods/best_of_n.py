@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.methods.base import Method, Needs, training_cost
-from prowl_jax.rewards import ERRORS, REWARDS
+from prowl_jax.rewards import ERRORS, OF_BRANCHES, REWARDS
 from prowl_jax.rewards.dream import group, make_dream, make_shown
 from prowl_jax.settings import COUNT, SOME_SHARE, check, one_of, setting
 from prowl_jax.train.sharding import program
@@ -26,12 +26,12 @@ class Config:
 
     Attributes:
       dreams: N, of each context.
-      best_by: the reward, a name in ``rewards.REWARDS``; of one in ``rewards.ERRORS`` the lowest is the best.
+      best_by: the reward, a name in ``rewards.REWARDS`` or ``OF_BRANCHES``; of one in ``rewards.ERRORS`` the lowest is the best.
       dream_share: share of a batch that are dreams, 0.5 as PROWL's share of trajectories; the rest are demonstrations.
     """
 
     dreams: int = setting(8, "N, of each context", COUNT)
-    best_by: str = setting("regret", "the reward that the best is chosen by", one_of(REWARDS))
+    best_by: str = setting("regret", "the reward that the best is chosen by", one_of({**REWARDS, **OF_BRANCHES}))
     dream_share: float = setting(0.5, "share of a batch that are dreams", SOME_SHARE, source="as PROWL's share")
 
     def __post_init__(self):

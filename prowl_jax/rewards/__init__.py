@@ -4,9 +4,10 @@ A reward is ``f(params, dream) -> [B]``, or ``[B, L']`` where it tells the dream
 parameters, among which one with weights of its own finds them, and of a ``types.Dream``, whose ``real`` is what
 really followed. It works on any leading axes, so also on groups of dreams of one context. ``dream`` makes the dreams.
 
-``REWARDS`` names those that need nothing else; one that has settings or weights, or asks another network, is made by
-its module (``disagreement``, ``reducible``, ``inverse_dynamics``, ``similarity`` with LPIPS or views) and passed
-beside them. Those in ``OF_SEVERAL`` look at K dreams of a context at once.
+``REWARDS`` names those that need nothing else, ``OF_BRANCHES`` those by which dreams of one context are told apart and
+``OF_SEVERAL`` those that look at K dreams of a context at once. One that has settings or weights, or asks another network,
+is made by its module (``disagreement``, ``reducible``, ``inverse_dynamics``, ``similarity`` with LPIPS or views) and
+passed beside them.
 """
 
 from prowl_jax.rewards.afs import afs
@@ -15,14 +16,15 @@ from prowl_jax.rewards.regret import regret
 from prowl_jax.rewards.several import energy, learnability, spread_corrected
 from prowl_jax.rewards.similarity import group_similarity, similarity
 
-REWARDS = {
-    "regret": regret,
-    "afs": afs,
+REWARDS = {"regret": regret, "afs": afs}
+"""name -> ``f(params, dream) -> [...]``."""
+
+OF_BRANCHES = {
     "similarity": similarity,
     "group_similarity": group_similarity,
     "flow_magnitude": flow_magnitude,
 }
-"""name -> ``f(params, dream) -> [...]``."""
+"""name -> ``f(params, dream [..., K]) -> [..., K]``: what siblings are told apart by, from frames as they are seen."""
 
 OF_SEVERAL = {"spread_corrected": spread_corrected, "energy": energy, "learnability": learnability}
 """name -> ``f(params, dream [B, K, ...]) -> [B]``."""

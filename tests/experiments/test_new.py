@@ -9,7 +9,8 @@ pytest.importorskip("gymnasium")
 
 from experiments import new
 from experiments.configs import default
-from experiments.planning import budget, consistency, own_world
+from experiments.planning import consistency, own_world
+from experiments.stages import budget
 from experiments.run import command_line, config_file
 from experiments.run.config_file import UsageError
 from experiments.stages import build

@@ -9,7 +9,7 @@ import pytest
 from tiny_world import BUDGET, cheap_flow, shared_by
 
 from prowl_jax.methods.best_of_n import BestOfN, Config, make_choose
-from prowl_jax.rewards import ERRORS, REWARDS
+from prowl_jax.rewards import ERRORS, OF_BRANCHES, REWARDS
 from prowl_jax.rewards.dream import group, make_dream
 from prowl_jax.types import Batch, RealClip
 
@@ -61,7 +61,7 @@ def test_of_a_reward_that_is_no_error_the_highest_is_kept(tiny, clips, monkeypat
     assert metrics["bright_of_best"] > metrics["bright"]
 
 
-@pytest.mark.parametrize("reward", REWARDS)
+@pytest.mark.parametrize("reward", [*REWARDS, *OF_BRANCHES])
 def test_any_reward_can_choose_though_demonstrations_are_latents(tiny, clips, reward):
     _, metrics = chosen(tiny, clips, Config(dreams=5, best_by=reward))
     assert (metrics[f"{reward}_of_best"] < metrics[reward]) == (reward in ERRORS)

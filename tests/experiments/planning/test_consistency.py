@@ -91,6 +91,8 @@ def test_the_configuration_of_the_voxel_world_passes(arg):
     assert said(voxel_config.get_config(arg)) == []
 
 
+OWN = {"env.name": "gymnasium", "env.task": "play", "env.held_out_tasks": ()}
+
 BROKEN = [
     ({"world_model.steps": 0}, "world_model.steps=0 is not within 1..2147483647"),
     ({"log_every": 0}, "log_every=0 is not within"),
@@ -150,7 +152,7 @@ BROKEN = [
     ({"world_model.fall": 0.0}, "world_model.fall=0.0 is not a share above 0 and at most 1"),
     ({"arms": ("prowl", "vpt")}, "arms=('prowl', 'vpt') holds something other than frozen_reference, prowl"),
     ({"arms": ("prowl", "prowl")}, "each at most once"),
-    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, voxel, minerl, recordings"),
+    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, voxel, minerl, gymnasium, recordings"),
     ({"env.name": "voxel"}, "env.task=explore is not one of wander"),
     (
         {"env.name": "voxel", "env.task": "wander"},
@@ -221,6 +223,23 @@ BROKEN = [
     ({"arms": ("prowl", "reducible")}, "phase2.oracle is empty"),
     ({"phase2.score": "novelty"}, "phase2.score=novelty is not one of regret, spread_corrected, energy,"),
     ({"phase2.watched": ("novelty",)}, "phase2.watched"),
+    ({"nft.advantage_scale": "all"}, "nft.advantage_scale=all is not one of batch, group"),
+    ({"nft.decay": 3}, "nft.decay=3 is not one of 1, 2"),
+    ({"nft.reward": "beauty"}, "nft.reward=beauty is not one of regret, afs, similarity, group_similarity"),
+    ({"grpo.advantage_scale": "all"}, "grpo.advantage_scale=all is not one of batch, group"),
+    ({"grpo.noise": "white"}, "grpo.noise=white is not one of flow_grpo, constant"),
+    ({"grpo.reward": "beauty"}, "grpo.reward=beauty is not one of regret, afs, similarity, group_similarity"),
+    ({"estimate": (1.0,)}, "estimate=(1.0,) is not (minutes of starting and compiling, of steps)"),
+    ({**OWN, "env.gymnasium.bins": 4}, "env.gymnasium.bins=4 is not an odd number within 3..255"),
+    ({**OWN, "env.gymnasium.law": "log"}, "env.gymnasium.law=log is not one of uniform, mu_law"),
+    ({**OWN, "env.gymnasium.limits": ((1.0, -1.0),)}, "is not pairs of a number and a larger one"),
+    ({**OWN, "env.gymnasium.hold": (0, 2)}, "env.gymnasium.hold=(0, 2) is not (least, most) steps, at least 1"),
+    ({**OWN, "env.gymnasium.stroke": (3, 2)}, "env.gymnasium.stroke=(3, 2) is not (least, most) steps, at least 1"),
+    ({**OWN, "env.gymnasium.arguments": "fast"}, "env.gymnasium.arguments=fast is no JSON object"),
+    ({**OWN, "env.gymnasium.make": ""}, "env.gymnasium.make is empty; name an ID of Gymnasium, or module:function"),
+    ({**OWN, "env.gymnasium.vector": True, "env.gymnasium.frame_skip": 2}, "vector=True skips no frames: frame_skip=1"),
+    ({**OWN, "env.task": "fly"}, "env.task=fly is not one of play"),
+    ({**OWN, "env.held_out_tasks": ("fly",)}, "holds something other than play, restless, each at most once"),
     ({"phase2.branches": 5}, "phase2.trajectories=32 are not whole groups of phase2.branches=5"),
     ({"phase2.branch_baseline": "mean"}, "branch_baseline=mean is not one of none, siblings, scaled, reference"),
     ({"phase2.branch_baseline": "siblings"}, "phase2.branch_baseline=siblings needs phase2.branches of 2 or more"),
