@@ -9,7 +9,6 @@ small frames on a CPU; to start with, take the quick start.
 from ml_collections import ConfigDict
 
 from experiments.evaluation.settings import EvaluationSettings
-from experiments.stages.budget import BudgetSettings
 from experiments.run import groups
 from experiments.run.directory import RunSettings
 from experiments.run.divergence import DivergenceSettings
@@ -18,6 +17,7 @@ from experiments.run.processes import ProcessSettings
 from experiments.run.training_loop import LoopSettings
 from experiments.stages.arms import ArmSettings, KLCosts
 from experiments.stages.autoencoder import AutoencoderTraining
+from experiments.stages.budget import BudgetSettings
 from experiments.stages.build.base import BaseSettings
 from experiments.stages.build.environment import ENV_GROUPS
 from experiments.stages.build.judges import MetricsSettings

@@ -26,7 +26,8 @@ class Config:
 
     Attributes:
       dreams: N, of each context.
-      best_by: the reward, a name in ``rewards.REWARDS`` or ``OF_BRANCHES``; of one in ``rewards.ERRORS`` the lowest is the best.
+      best_by: the reward, a name in ``rewards.REWARDS`` or ``OF_BRANCHES``; of one in ``rewards.ERRORS`` the lowest is
+        the best.
       dream_share: share of a batch that are dreams, 0.5 as PROWL's share of trajectories; the rest are demonstrations.
     """
 

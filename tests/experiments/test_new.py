@@ -10,10 +10,9 @@ pytest.importorskip("gymnasium")
 from experiments import new
 from experiments.configs import default
 from experiments.planning import consistency, own_world
-from experiments.stages import budget
 from experiments.run import command_line, config_file
 from experiments.run.config_file import UsageError
-from experiments.stages import build
+from experiments.stages import budget, build
 
 TOYS = pathlib.Path(__file__).parents[1] / "envs"
 SMALL = own_world.Machine(2, 16e9, "")

@@ -37,7 +37,8 @@ def test_the_nearer_dream_is_worth_more_alone_and_in_its_group():
 
 def test_of_two_views_each_counts_alike_however_far_it_spreads():
     same = np.repeat(NOISE[:, :1], 4, axis=1)
-    upper, lower = noisy(0.0, 0.4, 0.4, 0.4, of=same)[..., :12, :, :], noisy(0.1, 0.0, 0.1, 0.1, of=same)[..., 12:, :, :]
+    upper = noisy(0.0, 0.4, 0.4, 0.4, of=same)[..., :12, :, :]
+    lower = noisy(0.1, 0.0, 0.1, 0.1, of=same)[..., 12:, :, :]
     frames = np.concatenate([upper, lower], axis=-3)
     worth = np.asarray(make_group_similarity(views=2)({}, dream_of(frames)))
     np.testing.assert_allclose(worth[:, 0], worth[:, 1], atol=0.02)
