@@ -5,6 +5,7 @@ eight dreams moves no figure, its reward will teach nothing. No policy acts; con
 """
 
 import dataclasses
+from collections import ChainMap
 from typing import Any
 
 import jax
@@ -32,7 +33,7 @@ class Config:
     """
 
     dreams: int = setting(8, "N, of each context", COUNT)
-    best_by: str = setting("regret", "the reward that the best is chosen by", one_of({**REWARDS, **OF_BRANCHES}))
+    best_by: str = setting("regret", "the reward that the best is chosen by", one_of(ChainMap(REWARDS, OF_BRANCHES)))
     dream_share: float = setting(0.5, "share of a batch that are dreams", SOME_SHARE, source="as PROWL's share")
 
     def __post_init__(self):

@@ -5,8 +5,8 @@ parameters, among which one with weights of its own finds them, and of a ``types
 really followed. It works on any leading axes, so also on groups of dreams of one context. ``dream`` makes the dreams.
 
 ``REWARDS`` names those that need nothing else, ``OF_BRANCHES`` those by which dreams of one context are told apart and
-``OF_SEVERAL`` those that look at K dreams of a context at once. One with settings or weights, or asking another network,
-is made by its module (``disagreement``, ``reducible``, ``inverse_dynamics``, ``similarity`` with LPIPS or views) and
+``OF_SEVERAL`` those that look at K dreams of a context at once. One with settings or weights, or asking another
+network, is made by its module (``disagreement``, ``reducible``, ``inverse_dynamics``, ``similarity`` with LPIPS or views) and
 passed beside them.
 """
 
