@@ -33,7 +33,7 @@ class Config:
     """
 
     dreams: int = setting(8, "N, of each context", COUNT)
-    best_by: str = setting("regret", "the reward that the best is chosen by", one_of(ChainMap(REWARDS, OF_BRANCHES)))
+    best_by: str = setting("regret", "the reward that the best is chosen by", one_of(ChainMap(OF_BRANCHES, REWARDS)))
     dream_share: float = setting(0.5, "share of a batch that are dreams", SOME_SHARE, source="as PROWL's share")
 
     def __post_init__(self):
