@@ -150,7 +150,6 @@ BAD = {
     "empty": ("", "a.csv is empty: it needs a row for each frame"),
     "a ragged row": (csv_of() + "1,2\n", "a.csv: row 13 has 2 cells, its head 3"),
     "no table": (None, "a.mp4 has no table beside it"),
-    "a clock that jumps": (csv_of([0, 1, 2, 9]), "a.csv has 4 rows and a.mp4 12 frames"),
 }
 
 
@@ -161,6 +160,12 @@ def test_what_is_off_is_one_line_and_the_others_are_read(folder, tmp_path, case)
     summary, store = read(folder("b", csv_of()), tmp_path)
     assert len(store) == COUNT and [name for name, _ in summary.skipped] == ["a"]
     assert summary.skipped[0][1].startswith(told) and "\n" not in summary.skipped[0][1]
+
+
+def test_a_clock_that_jumps_cuts_there(folder, tmp_path):
+    _, store = read(folder("a", csv_of([0, 1, 2, 9])), tmp_path)
+    assert store.lengths.tolist() == [3]
+    np.testing.assert_array_equal(store.actions, wanted()[:3])
 
 
 def test_a_parquet_file_of_another_schema(folder, tmp_path):
