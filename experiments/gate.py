@@ -6,7 +6,7 @@
     python -m experiments.gate --weights=NAME|FILE ...
 
 Writes: RUN/gate.json, or --output.
-Costs: --minutes in all, most of them fine-tuning; the part for each of --on and --trainable is what is left of them.
+Costs: --minutes of fine-tuning, divided among --on and --trainable; recording and measuring about as long again.
 
 RUN is a run directory in which phase 1 has saved a checkpoint, whether or not it goes on; it is only read. --weights
 takes a shipped model, or a file of weights, without a run. For every kind of data and trained part theta_0 is
@@ -21,7 +21,6 @@ study to be worth its time: 20 % of the regret on gaps, 5 % on wide.
 """
 
 import sys
-from contextlib import nullcontext
 
 from experiments.configs import quickstart
 from experiments.run import finished_run
@@ -45,8 +44,7 @@ def main(argv):
         if options.weights:
             with recorded(config, DEMONSTRATIONS, options.frames, held_out=0.25) as run:
                 return measure_gate(run, options)
-        with nullcontext(open_run(options.workdir, config, owned=False)) as run:
-            return measure_gate(run, options)
+        return measure_gate(open_run(options.workdir, config, owned=False), options)
 
     def text(result):
         from experiments.study.gate import table
@@ -80,7 +78,7 @@ def _parser():
     parser.add_argument("--on", type=names, default=("gaps", "wide"), metavar="KIND,...")
     parts = finished_run.several(TRAINABLE)
     parser.add_argument("--trainable", type=parts, default=TRAINABLE[:1], metavar="PART,...", help=", ".join(TRAINABLE))
-    parser.add_argument("--minutes", type=count, default=10, metavar="N", help="in all")
+    parser.add_argument("--minutes", type=count, default=10, metavar="N", help="of fine-tuning, in all")
     parser.add_argument("--clips", type=count, default=64, metavar="N", help="of each set")
     parser.add_argument("--dreams", type=lambda text: count(text, 2), default=2, metavar="K", help="of each clip")
     parser.add_argument("--episodes", type=count, default=64, metavar="N", help="of each kind, to learn from")

@@ -16,7 +16,7 @@ from experiments.configs import base_vizdoom, base_voxel
 from experiments.run import groups
 from experiments.study.settings import STUDY
 
-ARMS = (*("frozen_reference", "prowl", "passive", "uniform", "unanchored", "focused", "disagreement"),)
+ARMS = ("frozen_reference", "prowl", "passive", "uniform", "unanchored", "focused", "disagreement")
 """With ``phase1``, which every study measures, and the oracles."""
 
 
@@ -24,10 +24,8 @@ def get_config(arg="voxel"):
     """The study in the world of blocks (``voxel``), in ViZDoom (``vizdoom``), or the smallest (``tiny``)."""
     if arg not in ("voxel", "vizdoom", "tiny"):
         raise ValueError(f"proof has the variants 'voxel', 'vizdoom' and 'tiny', not {arg!r}")
-    file, variant = {"voxel": (base_voxel, "full"), "vizdoom": (base_vizdoom, "full"), "tiny": (base_voxel, "tiny")}[
-        arg
-    ]
-    c = file.get_config(variant)
+    file = base_vizdoom if arg == "vizdoom" else base_voxel
+    c = file.get_config("tiny" if arg == "tiny" else "full")
     c.name = f"proof_{arg}"
     c.arms = ARMS
     c.demonstrations.seed = 0  # that of the weights' worlds

@@ -8,7 +8,7 @@ from experiments.evaluation.evaluate import BATCH
 from experiments.run.config_file import UsageError
 from prowl_jax.metrics.image import gradient_energy, psnr
 from prowl_jax.rewards.dream import make_dream
-from prowl_jax.types import RealClip
+from prowl_jax.types import Clip, RealClip
 
 
 def latents_of(model, context, frames):
@@ -80,14 +80,21 @@ class Dreamer:
         return clips.actions[:, self.seen - 1 : self.seen - 1 + frames]
 
     def _batches(self, function, clips, frames, more, told=True):
-        length, rows, out = pixel_frames(self.model, self.context, frames), len(clips.actions), []
-        for start in range(0, rows, BATCH):
-            chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
-            batch = clips.frames[chosen, :length], clips.actions[chosen, :length]
-            out.append(np.asarray(function(self.params, *more(start), *batch))[: rows - start, :frames])
+        length, out = pixel_frames(self.model, self.context, frames), []
+        for start, some, count in in_batches(Clip(clips.frames[:, :length], clips.actions[:, :length])):
+            dreamt = function(self.params, *more(start), some.frames, some.actions)
+            out.append(np.asarray(dreamt)[:count, :frames])
             if told:
                 self._on_batch()
         return np.concatenate(out)
+
+
+def in_batches(clips, rows=BATCH):
+    """Yields (first row, ``rows`` rows of ``clips``, how many count): the last are filled up with the first clips."""
+    total = len(clips.actions)
+    for start in range(0, total, rows):
+        chosen = np.arange(start, start + rows) % total
+        yield start, jax.tree.map(lambda x, i=chosen: x[i], clips), min(rows, total - start)
 
 
 def no_flow(params, first, second):

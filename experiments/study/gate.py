@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.evaluation.dreamer import no_flow, spread_clips
-from experiments.evaluation.evaluate import BATCH, subsets
+from experiments.evaluation.dreamer import in_batches, no_flow, spread_clips
+from experiments.evaluation.evaluate import subsets
 from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
@@ -44,28 +44,25 @@ def measure_gate(run, options):
 
     Args:
       run: a ``Run``, only read, with demonstrations and a checkpoint of phase 1.
-      options: ``on`` and ``trainable``, what is fine-tuned; ``minutes`` in all; ``clips`` of a set; ``dreams`` of
-        each; ``episodes`` and ``frames`` of each kind's recording; ``learning_rate``; ``updates``, at most (0: as
-        the time allows).
+      options: ``on`` and ``trainable``, what is fine-tuned; ``minutes`` of that, in all; ``clips`` of a set;
+        ``dreams`` of each; ``episodes`` and ``frames`` of each kind's recording; ``learning_rate``;
+        ``updates``, at most (0: as the time allows).
     """
     began, config = time.monotonic(), run.config
     theta_0, step = load_last_checkpoint(run)
     sets = make_sets(run, options)
     score = make_scorer(config, options.dreams)
-    before, a_model = {}, 0.0
+    before = {}
     with Progress("before", len(sets)) as progress:
         for i, (name, (clips, _)) in enumerate(sets.items()):
-            since = time.monotonic()
             before[name] = score(theta_0, clips)
-            a_model = len(sets) * (time.monotonic() - since)  # by the last one, for which nothing is compiled
             progress.update(i + 1)
     asked = [(kind, trainable) for kind in options.on for trainable in options.trainable]
     rows = []
-    for i, (kind, trainable) in enumerate(asked):
-        left = 60 * options.minutes - (time.monotonic() - began) - a_model * (len(asked) - i)
+    for kind, trainable in asked:
         how = Mending(
             trainable=trainable, learning_rate=options.learning_rate, updates=options.updates or 100_000,
-            seconds=0.0 if options.updates else max(left / (len(asked) - i), 1.0),
+            seconds=0.0 if options.updates else 60.0 * options.minutes / len(asked),
         )  # fmt: skip
         mended = mending.mend(config, theta_0, learning_fetch(run, kind, options), how, say=f"{kind}, {trainable}")
         after = {name: score(mended.params, clips) for name, (clips, _) in sets.items()}
@@ -149,12 +146,10 @@ def make_scorer(config, dreams):
         }
 
     def score_all(params, clips):
-        rows, out = len(clips.actions), []
-        for start in range(0, rows, BATCH):
-            chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
-            some = jax.tree.map(lambda x, i=chosen: x[i], clips)
+        out = []
+        for start, some, count in in_batches(clips):
             values = score(params, jax.random.fold_in(key, start), some)
-            out.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], values))
+            out.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:n], values))
         return {name: np.concatenate([values[name] for values in out]) for name in out[0]}
 
     return score_all

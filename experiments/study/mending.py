@@ -67,11 +67,13 @@ def mend(config, theta_0, fetch, how, develop=None, say="fine-tuning"):
     began, key, done = time.monotonic(), build.stage_key(config, say), 0
     looks = [(0, develop(theta_0))] if develop else []
     best = (0, theta_0)
-    with Progress(say, how.updates) as progress:
+    progress_of = (f"{say}, s", round(how.seconds)) if how.seconds else (say, how.updates)
+    with Progress(*progress_of) as progress:
         while done < how.updates and not (how.seconds and time.monotonic() - began > how.seconds):
             state, metrics = step(state, frozen, rest, fetch(done), key)
             done += 1
-            progress.update(done, loss=float(metrics["loss"]))
+            loss = float(metrics["loss"])  # waits for the update, which the clock is to count
+            progress.update(round(time.monotonic() - began) if how.seconds else done, loss=loss)
             if develop and done % how.look_every == 0:
                 looks.append((done, develop(whole(state))))
                 if looks[-1][1] <= min(error for _, error in looks):

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from experiments.evaluation.dreamer import in_batches
 from experiments.run.files import write_numpy
 from experiments.stages import build, phase2
 from experiments.stages.world_model import load_world_model
@@ -57,8 +58,7 @@ def load_oracle(run, name):
 def data(run, how):
     """(``f(step) -> Clip`` to learn from, ``f(params) -> error`` on development clips of the same kinds)."""
     config, model, budget = run.config, build.make_world_model(run.config), build.make_budget(run.config)
-    latents = budget.context + how.own_frames if how.own_frames else budget.window
-    length = model.frames_of(latents)
+    length = model.frames_of(budget.window)
     half, each = budget.batch // 2, len(how.kinds)
     parts = [len(range(i, half, each)) for i in range(each)]
     learned = [record(config, kind, "learn", how.episodes, max(how.frames, length)) for kind in how.kinds]
@@ -81,11 +81,7 @@ def development_error(config, clips, rows):
         return loss(params["dit"], Batch(model.encode(params, clip.frames), clip.actions), key)[0]
 
     def mean(params):
-        total, errors = len(clips.actions), []
-        for start in range(0, total, rows):
-            chosen = np.arange(start, start + rows) % total
-            some = jax.tree.map(lambda x, i=chosen: x[i], clips)
-            errors.append(float(error(params, some, jax.random.fold_in(key, start))))
-        return float(np.mean(errors))
+        batches = in_batches(clips, rows)
+        return float(np.mean([error(params, some, jax.random.fold_in(key, start)) for start, some, _ in batches]))
 
     return mean

@@ -55,7 +55,6 @@ class OracleSettings(Mending):
     episodes: int = setting(96, "of each kind", COUNT)
     frames: int = setting(240, "of an episode", COUNT)
     develop_clips: int = setting(128, "of each kind, on whose error training is stopped; windows as trained", COUNT)
-    own_frames: int = setting(0, "predicted one after the other in training; 0: as phase 2's windows have", NATURAL)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -127,16 +127,13 @@ def _mendable(results):
         "by predicted frame, critical trajectories": [(words(f), "critical", f) for f in frames],
     }
     parts = ["### Share of the mendable in regret", MENDABLE]
-    for title, columns in blocks.items():
+    for block, columns in blocks.items():
         columns = [c for c in columns if c[2] in next(iter(shares.values())).get(c[1], {})]
         rows = [
             [words(arm), *(_share(sets[name][subset]) for _, name, subset in columns)] for arm, sets in shares.items()
         ]
-        parts += (
-            [f"{_capital(title)}:", markdown_table(["arm", *(words for words, _, _ in columns)], rows)]
-            if columns
-            else []
-        )
+        if columns:
+            parts += [f"{_capital(block)}:", markdown_table(["arm", *(title for title, _, _ in columns)], rows)]
     return parts
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import mistakes
 import pytest
 
 from experiments import learnability
@@ -39,11 +40,7 @@ def workdir(config, tmp_path):
     ],
 )
 def test_a_mistaken_flag(workdir, capsys, flags, words):
-    with pytest.raises(SystemExit) as exit:
-        learnability.main([f"--workdir={workdir}", *flags])
-    output = capsys.readouterr()
-    assert exit.value.code == 2 and output.out == ""
-    assert output.err.count("\n") == 1 and words in output.err
+    assert words in mistakes.answer(capsys, learnability.main, f"--workdir={workdir}", *flags)
 
 
 def test_a_seed_of_a_study_is_opened_with_what_is_shared(config, tmp_path):
