@@ -125,11 +125,12 @@ def _of_environment(environment):
 
 
 def _own_frames(c):
-    """Ever more frames from ever later shares of the training on, beginning at its start; a batch holds them."""
+    """Ever more frames from ever later shares of the training on, beginning at its start; a U-Net's batch holds them."""
     u = c.world_model.unet
     rises = [all(a < b for a, b in zip(v, v[1:], strict=False)) for v in (u.own_frames, u.own_since)]
     whole = len(u.own_frames) == len(u.own_since) > 0 and u.own_since[0] == 0 and u.own_since[-1] <= 1
-    return whole and all(rises) and u.own_frames[0] >= 1 and u.own_frames[-1] <= c.world_model.batch
+    fits = c.world_model.network != "unet" or u.own_frames[-1] <= c.world_model.batch
+    return whole and all(rises) and u.own_frames[0] >= 1 and fits
 
 
 def _halves(c):

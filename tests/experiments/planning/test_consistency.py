@@ -17,6 +17,7 @@ from experiments.configs import voxel as voxel_config
 from experiments.configs.quickstart import get_config
 from experiments.planning import consistency
 from experiments.run import command_line, figure_writers
+from experiments.torture import smallest, smallest_shipped
 from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.models.dit import attention, sizes
 from prowl_jax.rewards import REWARDS
@@ -91,7 +92,12 @@ def test_the_configuration_of_the_voxel_world_passes(arg):
     assert said(voxel_config.get_config(arg)) == []
 
 
+@pytest.mark.parametrize("module", [smallest, smallest_shipped])
+def test_what_is_broken_on_purpose_is_whole_before(module):
+    assert said(module.get_config()) == []
+
 OWN = {"env.name": "gymnasium", "env.task": "play", "env.held_out_tasks": ()}
+
 
 BROKEN = [
     ({"world_model.steps": 0}, "world_model.steps=0 is not within 1..2147483647"),
@@ -148,6 +154,7 @@ BROKEN = [
     ({"world_model.unet.blocks": (1, 2)}, "world_model.unet: widths and blocks, motion_widths and motion_blocks need"),
     ({"world_model.unet.sampler_levels": (1.0, 0.5)}, "sampler_levels=(1.0, 0.5) does not fall from 1 to 0"),
     ({"world_model.unet.own_frames": (1, 1, 4)}, "world_model.unet.own_frames=(1, 1, 4) and own_since=(0.0, 0.1, 0.3)"),
+    (UNET | {"world_model.batch": 3}, "own_frames=(1, 2, 4) and own_since=(0.0, 0.1, 0.3) must rise together, from"),
     ({"world_model.unet.levels.lowest": 1.0}, "world_model.unet.levels.lowest=1.0 is not a level above 0 and below 1"),
     ({"world_model.fall": 0.0}, "world_model.fall=0.0 is not a share above 0 and at most 1"),
     ({"arms": ("prowl", "vpt")}, "arms=('prowl', 'vpt') holds something other than frozen_reference, prowl"),
