@@ -16,7 +16,10 @@ from experiments.configs import base_vizdoom, base_voxel
 from experiments.run import groups
 from experiments.study.settings import STUDY
 
-ARMS = ("frozen_reference", "prowl", "passive", "uniform", "unanchored", "focused", "disagreement")
+ARMS = (
+    "frozen_reference", "prowl", "prowl_branched", "passive", "uniform", "unanchored", "focused", "disagreement",
+    "spread_corrected",
+)  # fmt: skip
 """With ``phase1``, which every study measures, and the oracles."""
 
 

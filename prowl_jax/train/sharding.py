@@ -43,10 +43,11 @@ WORLD_MODEL_RULES = (*((f"^dit/.*{pattern[1:]}", spec) for pattern, spec in DIT_
 
 LOOP_RULES = (
     (r"^buffer/items/", PartitionSpec(("data", "fsdp"))),
-    *((f"^theta/.*{pattern}", spec) for pattern, spec in DIT_RULES[:-1]),
+    *((f"^(theta|before|old)/.*{pattern}", spec) for pattern, spec in DIT_RULES[:-1]),
     *REPLICATED,
 )
-"""The state of a method: items of a buffer by slot, theta as in phase 1, the rest whole."""
+"""The state of a method: items of a buffer by slot, theta and what is kept of an earlier one as in phase 1, the rest
+whole."""
 
 
 def path_name(path):

@@ -155,6 +155,8 @@ EIGHT = jax.sharding.AbstractMesh((2, 4), ("data", "fsdp"))
         (WORLD_MODEL_RULES, "dit/block_0/self_attention/to_v/kernel", (8, 8), (None, "fsdp")),
         (WORLD_MODEL_RULES, "autoencoder/head/kernel", (8, 8), ()),
         (LOOP_RULES, "theta/ema/block_0/cross_attention/to_out/kernel", (8, 8), ("fsdp",)),
+        (LOOP_RULES, "before/block_0/cross_attention/to_out/kernel", (8, 8), ("fsdp",)),
+        (LOOP_RULES, "old/block_0/cross_attention/to_out/kernel", (8, 8), ("fsdp",)),
         (LOOP_RULES, "phi/params/head/kernel", (8, 8), ()),
         (LOOP_RULES, "buffer/items/latents", (16, 3, 2), (("data", "fsdp"),)),
         (LOOP_RULES, "buffer/items/latents", (12, 3, 2), ()),
