@@ -125,7 +125,7 @@ def _of_environment(environment):
 
 
 def _own_frames(c):
-    """Ever more frames from ever later shares of the training on, beginning at its start; a U-Net's batch holds them."""
+    """Ever more frames from ever later shares of training on, from its start; a U-Net's batch holds them."""
     u = c.world_model.unet
     rises = [all(a < b for a, b in zip(v, v[1:], strict=False)) for v in (u.own_frames, u.own_since)]
     whole = len(u.own_frames) == len(u.own_since) > 0 and u.own_since[0] == 0 and u.own_since[-1] <= 1
