@@ -1,42 +1,80 @@
-"""How many Euler steps a chunk needs, measured on the world model of a run.
+"""How many Euler steps a chunk needs, and at which noise levels, measured on a world model.
 
     python -m experiments.sampler_steps --workdir=RUN [--steps=1,2,4,8,16,32] [--cache=window,rolling]
+                                        [--levels=1,.36,.05,0 --levels=... ]
                                         [--set=in_distribution] [--clips=N] [--output=FILE]
+    python -m experiments.sampler_steps --weights=NAME|FILE ...
 
 Writes: RUN/sampler_steps.json, or --output.
 Costs: minutes on 2 cores.
 
-RUN is a run directory in which phase 1 is done. Every number of steps, with either way to keep the past
-(world_model.cache), dreams the same held-out clips from the same noise. Printed and written:
-regret with its 95 % interval (bootstrap over clips) and against the run's own
-setting on the same clips, AFS-EPE, PSNR, sharpness (energy of the image gradients over that of the
-real frames) and ms a chunk. Regret and PSNR reward the blurred mean of what may come: read them
-beside the sharpness.
+RUN is a run directory in which phase 1 is done; --weights takes a shipped model, or a file of weights, without a run:
+episodes that it has never seen are recorded as its card says, and NAME_sampler_steps.json is written where the command
+is called. Of a transformer every number of steps, with either way to keep the past (world_model.cache), dreams the same
+held-out clips from the same noise; of a U-Net every list of levels, from 1 down to 0, an evaluation for each but the
+last. Printed and written: regret with its 95 % interval (bootstrap over clips) and against the own setting on the same
+clips, AFS-EPE, PSNR, sharpness (energy of the image gradients over that of the real frames) and ms a chunk. Regret and
+PSNR reward the blurred mean of what may come: read them beside the sharpness.
 """
 
+import argparse
 import sys
+from contextlib import nullcontext
 
 from experiments.configs import quickstart
-from experiments.evaluation.sampler_steps import measure_sampler_steps, table
 from experiments.run import finished_run
 from experiments.run.command_line import UsageError
-from experiments.run.directory import Run
 from prowl_jax.models.world_model import CACHES
 
 STEPS = (1, 2, 4, 8, 16, 32)
+LEVELS = ((1.0, 0.0), (1.0, 0.13, 0.0), (1.0, 0.36, 0.05, 0.0), (1.0, 0.5, 0.2, 0.05, 0.0))
 SETS = ("in_distribution", "held_out/TASK", "long_rollout")
+EPISODES, FRAMES = 24, 100
+"""Recorded for --weights: episodes, and frames of each at least."""
 
 
 def main(argv):
     """Measure, print, write; returns the exit code."""
     options, config, clips = finished_run.parse_options(
-        _parser(), argv, quickstart.get_config(), lambda config, options: _set(config, options.set)
+        _parser(), argv, quickstart.get_config(), _check, of_weights=_of_weights
     )
 
     def measured():
-        return measure_sampler_steps(Run(options.workdir, config), *clips, options.steps, options.cache, options.clips)
+        from experiments.evaluation.sampler_steps import measure_sampler_steps, variants_of
+        from experiments.run.directory import Run
+        from experiments.stages import build
+        from experiments.stages.card_run import recorded
 
-    return finished_run.measure_and_write(options, config, measured, table)
+        asked = (options.steps or STEPS, options.cache or CACHES, options.levels or LEVELS)
+        variants = variants_of(build.make_world_model(config), *asked)
+        frames = max(FRAMES, 2 * clips[1])
+        run_of = recorded(config, EPISODES, frames) if options.weights else nullcontext(Run(options.workdir, config))
+        with run_of as run:
+            return measure_sampler_steps(run, *clips, variants, options.clips)
+
+    def text(result):
+        from experiments.evaluation.sampler_steps import table
+
+        return table(result)
+
+    return finished_run.measure_and_write(options, config, measured, text)
+
+
+def _of_weights(name, example):
+    from experiments.stages.card_run import config_of
+
+    return config_of(name, example)
+
+
+def _check(config, options):
+    """(task, horizon, clips) of the set; UsageError where a flag is of the other network."""
+    network = config.world_model.network
+    others = ("steps", "cache") if network == "unet" else ("levels",)
+    for name in others:
+        if getattr(options, name):
+            takes = "--levels" if network == "unet" else "--steps and --cache"
+            raise UsageError(f"--{name}: world_model.network={network} takes {takes}")
+    return _set(config, options.set)
 
 
 def _set(config, name):
@@ -51,15 +89,27 @@ def _set(config, name):
 
 
 def _parser():
-    parser = finished_run.parser("sampler_steps", __doc__)
+    parser = finished_run.parser("sampler_steps", __doc__, or_weights=True)
     steps, caches = finished_run.several(finished_run.count), finished_run.several(CACHES)
-    parser.add_argument("--steps", type=steps, default=STEPS, metavar="N,...", help="numbers of Euler steps")
-    parser.add_argument("--cache", type=caches, default=CACHES, metavar="KIND,...", help=", ".join(CACHES))
+    parser.add_argument("--steps", type=steps, metavar="N,...", help="numbers of Euler steps")
+    parser.add_argument("--cache", type=caches, metavar="KIND,...", help=", ".join(CACHES))
+    parser.add_argument("--levels", type=_levels, action="append", metavar="S,...", help="noise levels of a U-Net")
     parser.add_argument("--set", default="in_distribution", metavar="SET", help=f"{', '.join(SETS)}")
     parser.add_argument(
         "--clips", type=finished_run.count, metavar="N", help="clips at most (the run's evaluation.clips)"
     )
     return parser
+
+
+def _levels(text):
+    try:
+        levels = tuple(map(float, text.split(",")))
+    except ValueError:
+        levels = ()
+    falls = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    if len(levels) < 2 or not falls or (levels[0], levels[-1]) != (1.0, 0.0):
+        raise argparse.ArgumentTypeError(f"{text!r} does not fall from 1 to 0")
+    return levels
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The same held-out clips dreamt with other numbers of Euler steps and either way to keep the past."""
+"""The same held-out clips dreamt with other Euler steps: how many, at which levels, with what kept of the past."""
 
 import dataclasses
 import time
@@ -16,16 +16,27 @@ from prowl_jax.metrics.image import gradient_energy
 from prowl_jax.metrics.intervals import mean_interval, paired_bootstrap
 
 
-def measure_sampler_steps(run, task, horizon, clips, steps, caches, limit=None):
-    """Every number of Euler steps with every cache on the same held-out clips.
+def variants_of(model, steps, caches, levels):
+    """What is compared: dicts of a world model's fields, the configured one's among the names.
+
+    Args:
+      steps, caches: of a transformer. levels: of a U-Net, each from 1 down to 0, an evaluation for each but the last.
+    """
+    if hasattr(model, "sampler_levels"):
+        return [{"sampler_levels": one} for one in levels]
+    return [{"cache": cache, "sampler_steps": n} for cache in caches for n in steps]
+
+
+def measure_sampler_steps(run, task, horizon, clips, variants, limit=None):
+    """Every way to sample on the same held-out clips.
 
     Args:
       run: a ``Run`` with a finished world model.
       task, horizon, clips: of the set, as ``_set`` gives them; ``limit`` clips at most.
-      steps, caches: what to compare.
+      variants: ``variants_of`` the model.
 
     Returns:
-      A dict: ``set`` (task, horizon, clips), ``configured`` (steps and cache of the run), ``sharpness_of_decoded``
+      A dict: ``set`` (task, horizon, clips), ``configured`` (what the run has), ``sharpness_of_decoded``
       (real latents through the autoencoder: no dream is sharper for it), ``ms_of_clips`` (how many clips a
       timed chunk has), and ``rows``, each with the ``seconds`` that its dreams took, compiling included.
     """
@@ -36,42 +47,52 @@ def measure_sampler_steps(run, task, horizon, clips, steps, caches, limit=None):
     items = clip_set(run, task, held_out, clips, context + horizon, context)
     params, key = load_world_model(run), build.stage_key(config, "evaluation")
     energy = jax.jit(lambda frames: gradient_energy(frames).mean(axis=-1))
-    configured = (config.world_model.cache, config.world_model.sampler_steps)
-    asked = [(cache, n) for cache in caches for n in steps]
-    every = list(dict.fromkeys([configured, *asked]))
+    configured = {name: getattr(model, name) for name in variants[0]}
+    every = [configured, *(v for v in variants if v != configured)]
     batch = jax.tree.map(lambda x: x[: min(BATCH, clips)], items)
     values, calls, spent = {}, {}, {}
     with Progress("sampler steps", len(every)) as progress:
-        for i, (cache, n) in enumerate(every):
-            began = time.monotonic()
-            variant = dataclasses.replace(model, sampler_steps=n, cache=cache)
-            values[cache, n] = measure_all(make_measure(variant, context, build.make_flow(config)), params, items, key)
+        for i, fields in enumerate(every):
+            began, name = time.monotonic(), tuple(fields.values())
+            variant = dataclasses.replace(model, **fields)
+            values[name] = measure_all(make_measure(variant, context, build.make_flow(config)), params, items, key)
             rollout = jax.jit(variant.rollout, static_argnums=4)
-            calls[cache, n] = lambda f=rollout: f(
+            calls[name] = lambda f=rollout: f(
                 params, key, batch.latents[:, :context], batch.actions, horizon // model.chunk
             )
-            spent[cache, n] = round(time.monotonic() - began, 2)
+            spent[name] = round(time.monotonic() - began, 2)
             progress.update(i + 1)
-        seconds = alternate({name: calls[name] for name in asked}, 5)
+        seconds = alternate({tuple(v.values()): calls[tuple(v.values())] for v in variants}, 5)
     real = energy(items.frames[:, model.frames_of(context) :] / np.float32(255)).mean()
     decode = jax.jit(lambda z: energy(model.decode_after(params, z[:context], z[context:])))
     decoded = np.mean([decode(z) for z in items.latents])
+    own = values[tuple(configured.values())]
     return {
         "set": {"task": task, "horizon": horizon, "clips": clips},
-        "configured": dict(zip(("cache", "steps"), configured, strict=True)),
+        "configured": _told(configured),
         "sharpness_of_decoded": float(decoded / real),
         "ms_of_clips": len(batch.actions),
         "rows": [
             {
-                "cache": cache,
-                "steps": n,
-                **_summary(values[cache, n], values[configured], real, config),
-                "ms_per_chunk": 1e3 * seconds[cache, n] * model.chunk / horizon,
-                "seconds": spent[cache, n],
+                **_told(fields),
+                **_summary(values[name], own, real, config),
+                "ms_per_chunk": 1e3 * seconds[name] * model.chunk / horizon,
+                "seconds": spent[name],
             }
-            for cache, n in asked
+            for fields in variants
+            for name in [tuple(fields.values())]
         ],
     }
+
+
+def _told(fields):
+    """Fields of a world model as the table names them."""
+    levels = fields.get("sampler_levels")
+    return (
+        {"levels": list(levels), "steps": len(levels) - 1}
+        if levels
+        else {"cache": fields["cache"], "steps": fields["sampler_steps"]}
+    )
 
 
 def _summary(values, configured, real_energy, config):
@@ -89,18 +110,24 @@ def _summary(values, configured, real_energy, config):
 
 TABLE = """{clips} held-out clips of {task}, {horizon} latents predicted; ms for {ms_of_clips} clips at once
 
-cache    steps  regret (95 %)         against own, %       AFS-EPE   PSNR  sharp ms/chunk
+{what:<22} steps  regret (95 %)         against own, %       AFS-EPE   PSNR  sharp ms/chunk
 {rows}
 
-own: the run's setting, {steps} steps with cache {cache!r}. sharp: energy of the image gradients over that of
+own: the run's setting, {steps} steps with {own}. sharp: energy of the image gradients over that of
 the real frames; real latents, decoded, have {sharpness_of_decoded:.3f}. Regret and PSNR reward the blurred mean
 of what may come: fewer steps, more blur."""
 
 
 def table(result):
     """The result as text."""
-    rows = "\n".join(map(_line, result["rows"]))
-    return TABLE.format(**{**result, **result["set"], **result["configured"], "rows": rows})
+    rows, own = "\n".join(map(_line, result["rows"])), result["configured"]
+    what = "levels" if "levels" in own else "cache"
+    told = {"rows": rows, "steps": own["steps"], "what": what, "own": f"{what} {_name(own)}"}
+    return TABLE.format(**{**result, **result["set"], **told})
+
+
+def _name(row):
+    return ",".join(f"{level:g}" for level in row["levels"]) if "levels" in row else row["cache"]
 
 
 def _line(row):
@@ -108,6 +135,6 @@ def _line(row):
     interval = "{mean:.3f} ({low:.3f}, {high:.3f})".format(**regret)
     change = "{relative:+.1f} ({low:+.1f}, {high:+.1f})".format(**change)
     return (
-        f"{row['cache']:<8} {row['steps']:>5}  {interval:<21} {change:<20} "
+        f"{_name(row):<22} {row['steps']:>5}  {interval:<21} {change:<20} "
         f"{row['afs_epe']:>7.3f} {row['psnr']:>6.2f} {row['sharpness']:>6.3f} {row['ms_per_chunk']:>8.3g}"
     )

@@ -49,9 +49,9 @@ def export(config, workdir, output):
         environment=build.environment_of(config),
         **others,
     )
+    card = card_of(run, model)  # what it asks for is there before a file is
     sha256 = zoo.save(output, model)
-    file = {"file": output.name, "bytes": output.stat().st_size, "sha256": sha256}
-    card = without_folders({**card_of(run, model), **file})
+    card = without_folders({**card, "file": output.name, "bytes": output.stat().st_size, "sha256": sha256})
     beside = output.with_suffix(".json")
     write_json(beside, card)
     return f"written: {output} ({card['bytes'] / 1e6:.1f} MB) and {beside.name}\n{shown(card)}"
@@ -65,8 +65,6 @@ def _has_own_policy(run):
 def card_of(run, model):
     """Where a ``zoo.Model`` of a run is from: the command, how long, how far, on what data, and how good it dreams."""
     config, stages = run.config, run.stages()
-    noted = run.workdir / ".spent_world_model"
-    seconds = stages["world_model"]["seconds"] if "world_model" in stages else float(noted.read_text())
     with Checkpoints(run.checkpoints("world_model"), alone=True) as checkpoints:
         step = checkpoints.latest()
     quality = run.workdir / "dream_quality.json"
@@ -75,7 +73,7 @@ def card_of(run, model):
         "command": f"python -m experiments.prowl_main --config=experiments/configs/{config.name}.py",
         "steps": step,
         "of_steps": config.world_model.steps,
-        "hours": round(seconds / 3600.0, 2),
+        "hours": _hours(run),
         "data": {
             "environment": build.environment_of(config),
             "task": config.env.task,
@@ -90,6 +88,14 @@ def card_of(run, model):
         "dream_quality": json.loads(quality.read_text()) if quality.exists() else None,
         "provenance": provenance(config, run.workdir),
     }
+
+
+def _hours(run):
+    """What phase 1 has taken so far, in hours; None where the run has not noted it (ended before it could)."""
+    noted, stages = run.workdir / ".spent_world_model", run.stages()
+    if "world_model" in stages:
+        return round(stages["world_model"]["seconds"] / 3600.0, 2)
+    return round(float(noted.read_text()) / 3600.0, 2) if noted.exists() else None
 
 
 def _part(model, part, figures):
@@ -127,7 +133,8 @@ def checked(name):
 
 def progress(card):
     """How far a model was trained, in words."""
-    return f"{card['steps']:,} of {card['of_steps']:,} steps, {card['hours']:.1f} hours: {card['command']}"
+    hours = "hours not noted" if card["hours"] is None else f"{card['hours']:.1f} hours"
+    return f"{card['steps']:,} of {card['of_steps']:,} steps, {hours}: {card['command']}"
 
 
 def shown(card):

@@ -104,6 +104,18 @@ def test_what_a_run_has_not_finished_is_left_out_and_said(base, tmp_path, monkey
     assert "without policy and inverse dynamics" in said and "policy: not in the file" in said
 
 
+def test_a_run_that_was_ended_before_it_noted_its_time_is_exported(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "stages", lambda self: {})
+    assert "6 of 6 steps, hours not noted" in weights.export(base.config, base.workdir, tmp_path / "w.safetensors")
+
+
+def test_an_export_that_fails_leaves_no_file(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "_checksums", lambda run: json.loads("{"))
+    with pytest.raises(ValueError):
+        weights.export(base.config, base.workdir, tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_from_weights_trains_nothing_that_they_bring(done):
     assert tuple(done.stages()) == (
         "demonstrations", "autoencoder", "world_model", "first_look", "reference", "inverse_dynamics", "dream_quality",

@@ -349,7 +349,8 @@ def test_a_comparison_measures_dreams_with_the_flow_of_the_run(done, monkeypatch
     config = get_config("tiny")
 
     def measured():
-        result = measure_sampler_steps(Run(done[0], config), config.env.task, 4, 2, (1,), ("window",))
+        one = [{"cache": "window", "sampler_steps": 1}]
+        result = measure_sampler_steps(Run(done[0], config), config.env.task, 4, 2, one)
         return result["rows"][0]
 
     once = measured()

@@ -32,6 +32,10 @@ def mistake(capsys, *argv):
         (["--clips=-1"], "'-1' is not a whole number"),
         (["--set=held_out/nowhere"], "--set=held_out/nowhere is not one of in_distribution, held_out/look_around"),
         (["--step=3"], "--step=3"),
+        (["--levels=1,.5,.6,0"], "'1,.5,.6,0' does not fall from 1 to 0"),
+        (["--levels=1,.5"], "'1,.5' does not fall from 1 to 0"),
+        (["--levels=1,x,0"], "'1,x,0' does not fall from 1 to 0"),
+        (["--levels=1,.5,0"], "--levels: world_model.network=dit takes --steps and --cache"),
         (["--output=/no/where/x.json"], "--output: there is no directory /no/where"),
     ],
 )
