@@ -1,4 +1,6 @@
-"""What came of a run in a few lines: the paired differences of its first two arms, with their intervals."""
+"""What came of a run in a few lines: the paired differences of two of its arms, with their intervals."""
+
+import itertools
 
 from experiments.report import tables
 
@@ -7,7 +9,9 @@ METRICS = ("latent_regret", "afs_epe")
 
 
 def headline(evaluation):
-    """The differences over all clips of each set, between the first two arms of ``tables.ordered``.
+    """The differences over all clips of each set, between the first two arms of ``tables.ordered`` that are compared.
+
+    That is the method against its control, or against phase 1 where there is no control.
 
     Args:
       evaluation: what ``evaluation.json`` holds.
@@ -18,13 +22,15 @@ def headline(evaluation):
       its rows, those of ``tables.comparison_rows`` with ``bar``: where the interval begins, how wide it is, where the
       difference lies and where 0 does, in per cent of the widest reach of all rows; None without an interval.
     """
-    pair = tuple(tables.ordered(evaluation.get("arms") or {})[:2])
-    entries = evaluation.get("comparisons") or []
-    rows = [
+    arms, entries = tables.ordered(evaluation.get("arms") or {}), evaluation.get("comparisons") or []
+    told = [
         (row, entry)
         for row, entry in zip(tables.comparison_rows(evaluation), entries, strict=True)
-        if row["key"][:2] == pair and row["key"][3] in METRICS and row["key"][4] == "all"
+        if row["key"][3] in METRICS and row["key"][4] == "all"
     ]
+    compared = {row["key"][:2] for row, _ in told}
+    pair = next((pair for pair in itertools.combinations(arms, 2) if pair in compared), None)
+    rows = [(row, entry) for row, entry in told if row["key"][:2] == pair]
     if not rows:
         return None
     values = [entry.get(name) for _, entry in rows for name in ("low", "high", "relative")]

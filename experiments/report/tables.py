@@ -274,9 +274,10 @@ def words(name):
 
 
 def ordered(arms):
-    """PROWL first, the frozen reference second, the others as they come."""
-    first = (WHOLE, CONTROL)
-    return [a for a in first if a in arms] + [a for a in dict.fromkeys(arms) if a not in first]
+    """PROWL first, or where it is not among them the first other method; then the frozen reference, then the others."""
+    others = [a for a in arms if a not in ("phase1", CONTROL)]
+    first = (WHOLE if WHOLE in arms else next(iter(others), CONTROL), CONTROL)
+    return [a for a in dict.fromkeys(first) if a in arms] + [a for a in dict.fromkeys(arms) if a not in first]
 
 
 def finite(value):

@@ -280,6 +280,14 @@ def test_the_page_begins_with_the_differences_of_the_first_two_arms(tmp_path):
     assert headline(EVALUATION | {"comparisons": [no_interval]})["groups"][0][1][0]["bar"] is None
 
 
+@pytest.mark.parametrize("control, pair", [(True, "best of n against frozen reference"), (False, "best of n against")])
+def test_the_page_begins_with_the_method_of_its_run_whichever_that_is(control, pair):
+    evaluation = json.loads(json.dumps(EVALUATION).replace('"prowl"', '"best_of_n"'))
+    if not control:  # compared with phase 1 alone
+        evaluation = json.loads(json.dumps(evaluation).replace('"frozen_reference"', '"phase1"'))
+    assert headline(evaluation)["pair"].startswith(pair)
+
+
 def test_the_page_tells_how_to_explore_its_run(tmp_path):
     text = written(tmp_path, explore="python -m experiments.explore --workdir='my runs'")
     assert "--workdir=&#39;my runs&#39;" in text
