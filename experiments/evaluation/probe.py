@@ -79,10 +79,11 @@ def make_worth(bench):
     def worth(params, key, clips, other, orders):
         real = observe(params, clips)
         before, after = clips.frames[:, :seen], clips.frames[:, seen:]
-        dreams = [
-            _eight_bit(dream(params, key, RealClip(real.latents, actions, clips.frames)).frames)
-            for actions in (clips.actions, other)
-        ]
+
+        def dreamt(actions):
+            return _eight_bit(dream(params, key, RealClip(real.latents, actions, clips.frames)).frames)
+
+        dreams = jax.vmap(dreamt)(jnp.stack([clips.actions, other]))  # from the same noise
         shown = versions(before[:, -1:], after, *dreams, orders)
         frames = jnp.stack([shown[kind] for kind in KINDS], axis=1)
         told = jnp.stack([other if kind == "relabelled" else clips.actions for kind in KINDS], axis=1)

@@ -52,6 +52,10 @@ class Bench:
         """Frames that are dreamt."""
         return self.clips.actions.shape[1] - self.seen
 
+    def led(self):
+        """The actions that led to the frames that are dreamt, ``[B, T', A]``."""
+        return self.clips.actions[:, self.seen - 1 : -1]
+
     def batches(self, rows):
         """The clips, ``rows`` at a time, all of one shape: (clips, those with the next clip's actions, how many count).
 
