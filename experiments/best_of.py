@@ -17,6 +17,7 @@ clips). A reward whose best of 8 moves no figure has nothing to teach; docs/post
 
 import sys
 
+from experiments.configs import quickstart
 from experiments.evaluation.reward_command import run_command
 
 
@@ -28,7 +29,7 @@ def main(argv):
 
         return best_of
 
-    return run_command(argv, "best_of", __doc__, 64, load)
+    return run_command(argv, "best_of", __doc__, quickstart.get_config(), load)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ teaches little about actions; docs/post_training.md says how to read the rest.
 
 import sys
 
+from experiments.configs import quickstart
 from experiments.evaluation.reward_command import run_command
 
 
@@ -29,7 +30,7 @@ def main(argv):
 
         return probe
 
-    return run_command(argv, "probe", __doc__, 64, load)
+    return run_command(argv, "probe", __doc__, quickstart.get_config(), load)
 
 
 if __name__ == "__main__":

@@ -2,27 +2,28 @@
 
 from contextlib import nullcontext
 
-from experiments.configs import quickstart
 from experiments.run import finished_run
 
+CLIPS = 64
+"""Looked at by default."""
 EPISODES, FRAMES = 48, 100
 """Recorded for shipped weights: as many as the base models' data hold out, and of each what is enough for two clips."""
 
 
-def run_command(argv, command, description, clips, load):
+def run_command(argv, command, description, example, load):
     """The main of ``python -m experiments.COMMAND``: measure, print, write; returns the exit code.
 
     Args:
-      clips: looked at by default.
+      example: a configuration with every key of this version's.
       load: imports, once the command line has been checked, what has ``measure(bench)``, a dict, and ``table(dict)``.
     """
     parser = finished_run.parser(command, description, or_weights=True)
-    parser.add_argument("--clips", type=_at_least_two, default=clips, metavar="N", help=f"held-out clips ({clips})")
+    parser.add_argument("--clips", type=_at_least_two, default=CLIPS, metavar="N", help=f"held-out clips ({CLIPS})")
     parser.add_argument(
         "--frames", type=finished_run.count, metavar="N", help="dreamt after the context, in whole chunks"
     )
     options, config, _ = finished_run.parse_options(
-        parser, argv, quickstart.get_config(), lambda config, options: None, unfinished=True, of_weights=_of_weights
+        parser, argv, example, lambda config, options: None, unfinished=True, of_weights=_of_weights
     )
 
     def measured():

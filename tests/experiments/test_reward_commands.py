@@ -51,7 +51,7 @@ def test_what_is_measured_is_printed_and_written(workdir, monkeypatch, capsys):
         table = staticmethod(lambda result: f"asked {result['bench'][1:]}")
 
     argv = [f"--workdir={workdir}", "--clips=3"]
-    assert reward_command.run_command(argv, "probe", "Words.", 64, lambda: Table) == 0
+    assert reward_command.run_command(argv, "probe", "Words.", get_config(), lambda: Table) == 0
     assert "asked ['3', 'None', 'probe']" in capsys.readouterr().out
     written = json.loads((workdir / "probe.json").read_text())
     assert written["bench"][0] == str(workdir) and "provenance" in written
