@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluation.dreamer import latents_of, spread_clips
+from experiments.evaluation.evaluate import exchange_actions
 from experiments.run.config_file import UsageError
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
@@ -61,13 +62,11 @@ class Bench:
 
         The last are filled up with the first; the actions exchanged are those after the context.
         """
-        other = np.roll(self.clips.actions, 1, axis=0)
-        other = np.concatenate([self.clips.actions[:, : self.seen - 1], other[:, self.seen - 1 :]], axis=1)
-        total = len(other)
+        exchanged, total = exchange_actions(self.clips, self.seen), len(self.clips.actions)
         for start in range(0, total, rows):
             chosen = np.arange(start, start + rows) % total
-            some = Clip(self.clips.frames[chosen], self.clips.actions[chosen])
-            yield some, dataclasses.replace(some, actions=other[chosen]), min(rows, total - start)
+            some, other = (Clip(x.frames[chosen], x.actions[chosen]) for x in (self.clips, exchanged))
+            yield some, other, min(rows, total - start)
 
 
 def make_bench(run, clips, frames, purpose):
