@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.evaluation.reward_bench import wrapped
 from experiments.run.progress import Progress
 from prowl_jax.metrics import action_recovery
 from prowl_jax.metrics.image import gradient_energy
@@ -24,6 +25,8 @@ from prowl_jax.train.inverse_dynamics import make_recover
 
 DREAMS, SIZES, ASKED = 16, (1, 2, 4, 8, 16), 8
 """Dreams of a clip, the N that are told, and the N that the verdict is about."""
+ENOUGH = 0.05
+"""Change of a figure from which on it is worth an effort: the least that RLIR claims of its own (arXiv 2509.23958)."""
 ROWS = 4
 """Clips at a time."""
 OF_SIBLINGS = ("group_similarity",)
@@ -56,7 +59,8 @@ def measure(bench, resamples=2000):
 
     Returns:
       ``bench.head`` with ``dreams``; ``ceilings``, what the judge reads off real frames; and ``rewards``: name ->
-      ``by_n`` (N -> figure -> value, low, high, and ``change``, relative to N = 1 on the same clips) and ``verdict``.
+      ``by_n`` (N -> figure -> value, low, high, and ``change``, relative to N = 1 on the same clips), ``spread`` (the
+      reward's deviation over dreams of the same clip, and over clips) and ``verdict``.
     """
     values = _dreamt(bench)
     figures, ceilings = figures_of(bench, values), {}
@@ -68,7 +72,7 @@ def measure(bench, resamples=2000):
         sign = -1.0 if name in ERRORS else 1.0
         worth = {n: sign * values["rewards"].get(f"{name}_{n}", values["rewards"][name]) for n in SIZES}
         by_n = {str(n): row(figures, worth, n, resamples) for n in SIZES}
-        rewards[name] = {"by_n": by_n, "verdict": verdict(name, by_n[str(ASKED)])}
+        rewards[name] = {"by_n": by_n, "spread": spread(worth[DREAMS]), "verdict": verdict(name, by_n[str(ASKED)])}
     return {**bench.head, "dreams": DREAMS, "ceilings": ceilings, "rewards": rewards}
 
 
@@ -158,6 +162,11 @@ def _f1_of(spec, given, read):
     return Figure(mean_f1, tables, better=lambda after, before: after > before)
 
 
+def spread(worth):
+    """Deviation over the dreams of a clip, root mean square over clips, and over the clips' means; ``[B, DREAMS]``."""
+    return {"dreams": float(np.sqrt(worth.var(1).mean())), "clips": float(worth.mean(1).std())}
+
+
 def best(worth, n):
     """Which dreams are the best of their groups of ``n``: float ``[B, DREAMS]`` -> int ``[B, DREAMS / n]``.
 
@@ -204,22 +213,25 @@ def moved(figure):
 
 def verdict(reward, figures):
     """A sentence: which figures the best of ``ASKED`` by a reward moves, and whether to go on."""
-    names = [name for name, figure in figures.items() if moved(figure)]
-    said = []
-    for name in names:
-        way = "better" if figures[name]["better"] else "worse"
-        change = "{value:+.1%} ({low:+.1%}, {high:+.1%})".format(**figures[name]["change"])
-        said.append(f"{name} {change}, {way}{', its own' if OWN.get(reward) == name else ''}")
-    head = f"best of {ASKED} by {reward}"
+    head, names = f"best of {ASKED} by {reward}", [name for name, figure in figures.items() if moved(figure)]
     if not names:
         return f"{head} moves no figure: NO GO, learning from it will not either"
-    told = "; ".join(said)
+    said = []
+    for name in names:
+        way, own = "better" if figures[name]["better"] else "worse", ", its own" if OWN.get(reward) == name else ""
+        said.append("{} {value:+.1%} ({low:+.1%}, {high:+.1%}), {}{}".format(name, way, own, **figures[name]["change"]))
+    return f"{head} moves {'; '.join(said)}: {_outcome(reward, figures, names)}"
+
+
+def _outcome(reward, figures, names):
     gained = [name for name in names if figures[name]["better"]]
     if not gained:
-        return f"{head} moves {told}: NO GO, nothing gets better"
+        return "NO GO, nothing gets better"
+    if all(abs(figures[name]["change"]["value"]) < ENOUGH for name in gained):
+        return f"HARDLY, nothing gets better by {ENOUGH:.0%}"
     if set(gained) == {OWN.get(reward)}:
-        return f"{head} moves {told}: nothing but what it measures itself gets better"
-    return f"{head} moves {told}: go"
+        return "nothing but what it measures itself gets better"
+    return "go"
 
 
 def table(result):
@@ -232,10 +244,11 @@ def table(result):
         lines.append("no judge of actions: its rewards and F1 are left out")
     for name, of in result["rewards"].items():
         figures = list(of["by_n"]["1"])
-        lines += ["", f"best by {name}", f"    N   {''.join(f'{figure:<24}' for figure in figures)}".rstrip()]
+        apart = "deviation {dreams:.2g} over the dreams of a clip, {clips:.2g} over clips".format(**of["spread"])
+        lines += ["", f"best by {name} ({apart})", f"    N   {''.join(f'{figure:<24}' for figure in figures)}".rstrip()]
         for n, cells in of["by_n"].items():
             lines.append(f"  {n:>3}   {''.join(f'{_cell(cells[figure]):<24}' for figure in figures)}".rstrip())
-    lines += ["", *(of["verdict"] for of in result["rewards"].values())]
+    lines += ["", *(line for of in result["rewards"].values() for line in wrapped(of["verdict"]))]
     return "\n".join([*lines, "", *NOTE])
 
 

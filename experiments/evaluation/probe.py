@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.evaluation.reward_bench import wrapped
 from experiments.run.progress import Progress
 from prowl_jax.metrics.intervals import interval_of_means
 from prowl_jax.rewards import ERRORS
@@ -213,7 +214,7 @@ def table(result):
             cells = [row["distances"][first].get(kind) for first in PAIRS]
             apart = "".join(f"{'' if x is None else _cell(x):<27}" for x in cells)
             lines.append(f"  {kind:<16}{of['mean']:>9.4g}{of['deviation']:>10.4g}   {apart}".rstrip())
-        lines += [f"  {sentence}" for sentence in row["verdict"]]
+        lines += [line for sentence in row["verdict"] for line in wrapped(sentence)]
     return "\n".join([*lines, "", *NOTE])
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,8 @@ def _of_lpips(config):
     distance = functools.partial(lpips, *build.load_lpips(config))
     makes = {"similarity": make_similarity, "group_similarity": make_group_similarity}
     return {name: make(distance=distance) for name, make in makes.items()}
+
+
+def wrapped(sentence):
+    """A sentence of a verdict as lines of a table."""
+    return textwrap.wrap(sentence, 110, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)

@@ -46,6 +46,12 @@ def test_groups_of_n_have_one_best_each_and_no_number_is_the_last_choice():
                 assert np.isnan(group).all() or worth[clip, index] == np.nanmax(group)
 
 
+def test_the_spread_of_dreams_and_of_clips():
+    noise = np.random.default_rng(0).normal(size=(500, DREAMS))
+    found = best_of.spread(0.1 * noise + 3 * noise[:, :1])
+    assert found["dreams"] == pytest.approx(0.1, rel=0.1) and found["clips"] == pytest.approx(3, rel=0.1)
+
+
 def test_figures_are_means_over_groups_and_changes_are_paired():
     rng = np.random.default_rng(0)
     x, real = rng.uniform(1, 2, (30, DREAMS)), rng.uniform(1, 2, 30)
@@ -75,6 +81,7 @@ def test_a_reward_of_nothing_chooses_nothing(moody):
     row = moody["rewards"]["whatever"]
     assert row["verdict"] == "best of 8 by whatever moves no figure: NO GO, learning from it will not either"
     assert row["by_n"]["1"] == moody["rewards"]["regret"]["by_n"]["1"]
+    assert row["spread"] == {"dreams": 0.0, "clips": 0.0}
 
 
 def test_what_moves_is_told_and_what_comes_of_it():
@@ -85,12 +92,14 @@ def test_what_moves_is_told_and_what_comes_of_it():
     said = best_of.verdict("regret", own)
     assert "regret -15.0% (-20.0%, -10.0%), better, its own: nothing but" in said and "afs_epe" not in said
     assert best_of.verdict("afs", own).endswith("better: go")
+    assert best_of.verdict("afs", {"regret": cell(-0.06, -0.02, True)}).endswith("HARDLY, nothing gets better by 5%")
     assert "NO GO, nothing gets better" in best_of.verdict("regret", {"sharpness": cell(0.1, 0.2, False)})
 
 
 def test_the_table_says_it_all(moody):
     text = best_of.table(moody)
     assert text.startswith("toy, step 3: 16 dreams of each of 10 held-out clips of turn, 4 frames long\nF1 of actions")
-    assert all(row["verdict"] in text for row in moody["rewards"].values())
+    assert all(row["verdict"] in " ".join(text.split()) for row in moody["rewards"].values())
+    assert max(map(len, text.splitlines())) <= 120
     blind = best_of.table({**moody, "judge": False})
     assert "no judge of actions" in blind

@@ -1,5 +1,6 @@
 """What rewards tell apart, of toy models of which it is known, and of rewards that are easily fooled."""
 
+import jax
 import numpy as np
 import pytest
 from toy_world_model import Turning
@@ -69,7 +70,8 @@ def test_a_reward_that_darkening_raises_is_named(perfect):
 def test_the_table_says_it_all(perfect):
     text = probe.table(perfect)
     assert text.startswith(f"toy, step 3: {CLIPS} held-out clips of turn, 4 frames") and "no judge" not in text
-    assert all(sentence in text for row in perfect["rewards"].values() for sentence in row["verdict"])
+    words = " ".join(text.split())
+    assert all(sentence in words for row in perfect["rewards"].values() for sentence in row["verdict"])
     assert max(map(len, text.splitlines())) <= 120
 
 
@@ -77,20 +79,20 @@ def test_how_clips_are_made_worse():
     rng = np.random.default_rng(1)
     real, dreamt, wrong = rng.integers(0, 256, (3, 2, 5, 16, 14, 3)).astype(np.uint8)
     orders = np.array([[1, 0, 2, 3, 4], [4, 3, 2, 0, 1]])
-    made = {k: np.asarray(x) for k, x in probe.versions(real[:, :1], real, dreamt, wrong, orders).items()}
+    made = {k: np.asarray(x) for k, x in jax.jit(probe.versions)(real[:, :1], real, dreamt, wrong, orders).items()}
     assert tuple(made) == probe.KINDS and all(x.dtype == np.uint8 and x.shape == real.shape for x in made.values())
     np.testing.assert_array_equal(made["static"], np.repeat(real[:, :1], 5, 1))
     np.testing.assert_array_equal(made["shuffled"][1], real[1, orders[1]])
     np.testing.assert_array_equal(made["reversed"][:, 0], real[:, -1])
     np.testing.assert_allclose(made["dreamt_darkened"], 0.7 * dreamt.astype(float), atol=0.51)
     np.testing.assert_array_equal(made["wrong_action"], wrong)
-    flat = np.full((1, 1, 12, 12, 3), 90, np.uint8)
-    np.testing.assert_array_equal(probe.blurred(flat), flat)
-    spot = np.zeros((1, 1, 31, 31, 3), np.uint8)
-    spot[0, 0, 15, 15] = 255
-    seen = np.asarray(probe.blurred(spot), float)[0, 0, :, :, 0]
+    shown = np.full((2, 1, 31, 31, 3), 90, np.uint8)  # nothing, and a spot
+    shown[1] = 0
+    shown[1, 0, 15, 15] = 255
+    flat, spot = np.asarray(jax.jit(probe.blurred)(shown), float)[:, 0, :, :, 0]
+    np.testing.assert_array_equal(flat, 90)
     gaussian = np.exp(-0.5 * (np.arange(3) / probe.BLUR) ** 2)
-    np.testing.assert_allclose(seen[15, 15:18] / seen[15, 15], gaussian, atol=0.1)
+    np.testing.assert_allclose(spot[15, 15:18] / spot[15, 15], gaussian, atol=0.1)
     assert all((probe._order(rng, 3) != np.arange(3)).any() for _ in range(20))
 
 
