@@ -188,14 +188,10 @@ def verdict(distances):
     said.append(f"not told from exact: {', '.join(unseen) or 'nothing'}")
     pays = [kind for first in PAIRS for kind, x in distances[first].items() if x["high"] < 0]
     said.append(f"worth more than what it was made from: {', '.join(dict.fromkeys(pays)) or 'nothing'}")
-    dark = {kind: distances["dreamt"][kind] for kind in ("dreamt_dimmed", "dreamt_darkened")}
-    hacked = any(x["high"] < 0 for x in dark.values())
-    said.append(f"darkening a dream {'RAISES' if hacked else 'does not raise'} its worth ({_list(dark)} below it)")
-    return said
-
-
-def _list(distances):
-    return ", ".join(f"{kind} {span(x)}" for kind, x in distances.items())
+    darker = {kind: distances["dreamt"][kind] for kind in ("dreamt_dimmed", "dreamt_darkened")}
+    way = "RAISES" if any(x["high"] < 0 for x in darker.values()) else "does not raise"
+    below = ", ".join(f"{kind} {span(x)}" for kind, x in darker.items())
+    return [*said, f"darkening a dream {way} its worth ({below} below it)"]
 
 
 def span(found):
