@@ -6,6 +6,7 @@ three from one, finished or not.
 """
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -21,7 +22,7 @@ from experiments.run.files import write_json
 from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
-from experiments.stages.inverse_dynamics import has_inverse_dynamics, load_inverse_dynamics
+from experiments.stages.inverse_dynamics import judge_of
 from experiments.stages.world_model import load_last_checkpoint
 from prowl_jax import zoo
 from prowl_jax.metrics import stability
@@ -97,13 +98,8 @@ def measure_run(run, sizes):
         frames = pixel_frames(model, context, sizes.long_frames)
         long = spread_clips(store, held_out, sizes.long_clips, frames, config.seed)
     params, step = load_last_checkpoint(run)
-    recover = None
-    if "inverse_dynamics" in run.stages() or (config.base and has_inverse_dynamics(config)):
-        judge, judge_params = make_recover(build.make_inverse_dynamics(config)), load_inverse_dynamics(run)
-
-        def recover(frames):
-            return judge(judge_params, frames)
-
+    judge = judge_of(run)
+    recover = None if judge is None else functools.partial(make_recover(judge[0]), judge[1])
     key, spec = build.stage_key(config, "dream quality"), build.spec_of(config)
     figures, sheet = measure_dreams(model, params, context, spec, clips, long, sizes, key, recover)
     name, steps, finished = config.name, config.world_model.steps, "world_model" in run.stages()

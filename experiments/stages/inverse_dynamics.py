@@ -86,6 +86,13 @@ def load_inverse_dynamics(run):
     return restore_state(run, "inverse_dynamics", shapes(lambda: _initial_state(run.config))).ema
 
 
+def judge_of(run):
+    """``(model, params)`` of the finished stage or of the base model; None where there is neither."""
+    if "inverse_dynamics" not in run.stages() and not _of_base(run.config):
+        return None
+    return build.make_inverse_dynamics(run.config), load_inverse_dynamics(run)
+
+
 def _held_out(run, model, params):
     """Action recovery on real held-out clips, and the share of steps whose whole action is right."""
     config, settings, spec = run.config, run.config.inverse_dynamics, build.spec_of(run.config)

@@ -79,12 +79,24 @@ def make_dream(world_model, context, flow, *, common_noise=False):
 
 def make_told(world_model, context, flow):
     """``told(params, latents, clip) -> Dream``: dreamt latents ``[B, L', h, w, C]`` beside the clip they continue."""
-    seen = world_model.frames_of(context)
+    beside = make_beside(world_model, context, flow)
 
     def told(params, latents, clip):
+        return beside(params, latents, world_model.decode_after(params, clip.latents[:, :context], latents), clip)
+
+    return told
+
+
+def make_beside(world_model, context, flow):
+    """``beside(params, latents, frames, clip) -> Dream``: what continues a clip, whoever made it, beside what did.
+
+    Latents ``[B, L', h, w, C]`` and the frames ``[B, T', H, W, 3]`` in 0..1 that they show; a ``RealClip``.
+    """
+    seen = world_model.frames_of(context)
+
+    def beside(params, latents, frames, clip):
         past, real = clip.latents[:, :context], clip.latents[:, context:]
         real = real[:, : latents.shape[1]]
-        frames = world_model.decode_after(params, past, latents)
         if clip.frames is None:
             before, after = world_model.decode(params, past), None
         else:
@@ -94,7 +106,7 @@ def make_told(world_model, context, flow):
         followed = RealClip(real, clip.actions, after, clip.flow)
         return Dream(latents, frames, moved, past, before, clip.actions, followed)
 
-    return told
+    return beside
 
 
 def group(dream, size):

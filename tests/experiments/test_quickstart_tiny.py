@@ -19,6 +19,7 @@ pytest.importorskip("vizdoom")
 from experiments import compare, dream_quality, sampler_steps
 from experiments.configs.quickstart import get_config
 from experiments.evaluation import evaluate
+from experiments.evaluation.reward_bench import make_bench
 from experiments.evaluation.sampler_steps import measure_sampler_steps
 from experiments.run import provenance, training_loop
 from experiments.run.command_line import UsageError
@@ -30,6 +31,7 @@ from experiments.stages.passive_batches import passive_fetch
 from experiments.stages.world_model import load_world_model, train_world_model
 from prowl_jax.methods.prowl import Prowl
 from prowl_jax.metrics.optical_flow import small_flow
+from prowl_jax.rewards import OF_BRANCHES, REWARDS
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.inverse_dynamics import make_recover
 
@@ -172,6 +174,18 @@ def test_the_report_opens_with_the_dreams_by_frame(done):
     again = read_json(workdir / "dream_quality.json")
     assert again.pop("provenance")["flags"]["quick"] == "True"
     assert again == figures and page.read_text() == before
+
+
+def test_rewards_can_be_asked_of_a_run_and_the_judge_is_among_them(done):
+    """What the probe and the table of N are measured with; what they make of it is tested on toys."""
+    run = Run(done[0], get_config("tiny"))
+    bench = make_bench(run, 3, None, "probe")
+    assert {*REWARDS, *OF_BRANCHES, "inverse_dynamics", "inverse_dynamics_whole"} == set(bench.rewards)
+    assert bench.frames == bench.head["frames"] == run.config.phase2.horizon and len(bench.clips.actions) == 3
+    assert jax.tree.structure(bench.params["inverse_dynamics"]) == jax.tree.structure(load_inverse_dynamics(run))
+    assert make_bench(run, 2, 1, "probe").frames == bench.model.chunk
+    with pytest.raises(UsageError, match="no held-out episode"):
+        make_bench(run, 2, 999, "probe")
 
 
 def test_every_arm_is_measured_on_every_set(done):

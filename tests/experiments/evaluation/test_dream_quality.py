@@ -4,10 +4,9 @@ import dataclasses
 import types
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_world_model import FrameByFrame
+from toy_world_model import Turning, turned
 
 from experiments.evaluation import dream_quality
 from experiments.evaluation.contact_sheet import Sheet, write_sheet
@@ -23,37 +22,6 @@ SPEC = ActionSpec((choice("turn", "left", "right"), choice("call", "on"), choice
 CONTEXT, CLIPS, SIDE = 2, 20, 16
 SIZES = Sizes(clips=CLIPS, frames=4, long_clips=0, dreams=8, dream_clips=6, dream_frames=4, factor_clips=10,
               factor_frames=4, resamples=200)  # fmt: skip
-
-
-def turned(frame, action):
-    """What the world does: the picture goes a pixel to a side; a call changes nothing."""
-    return jnp.roll(frame, jnp.array([0, 1, -1])[action[0]], axis=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Turning(FrameByFrame):
-    """A world model whose latents are pixels in 0..1. It turns them as the actions say, or leaves them; its vices."""
-
-    follows: bool = True
-    blur: bool = False
-    noise: float = 0.0
-    lossy: bool = False
-    chunk = 1
-
-    def encode(self, params, frames):
-        latents = frames.astype(jnp.float32) / 255.0
-        return jnp.round(latents * 4.0) / 4.0 if self.lossy else latents
-
-    def decode(self, params, latents):
-        return jnp.clip(latents, 0.0, 1.0)
-
-    def rollout(self, params, key, context, actions, n_chunks, common_noise=False):
-        led, frame, out = actions[:, CONTEXT - 1 :], context[:, -1], []
-        for t in range(n_chunks):
-            frame = jax.vmap(turned)(frame, led[:, t]) if self.follows else frame
-            shown = (frame + jnp.roll(frame, 1, 1) + jnp.roll(frame, 1, 2)) / 3.0 if self.blur else frame
-            out.append(shown + self.noise * jax.random.normal(jax.random.fold_in(key, t), frame.shape))
-        return jnp.stack(out, 1)
 
 
 @pytest.fixture(scope="module")
