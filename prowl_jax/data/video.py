@@ -41,7 +41,7 @@ _POINTER = """
 .....#oo#.......
 ......##........
 """
-_POINTER = np.array([list(row) for row in _POINTER.split()])
+_POINTER_PIXELS = np.array([list(row) for row in _POINTER.split()])
 
 
 def read_frames(path, size, *, wanted=None, cursor=None, threads=1, shape=FRAME_SHAPE):
@@ -164,10 +164,10 @@ def draw_pointer(image, x, y):
     have it. Of 16x16 pixels, as VPT's; nothing is drawn outside of the image.
     """
     height, width, _ = image.shape
-    rows, columns = np.nonzero(_POINTER != ".")
+    rows, columns = np.nonzero(_POINTER_PIXELS != ".")
     inside = (rows + y >= 0) & (rows + y < height) & (columns + x >= 0) & (columns + x < width)
     rows, columns = rows[inside], columns[inside]
-    image[rows + y, columns + x] = np.where(_POINTER[rows, columns] == "o", 255, 0)[:, None]
+    image[rows + y, columns + x] = np.where(_POINTER_PIXELS[rows, columns] == "o", 255, 0)[:, None]
 
 
 def _with_pointer(frame, x, y):
