@@ -10,25 +10,29 @@ from typing import TYPE_CHECKING
 from prowl_jax.lazy import lazily
 
 if TYPE_CHECKING:
-    from prowl_jax import (
-        actions,
-        data,
-        diffusion,
-        envs,
-        methods,
-        metrics,
-        minecraft,
-        models,
-        pat,
-        rewards,
-        rl,
-        settings,
-        train,
-        types,
-        zoo,
-    )
-    from prowl_jax.actions import ActionSpec, Camera, Factor
-    from prowl_jax.types import Batch, Clip, Dream, RealClip, Trajectory
+    from prowl_jax import actions as actions
+    from prowl_jax import data as data
+    from prowl_jax import diffusion as diffusion
+    from prowl_jax import envs as envs
+    from prowl_jax import methods as methods
+    from prowl_jax import metrics as metrics
+    from prowl_jax import minecraft as minecraft
+    from prowl_jax import models as models
+    from prowl_jax import pat as pat
+    from prowl_jax import rewards as rewards
+    from prowl_jax import rl as rl
+    from prowl_jax import settings as settings
+    from prowl_jax import train as train
+    from prowl_jax import types as types
+    from prowl_jax import zoo as zoo
+    from prowl_jax.actions import ActionSpec as ActionSpec
+    from prowl_jax.actions import Camera as Camera
+    from prowl_jax.actions import Factor as Factor
+    from prowl_jax.types import Batch as Batch
+    from prowl_jax.types import Clip as Clip
+    from prowl_jax.types import Dream as Dream
+    from prowl_jax.types import RealClip as RealClip
+    from prowl_jax.types import Trajectory as Trajectory
 
 __getattr__, __dir__, __all__ = lazily(__name__, __file__)
 

@@ -9,7 +9,8 @@ def lazily(package, file):
     """``(__getattr__, __dir__, __all__)`` of a package that imports its public names when they are first asked for.
 
     The names are those of the block ``if TYPE_CHECKING:`` in its file, which type checkers read as well, so that each
-    is stated once.
+    is stated once. ``NAME as NAME`` tells them that it is meant to be used from here (typing.python.org/en/latest/spec/
+    distributing.html, import conventions).
 
     Args:
       package: its ``__name__``. file: its ``__file__``.
