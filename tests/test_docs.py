@@ -46,7 +46,8 @@ def test_links_lead_somewhere(page):
 
 def test_a_broken_link_is_seen(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# A head: of `it`\n[a](#a-head-of-it) [b](none.md) `[c](none.md)`\n```\n[d](none)\n```\n[e](#else)\n")
+    text = "# A head: of `it`\n[a](#a-head-of-it) [b](none.md) `[c](none.md)`\n```\n[d](none)\n```\n[e](#else)\n"
+    page.write_text(text)
     assert list(broken(page)) == ["none.md: no such file", "#else: no such heading"]
 
 

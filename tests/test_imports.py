@@ -94,7 +94,10 @@ RULES = (
     (("**/*",), ("ml_collections", "absl"), "any", "configs and flags stop at experiments/"),
     (("**/*",), ("experiments", "tests"), "any", "the library does not know its experiments"),
     (
-        ("data/vpt.py", "data/video.py", "data/*recordings.py", "data/pool.py", "data/columns.py", "data/tables.py"),
+        (
+            *("data/vpt.py", "data/video.py", "data/*recordings.py", "data/pool.py", "data/columns.py"),
+            *("data/tables.py", "data/own.py", "data/films.py", "data/arrays.py", "data/minari.py", "data/lerobot.py"),
+        ),
         ("jax", "jaxlib", "flax", "chex", "optax"),
         "any",
         "processes that read recordings start without JAX",

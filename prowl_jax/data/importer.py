@@ -60,7 +60,8 @@ class Summary:
 
     def lines(self):
         """What to print: a line for each skipped recording and each note, and last one that counts everything."""
-        said = [f"skipped {os.path.join(os.path.dirname(name), reason)}" for name, reason in self.skipped]
+        why = collections.Counter(os.path.join(os.path.dirname(name), reason) for name, reason in self.skipped)
+        said = [f"skipped {reason}" + (f" ({count} times)" if count > 1 else "") for reason, count in why.items()]
         said += [f"not downloaded: {self.absent} recordings of the index"] if self.absent else []
         said += [f"{count} of the recordings: {note}" for note, count in self.notes.items()]
         left_out = ", ".join(f"{count} {kind}" for kind, count in self.left_out.items())
@@ -76,7 +77,9 @@ class NothingReadError(ValueError):
         self.summary = summary
 
 
-def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progress=None, columns="", truncate=False):
+def import_recordings(
+    source, store, settings=DEFAULTS, workers=None, on_progress=None, columns="", truncate=False, frames=()
+):
     """Read the recordings of ``source`` into a new clip store.
 
     Args:
@@ -90,6 +93,7 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
         after each recording.
       columns: "" for recordings in the format of VPT; else which columns of ``own_recordings`` are actions, as
         ``columns.parse`` reads it.
+      frames: of those in data sets, which pictures to take (``own_recordings.find``).
       truncate: of those, read what a table and its video both have, where one of them is longer.
 
     Returns:
@@ -107,12 +111,12 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
     store = store.resolve() if store.name in ("", "..") else store
     _check_place(store, pathlib.Path(source))
     spec = own_columns.parse(columns).spec if columns else SPEC
-    found, absent = (own_recordings.find(source), 0) if columns else find(source)
+    found, absent = (own_recordings.find(source, settings.size, frames), 0) if columns else find(source)
     video.check_installed()
     partial = store.with_name(store.name + ".partial")
     head = {"settings": dataclasses.asdict(settings)}
     if columns:
-        head["settings"] |= {"columns": columns, "truncate": truncate}
+        head["settings"] |= {"columns": columns, "truncate": truncate} | ({"frames": list(frames)} if frames else {})
     rows = _journal(partial if is_new(store) else store, head)
     done = {row["recording"] for row in rows}
     if not is_new(store):

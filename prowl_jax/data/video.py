@@ -95,6 +95,47 @@ def read_frames(path, size, *, wanted=None, cursor=None, threads=1, shape=FRAME_
         raise RecordingError(_cut_off(path.name, decoded, declared))
 
 
+def read_stretch(path, size, first, count, rate, wanted=None, threads=1):
+    """Decode frames ``first`` to ``first + count - 1`` of a video of any size, from the key frame before them on.
+
+    Args:
+      rate: frames a second, by which its clock counts frames; the rest as for ``read_frames``, ``wanted`` from
+        ``first`` on.
+
+    Yields:
+      as ``read_frames``.
+
+    Raises:
+      RecordingError: as ``read_frames``; and the video ends before, or its clock leaves out a frame.
+    """
+    path = pathlib.Path(path)
+    with _open(path) as container:
+        stream = _stream(container, path.name, None)
+        stream.thread_type, stream.thread_count = ("FRAME" if threads > 1 else "NONE"), threads
+        begin, resizers, due = stream.start_time or 0, {}, first
+        try:
+            container.seek(begin + int(first / rate / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                at = round(float((frame.pts - begin) * stream.time_base) * rate) if frame.pts is not None else due
+                if at < first:
+                    continue
+                if at != due or frame.is_corrupt:
+                    raise RecordingError(f"{path.name}: frame {due} is missing or damaged; copy or encode it anew")
+                name = (frame.format.name, frame.height, frame.width)
+                if wanted is not None and not wanted[due - first]:
+                    yield None
+                else:
+                    if name not in resizers:
+                        resizers[name] = Resizer(frame.format.name, size, name[1:])
+                    yield resizers[name](frame)
+                due += 1
+                if due == first + count:
+                    return
+        except _av().FFmpegError:
+            pass
+    raise RecordingError(_cut_off(path.name, due, first + count))
+
+
 def count_frames(path, shape=FRAME_SHAPE):
     """How many frames a video has, by its packets: none is decoded; ``shape`` as for ``read_frames``.
 
@@ -198,6 +239,8 @@ def _open(path):
         container = av.open(str(path))
     except av.FFmpegError:
         head = path.open("rb").read(12) if path.is_file() else b""
+        if not path.exists():
+            raise RecordingError(f"{path.name} is not there; download it too") from None
         reason = "is cut off: its index is incomplete" if b"ftyp" in head else "is not a video" if head else "is empty"
         raise RecordingError(f"{path.name} {reason}") from None
     with container:
