@@ -3,7 +3,8 @@
 Of github.com/huggingface/lerobot (0.4.4): ``meta/info.json`` says the version, the rate, the features and where files
 are; version 2 has a table and videos for each episode, version 3 packs many episodes into one file and says in
 ``meta/episodes/`` in which file, and from which second of a video, each is. Columns are those of the tables,
-``action.0``, ``action.1``, ... of an array, and also ``action.NAME`` where the features name its parts.
+``action.0``, ``action.1``, ... of an array, and also ``action.NAME`` where the features name its parts. Written after
+that source; no public data set has been read yet (docs/limits.md).
 """
 
 import dataclasses
@@ -50,12 +51,17 @@ def _episodes_of(root, source, frames):
     names = {name: _parts(feature) for name, feature in info["features"].items()}
     prefix = root.relative_to(source).as_posix()
     prefix = "" if prefix == "." else f"{prefix}/"
-    rows = _of_version_3(root, info) if info["version"] == 3 else _of_version_2(root, info)
     made = []
-    for index, table, where in rows:
-        videos = {name: where(name) for name in pictures} if filmed else None
-        inside = Episode(index, float(info["fps"]), names, videos)
-        made.append(Own(f"{prefix}episode_{index:06d}", "lerobot", table, pictures=pictures, inside=inside))
+    try:
+        for index, table, where in (_of_version_3 if info["version"] == 3 else _of_version_2)(root, info):
+            videos = {name: where(name) for name in pictures} if filmed else None
+            inside = Episode(index, float(info["fps"]), names, videos)
+            made.append(Own(f"{prefix}episode_{index:06d}", "lerobot", table, pictures=pictures, inside=inside))
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        why = tables.short(error)
+        raise ValueError(f"{root}/meta does not say where its episodes are ({why}); copy it anew") from None
+    if not made:
+        raise ValueError(f"{root} holds no episode, by its meta/info.json; copy the data set anew")
     return made
 
 
@@ -66,7 +72,6 @@ def _info(root):
         version = str(info["codebase_version"])
         info["version"] = int(version.removeprefix("v").split(".")[0])
         sane = info["fps"] > 0 and all(isinstance(feature, dict) for feature in info["features"].values())
-        info["data_path"].format(episode_chunk=0, episode_index=0, chunk_index=0, file_index=0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({tables.short(error)}); copy the data set anew") from None
     if not sane or info["version"] not in (2, 3):
@@ -113,11 +118,8 @@ def _of_version_3(root, info):
                 seconds = (float(row[f"videos/{name}/{end}_timestamp"]) for end in ("from", "to"))
                 return root / path, *seconds
 
-            try:
-                place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
-                yield int(row["episode_index"]), root / info["data_path"].format(**place), where
-            except KeyError as error:
-                raise ValueError(f"{file} has no column {error}; it is no list of LeRobot's episodes") from None
+            place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
+            yield int(row["episode_index"]), root / info["data_path"].format(**place), where
 
 
 def read(own, asked):

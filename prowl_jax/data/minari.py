@@ -41,11 +41,17 @@ def find(source, files, frames=()):
         meta = _metadata(path) if path.name == META else None
         if meta is None:
             continue
-        there = dict(_images(meta["observation_space"]))
+        try:
+            there = dict(_images(meta["observation_space"]))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path} has no observation_space of Minari's: {tables.short(error)}") from None
         names = chosen(list(there), frames, path.parent)
         shapes = {name: tuple(there[name]) for name in names}
         form = str(meta.get("data_format", "hdf5"))
-        for index, file in _episodes(path.parent, form):
+        episodes = _episodes(path.parent, form)
+        if not episodes:
+            raise ValueError(f"{path.parent} holds no episode in {form}; copy the data set anew")
+        for index, file in episodes:
             place = path.parent.relative_to(source).as_posix()
             name = f"{'' if place == '.' else place + '/'}episode_{index:06d}"
             found.append(Own(name, "minari", file, pictures=names, inside=Episode(index, form, shapes)))

@@ -120,6 +120,8 @@ DAMAGED = {
     "no images": (_without_images, (), "holds no pictures: a world model needs them"),
     "another version": (lambda r: _info(r, codebase_version="v1.6"), ("top",), "says version v1.6; 2 and 3 are read"),
     "a damaged head": (lambda r: (r / "meta/info.json").write_text("{"), ("top",), "info.json is damaged"),
+    "no episodes": (lambda r: _info(r, codebase_version="v2.1", total_episodes=0), ("top",), "holds no episode, by"),
+    "no place of the videos": (lambda r: _info(r, video_path=None), ("top",), "meta does not say where its episodes"),
     "no list": (lambda r: shutil.rmtree(r / "meta/episodes"), ("top",), "has no meta/episodes/*.parquet"),
     "tiles that do not fit": (lambda r: None, ("top", "wrist", "top"), "3 tiled pictures need --size=HxW"),
 }
@@ -164,6 +166,16 @@ def test_episodes_that_cannot_be_read_are_named_once(two_cameras, tmp_path, case
         read(source, tmp_path, text, frames=("top",))
     first, last = none.value.summary.lines()
     assert first.startswith(f"skipped {told}") and first.endswith(" (2 times)") and "skipped: 2 files" in last
+
+
+@pytest.mark.parametrize("space", [{"type": "Dict"}, {"type": "Box", "dtype": "uint8"}, 7, {"type": "Box"}])
+def test_a_minari_data_set_of_another_schema(tmp_path, space):
+    source = minari(tmp_path / "in")
+    path = source / "data/metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "observation_space": json.dumps(space)}))
+    with pytest.raises(ValueError, match="holds no pictures|has no observation_space of Minari's") as told:
+        read(source, tmp_path)
+    assert "\n" not in str(told.value)
 
 
 def test_a_minari_data_set_without_images_or_damaged(tmp_path):
