@@ -7,8 +7,6 @@ import numpy as np
 from toy_recordings import grey, write_video
 
 COUNT, SIZE, RATE = 12, (48, 64), 10
-GREYS = 30 + 8 * np.arange(3 * COUNT)
-"""The grey of each frame of a video; a second camera's is 255 less that."""
 
 
 def turns(episode):
@@ -18,7 +16,7 @@ def turns(episode):
 
 def shades(episode, camera="top"):
     """The greys of an episode's frames."""
-    values = 30 + 4 * np.arange(episode * COUNT, (episode + 1) * COUNT)
+    values = 30 + 8 * np.arange(episode * COUNT, (episode + 1) * COUNT)
     return values if camera == "top" else 255 - values
 
 
