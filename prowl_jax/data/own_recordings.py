@@ -16,6 +16,7 @@ from prowl_jax.data.vpt_records import RecordingError
 
 KINDS = {"lerobot": lerobot, "minari": minari, "film": films, "arrays": arrays}
 """Name of a format -> its module (``own``); of a folder that is of several, the first is read."""
+_HEADS = {"LeRobot": "meta/info.json", "Minari": "data/metadata.json"}
 CLOCKS = ("timestamp", "time", "time_s", "time_ms")
 """Columns that are taken for a clock, by which missing rows are seen."""
 
@@ -44,6 +45,16 @@ def find(source, size, frames=()):
         f"{source} holds no video ({', '.join(films.ENDINGS)}), no arrays ({', '.join(arrays.ENDINGS)}) and no data "
         "set of Minari or LeRobot; name the folder that does"
     )
+
+
+def refuse_data_sets(source):
+    """ValueError of one line where ``source`` is a data set, whose actions have to be named."""
+    for whose, head in _HEADS.items():
+        if (pathlib.Path(source) / head).is_file():
+            raise ValueError(
+                f"{source} is a data set of {whose}, not of VPT's recordings: experiments.import_recordings reads it "
+                "with --columns=LIST (docs/recordings.md)"
+            )
 
 
 def read_own(own, file, settings, threads=1, *, text, truncate=False):

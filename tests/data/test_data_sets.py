@@ -141,6 +141,12 @@ def test_a_data_set_that_cannot_be_read_is_one_line(two_cameras, tmp_path, capsy
     assert not (tmp_path / "clips").exists() and not (tmp_path / "clips.partial").exists()
 
 
+@pytest.mark.parametrize("write, whose", [(lerobot_2, "LeRobot"), (minari, "Minari")])
+def test_without_columns_a_data_set_is_told_what_it_needs(tmp_path, write, whose):
+    with pytest.raises(ValueError, match=f"is a data set of {whose}, not of VPT's recordings: .* --columns=LIST"):
+        import_recordings(write(tmp_path / "in"), tmp_path / "clips", SMALL, 1)
+
+
 def _no_column(root):
     from pyarrow import parquet
 
