@@ -80,3 +80,15 @@ def test_the_site_shows_the_commands_and_no_links_out_of_docs():
 
     assert "| `experiments.prowl_main` |" in shown("commands.md")
     assert "(../" in (ROOT / "docs" / "voxel.md").read_text() and "](../" not in shown("voxel.md")
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == prowl_jax.__version__ and {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == prowl_jax.__version__
+
+
+def test_contributing_names_files_and_folders_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:prowl_jax|experiments|tests|\.ci)/[\w./]*)`", text)
+    assert len(named) >= 8 and all((ROOT / name).exists() for name in named), named

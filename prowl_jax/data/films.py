@@ -13,9 +13,8 @@ def find(source, files, frames=()):
     for path in files:
         if path.suffix.lower() in tables.ENDINGS:
             by_stem.setdefault(path.with_suffix(""), path)
-    films = [path for path in files if path.suffix.lower() in ENDINGS]
-    names = [path.relative_to(source).with_suffix("").as_posix() for path in films]
-    return [Own(name, "film", p, by_stem.get(p.with_suffix(""))) for name, p in zip(names, films, strict=True)]
+    stems = {path: path.with_suffix("") for path in files if path.suffix.lower() in ENDINGS}
+    return [Own(s.relative_to(source).as_posix(), "film", path, by_stem.get(s)) for path, s in stems.items()]
 
 
 def read(own, asked):

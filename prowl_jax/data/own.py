@@ -6,6 +6,7 @@ data set that has several: cameras, keys of an observation. numpy only.
 """
 
 import dataclasses
+import io
 import pathlib
 
 import numpy as np
@@ -124,8 +125,6 @@ def jpeg(content, name):
         from PIL import Image
     except ImportError:
         raise ImportError("pictures inside a data set need Pillow: pip install 'prowl_jax[data]'") from None
-    import io
-
     try:
         return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
