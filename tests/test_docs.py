@@ -84,7 +84,8 @@ def test_the_site_shows_the_commands_and_no_links_out_of_docs():
 
 def test_the_version_is_the_same_everywhere():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert citation["version"] == prowl_jax.__version__ and {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["version"] == prowl_jax.__version__
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == prowl_jax.__version__
 
 
