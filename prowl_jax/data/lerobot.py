@@ -11,8 +11,10 @@ import dataclasses
 import json
 import pathlib
 
+import numpy as np
+
 from prowl_jax.data import tables, video
-from prowl_jax.data.own import Own, Raw, chosen, jpeg, resized, tiled, tiles
+from prowl_jax.data.own import Own, Raw, chosen, column_text, jpeg, resized, tiled, tiles
 from prowl_jax.data.vpt_records import RecordingError
 
 INFO = pathlib.PurePath("meta", "info.json")
@@ -63,6 +65,22 @@ def _episodes_of(root, source, frames):
     if not made:
         raise ValueError(f"{root} holds no episode, by its meta/info.json; copy the data set anew")
     return made
+
+
+def suggested(root):
+    """A text of ``--columns`` for the actions of a data set: its parts, within the limits of its statistics."""
+    feature = _info(root)["features"].get("action") or {}
+    names, count = _parts(feature), int(np.prod(feature.get("shape") or [1]))
+    names = names if len(names) == count else [f"action_{i}" for i in range(count)]
+    try:
+        stats = json.loads((root / "meta" / "stats.json").read_text())["action"]
+        limits = list(zip(np.ravel(stats["min"]).tolist(), np.ravel(stats["max"]).tolist(), strict=True))
+    except (OSError, ValueError, KeyError, TypeError):
+        limits = []
+    limits = limits if len(limits) == count else [(None, None)] * count
+    places = ["action"] if count == 1 else [f"action.{i}" for i in range(count)]
+    rows = zip(names, places, limits, strict=True)
+    return ", ".join(column_text(name, place, *within) for name, place, within in rows)
 
 
 def _info(root):

@@ -12,7 +12,7 @@ import json
 import numpy as np
 
 from prowl_jax.data import tables
-from prowl_jax.data.own import Own, Raw, chosen, h5py, jpeg, pictures, resized, tiled, tiles
+from prowl_jax.data.own import Own, Raw, chosen, column_text, h5py, jpeg, pictures, resized, tiled, tiles
 from prowl_jax.data.vpt_records import RecordingError
 
 META, HDF5 = "metadata.json", "main_data.hdf5"
@@ -56,6 +56,34 @@ def find(source, files, frames=()):
             name = f"{'' if place == '.' else place + '/'}episode_{index:06d}"
             found.append(Own(name, "minari", file, pictures=names, inside=Episode(index, form, shapes)))
     return found
+
+
+def suggested(root):
+    """A text of ``--columns`` for the space of a data set's actions."""
+    try:
+        space = json.loads((root / "data" / META).read_text())["action_space"]
+        return ", ".join(_named(json.loads(space) if isinstance(space, str) else space, "action", "actions"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "action=actions"
+
+
+def _named(space, name, column):
+    """Parts of ``--columns`` for a space of actions."""
+    kind = space["type"]
+    if kind in ("Dict", "Tuple"):
+        inner = space["subspaces"].items() if kind == "Dict" else enumerate(space["subspaces"])
+        return [part for key, sub in inner for part in _named(sub, str(key), f"{column}.{key}")]
+    if kind == "Discrete":
+        return [f"{name}={column}" + (f":{space['n']}" if space["n"] > 2 else "")]
+    if kind == "Box":
+        bounds = (np.broadcast_to(np.asarray(space[end], float), space["shape"]).ravel() for end in ("low", "high"))
+        limits = list(zip(*bounds, strict=True))
+        if not space["shape"]:
+            return [column_text(name, column, *limits[0])]
+        return [column_text(f"{name}_{i}", f"{column}.{i}", *within) for i, within in enumerate(limits)]
+    sizes = space["nvec"] if kind == "MultiDiscrete" else [2] * int(np.prod(space["n"]))
+    sizes = enumerate(np.ravel(sizes).tolist())
+    return [f"{name}_{i}={column}.{i}" + (f":{size}" if size > 2 else "") for i, size in sizes]
 
 
 def _metadata(path):

@@ -8,6 +8,7 @@ data set that has several: cameras, keys of an observation. numpy only.
 import dataclasses
 import io
 import pathlib
+import re
 
 import numpy as np
 
@@ -77,6 +78,13 @@ def chosen(there, asked, what):
             raise ValueError(f"{what} has no pictures {name!r}; there are {', '.join(there)}: name one with --frames=")
         found.append(same[0])
     return tuple(found)
+
+
+def column_text(name, column, low=None, high=None):
+    """A part of ``--columns`` for a number within limits, -1..1 where they are not known; see ``columns``."""
+    known = low is not None and high is not None and np.isfinite([low, high]).all() and low < high
+    name = re.sub(r"[^\w. -]", "_", name).strip() or "action"
+    return f"{name}={column}:{low:.4g}..{high:.4g}" if known else f"{name}={column}:-1..1"
 
 
 def pictures(frames, name):

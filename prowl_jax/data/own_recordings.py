@@ -16,7 +16,7 @@ from prowl_jax.data.vpt_records import RecordingError
 
 KINDS = {"lerobot": lerobot, "minari": minari, "film": films, "arrays": arrays}
 """Name of a format -> its module (``own``); of a folder that is of several, the first is read."""
-_HEADS = {"LeRobot": "meta/info.json", "Minari": "data/metadata.json"}
+_HEADS = {"LeRobot": ("meta/info.json", lerobot), "Minari": ("data/metadata.json", minari)}
 CLOCKS = ("timestamp", "time", "time_s", "time_ms")
 """Columns that are taken for a clock, by which missing rows are seen."""
 
@@ -48,12 +48,12 @@ def find(source, size, frames=()):
 
 
 def refuse_data_sets(source):
-    """ValueError of one line where ``source`` is a data set, whose actions have to be named."""
-    for whose, head in _HEADS.items():
+    """ValueError of one line where ``source`` is a data set, whose actions have to be named; it says how."""
+    for whose, (head, module) in _HEADS.items():
         if (pathlib.Path(source) / head).is_file():
             raise ValueError(
-                f"{source} is a data set of {whose}, not of VPT's recordings: experiments.import_recordings reads it "
-                "with --columns=LIST (docs/recordings.md)"
+                f"{source} is a data set of {whose}, not of VPT's recordings: import it with "
+                f"--columns='{module.suggested(pathlib.Path(source))}', or as docs/recordings.md says"
             )
 
 

@@ -10,6 +10,7 @@ from toy_data_sets import COUNT, lerobot_2, lerobot_3, minari, shades, turns
 
 from experiments import import_recordings as command
 from prowl_jax.data.importer import NothingReadError, import_recordings
+from prowl_jax.data.minari import _named
 from prowl_jax.data.recordings import Settings
 from prowl_jax.data.store import ClipStore
 
@@ -141,10 +142,34 @@ def test_a_data_set_that_cannot_be_read_is_one_line(two_cameras, tmp_path, capsy
     assert not (tmp_path / "clips").exists() and not (tmp_path / "clips.partial").exists()
 
 
-@pytest.mark.parametrize("write, whose", [(lerobot_2, "LeRobot"), (minari, "Minari")])
-def test_without_columns_a_data_set_is_told_what_it_needs(tmp_path, write, whose):
-    with pytest.raises(ValueError, match=f"is a data set of {whose}, not of VPT's recordings: .* --columns=LIST"):
-        import_recordings(write(tmp_path / "in"), tmp_path / "clips", SMALL, 1)
+WHOLE = {
+    "Box": (minari, "Minari", "action_0=actions.0:-1..1, action_1=actions.1:0..1"),
+    "Discrete": (lambda root: minari(root, space="Discrete"), "Minari", "action=actions"),
+    "LeRobot": (lerobot_3, "LeRobot", "pan=action.0:-1..1, grip=action.1:0..1"),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_without_columns_a_data_set_is_told_some_that_work(tmp_path, case):
+    write, whose, columns = WHOLE[case]
+    source = write(tmp_path / "in")
+    if case == "LeRobot":
+        (source / "meta/stats.json").write_text(json.dumps({"action": {"min": [-1, 0], "max": [1, 1]}}))
+    with pytest.raises(ValueError, match=f"is a data set of {whose}, not of VPT's recordings") as told:
+        import_recordings(source, tmp_path / "clips", SMALL, 1)
+    assert f"--columns='{columns}'" in str(told.value)
+    _, store = read(source, tmp_path, columns)
+    assert len(store) == 2 * COUNT
+
+
+def test_every_kind_of_space_is_named():
+    inner = {"a": {"type": "MultiBinary", "n": 2}, "b": {"type": "MultiDiscrete", "nvec": [2, 5]}}
+    low_to_high = {"type": "Box", "shape": [2], "low": [-2, -np.inf], "high": [3.5, np.inf]}
+    space = {"type": "Tuple", "subspaces": [{"type": "Dict", "subspaces": inner}, low_to_high]}
+    assert _named(space, "action", "actions") == [
+        *("a_0=actions.0.a.0", "a_1=actions.0.a.1", "b_0=actions.0.b.0", "b_1=actions.0.b.1:5"),
+        *("1_0=actions.1.0:-2..3.5", "1_1=actions.1.1:-1..1"),
+    ]
 
 
 def _no_column(root):
