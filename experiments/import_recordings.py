@@ -12,7 +12,8 @@ skipped and named. An interrupted import goes on with the same command. The last
 
 With --columns SOURCE is a folder of videos of any size, each with a table of its actions beside it
 (.csv, .jsonl, .npz or .parquet of the same name, a row a frame), or of .npz and .h5 files that hold
-frames and actions: --columns='steer:-1..1, gas:0..1, jump'. --columns=none reads frames alone.
+frames and actions, or a data set of Minari or LeRobot: --columns='steer:-1..1, gas:0..1, jump'. --columns=none reads
+frames alone. --frames=NAME chooses among cameras, --frames=LEFT,RIGHT tiles them.
 docs/recordings.md says how columns are named.
 """
 
@@ -67,7 +68,8 @@ def _import(options, fail):
 
         try:
             summary = import_recordings(
-                options.source, options.store, settings, options.workers, show, options.columns, options.truncate
+                *(options.source, options.store, settings, options.workers, show),
+                *(options.columns, options.truncate, options.frames),
             )
         except NothingReadError as nothing:
             summary, error = nothing.summary, nothing
@@ -100,6 +102,13 @@ def _parse(argv, fail):
     parser.add_argument(
         "--columns", default="", metavar="LIST", help="which columns are actions, of recordings that are not VPT's"
     )
+    parser.add_argument(
+        "--frames",
+        type=lambda text: tuple(filter(None, map(str.strip, text.split(",")))),
+        default=(),
+        metavar="NAMES",
+        help="with --columns: a camera or a key of the observations, where a data set has several; more are tiled",
+    )
     parser.add_argument("--truncate", action="store_true", help="with --columns: read what table and video both have")
     parser.add_argument("--workers", type=_positive, metavar="N", help="cores to use (all)")
     parser.add_argument(
@@ -113,7 +122,7 @@ def _parse(argv, fail):
     for name in ("source", "store"):
         if getattr(options, name) is None and not (name == "store" and options.compare_speed):
             parser.error(f"no --{name} given; write --{name}={'DIR_OR_INDEX' if name == 'source' else 'DIR'}")
-    if not options.columns and (options.truncate or "--columns=" in argv):
+    if not options.columns and (options.truncate or options.frames or "--columns=" in argv):
         parser.error("no --columns given; write --columns='steer:-1..1, jump', or --columns=none for frames alone")
     return options
 

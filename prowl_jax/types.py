@@ -16,10 +16,12 @@ from frame t to frame t+1. The last action of a clip therefore leads out of it.
 """
 
 import dataclasses
+from typing import dataclass_transform
 
 import jax
 
 
+@dataclass_transform(frozen_default=True)
 def pytree(cls):
     """Make ``cls`` a frozen dataclass whose fields are all pytree leaves or subtrees."""
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))

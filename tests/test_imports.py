@@ -2,10 +2,12 @@
 
 import ast
 import configparser
+import importlib.util
 import pathlib
 import re
 import subprocess
 import sys
+import types
 from importlib import metadata
 
 import pytest
@@ -18,9 +20,10 @@ EXPERIMENTS = ROOT / "experiments"
 # settings, types, actions, minecraft -> diffusion, pat, rl, metrics -> models -> rewards -> train -> methods ->
 # experiments.
 # envs and data stand beside the maths and know neither it nor each other.
-BASE = {"settings", "types", "actions", "minecraft"}
+BASE = {"settings", "types", "actions", "minecraft", "lazy"}
 MATHS = {"diffusion", "pat", "rl", "metrics"}
 LAYERS = {
+    "lazy": set(),
     "settings": set(),
     "types": set(),
     "actions": set(),
@@ -91,7 +94,10 @@ RULES = (
     (("**/*",), ("ml_collections", "absl"), "any", "configs and flags stop at experiments/"),
     (("**/*",), ("experiments", "tests"), "any", "the library does not know its experiments"),
     (
-        ("data/vpt.py", "data/video.py", "data/*recordings.py", "data/pool.py", "data/columns.py", "data/tables.py"),
+        (
+            *("data/vpt.py", "data/video.py", "data/*recordings.py", "data/pool.py", "data/columns.py"),
+            *("data/tables.py", "data/own.py", "data/films.py", "data/arrays.py", "data/minari.py", "data/lerobot.py"),
+        ),
         ("jax", "jaxlib", "flax", "chex", "optax"),
         "any",
         "processes that read recordings start without JAX",
@@ -269,8 +275,37 @@ def test_rules(rule):
     assert not broken, "\n".join(broken)
 
 
-def test_the_package_itself_imports_nothing():
-    assert imports((PACKAGE / "__init__.py").read_text(), "prowl_jax.__init__") == []
+PACKAGES = ["prowl_jax", *(f"prowl_jax.{folder.name}" for folder in sorted(PACKAGE.iterdir()) if folder.is_dir())]
+PACKAGES = [name for name in PACKAGES if not name.endswith("__pycache__")]
+
+
+def test_packages_import_what_they_name_when_it_is_asked_for():
+    lazy = [name for name in PACKAGES if not name.endswith(("methods", "rewards", "zoo"))]
+    code = (
+        f"import sys, {', '.join(lazy)}\n"
+        "assert not {'jax', 'flax', 'numpy'} & set(sys.modules), 'a package imports more than its names'\n"
+        "assert prowl_jax.data.columns.parse('a').spec.sizes == (2,) and 'jax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_package_names_what_is_public(name):
+    package = importlib.import_module(name)
+    named = package.__all__
+    assert named and sorted(named, key=str.lower) == sorted(set(named), key=str.lower)
+    assert set(named) <= set(dir(package)) and not hasattr(package, "nothing_of_the_kind")
+    for public in named:
+        thing = getattr(package, public)
+        home = getattr(thing, "__name__" if isinstance(thing, types.ModuleType) else "__module__", name)
+        assert home.startswith(name) or not home.startswith("prowl_jax"), f"{name} names {public}, which is {home}'s"
+        inside = importlib.util.find_spec(f"{name}.{public}") if name not in ("prowl_jax.rewards",) else None
+        assert inside is None or isinstance(thing, types.ModuleType), f"{name}.{public} is the name of a module as well"
+
+
+def test_type_checkers_are_told_that_the_package_is_typed():
+    data = setup_cfg()["options.package_data"]
+    assert "py.typed" in lines(data["prowl_jax"]) and (PACKAGE / "py.typed").exists()
 
 
 def test_breaches_are_seen():

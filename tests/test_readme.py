@@ -76,7 +76,7 @@ def test_the_tree_is_there():
     (tree,) = [block for block in blocks("") if "prowl_jax/types.py" in block]
     named = [line.split()[0] for line in tree.splitlines() if not line.startswith(" ")]
     assert all((ROOT / name).exists() for name in named)
-    parts = {p.name for p in (ROOT / "prowl_jax").iterdir() if not p.name.startswith("__")}
+    parts = {p.name for p in (ROOT / "prowl_jax").iterdir() if not p.name.startswith(("__", "py."))}
     assert {pathlib.Path(name).name for name in named if name.startswith("prowl_jax/")} == parts
 
 

@@ -10,7 +10,7 @@ import types
 from ml_collections import ConfigDict
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-SHOWN = ("log.", "evaluation.targets.")
+SHOWN = ("quiet", "log.", "evaluation.targets.")
 """Keys that say how a run is shown: a run may go on with others, and older ones have none."""
 
 

@@ -27,6 +27,7 @@ class RunSettings:
 
     name: str = setting("run", "of the run's folder in runs/, unless --workdir says otherwise", FILE_NAME)
     seed: int = setting(0, "of all chance", NATURAL)
+    quiet: bool = setting(False, "no lines of progress; results, warnings and errors stay")
     dry_run: bool = setting(
         False, "compile every step for a mesh of pretended devices and say what it needs", source="docs/wan.md"
     )

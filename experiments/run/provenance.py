@@ -18,6 +18,7 @@ from importlib import metadata
 import jax
 import psutil
 
+import prowl_jax
 from experiments.run.files import write_json
 from experiments.run.places import read_json, read_stages
 
@@ -56,6 +57,14 @@ def this_process():
             "cpu": _cpu_model(),
         },
     }
+
+
+def version():
+    """Which code this process runs, in one line: ``prowl_jax 0.1.0 (commit 0123456789ab), jax 0.10.2, ...``."""
+    here = this_process()
+    commit = f"commit {here['commit'][:12]}{', changed' if here['dirty'] else ''}" if here["commit"] else "no commit"
+    versions = ", ".join(f"{name} {number}" for name, number in here["versions"].items())
+    return f"prowl_jax {prowl_jax.__version__} ({commit}), {versions}"
 
 
 def commit_of(folder):

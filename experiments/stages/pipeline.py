@@ -7,7 +7,7 @@ from experiments.evaluation import dream_quality, evaluate
 from experiments.planning import preflight
 from experiments.report import first_look, showcase
 from experiments.report.tables import text_table
-from experiments.run import processes
+from experiments.run import opening, processes
 from experiments.run.directory import Run
 from experiments.run.memory import keep_freed_memory
 from experiments.run.places import read_json
@@ -32,6 +32,7 @@ def run_all(config, workdir=None, anew=()):
     build.check_files(config)
     build.check_outside(config, workdir)
     processes.start(config)
+    opening.say(config)
     build.check_device(config)
     build.check_mesh(config)
     enable_compilation_cache()

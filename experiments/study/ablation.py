@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from experiments.evaluation.dream_quality import measure_quality
-from experiments.run import groups
+from experiments.run import groups, opening
 from experiments.run.directory import Run
 from experiments.run.files import write_json, write_text
 from experiments.run.provenance import provenance
@@ -39,6 +39,7 @@ from prowl_jax.types import Batch
 
 def run_ablation(config, workdir):
     """Do what is left of all variants, then write and print the table; returns the exit code 0."""
+    opening.say(config)
     workdir, rows, settings = pathlib.Path(workdir), {}, read(AblationSettings, config.ablation)
     shared = Run(workdir / "shared", variant_of(config, {}))
     shared.run_stage("demonstrations", make_demonstrations)

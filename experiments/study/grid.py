@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 
 from experiments.planning import preflight
-from experiments.run import parallel
+from experiments.run import opening, parallel
 from experiments.run.directory import Run
 from experiments.run.failures import guarded
 from experiments.run.files import write_text
@@ -124,6 +124,7 @@ def run_study(config, workdir=None, stages=STAGES):
     build.check_files(config)
     build.check_device(config)
     build.check_mesh(config)
+    opening.say(config, config.study.seeds)
     folder, began = pathlib.Path(workdir or pathlib.Path("runs") / config.name), time.monotonic()
     for arm in config.arms:
         spent = phase2.spent(build.make_method(config, arm))
@@ -180,6 +181,7 @@ def _in_processes(config, folder, processes, stages):
 def _one_process(argument):
     config, folder, owner, number, stages = argument
     keep_freed_memory()
+    opening.set_quiet(config)
 
     def do():
         do_steps(config, open_runs(config, folder, own=(owner,)), number, stages)

@@ -68,7 +68,7 @@ class Feeder:
             raise ValueError(f"prefetch must be at least 1, got {prefetch}")
         self._fetch, self._step = fetch, first_step
         self._slots = threading.Semaphore(prefetch)
-        self._ready = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue = queue.SimpleQueue()
         self._closed, self._error = threading.Event(), None
         self._thread = threading.Thread(target=self._run, name="prowl-feeder", daemon=True)
         self._thread.start()

@@ -26,11 +26,11 @@ import shutil
 import numpy as np
 
 from prowl_jax.data import columns as own_columns
-from prowl_jax.data import own_recordings, pool, video
+from prowl_jax.data import movement, own_recordings, pool, video
 from prowl_jax.data.held_out import Origin
 from prowl_jax.data.recordings import DEFAULTS, read_recording
 from prowl_jax.data.sources import find
-from prowl_jax.data.store import StoreWriter, is_new
+from prowl_jax.data.store import ClipStore, StoreWriter, is_new
 from prowl_jax.minecraft import SPEC
 
 JOURNAL = "recordings.jsonl"
@@ -49,6 +49,7 @@ class Summary:
       absent: how many recordings of an index were not downloaded.
       left_out: kind -> ticks that are not kept of the recordings that are, see docs/recordings.md.
       notes: what is to be said of recordings -> how many it is said of.
+      warnings: what is to be said of the store, sentences: pictures and actions that are not aligned.
     """
 
     episodes: int
@@ -57,15 +58,17 @@ class Summary:
     absent: int
     left_out: dict = dataclasses.field(default_factory=dict)
     notes: dict = dataclasses.field(default_factory=dict)
+    warnings: list = dataclasses.field(default_factory=list)
 
     def lines(self):
         """What to print: a line for each skipped recording and each note, and last one that counts everything."""
-        said = [f"skipped {os.path.join(os.path.dirname(name), reason)}" for name, reason in self.skipped]
+        why = collections.Counter(os.path.join(os.path.dirname(name), reason) for name, reason in self.skipped)
+        said = [f"skipped {reason}" + (f" ({count} times)" if count > 1 else "") for reason, count in why.items()]
         said += [f"not downloaded: {self.absent} recordings of the index"] if self.absent else []
         said += [f"{count} of the recordings: {note}" for note, count in self.notes.items()]
         left_out = ", ".join(f"{count} {kind}" for kind, count in self.left_out.items())
         total = f"read: {self.episodes} episodes, {self.frames} frames; skipped: {len(self.skipped)} files"
-        return [*said, total + (f"; ticks left out: {left_out}" if left_out else "")]
+        return [*said, *self.warnings, total + (f"; ticks left out: {left_out}" if left_out else "")]
 
 
 class NothingReadError(ValueError):
@@ -76,7 +79,9 @@ class NothingReadError(ValueError):
         self.summary = summary
 
 
-def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progress=None, columns="", truncate=False):
+def import_recordings(
+    source, store, settings=DEFAULTS, workers=None, on_progress=None, columns="", truncate=False, frames=()
+):
     """Read the recordings of ``source`` into a new clip store.
 
     Args:
@@ -90,6 +95,7 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
         after each recording.
       columns: "" for recordings in the format of VPT; else which columns of ``own_recordings`` are actions, as
         ``columns.parse`` reads it.
+      frames: of those in data sets, which pictures to take (``own_recordings.find``).
       truncate: of those, read what a table and its video both have, where one of them is longer.
 
     Returns:
@@ -107,18 +113,20 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
     store = store.resolve() if store.name in ("", "..") else store
     _check_place(store, pathlib.Path(source))
     spec = own_columns.parse(columns).spec if columns else SPEC
-    found, absent = (own_recordings.find(source), 0) if columns else find(source)
+    if not columns:
+        own_recordings.refuse_data_sets(source)
+    found, absent = (own_recordings.find(source, settings.size, frames), 0) if columns else find(source)
     video.check_installed()
     partial = store.with_name(store.name + ".partial")
     head = {"settings": dataclasses.asdict(settings)}
     if columns:
-        head["settings"] |= {"columns": columns, "truncate": truncate}
+        head["settings"] |= {"columns": columns, "truncate": truncate} | ({"frames": list(frames)} if frames else {})
     rows = _journal(partial if is_new(store) else store, head)
     done = {row["recording"] for row in rows}
     if not is_new(store):
         if not done.issuperset(recording.name for recording in found):
             raise FileExistsError(f"{store} exists already and lacks some of these recordings; name a new folder")
-        return _summary(rows, absent)
+        return _summary(rows, absent, store)
     todo = [recording for recording in found if recording.name not in done]
     lengths = _lengths(rows)
     origins = [_origin(row["recording"], episode) for row in rows for episode in row.get("episodes", ())]
@@ -138,7 +146,7 @@ def import_recordings(source, store, settings=DEFAULTS, workers=None, on_progres
     except NothingReadError:
         shutil.rmtree(partial)
         raise
-    return _summary(rows, absent)
+    return _summary(rows, absent, store)
 
 
 def _check_place(store, source):
@@ -182,14 +190,15 @@ def _lengths(rows):
     return [episode["frames"] for row in rows for episode in row.get("episodes", ())]
 
 
-def _summary(rows, absent):
+def _summary(rows, absent, store=None):
     lengths = _lengths(rows)
     skipped = [(row["recording"], row["skipped"]) for row in rows if "skipped" in row]
     left_out, notes = collections.Counter(), collections.Counter()
     for row in rows:
         left_out.update(row.get("left_out", {}))
         notes.update(row.get("notes", ()))
-    return Summary(len(lengths), sum(lengths), skipped, absent, dict(left_out), dict(notes))
+    warnings = movement.warnings_of(movement.lags_of(ClipStore.open(store))) if store else []
+    return Summary(len(lengths), sum(lengths), skipped, absent, dict(left_out), dict(notes), warnings)
 
 
 def _journal(folder, head):

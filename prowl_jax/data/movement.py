@@ -11,6 +11,8 @@ from prowl_jax.data.pictures import shift
 LAGS = (-2, -1, 0, 1, 2)
 LEAST = 60
 """Pairs of frames, below which nothing is said."""
+FRAMES = 4000
+"""Frames of a store that are looked at."""
 CLEARLY = 0.1
 """By so much another lag must explain more than lag 0 before it is told."""
 
@@ -68,3 +70,25 @@ def best_lag(row):
         return None
     best = max(known, key=lambda lag: (known[lag], -abs(lag)))
     return best if known[best] > known[0] + CLEARLY else 0
+
+
+def lags_of(store):
+    """``lag_table`` of the first ``FRAMES`` frames of a ``ClipStore``: pairs of a factor's name and its row."""
+    episodes, seen = [], 0
+    for i in range(len(store.lengths)):
+        clip = store.episode(i)
+        episodes.append((clip.frames[: FRAMES - seen], clip.actions[: FRAMES - seen]))
+        seen += len(episodes[-1][0])
+        if seen >= FRAMES:
+            break
+    return list(zip(store.spec.names, lag_table(episodes), strict=False))
+
+
+def warnings_of(lags):
+    """A sentence for each factor of ``lags_of`` that tells the movement clearly better at another lag than 0."""
+    said = []
+    for name, row in lags:
+        if lag := best_lag(row):
+            when = f"{abs(lag)} frame{'s' * (abs(lag) > 1)} {'after' if lag > 0 else 'before'}"
+            said.append(f"warning: the picture moves {when} {name[:24]}; shift the actions")
+    return said

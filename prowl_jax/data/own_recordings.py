@@ -1,92 +1,60 @@
-"""Anybody's recordings: videos with a table of actions each, or episodes as arrays (NPZ, HDF5), read as a ``Part``.
+"""Anybody's recordings, of each format that there is (``KINDS``), read as a ``Part``.
 
 A frame keeps its action where a row tells it; where rows or frames are missing the recording is cut, and where a table
 and its video do not fit it is skipped, with one line that says how to mend it. numpy only, as ``recordings``; PyAV,
 pyarrow and h5py are imported when a file needs them.
 """
 
-import dataclasses
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
-from prowl_jax.data import alignment, columns, tables, video
+from prowl_jax.data import alignment, arrays, columns, films, lerobot, minari
+from prowl_jax.data.own import Asked, tiles
 from prowl_jax.data.recordings import Part, Settings, cut
 from prowl_jax.data.vpt_records import RecordingError
 
-VIDEOS, ARRAYS = (".mp4", ".mkv", ".webm", ".avi", ".mov"), (".npz", ".h5", ".hdf5")
+KINDS = {"lerobot": lerobot, "minari": minari, "film": films, "arrays": arrays}
+"""Name of a format -> its module (``own``); of a folder that is of several, the first is read."""
+_HEADS = {"LeRobot": ("meta/info.json", lerobot), "Minari": ("data/metadata.json", minari)}
 CLOCKS = ("timestamp", "time", "time_s", "time_ms")
 """Columns that are taken for a clock, by which missing rows are seen."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Own:
-    """One recording of somebody's.
+def find(source, size, frames=()):
+    """The recordings of a folder, in order of their names, all of the first of ``KINDS`` that has any.
 
-    Attributes:
-      name: its path below the source, without extension.
-      file: the video, or the arrays. table: the actions beside a video, or None. group: of an HDF5 file.
-    """
-
-    name: str
-    file: pathlib.Path
-    table: pathlib.Path | None = None
-    group: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Raw:
-    """What was found of a recording: ``rows`` (column -> float ``[T]``), ``frames(wanted)``, an iterator, how many of
-    them, and ``ends``, bool ``[T]``, where an episode ends with a frame."""
-
-    rows: dict
-    frames: object
-    count: int
-    ends: np.ndarray | None = None
-
-
-def find(source):
-    """The recordings of a folder, in order of their names: its videos, or where there are none its arrays.
+    Args:
+      size: ``(H, W)`` of the frames to come. frames: the names of the pictures to take where there are several.
 
     Raises:
       FileNotFoundError: there is none.
+      ValueError: a data set is damaged, holds no pictures or not those of ``frames``, or they cannot be tiled.
     """
     source = pathlib.Path(source)
     if not source.is_dir():
         raise FileNotFoundError(f"no folder {source}; --columns is for a folder of videos with tables, or of arrays")
     files = sorted(path for path in source.rglob("*") if path.is_file())
-    by_stem = {}
-    for path in files:
-        if path.suffix.lower() in tables.ENDINGS:
-            by_stem.setdefault(path.with_suffix(""), path)
-    named = {path: path.relative_to(source).with_suffix("").as_posix() for path in files}
-    found = [Own(named[p], p, by_stem.get(p.with_suffix(""))) for p in files if p.suffix.lower() in VIDEOS]
-    if not found:
-        found = [own for p in files if p.suffix.lower() in ARRAYS for own in _arrays(named[p], p)]
-    if not found:
-        raise FileNotFoundError(
-            f"{source} holds no video ({', '.join(VIDEOS)}) and no arrays ({', '.join(ARRAYS)}); "
-            "name the folder that does"
-        )
-    return sorted(found, key=lambda own: own.name)
+    for kind in KINDS.values():
+        if found := kind.find(source, files, frames):
+            if frames and not found[0].pictures:
+                raise ValueError(f"--frames is for data sets of Minari and LeRobot; {source} holds other recordings")
+            tiles(size, max(1, len(found[0].pictures)))
+            return sorted(found, key=lambda own: own.name)
+    raise FileNotFoundError(
+        f"{source} holds no video ({', '.join(films.ENDINGS)}), no arrays ({', '.join(arrays.ENDINGS)}) and no data "
+        "set of Minari or LeRobot; name the folder that does"
+    )
 
 
-def _arrays(name, path):
-    """One recording of a file, or one of each group of an HDF5 file that has ``frames``."""
-    if path.suffix.lower() == ".npz":
-        return [Own(name, path)]
-    try:
-        with _h5py().File(path, "r") as file:
-            groups = [group for group in file if _has_frames(file[group])]
-    except (OSError, RuntimeError, KeyError):
-        return [Own(name, path)]  # what is wrong is told when it is read
-    return [Own(f"{name}/{group}", path, None, group) for group in groups] or [Own(name, path)]
-
-
-def _has_frames(group):
-    return hasattr(group, "keys") and "frames" in group
+def refuse_data_sets(source):
+    """ValueError of one line where ``source`` is a data set, whose actions have to be named; it says how."""
+    for whose, (head, module) in _HEADS.items():
+        if (pathlib.Path(source) / head).is_file():
+            raise ValueError(
+                f"{source} is a data set of {whose}, not of VPT's recordings: import it with "
+                f"--columns='{module.suggested(pathlib.Path(source))}', or as docs/recordings.md says"
+            )
 
 
 def read_own(own, file, settings, threads=1, *, text, truncate=False):
@@ -96,16 +64,16 @@ def read_own(own, file, settings, threads=1, *, text, truncate=False):
       text: what ``columns.parse`` reads. truncate: where table and video differ in length, read what both have.
     """
     try:
-        return _read(own, file, settings, threads, columns.parse(text), truncate)
+        wanted = columns.parse(text)
+        return _read(own, file, Asked(settings, threads, bool(wanted.columns)), wanted, truncate)
     except RecordingError as error:
         return Part(own.name, file, skipped=str(error))
     except MemoryError:
         return Part(own.name, file, skipped=f"{own.file.name} does not fit into memory; cut it into several files")
 
 
-def _read(own, file, settings, threads, wanted_columns, truncate):
-    filmed = own.file.suffix.lower() in VIDEOS
-    raw = _video(own, settings, threads, wanted_columns) if filmed else _episode(own, settings)
+def _read(own, file, asked, wanted_columns, truncate):
+    settings, raw = asked.settings, KINDS[own.kind].read(own, asked)
     rows = raw.rows or {"": np.zeros(raw.count)}
     place, fault = _places(own, raw, rows, truncate)
     try:
@@ -158,8 +126,9 @@ def _places(own, raw, rows, truncate):
         return place, fault
     if abs(count - raw.count) > alignment.SLACK and not truncate:
         table = (own.table or own.file).name
+        shown = own.file.name if own.table else f"{own.name} there"
         raise RecordingError(
-            f"{table} has {count} rows and {own.file.name} {raw.count} frames; give a row for each frame, "
+            f"{table} has {count} rows and {shown} {raw.count} frames; give a row for each frame, "
             "or --truncate to read as many as both have"
         )
     return np.arange(count), np.zeros(count, np.int8)
@@ -185,89 +154,3 @@ def _copy(frames, stays, file):
                 out.write(np.ascontiguousarray(frame).data)
                 kept[t] = True
     return kept, count
-
-
-def _video(own, settings, threads, wanted_columns):
-    if own.table is None and wanted_columns.columns:
-        raise RecordingError(
-            f"{own.file.name} has no table beside it ({', '.join(tables.ENDINGS)} of the same name); "
-            "--columns=none reads frames alone"
-        )
-    rows = tables.read_table(own.table) if wanted_columns.columns else {}
-    count = video.count_frames(own.file, None)
-
-    def frames(wanted):
-        return video.read_frames(own.file, settings.size, wanted=wanted, threads=threads, shape=None)
-
-    return Raw(rows, frames, count)
-
-
-def _episode(own, settings):
-    """An .npz or HDF5 episode: ``frames``, ``actions`` and maybe ``dones``."""
-    try:
-        arrays = _read_npz(own.file) if own.file.suffix.lower() == ".npz" else _read_h5(own)
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordingError(f"{own.file.name} cannot be read: {tables.short(error)}") from None
-    if "frames" not in arrays:
-        there = ", ".join(arrays) or "nothing"
-        raise RecordingError(f"{own.file.name} has no array 'frames', it has {there[:120]}; call the images frames")
-    frames = _pictures(arrays["frames"], own.file.name)
-    rows = {}
-    for name, array in arrays.items():
-        if name not in ("frames", "dones"):
-            rows |= tables.flat(name, array)
-    rows = {name: v for name, v in rows.items() if name.startswith("actions") or len(v) == len(frames)}
-    lengths = {len(v) for name, v in rows.items() if name.startswith("actions")}
-    rows = {name: v for name, v in rows.items() if not lengths or len(v) in lengths}
-    dones = np.asarray(arrays.get("dones", ()))
-    ends = np.zeros(len(frames), bool)
-    if dones.ndim == 1 and dones.dtype.kind in "fiub":
-        ends[: len(dones)] = dones[: len(frames)] != 0
-
-    def resized(wanted):
-        resize = None
-        for t, frame in enumerate(frames):
-            frame = np.ascontiguousarray(frame)
-            resize = resize or video.ArrayResizer(frame.shape[:2], settings.size)
-            yield resize(frame) if wanted[t] else None
-
-    return Raw(rows, resized, len(frames), ends)
-
-
-def _read_npz(path):
-    with np.load(path, allow_pickle=False) as arrays:
-        if not hasattr(arrays, "files"):
-            raise ValueError("it is one array, not an .npz of frames and actions")
-        return {name: arrays[name] for name in arrays.files}
-
-
-def _read_h5(own):
-    with _h5py().File(own.file, "r") as file:
-        group = file[own.group] if own.group else file
-        return {name: group[name][()] for name in group if hasattr(group[name], "dtype")}
-
-
-def _h5py():
-    try:
-        import h5py
-    except ImportError:
-        raise ImportError("HDF5 needs h5py: pip install 'prowl_jax[recordings]'") from None
-    return h5py
-
-
-def _pictures(frames, name):
-    """Images in any usual order and type as uint8 ``[T, H, W, 3]``."""
-    frames = np.asarray(frames)
-    if frames.ndim == 3:
-        frames = frames[..., None]
-    if frames.ndim == 4 and frames.shape[-1] not in (1, 3, 4) and frames.shape[1] in (1, 3, 4):
-        frames = frames.transpose(0, 2, 3, 1)
-    if frames.ndim != 4 or frames.shape[-1] not in (1, 3, 4) or not frames.size:
-        raise RecordingError(f"{name}: frames of shape {list(frames.shape)} are no images; give [T, H, W, 3]")
-    if frames.dtype.kind == "f":
-        if not np.isfinite(frames).all() or frames.min() < 0 or frames.max() > 1:
-            raise RecordingError(f"{name}: frames of {frames.dtype} must lie in 0..1; give uint8, or divide by 255")
-        frames = np.round(frames * 255).astype(np.uint8)
-    if frames.dtype != np.uint8:
-        raise RecordingError(f"{name}: frames are {frames.dtype}; give uint8 in 0..255, or floats in 0..1")
-    return np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames[..., :3]

@@ -17,7 +17,7 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Process(multiprocessing.get_context("spawn").Process):
+class _Process(multiprocessing.context.SpawnProcess):
     """Starts without importing the program it is started from, which a script without a main guard would begin anew.
 
     What it calls lies in modules that it can import, so that it needs nothing of the program.
@@ -26,10 +26,10 @@ class _Process(multiprocessing.get_context("spawn").Process):
     @staticmethod
     def _Popen(process):
         with _no_main():
-            return multiprocessing.get_context("spawn").Process._Popen(process)
+            return multiprocessing.context.SpawnProcess._Popen(process)
 
 
-class _Context(type(multiprocessing.get_context("spawn"))):
+class _Context(multiprocessing.context.SpawnContext):
     """The way to start of ``_Process``."""
 
     Process = _Process

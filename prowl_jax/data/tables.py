@@ -96,14 +96,25 @@ def _npz(path):
         return {n: v for name in arrays.files for n, v in flat(name, arrays[name]).items()}
 
 
-def _parquet(path):
+def parquet():
+    """The module ``pyarrow.parquet``; ImportError of one line where it is not installed."""
     try:
         from pyarrow import parquet
     except ImportError:
         raise ImportError("Parquet needs pyarrow: pip install 'prowl_jax[recordings]'") from None
-    table = parquet.ParquetFile(path).read()
+    return parquet
+
+
+def _parquet(path):
+    return columns_of(parquet().ParquetFile(path).read())
+
+
+def columns_of(table):
+    """The columns of numbers of an Arrow table, as ``read_table`` gives them."""
     columns = {}
     for name in table.column_names:
+        if str(table.schema.field(name).type).startswith(("struct", "binary", "large_binary")):
+            continue  # pictures, as data sets of robots hold them
         values = table.column(name).to_pylist()
         first = next((value for value in values if value is not None), None)
         if isinstance(first, list):

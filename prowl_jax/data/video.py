@@ -41,7 +41,7 @@ _POINTER = """
 .....#oo#.......
 ......##........
 """
-_POINTER = np.array([list(row) for row in _POINTER.split()])
+_POINTER_PIXELS = np.array([list(row) for row in _POINTER.split()])
 
 
 def read_frames(path, size, *, wanted=None, cursor=None, threads=1, shape=FRAME_SHAPE):
@@ -95,6 +95,47 @@ def read_frames(path, size, *, wanted=None, cursor=None, threads=1, shape=FRAME_
         raise RecordingError(_cut_off(path.name, decoded, declared))
 
 
+def read_stretch(path, size, first, count, rate, wanted=None, threads=1):
+    """Decode frames ``first`` to ``first + count - 1`` of a video of any size, from the key frame before them on.
+
+    Args:
+      rate: frames a second, by which its clock counts frames; the rest as for ``read_frames``, ``wanted`` from
+        ``first`` on.
+
+    Yields:
+      as ``read_frames``.
+
+    Raises:
+      RecordingError: as ``read_frames``; and the video ends before, or its clock leaves out a frame.
+    """
+    path = pathlib.Path(path)
+    with _open(path) as container:
+        stream = _stream(container, path.name, None)
+        stream.thread_type, stream.thread_count = ("FRAME" if threads > 1 else "NONE"), threads
+        begin, resizers, due = stream.start_time or 0, {}, first
+        try:
+            container.seek(begin + int(first / rate / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                at = round(float((frame.pts - begin) * stream.time_base) * rate) if frame.pts is not None else due
+                if at < first:
+                    continue
+                if at != due or frame.is_corrupt:
+                    raise RecordingError(f"{path.name}: frame {due} is missing or damaged; copy or encode it anew")
+                name = (frame.format.name, frame.height, frame.width)
+                if wanted is not None and not wanted[due - first]:
+                    yield None
+                else:
+                    if name not in resizers:
+                        resizers[name] = Resizer(frame.format.name, size, name[1:])
+                    yield resizers[name](frame)
+                due += 1
+                if due == first + count:
+                    return
+        except _av().FFmpegError:
+            pass
+    raise RecordingError(_cut_off(path.name, due, first + count))
+
+
 def count_frames(path, shape=FRAME_SHAPE):
     """How many frames a video has, by its packets: none is decoded; ``shape`` as for ``read_frames``.
 
@@ -108,6 +149,29 @@ def count_frames(path, shape=FRAME_SHAPE):
             return stream.frames or sum(packet.dts is not None for packet in container.demux(stream))
         except _av().FFmpegError:
             raise RecordingError(_cut_off(path.name, 0, stream.frames)) from None
+
+
+def write_video(path, frames, size, rate):
+    """Write a video: H.264 where this PyAV has it, else MPEG-4, of a quality at which little is lost.
+
+    Args:
+      frames: uint8 ``[T, H, W, 3]``. size: ``(H, W)`` of the video, both even. rate: frames a second.
+
+    Raises:
+      ImportError: PyAV is not installed. OSError: it cannot be written.
+    """
+    av = _av()
+    encoders = (("libx264", {"crf": "14", "preset": "veryfast"}), ("mpeg4", {"qscale": "2"}))
+    codec, options = next(row for row in encoders if row[0] in av.codecs_available)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        for image in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+            frame = frame.reformat(size[1], size[0], "yuv420p", interpolation="BICUBIC")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
 class Resizer:
@@ -164,10 +228,10 @@ def draw_pointer(image, x, y):
     have it. Of 16x16 pixels, as VPT's; nothing is drawn outside of the image.
     """
     height, width, _ = image.shape
-    rows, columns = np.nonzero(_POINTER != ".")
+    rows, columns = np.nonzero(_POINTER_PIXELS != ".")
     inside = (rows + y >= 0) & (rows + y < height) & (columns + x >= 0) & (columns + x < width)
     rows, columns = rows[inside], columns[inside]
-    image[rows + y, columns + x] = np.where(_POINTER[rows, columns] == "o", 255, 0)[:, None]
+    image[rows + y, columns + x] = np.where(_POINTER_PIXELS[rows, columns] == "o", 255, 0)[:, None]
 
 
 def _with_pointer(frame, x, y):
@@ -198,6 +262,8 @@ def _open(path):
         container = av.open(str(path))
     except av.FFmpegError:
         head = path.open("rb").read(12) if path.is_file() else b""
+        if not path.exists():
+            raise RecordingError(f"{path.name} is not there; download it too") from None
         reason = "is cut off: its index is incomplete" if b"ftyp" in head else "is not a video" if head else "is empty"
         raise RecordingError(f"{path.name} {reason}") from None
     with container:

@@ -68,8 +68,9 @@ class Demonstrator:
         """Forget everything and start over."""
         self.rng, self.gap_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
         self.allowed = dict.fromkeys(THINGS, True)
-        self.queue, self.trail = [], collections.deque(maxlen=STUCK_STEPS)
-        self.past = collections.deque(maxlen=MEMORY_STEPS)
+        self.queue: list = []
+        self.trail: collections.deque = collections.deque(maxlen=STUCK_STEPS)
+        self.past: collections.deque = collections.deque(maxlen=MEMORY_STEPS)
         self.now, self.age, self.left, self.speed = Activity(), 1, 0.0, 0.0
         self.stroke, self.aim, self.resting = 0, 0.0, False
 

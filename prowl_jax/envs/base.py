@@ -121,14 +121,15 @@ class DeviceEnv(Protocol):
     function takes it as an argument. Its state is a pytree as well and holds a key of its own: the
     same key and the same actions give the same frames, and an episode that ends restarts by itself
     inside ``step``, in a way that this key decides. Actions are not checked: they cannot be.
-
-    Attributes:
-      spec: the factors of the actions.
-      frame_shape: ``(H, W, 3)``.
     """
 
-    spec: ActionSpec
-    frame_shape: tuple
+    @property
+    def spec(self) -> ActionSpec:
+        """The factors of the actions."""
+
+    @property
+    def frame_shape(self) -> tuple:
+        """``(H, W, 3)``."""
 
     def reset(self, key) -> tuple[Any, DeviceStep]:
         """Start the first episode of a ``jax.random`` key: (state, step); ``done`` is False."""

@@ -203,9 +203,9 @@ class MineRLEnv:
             waiting = list(failed)
             if not waiting:
                 return
-        fault, log = failed[waiting[0]]
-        words = f"environment {waiting[0]} failed to begin an episode {self._attempts} times: {fault}"
-        raise _noted(words, fault.trace + log)
+        last, log = failed[waiting[0]]
+        words = f"environment {waiting[0]} failed to begin an episode {self._attempts} times: {last}"
+        raise _noted(words, last.trace + log)
 
     def _take(self, i, command, seconds):
         """Store what environment i answers; returns whether its episode ended. Raises Fault."""

@@ -80,13 +80,13 @@ class ProcessVectorEnv:
         self._timeout, self._started = timeout, False
         self._restarts, self._deaths = restarts, 0  # how often in a row no worker was left
         self._broken = np.zeros(num_envs, bool)
-        self._sent = collections.deque()  # groups whose answer has not been received
-        self._workers = []
+        self._sent: collections.deque = collections.deque()  # groups whose answer has not been received
+        self._workers: list[WorkerHandle] = []
         self._finalizer = weakref.finalize(self, shut_down, self._workers)
         context = multiprocessing.get_context("spawn")
         memory = self._memory = SharedMemory(context, num_envs, self.frame_shape, len(spec.sizes))
         self._frames, self._actions, self._done = memory.arrays()
-        self._infos = {}
+        self._infos: dict = {}
         self.groups, shares = deal(num_envs, min(workers, num_envs), groups)
         try:
             with quiet_start():
@@ -106,7 +106,7 @@ class ProcessVectorEnv:
         self._check_open()
         while self._sent:
             self._answers("step", self._sent[0])
-        layouts = []
+        layouts: list = []
         while not layouts:
             self._revive()
             for group in range(len(self.groups)):

@@ -7,3 +7,5 @@ from prowl_jax.methods.prowl import Prowl
 
 METHODS = {"prowl": Prowl, "best_of_n": BestOfN, "nft": NFT, "grpo": GRPO}
 """name -> ``Method``, made as ``METHODS[name](config, shared)``."""
+
+__all__ = ["GRPO", "METHODS", "NFT", "BestOfN", "Prowl"]

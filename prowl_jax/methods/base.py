@@ -198,7 +198,7 @@ class Method:
 
     Config: type
     trains_policy = False
-    checks = ()
+    checks: tuple[str, ...] = ()
 
     def __init__(self, config, shared, programs=None):
         self.config, self.shared = config, shared

@@ -31,3 +31,8 @@ OF_SEVERAL = {"spread_corrected": spread_corrected, "energy": energy, "learnabil
 
 ERRORS = frozenset({"regret", "afs", "disagreement", "spread_corrected", "energy", "reducible"})
 """Those that are high where a dream is wrong: they pay who looks for errors. Of all others the highest is the best."""
+
+__all__ = [
+    *("ERRORS", "OF_BRANCHES", "OF_SEVERAL", "REWARDS", "afs", "energy", "flow_magnitude", "group_similarity"),
+    *("learnability", "regret", "similarity", "spread_corrected"),
+]

@@ -1,12 +1,17 @@
 """The lag at which actions and pictures belong together is found, and a store is shown in lines of a terminal."""
 
+import re
+
 import numpy as np
 import pytest
 from mistakes import answer
 
 from experiments import inspect
 from prowl_jax.data import columns
+from prowl_jax.data.held_out import Origin
+from prowl_jax.data.importer import import_recordings
 from prowl_jax.data.movement import best_lag, explained, flow, lag_table
+from prowl_jax.data.recordings import Settings
 from prowl_jax.data.store import StoreWriter
 
 WANTED = columns.parse("steer:-4..4:9, jump")
@@ -59,6 +64,47 @@ def test_a_store_in_lines_of_a_terminal(tmp_path, capsys, lag):
     assert max(map(len, lines)) <= 80 and sum(line.startswith("    steer") for line in lines) == 9
     told = "warning: the picture moves 1 frame after steer; shift the actions"
     assert lines[-1] == (told if lag else "no action fits clearly better at another lag")
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_an_import_warns_where_another_lag_is_the_best(tmp_path, lag):
+    frames, _, steps = moving(lag)
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in/a.npz", frames=frames, actions=np.roll(steps, -lag))
+    for _ in range(2):  # read, and found read
+        summary = import_recordings(
+            *(tmp_path / "in", tmp_path / "clips", Settings((16, 64)), 1), columns="steer=actions:-4..4:9"
+        )
+        told = ["warning: the picture moves 1 frame after steer; shift the actions"] if lag else []
+        assert summary.warnings == told and summary.lines()[:-1] == told
+
+
+def test_a_store_as_one_page(tmp_path, capsys):
+    frames, actions, _ = moving(1)
+    with StoreWriter(tmp_path / "clips", WANTED.spec, frames.shape[1:]) as writer:
+        for start, stop, name in ((0, 200, "one"), (0, 20, "<two>"), (20, 41, "<two>")):
+            writer.add_episode(frames[start:stop], actions[start:stop], Origin(name, start, stop))
+    page = tmp_path / "new" / "page.html"
+    assert inspect.main([f"--store={tmp_path / 'clips'}", f"--output={page}"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}"
+    text = page.read_text()
+    outside = re.findall(r'(?:src|href)="(?!data:)[^"]*"|@import|url\(', text)
+    assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>") and outside == []
+    assert "3 episodes of 2 recordings, 241 frames of 64x16 pixels." in text and "&lt;two&gt;" in text
+    assert "<two>" not in text and text.count("<img") == 3 and text.count("data:image/webp") == 3
+    assert "the picture moves 1 frame after steer" in text and "9 of 9 values occur" in text
+    assert re.search(r'<tr><td>20 to 35</td><td class="n">2</td>', text)
+    best = re.findall(r'<td class="n best">(\d+)</td>', text)
+    assert len(best) == 2 and int(best[0]) > 95  # of steer at lag 1; of jump, which tells nothing, 0
+
+
+def test_a_page_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    frames, actions, _ = moving(0)
+    with StoreWriter(tmp_path / "clips", WANTED.spec, frames.shape[1:]) as writer:
+        writer.add_episode(frames[:20], actions[:20])
+    (tmp_path / "file").touch()
+    told = answer(capsys, inspect.main, f"--store={tmp_path / 'clips'}", f"--output={tmp_path / 'file/page.html'}")
+    assert str(tmp_path / "file") in told
 
 
 def test_no_store_is_one_line(tmp_path, capsys):

@@ -211,7 +211,8 @@ def test_arrays_without_images(tmp_path):
     np.savez(tmp_path / "a.npz", actions=STEER)
     np.savez(tmp_path / "b.npz", frames=np.zeros((5, 7)), actions=np.zeros(5))
     np.savez(tmp_path / "c.npz", frames=np.full((5, 8, 8, 3), 7.0), actions=np.zeros(5))
-    said = [own_recordings.read_own(o, tmp_path / "out", SMALL, text="actions") for o in own_recordings.find(tmp_path)]
+    found = own_recordings.find(tmp_path, SMALL.size)
+    said = [own_recordings.read_own(own, tmp_path / "out", SMALL, text="actions") for own in found]
     assert [part.skipped.split(";")[0] for part in said] == [
         "a.npz has no array 'frames', it has actions",
         "b.npz: frames of shape [5, 7] are no images",

@@ -1,6 +1,7 @@
 """Demonstrations: a task's demonstrators act side by side in one scan, and what they saw and did is recorded."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -28,6 +29,8 @@ def demonstrate(env, behaviour: Behaviour | kinds.Chords, seeds, *, steps: int, 
       (frames uint8 ``[T, N, H, W, 3]``, actions int32 ``[T, N, A]``, done bool ``[T, N]``, info of the
       step that each action was, arrays ``[T, N, ...]``); ``actions[t]`` is done on seeing ``frames[t]``.
     """
+    begin: Callable
+    do: Callable
     if isinstance(behaviour, kinds.Chords):
         begin, do = held_keys.start, functools.partial(held_keys.act, behaviour)
     else:

@@ -95,7 +95,7 @@ def generate_pool(seed: int, worlds: int, biome: str = "meadow", *, underground:
         raise ValueError(f"no biome {biome!r}; there are {', '.join(BIOMES)}")
     if worlds < 1:
         raise ValueError(f"worlds must be positive, got {worlds}")
-    pairs = []
+    pairs: list[tuple] = []
     for state in np.random.SeedSequence([seed, sum(map(ord, biome))]).spawn(worlds):
         rng = np.random.default_rng(state)
         starts = ()

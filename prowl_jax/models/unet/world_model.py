@@ -106,7 +106,7 @@ class UNetWorldModel(FrameSpace):
           z_sigma: float ``[B, L, h, w, C]``. sigma_per_chunk: ``[B, L]``, above 0 where a velocity is wanted; where a
             frame is clean it is that of the lowest level. actions: int32 ``[B, T, A]``.
         """
-        batch, length, n = *z_sigma.shape[:2], self.context
+        (batch, length), n = z_sigma.shape[:2], self.context
         missing = ((0, 0), (n, 0))
         past = jnp.pad(z_sigma, (*missing, (0, 0), (0, 0), (0, 0)))
         levels = jnp.pad(sigma_per_chunk, missing, constant_values=1.0)
