@@ -35,7 +35,7 @@ class Imagination:
     rows: int = setting(32, "dreams of a round", COUNT)
     steps: int = setting(32, "of each of them", COUNT, source="DIAMOND: 15")
     discount: float = setting(0.985, "gamma", SHARE, source="DIAMOND: 0.985")
-    lambda_: float = setting(0.95, "of GAE", SHARE, source="DIAMOND: 0.95", key="lambda")
+    lambda_: float = setting(0.95, "of GAE", SHARE, source="DIAMOND: 0.95")
     learning_rate: float = setting(3e-4, "of Adam", POSITIVE)
     max_norm: float = setting(1.0, "largest global norm of a gradient", POSITIVE)
     epochs: int = setting(2, "passes over the dreams of a round", COUNT)

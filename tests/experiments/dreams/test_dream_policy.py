@@ -1,0 +1,99 @@
+"""The whole command, as small as it goes, in an environment whose programs compile in seconds."""
+
+import json
+
+import pytest
+from ring_world import RingWorld
+
+from experiments import dream_policy as command
+from experiments.configs.dream_voxel import get_config
+from experiments.dreams import transfer
+from prowl_jax.envs import registry
+
+CONFIG = """
+from experiments.configs import dream_voxel
+
+def get_config():
+    c = dream_voxel.get_config("tiny")
+    c.name = "dream_ring"
+    c.env.update(name="ring", task="walk", frame_height=16, frame_width=16)
+    c.phase2.program = "host"
+    c.demonstrations.gaps.update(strafe=1.0, back=1.0)
+    c.demonstrations.update(episodes=4, episode_frames=24)
+    c.world_model.unet.update(widths=(8,), blocks=(1,), attention=False, motion=False, width=8)
+    c.reference.update(features=8, hidden=8, memory=2)
+    c.dream.update(goal="forward", temperatures=(0.5, 1.0), learners=("ppo",), seeds=(0, 1))
+    return c
+"""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dreams")
+    (folder / "ring.py").write_text(CONFIG)
+    arguments = [f"--config={folder / 'ring.py'}", f"--workdir={folder / 'run'}"]
+    arguments.append(f"--config.dream.results={folder / 'results'}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.ENVIRONMENTS, "ring", RingWorld)
+        assert command.main(arguments) == 0
+        yield folder, arguments
+
+
+def test_every_learner_and_temperature_has_a_row_of_dream_and_reality(done):
+    folder, _ = done
+    result = json.loads((folder / "results/dream_ring.json").read_text())
+    rows = {(row["learner"], row["temperature"]): row for row in result["transfer"]}
+    learned = {("ppo", 0.5), ("ppo", 1.0), ("ppo_in_reality", None)}
+    assert rows.keys() == learned | {("random", None), ("cloned", None), ("demonstrator", None)}
+    for name, row in rows.items():
+        assert row["low"] <= row["real"] <= row["high"] and row["episodes"] == 3
+        assert row["seeds"] == (2 if name in learned else 1)
+        assert (row["virtual"] is None) == (name[0] == "demonstrator")
+    assert rows["demonstrator", None]["real"] > rows["random", None]["real"]  # it goes forward, the other does not
+    (ranked,) = result["ranking"]
+    assert ranked["world_model"] == "theta_0" and ranked["policies"] == 8 and ranked["mmrv"] >= 0
+    assert {"reward_r2", "over_brier_skill", "over_curve"} <= result["heads"].keys()
+    assert result["provenance"]["config"]["dream"]["goal"] == "forward"
+    assert (folder / "results/dream_ring.md").read_text().count("\n|") == 6 + 2 + 1 + 2
+
+
+def test_what_is_done_is_not_done_again(done, capsys):
+    folder, arguments = done
+    before = (folder / "run/metrics.jsonl").read_bytes()
+    written = {path: path.stat().st_mtime_ns for path in (folder / "run/returns").iterdir()}
+    assert command.main(arguments) == 0
+    assert (folder / "run/metrics.jsonl").read_bytes() == before
+    assert written == {path: path.stat().st_mtime_ns for path in written}
+    assert "heads: done before" in capsys.readouterr().out
+
+
+def test_a_learner_that_was_stopped_goes_on_to_the_same_end(done, monkeypatch, tmp_path):
+    """Round by round the same chance: two rounds at once, or one, a stop, and the other."""
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ("--config.dream.goal=fly", "dream.goal=fly: env.name=voxel has the goals travel, gather_logs"),
+        ("--config.dream.temperatures=(1.0,1.0)", "dream.temperatures=(1.0, 1.0) is not one or more different"),
+        ("--config.dream.learners=('es',)", "dream.learners"),
+        ("--config.dream.players=('nobody',)", "dream.players"),
+        ("--config.dream.ppo.minibatches=3", "dream.ppo.rows=2 are not whole"),
+    ],
+)
+def test_a_mistake_is_one_line(wrong, words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--config=experiments/configs/dream_voxel.py:tiny", f"--workdir={tmp_path / 'new'}", wrong])
+    assert ended.value.code == 2 and not (tmp_path / "new").exists()
+    assert words in capsys.readouterr().err
+
+
+def test_the_variants_are_for_their_goals():
+    assert [get_config(goal).dream.goal for goal in ("travel", "gather_logs")] == ["travel", "gather_logs"]
+    with pytest.raises(ValueError, match="fly"):
+        get_config("fly")
+
+
+def test_names_of_rows():
+    assert transfer.name_of(transfer.Entry("ppo", 1.15, ())) == "ppo_at_1.15"
+    assert transfer.name_of(transfer.Entry("random", None, ())) == "random"
