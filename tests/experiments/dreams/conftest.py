@@ -1,4 +1,4 @@
-"""Lets worker processes import this folder's toy environment by name: they get our sys.path."""
+"""Lets this folder's toy environment be imported by name."""
 
 import pathlib
 import sys
