@@ -1,13 +1,18 @@
 """The whole command, as small as it goes, in an environment whose programs compile in seconds."""
 
 import json
+import types
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from ring_world import RingWorld
 
 from experiments import dream_policy as command
 from experiments.configs.dream_voxel import get_config
-from experiments.dreams import transfer
+from experiments.dreams import learners, transfer
+from experiments.run.divergence import BadNumbers
 from prowl_jax.envs import registry
 
 CONFIG = """
@@ -67,8 +72,37 @@ def test_what_is_done_is_not_done_again(done, capsys):
     assert "heads: done before" in capsys.readouterr().out
 
 
-def test_a_learner_that_was_stopped_goes_on_to_the_same_end(done, monkeypatch, tmp_path):
-    """Round by round the same chance: two rounds at once, or one, a stop, and the other."""
+def test_a_learner_that_was_stopped_goes_on_to_the_same_end(tmp_path, monkeypatch):
+    """Five rounds at once, or three, a SIGTERM, and the others."""
+    config = types.SimpleNamespace(checkpoint_keep=1, checkpoint_every=4, log_every=2, seed=0)
+
+    def run(name):
+        log = types.SimpleNamespace(truncate=lambda **row: None, write=lambda **row: logged.append(row["step"]))
+        return types.SimpleNamespace(config=config, checkpoints=lambda stage: tmp_path / name / stage, log=log)
+
+    def step(state, key):
+        return {"x": 0.5 * state["x"] + jax.random.normal(key, (2,))}, {"loss": state["x"][0], "return": 0.0}
+
+    logged, start = [], {"x": jnp.ones(2)}
+    unbroken = learners.rounds(run("unbroken"), "ppo", start, step, 5)
+    assert logged == [2, 4, 5]
+    asked = iter([False, False, True])
+    monkeypatch.setattr(learners.interruption, "asked", lambda: next(asked))
+    with pytest.raises(learners.interruption.Terminated):
+        learners.rounds(run("stopped"), "ppo", start, step, 5)
+    monkeypatch.undo()
+    logged.clear()
+    np.testing.assert_array_equal(learners.rounds(run("stopped"), "ppo", start, step, 5)["x"], unbroken["x"])
+    assert logged == [4, 5]
+
+
+def test_a_learner_whose_state_is_not_finite_is_not_saved(tmp_path):
+    config = types.SimpleNamespace(checkpoint_keep=1, checkpoint_every=1, log_every=1, seed=0)
+    log = types.SimpleNamespace(truncate=lambda **row: None, write=lambda **row: None)
+    run = types.SimpleNamespace(config=config, checkpoints=lambda stage: tmp_path / stage, log=log)
+    with pytest.raises(BadNumbers, match="cma: the state of round 1 is not finite"):
+        learners.rounds(run, "cma", jnp.ones(2), lambda s, key: (s * jnp.nan, {"loss": 0.0, "return": 0.0}), 2)
+    assert not any((tmp_path / "cma").glob("[0-9]*"))
 
 
 @pytest.mark.parametrize(
