@@ -1,4 +1,7 @@
-"""The whole command, as small as it goes, in an environment whose programs compile in seconds."""
+"""The whole command, as small as it goes: an environment and a world model whose programs compile in seconds.
+
+The real ones go through it in ``test_the_world_of_blocks`` (slow).
+"""
 
 import json
 import types
@@ -11,8 +14,11 @@ from ring_world import RingWorld
 
 from experiments import dream_policy as command
 from experiments.configs.dream_voxel import get_config
-from experiments.dreams import learners, transfer
+from experiments.dreams import learners, transfer, worlds
+from experiments.run.directory import Run
 from experiments.run.divergence import BadNumbers
+from experiments.stages import build
+from experiments.stages.demonstrations import make_demonstrations
 from prowl_jax.envs import registry
 
 CONFIG = """
@@ -25,11 +31,54 @@ def get_config():
     c.phase2.program = "host"
     c.demonstrations.gaps.update(strafe=1.0, back=1.0)
     c.demonstrations.update(episodes=4, episode_frames=24)
-    c.world_model.unet.update(widths=(8,), blocks=(1,), attention=False, motion=False, width=8)
     c.reference.update(features=8, hidden=8, memory=2)
     c.dream.update(goal="forward", temperatures=(0.5, 1.0), learners=("ppo",), seeds=(0, 1))
     return c
 """
+
+
+PARTS = ("dit", "autoencoder", "latent_mean", "latent_std")
+
+
+class Rolling:
+    """A world model that knows the ring: the picture moves with the action, and noise is added to it."""
+
+    chunk = stride = 1
+
+    def latent_shape(self, frame_shape):
+        return frame_shape
+
+    def encode(self, params, frames):
+        return frames / 255.0
+
+    def decode(self, params, latents):
+        return jnp.clip(latents, 0.0, 1.0)
+
+    def prefill(self, params, context, actions):
+        return context[:, -1:]
+
+    def next_chunk(self, params, noise, cache, actions):
+        move = jnp.array([0, 1, -1])[actions[:, 0, 0]]
+        moved = jax.vmap(lambda frames, by: jnp.roll(frames, by, axis=2))(cache, move) + 0.02 * noise
+        return moved, moved
+
+    def __eq__(self, other):
+        return type(other) is Rolling
+
+    def __hash__(self):
+        return 1
+
+
+def demonstrations_alone(config, workdir):
+    plain = config.copy_and_resolve_references().unlock()
+    del plain["dream"]
+    base = Run(workdir, plain.lock())
+    base.run_stage("demonstrations", make_demonstrations)
+    return base
+
+
+def cloned(base):
+    return build.make_policy(base.config).init(jax.random.key(0), build.frame_shape(base.config))
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +89,11 @@ def done(tmp_path_factory):
     arguments.append(f"--config.dream.results={folder / 'results'}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.ENVIRONMENTS, "ring", RingWorld)
+        patch.setattr(build, "make_world_model", lambda config: Rolling())
+        patch.setattr(transfer, "base_run", demonstrations_alone)
+        patch.setattr(transfer, "load_reference", cloned)
+        for module in (transfer, worlds):
+            patch.setattr(module, "load_world_model", lambda base: dict.fromkeys(PARTS, jnp.zeros(1)))
         assert command.main(arguments) == 0
         yield folder, arguments
 
@@ -131,3 +185,15 @@ def test_the_variants_are_for_their_goals():
 def test_names_of_rows():
     assert transfer.name_of(transfer.Entry("ppo", 1.15, ())) == "ppo_at_1.15"
     assert transfer.name_of(transfer.Entry("random", None, ())) == "random"
+
+
+@pytest.mark.slow
+def test_the_world_of_blocks(tmp_path):
+    """All of it as it is, both learners: demonstrations, world model, cloned policy, heads, dreams and reality."""
+    pytest.importorskip("evosax")
+    arguments = ["--config=experiments/configs/dream_voxel.py:tiny", f"--workdir={tmp_path / 'run'}"]
+    assert command.main([*arguments, f"--config.dream.results={tmp_path}"]) == 0
+    result = json.loads((tmp_path / "dream_voxel_tiny.json").read_text())
+    names = [row["learner"] for row in result["transfer"]]
+    assert names == ["random", "cloned", "ppo", "cma", "ppo_in_reality", "demonstrator"]
+    assert all(np.isfinite(row["real"]) for row in result["transfer"])
