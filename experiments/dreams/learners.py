@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -49,7 +50,7 @@ def rounds(run, stage, state, step, count):
             at_checkpoint, stop = (i + 1) % config.checkpoint_every == 0 or i + 1 == count, interruption.asked()
             if at_checkpoint or stop or (i + 1) % config.log_every == 0:
                 metrics = {name: float(value) for name, value in metrics.items()}
-                if not divergence.all_finite((state, metrics)):
+                if not (divergence.all_finite(state) and all(map(math.isfinite, metrics.values()))):
                     raise divergence.BadNumbers(f"{stage}: the state of round {i + 1} is not finite", i, [])
                 run.log.write(stage=stage, step=i + 1, **metrics)
                 progress.update(i + 1, **{name: metrics[name] for name in ("return",)})

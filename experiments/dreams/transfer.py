@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib.util
 import json
 import pathlib
 
@@ -11,6 +12,7 @@ import numpy as np
 from experiments.dreams import learners, worlds
 from experiments.dreams.heads import load_heads, record_play, train_heads
 from experiments.dreams.settings import DreamSettings
+from experiments.run.config_file import UsageError
 from experiments.run.directory import Run
 from experiments.run.files import write_json, write_text
 from experiments.run.memory import keep_freed_memory
@@ -42,6 +44,8 @@ class Entry:
 
 def run_dreams(config, workdir):
     """Do what is left, write ``results/NAME.json`` and ``.md``, print the table; returns the exit code 0."""
+    if "cma" in config.dream.learners and not importlib.util.find_spec("evosax"):
+        raise UsageError(f"dream.learners={config.dream.learners}: cma needs evosax; pip install '.[evolve]', or leave it")
     keep_freed_memory()
     enable_compilation_cache()
     workdir = pathlib.Path(workdir or pathlib.Path("runs") / config.name)

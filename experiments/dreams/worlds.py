@@ -1,5 +1,7 @@
 """Where policies of a dream run act: the real environment with its goal, and dreams of it by any world model."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +42,7 @@ def dream_env(base, config, params, head_params, temperature=1.0, world_model=No
 
 def with_temperature(env, temperature):
     """The same dreams at another temperature: the same program."""
-    return DreamEnv(**{**vars(env), "temperature": jnp.float32(temperature)})
+    return dataclasses.replace(env, temperature=jnp.float32(temperature))
 
 
 def world_models(base, config):

@@ -183,16 +183,16 @@ def make_evolution(controller, settings, steps):
 
     def init(params, key):
         search = strategy(params)
-        return search.init(key, params["map"], _first(search, settings))
+        return search.init(key, params["map"], _begin(search, settings))
 
     @jax.jit
     def step(state, params, env, key):
         search = strategy(params)
         ask, env_key, act_key, tell = jax.random.split(key, 4)
-        candidates, state = search.ask(ask, state, _first(search, settings))
+        candidates, state = search.ask(ask, state, _begin(search, settings))
         keys = jax.random.split(env_key, settings.rollouts)  # the same for all: chance is no advantage
         gained = jax.vmap(lambda m: returns(env, {**params, "map": m}, keys, act_key)["return"].mean())(candidates)
-        state, _ = search.tell(tell, candidates, -gained, state, _first(search, settings))
+        state, _ = search.tell(tell, candidates, -gained, state, _begin(search, settings))
         return state, {"loss": -gained.mean(), "return": gained.mean(), "best": gained.max(), "sigma": state.std}
 
     def params_of(state, params):
@@ -201,5 +201,5 @@ def make_evolution(controller, settings, steps):
     return init, step, params_of
 
 
-def _first(search, settings):
+def _begin(search, settings):
     return search.default_params.replace(std_init=jnp.float32(settings.sigma))
