@@ -45,7 +45,7 @@ class Entry:
 def run_dreams(config, workdir):
     """Do what is left, write ``results/NAME.json`` and ``.md``, print the table; returns the exit code 0."""
     if "cma" in config.dream.learners and not importlib.util.find_spec("evosax"):
-        raise UsageError(f"dream.learners={config.dream.learners}: cma needs evosax; pip install '.[evolve]', or leave it")
+        raise UsageError(f"dream.learners={config.dream.learners}: cma needs evosax (pip install '.[evolve]')")
     keep_freed_memory()
     enable_compilation_cache()
     workdir = pathlib.Path(workdir or pathlib.Path("runs") / config.name)
