@@ -26,10 +26,10 @@ def steps(count, seed):
 
 @pytest.fixture(scope="module")
 def trained():
-    optimizer = make_optimizer(3e-3, 150)
+    optimizer = make_optimizer(1e-2, 200)
     params = HEADS.init(jax.random.key(0), FRAME, 0.2, 0.13)
     step, state = make_train_step(HEADS, optimizer), init_state(params, optimizer)
-    for i in range(150):
+    for i in range(200):
         state, metrics = step(state, steps(64, i), jax.random.key(0))
     return params, state.params, float(metrics["loss"])
 
