@@ -15,6 +15,9 @@ from ring_world import RingWorld
 from experiments import dream_policy as command
 from experiments.configs.dream_voxel import get_config
 from experiments.dreams import learners, transfer, worlds
+from experiments.dreams.settings import DREAM, RULES
+from experiments.planning import consistency
+from experiments.run import command_line, groups
 from experiments.run.directory import Run
 from experiments.run.divergence import BadNumbers
 from experiments.stages import build
@@ -176,8 +179,11 @@ def test_a_mistake_is_one_line(wrong, words, tmp_path, capsys):
     assert words in capsys.readouterr().err
 
 
-def test_the_variants_are_for_their_goals():
+def test_the_variants_are_for_their_goals_and_can_run():
     assert [get_config(goal).dream.goal for goal in ("travel", "gather_logs")] == ["travel", "gather_logs"]
+    for variant in ("travel", "gather_logs", "tiny"):
+        command_line.validate(get_config(variant), (*consistency.RULES, *RULES))
+    assert all(groups.meanings(DREAM).values())
     with pytest.raises(ValueError, match="fly"):
         get_config("fly")
 
