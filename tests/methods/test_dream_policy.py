@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from table_policy import TablePolicy
 
 from prowl_jax.methods.dream_policy import (
     Evolution,
@@ -18,7 +19,6 @@ from prowl_jax.methods.dream_policy import (
     make_returns,
 )
 from prowl_jax.models.policies.linear import LinearController
-from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train.state import init_state
 from prowl_jax.types import pytree
@@ -53,7 +53,7 @@ def env():
 
 @pytest.fixture(scope="module")
 def policy():
-    return Policy(PolicyNetwork(Ring.spec.sizes, features=8, memory=2, hidden=8))
+    return TablePolicy(Ring.spec.sizes)
 
 
 def mean_return(policy, env, params):
@@ -64,8 +64,7 @@ def mean_return(policy, env, params):
 def test_returns_are_those_of_the_first_episode(env, policy):
     """Seven steps of episodes of six: the seventh is of another one."""
     params = policy.init(jax.random.key(0), Ring.frame_shape)
-    bias = params["logits"]["bias"].at[1].set(50.0)  # always forward
-    params = {**params, "logits": {**params["logits"], "bias": bias}}
+    params = {**params, "logits": params["logits"].at[1].set(50.0)}  # always forward
     found = jax.jit(make_returns(policy, LENGTH + 1))(
         env, params, jax.random.split(jax.random.key(1), 3), jax.random.key(2)
     )

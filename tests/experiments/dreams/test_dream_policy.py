@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ring_world import RingWorld
+from ring_world import SPEC, RingWorld
+from table_policy import TablePolicy
 
 from experiments import dream_policy as command
 from experiments.configs.dream_voxel import get_config
@@ -34,7 +35,6 @@ def get_config():
     c.phase2.program = "host"
     c.demonstrations.gaps.update(strafe=1.0, back=1.0)
     c.demonstrations.update(episodes=4, episode_frames=24)
-    c.reference.update(features=8, hidden=8, memory=2)
     c.dream.update(goal="forward", temperatures=(0.5, 1.0), learners=("ppo",), seeds=(0, 1))
     return c
 """
@@ -95,6 +95,7 @@ def done(tmp_path_factory):
         patch.setattr(build, "make_world_model", lambda config: Rolling())
         patch.setattr(transfer, "base_run", demonstrations_alone)
         patch.setattr(transfer, "load_reference", cloned)
+        patch.setattr(build, "make_policy", lambda config: TablePolicy(SPEC.sizes))
         for module in (transfer, worlds):
             patch.setattr(module, "load_world_model", lambda base: dict.fromkeys(PARTS, jnp.zeros(1)))
         assert command.main(arguments) == 0
