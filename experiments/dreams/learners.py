@@ -13,6 +13,7 @@ from experiments.run.progress import Progress
 from experiments.stages import build
 from prowl_jax.methods.dream_policy import Evolution, Imagination, make_evolution, make_ppo_step, make_returns
 from prowl_jax.models.policies.linear import LinearController
+from prowl_jax.rl.pmpo import PMPOConfig
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.settings import read
 from prowl_jax.train.checkpoint import Checkpoints
@@ -103,4 +104,5 @@ _evolution = functools.cache(make_evolution)
 
 
 def _imagination(config):
-    return read(Imagination, config.dream.ppo, ppo=read(PPOConfig, config.dream.ppo))
+    settings = config.dream.ppo
+    return read(Imagination, settings, ppo=read(PPOConfig, settings), pmpo=read(PMPOConfig, settings))

@@ -6,6 +6,7 @@ from experiments.run import groups
 from prowl_jax.envs import registry
 from prowl_jax.methods.dream_policy import Evolution, Imagination
 from prowl_jax.models.reward_heads import RewardNetwork
+from prowl_jax.rl.pmpo import PMPOConfig
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.settings import COUNT, NATURAL, NOT_NEGATIVE, Check, setting, some_of, within
 from prowl_jax.train.state import ShortTraining
@@ -61,7 +62,7 @@ class HeadsTraining(ShortTraining):
 DREAM = {
     "dream": (DreamSettings,),
     "dream.heads": (HeadsTraining, RewardNetwork),
-    "dream.ppo": (Imagination, PPOConfig),
+    "dream.ppo": (Imagination, PPOConfig, PMPOConfig),
     "dream.evolution": (Evolution,),
 }
 """As ``configs.default.GROUPS``."""

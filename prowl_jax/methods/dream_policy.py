@@ -18,9 +18,12 @@ import optax
 
 from prowl_jax.methods.acting import make_act_out
 from prowl_jax.rl.gae import gae
+from prowl_jax.rl.pmpo import PMPOConfig, pmpo_loss
 from prowl_jax.rl.ppo import PPOConfig, ppo_loss
-from prowl_jax.settings import COUNT, POSITIVE, SHARE, check, setting
+from prowl_jax.settings import COUNT, POSITIVE, SHARE, check, one_of, setting
 from prowl_jax.train.state import apply_gradients
+
+OBJECTIVES = ("ppo", "pmpo")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Imagination:
     """How PPO learns from rewards.
 
     Attributes:
-      ppo: the loss's weights; ``ppo.kl_cost`` holds the policy to the one that was cloned.
+      ppo, pmpo: the loss's weights; ``ppo.kl_cost`` and ``pmpo.prior_cost`` hold the policy to the one that was cloned.
+        The value's weight is ``ppo``'s in both.
     """
 
     updates: int = setting(200, "rounds of acting and learning", COUNT)
@@ -40,7 +44,9 @@ class Imagination:
     max_norm: float = setting(1.0, "largest global norm of a gradient", POSITIVE)
     epochs: int = setting(2, "passes over the dreams of a round", COUNT)
     minibatches: int = setting(4, "parts of each pass; they divide the rows", COUNT)
+    objective: str = setting("ppo", "or pmpo: by the signs of advantages alone", one_of(OBJECTIVES))
     ppo: PPOConfig = PPOConfig(kl_cost=0.0)
+    pmpo: PMPOConfig = PMPOConfig()
 
     def __post_init__(self):
         check(self)
@@ -113,7 +119,7 @@ def make_ppo_step(policy, settings):
 
     Returns:
       ``step(state, env, reference, key) -> (state, metrics)``, jitted, state donated. ``metrics`` are those of
-      ``ppo_loss`` after the round, ``return`` (rewards of a row), and ``over`` (ends of a row).
+      the objective's loss after the round, ``return`` (rewards of a row), and ``over`` (ends of a row).
     """
 
     def keep(seen, actions, log_prob, value, after, kl):
@@ -130,6 +136,9 @@ def make_ppo_step(policy, settings):
         frames, previous, first, actions, log_prob, reference, advantage, target = part
         logits, value, _ = said(params, frames, previous, first)
         mask = jnp.ones_like(advantage)
+        if settings.objective == "pmpo":
+            steps = logits, value, reference, actions, advantage, target
+            return pmpo_loss(*steps, policy.sizes, settings.pmpo, settings.ppo.value_cost)
         return ppo_loss(
             logits, value, reference, actions, log_prob, advantage, target, mask, policy.sizes, settings.ppo
         )
@@ -144,7 +153,8 @@ def make_ppo_step(policy, settings):
         value = jnp.concatenate([columns[-1], last.T])
         advantage = advantages(reward, value, over, done, settings.discount, settings.lambda_)
         target = advantage + value[:-1]
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-6)
+        if settings.objective == "ppo":  # the other asks for the sign
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-6)
         frames, previous, first, actions, log_prob, _ = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), columns)
         anchor, _, _ = said(reference, frames, previous, first)
         whole = frames, previous, first, actions, log_prob, anchor, advantage.T, target.T
