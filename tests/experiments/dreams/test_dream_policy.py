@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ring_world import SPEC, RingWorld
+from ring_world import SPEC, Ring, RingWorld
 from table_policy import TablePolicy
 
 from experiments import dream_policy as command
@@ -24,6 +24,7 @@ from experiments.run.divergence import BadNumbers
 from experiments.stages import build
 from experiments.stages.demonstrations import make_demonstrations
 from prowl_jax.envs import registry
+from prowl_jax.models.policies.linear import LinearController
 
 CONFIG = """
 from experiments.configs import dream_voxel
@@ -152,6 +153,19 @@ def test_a_learner_that_was_stopped_goes_on_to_the_same_end(tmp_path, monkeypatc
     logged.clear()
     np.testing.assert_array_equal(learners.rounds(run("stopped"), "ppo", start, step, 5)["x"], unbroken["x"])
     assert logged == [4, 5]
+
+
+def test_a_search_is_kept_and_its_map_is_what_acts(tmp_path):
+    pytest.importorskip("evosax")
+    log = types.SimpleNamespace(truncate=lambda **row: None, write=lambda **row: None)
+    run = types.SimpleNamespace(config=get_config("tiny"), checkpoints=lambda stage: tmp_path / stage, log=log)
+    controller = LinearController(SPEC.sizes, 2, Rolling())
+    frames = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype(np.uint8)
+    blank = learners.Actor(controller, controller.init(dict.fromkeys(PARTS, jnp.zeros(1)), frames))
+    found = learners.learn_cma(run, "cma", Ring(4), blank)
+    assert found.policy is controller and np.any(found.params["map"]["weights"])
+    again = learners.learn_cma(run, "cma", Ring(4), blank)  # from its last checkpoint: nothing is left to do
+    jax.tree.map(np.testing.assert_array_equal, again.params, found.params)
 
 
 def test_a_learner_whose_state_is_not_finite_is_not_saved(tmp_path):
