@@ -47,7 +47,8 @@ ROOMS = {
     "run": set(),
     "evaluation/settings": set(),
     "study/settings": {"run"},
-    "configs": {"run", "stages", "evaluation/settings", "study/settings"},
+    "dreams/settings": {"run"},
+    "configs": {"run", "stages", "evaluation/settings", "study/settings", "dreams/settings"},
     "stages": {"run"},
     "converting": {"run", "stages"},
     "planning": {"run", "configs", "stages", "evaluation/settings"},
@@ -57,6 +58,7 @@ ROOMS = {
     "live": {"run", "configs", "stages", "evaluation"},
     "stages/pipeline": {"run", "stages", "planning", "evaluation", "report"},
     "study": {"run", "configs", "stages", "planning", "evaluation", "report", "study/settings"},
+    "dreams": {"run", "stages", "dreams/settings"},
     "torture": {"run", "configs", "stages", "stages/pipeline", "planning"},
 }
 
@@ -104,7 +106,7 @@ RULES = (
     ),
     (
         ("**/*",),
-        ("torch", "safetensors", "cv2", "av", "pyarrow", "h5py", "minerl", "gym", "gymnasium", "craftax"),
+        ("torch", "safetensors", "cv2", "av", "pyarrow", "h5py", "minerl", "gym", "gymnasium", "craftax", "evosax"),
         "top",
         "these are optional and slow: import them where they are used",
     ),

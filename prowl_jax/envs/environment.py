@@ -37,6 +37,7 @@ class Environment:
       recordings: whether it is Minecraft as people have played it: demonstrations are their recordings, and
         policies of VPT know its actions.
       events: names of the ground-truth events that the info of a ``DeviceEnv`` tells, without ``event_``.
+      goals: goal -> what there is to gain, in words; see ``make_rewarded``.
       identity: fields that have to be the same for a trained world model to mean anything.
       checks: pairs (``holds(settings)``, words) of what spans several settings, asked where it is the one that is
         configured; the words begin with the name of a setting.
@@ -54,6 +55,7 @@ class Environment:
     seeded: ClassVar[bool] = True
     recordings: ClassVar[bool] = False
     events: ClassVar[tuple] = ()
+    goals: ClassVar[dict] = {}
     identity: ClassVar[tuple] = ()
     checks: ClassVar[tuple] = ()
 
@@ -89,6 +91,27 @@ class Environment:
     def make_device(self, task):
         """The ``DeviceEnv`` of ``task``."""
         raise ValueError(f"the environment {self.name} does not run on the device")
+
+    def make_rewarded(self, task, goal, episode_steps, goes_on=False):
+        """The ``DeviceEnv`` of ``task`` with something to gain: its info has ``"reward"`` and ``"over"``.
+
+        Args:
+          goal: of ``goals``. episode_steps: the limit of an episode. goes_on: what is over goes on nevertheless.
+        """
+        raise ValueError(f"the environment {self.name} has no goals")
+
+    def rewarded_play(self, task, goal, steps, seeds, by="demonstrator", goes_on=True):
+        """What is recorded for a goal's heads, and what a script gains: play in ``make_rewarded`` of ``steps`` steps.
+
+        Args:
+          seeds: int ``[N]``, an episode each. by: ``"demonstrator"`` (who knows the goal) or the name of a task, whose
+            demonstrator acts. goes_on: as there.
+
+        Returns:
+          (frames uint8 ``[steps, N, H, W, 3]``, actions int32 ``[steps, N, A]``, done bool ``[steps, N]``, info of the
+          steps, arrays ``[steps, N, ...]``).
+        """
+        raise ValueError(f"the environment {self.name} has no goals")
 
     def demonstrator(self, task, gaps=None):
         """Who shows ``task``: ``reset(seed)``, then ``act(pose, frame)`` gives the action, int32 ``[A]``.

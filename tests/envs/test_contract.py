@@ -9,8 +9,10 @@ import sys
 import grid_toy
 import numpy as np
 import pytest
+import tiny_dream
 
 from prowl_jax.envs.base import GroupedEnv, HostEnv, Step, grouped
+from prowl_jax.envs.device import DeviceVectorEnv
 from prowl_jax.envs.gymnasium import Gymnasium
 from prowl_jax.envs.minerl import make_minerl
 from prowl_jax.envs.vizdoom import TASKS, make_vizdoom
@@ -34,12 +36,17 @@ def make_small_voxel(num_envs, workers):
     return make_voxel("wander", num_envs, worlds=2, frame_size=(24, 32), episode_steps=40)
 
 
+def make_dream(num_envs, workers):
+    """Nor have dreams."""
+    return DeviceVectorEnv(tiny_dream.make_dreams()[0], num_envs)
+
+
 def make_gymnasium(make, num_envs, workers, **settings):
     """An environment of others."""
     return Gymnasium(make_with=make, frame_size=(32, 32), workers=workers, **settings).make("play", num_envs)
 
 
-MAKERS = {"toy": make_toy, "minerl_stub": make_minerl_stub, "voxel": make_small_voxel}
+MAKERS = {"toy": make_toy, "minerl_stub": make_minerl_stub, "voxel": make_small_voxel, "dream": make_dream}
 GYMNASIUM = {
     "CartPole-v1": "pygame",
     "CarRacing-v3": "Box2D",

@@ -1,5 +1,6 @@
 """Demonstrations: a task's demonstrators act side by side in one scan, and what they saw and did is recorded."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -9,18 +10,26 @@ import numpy as np
 from prowl_jax.envs import held_keys as kinds
 from prowl_jax.envs.device import keys
 from prowl_jax.envs.gaps import Gaps
-from prowl_jax.envs.voxel import held_keys, scripted
+from prowl_jax.envs.voxel import gatherer, held_keys, scripted
 from prowl_jax.envs.voxel.tasks import TASKS, Behaviour, make_world
 from prowl_jax.envs.voxel.world import SPEC
 
+PLAYERS = {
+    "travel": dataclasses.replace(TASKS["stroll"].behaviour, care=1.0),
+    "gather_logs": gatherer.Gatherer(TASKS["wander"].behaviour),
+}
+"""Goal of ``goals.GOALS`` -> who shows how it is reached."""
+
 
 @functools.partial(jax.jit, static_argnames=("steps", "gaps"))
-def demonstrate(env, behaviour: Behaviour | kinds.Chords, seeds, *, steps: int, gaps: Gaps | None = None):
+def demonstrate(
+    env, behaviour: Behaviour | kinds.Chords | gatherer.Gatherer, seeds, *, steps: int, gaps: Gaps | None = None
+):
     """Let N demonstrators act for ``steps`` steps in one scan.
 
     Args:
       env: a ``VoxelWorld``.
-      behaviour: what they do: a walker's ``Behaviour``, or chords of keys.
+      behaviour: what they do: a walker's ``Behaviour``, a ``Gatherer``'s, or chords of keys.
       seeds: typed keys ``[N]``.
       steps: T.
       gaps: what a walker leaves out; chords have theirs in them.
@@ -33,6 +42,8 @@ def demonstrate(env, behaviour: Behaviour | kinds.Chords, seeds, *, steps: int, 
     do: Callable
     if isinstance(behaviour, kinds.Chords):
         begin, do = held_keys.start, functools.partial(held_keys.act, behaviour)
+    elif isinstance(behaviour, gatherer.Gatherer):
+        begin, do = gatherer.start, functools.partial(gatherer.act, behaviour)
     else:
         begin, do = functools.partial(scripted.start, gaps=gaps), functools.partial(scripted.act, behaviour, gaps=gaps)
     state, first = jax.vmap(env.reset)(seeds)

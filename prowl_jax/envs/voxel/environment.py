@@ -4,7 +4,8 @@ import dataclasses
 
 from prowl_jax.envs.device import keys
 from prowl_jax.envs.environment import Environment
-from prowl_jax.envs.voxel.demonstrations import behaviour_of, demonstrate, record
+from prowl_jax.envs.voxel.demonstrations import PLAYERS, behaviour_of, demonstrate, record
+from prowl_jax.envs.voxel.goals import GOALS
 from prowl_jax.envs.voxel.render import DAY, LOOKS
 from prowl_jax.envs.voxel.tasks import TASKS, make_world
 from prowl_jax.envs.voxel.world import EVENTS, SPEC
@@ -17,6 +18,7 @@ class Voxel(Environment):
 
     name, spec, events = "voxel", SPEC, tuple(EVENTS)
     tasks = {task.name: task.held_out for task in TASKS.values()}
+    goals = {goal.name: f"{goal.description} ({goal.unit})" for goal in GOALS.values()}
     identity = ("worlds", "look", "hour", "seed")
 
     worlds: int = setting(64, "in the pool, 128 KiB each", COUNT)
@@ -39,6 +41,17 @@ class Voxel(Environment):
         """See ``Environment.demonstrated_info``."""
         behaviour = behaviour_of(task, gaps)
         return demonstrate(self.make_device(task), behaviour, keys(seeds, len(seeds)), steps=steps, gaps=gaps)[3]
+
+    def make_rewarded(self, task, goal, episode_steps, goes_on=False):
+        """A ``VoxelWorld`` with a goal."""
+        settings = self._settings | {"goal": goal, "episode_steps": episode_steps, "goes_on": goes_on}
+        return make_world(task, seed=self.seed, **settings)
+
+    def rewarded_play(self, task, goal, steps, seeds, by="demonstrator", goes_on=True):
+        """See ``Environment.rewarded_play``."""
+        env = self.make_rewarded(task, goal, steps, goes_on)
+        behaviour = PLAYERS[goal] if by == "demonstrator" else behaviour_of(by)
+        return demonstrate(env, behaviour, keys(seeds, len(seeds)), steps=steps)
 
     @property
     def _settings(self):

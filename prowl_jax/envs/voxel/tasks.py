@@ -6,6 +6,7 @@ import functools
 import jax.numpy as jnp
 
 from prowl_jax.envs.device import DeviceVectorEnv
+from prowl_jax.envs.voxel.goals import GOALS
 from prowl_jax.envs.voxel.render import DAY, LOOKS
 from prowl_jax.envs.voxel.terrain import generate_pool
 from prowl_jax.envs.voxel.world import VoxelWorld
@@ -120,10 +121,11 @@ def make_world(task: str, *, worlds: int = 16, seed: int = 0, **settings) -> Vox
       task: key of ``TASKS``.
       worlds: 128 KiB each.
       seed: the same seed gives the same worlds.
-      **settings: ``frame_size``, ``episode_steps``, ``look``, ``hour``, ``together`` of ``VoxelWorld``.
+      **settings: ``frame_size``, ``episode_steps``, ``look``, ``hour``, ``together``, ``goal``, ``goes_on`` of
+        ``VoxelWorld``.
 
     Raises:
-      ValueError: an unknown task or look, or sizes or an hour out of range.
+      ValueError: an unknown task, look or goal, or sizes or an hour out of range.
     """
     chosen = _task(task)
     height, width = settings.get("frame_size", (64, 64))
@@ -133,6 +135,8 @@ def make_world(task: str, *, worlds: int = 16, seed: int = 0, **settings) -> Vox
         raise ValueError(f"episode_steps must not be negative, got {settings['episode_steps']}")
     if settings.get("look", LOOKS[0]) not in LOOKS:
         raise ValueError(f"look must be one of {', '.join(LOOKS)}, got {settings['look']!r}")
+    if settings.get("goal") and settings["goal"] not in GOALS:
+        raise ValueError(f"goal must be one of {', '.join(GOALS)}, got {settings['goal']!r}")
     hour = settings.get("hour")
     if hour is not None and not 0 <= hour < DAY:
         raise ValueError(f"hour must be a tick of the day, 0..{DAY - 1}, or None, got {hour}")

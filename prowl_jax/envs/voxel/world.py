@@ -11,6 +11,7 @@ from prowl_jax.envs.voxel import physics
 from prowl_jax.envs.voxel.blocks import HARDNESS, LIGHT, PLANKS, SOLID, WATER, block_of
 from prowl_jax.envs.voxel.cast import cast, index, look_up
 from prowl_jax.envs.voxel.edit import opened, set_block
+from prowl_jax.envs.voxel.goals import GOALS
 from prowl_jax.envs.voxel.physics import Body, Controls
 from prowl_jax.envs.voxel.render import DAY, View, make_renderer
 from prowl_jax.types import pytree
@@ -108,6 +109,8 @@ class VoxelWorld:
       hour: a tick of the day (0..23999; 0 sunrise, 6000 noon) at which time stands still, clouds and ripples
         too; None lets episodes begin at any hour of daylight and time go on.
       together: how ``vmap`` draws, see ``render.make_renderer``.
+      goal: name of what there is to gain, of ``goals.GOALS``, told in the info; "" is nothing.
+      goes_on: what the goal says is over goes on nevertheless, so that the frame that it ends with can be seen.
     """
 
     worlds: jax.Array
@@ -117,6 +120,8 @@ class VoxelWorld:
     look: str = dataclasses.field(default="textured", metadata={"static": True})
     hour: int | None = dataclasses.field(default=None, metadata={"static": True})
     together: bool | None = dataclasses.field(default=None, metadata={"static": True})
+    goal: str = dataclasses.field(default="", metadata={"static": True})
+    goes_on: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
     def spec(self):
@@ -133,7 +138,8 @@ class VoxelWorld:
         world, fresh = self._start(key, jnp.int32(0))
         state = dataclasses.replace(fresh, world=self.worlds[world])
         state = _sense(state)
-        return state, DeviceStep(self.frame(state), jnp.bool_(False), _info(state, _no_events()))
+        gained = {"reward": jnp.float32(0), "over": jnp.bool_(False)} if self.goal else {}
+        return state, DeviceStep(self.frame(state), jnp.bool_(False), {**_info(state, _no_events()), **gained})
 
     def step(self, state: State, action):
         """Do ``action`` (int32 ``[A]``) for one tick: (state, ``DeviceStep``).
@@ -145,12 +151,22 @@ class VoxelWorld:
         if self.hour is None:
             acted = dataclasses.replace(acted, time=(state.time + 1) % DAY)
         done = (acted.age >= self.episode_steps) if self.episode_steps else jnp.bool_(False)
+        gained = self._gained(state, acted, events)
+        if self.goal and not self.goes_on:
+            done = done | gained["over"]
         world, fresh = self._start(acted.key, acted.episode + 1)
         fresh = dataclasses.replace(fresh, world=())
         kept = jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, dataclasses.replace(acted, world=()))
         state = dataclasses.replace(kept, world=_replace_if(done, acted.world, self.worlds, world))
         state = _sense(state)
-        return state, DeviceStep(self.frame(state), done, _info(state, events))
+        return state, DeviceStep(self.frame(state), done, {**_info(state, events), **gained})
+
+    def _gained(self, before, after, events):
+        """What the goal says of a step; nothing without one."""
+        if not self.goal:
+            return {}
+        goal = GOALS[self.goal]
+        return {name: getattr(goal, name)(before, after, events) for name in ("reward", "over")}
 
     def frame(self, state: State):
         """What is seen, uint8 ``[H, W, 3]``."""
