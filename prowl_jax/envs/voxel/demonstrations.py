@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import numpy as np
@@ -15,8 +16,8 @@ from prowl_jax.envs.voxel.tasks import TASKS, Behaviour, make_world
 from prowl_jax.envs.voxel.world import SPEC
 
 PLAYERS = {
-    "travel": dataclasses.replace(TASKS["stroll"].behaviour, care=1.0),
-    "gather_logs": gatherer.Gatherer(TASKS["wander"].behaviour),
+    "travel": dataclasses.replace(cast(Behaviour, TASKS["stroll"].behaviour), care=1.0),
+    "gather_logs": gatherer.Gatherer(cast(Behaviour, TASKS["wander"].behaviour)),
 }
 """Goal of ``goals.GOALS`` -> who shows how it is reached."""
 
