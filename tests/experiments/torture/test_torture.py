@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from experiments.torture import __main__ as torture
-from experiments.torture import attacks
+from experiments.torture import attacks, victims
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,20 @@ def test_a_changed_frame_is_told_and_one_that_is_not_told_is_lost():
         2,
         ["flip frames.bin: it reads otherwise than it was written"],
     )
+
+
+def test_two_runs_differ_by_their_figures_and_not_by_how_long_they_took(tmp_path):
+    def run(name, regret, seconds):
+        arms = {"prowl": {"in_distribution": {"regret": {"all": regret}, "psnr": float("nan"), "seconds": seconds}}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text("")
+        (tmp_path / name / "evaluation.json").write_text(json.dumps({"arms": arms}))
+        return tmp_path / name
+
+    whole = run("whole", 0.5, 1.0)
+    assert victims.differences(whole, run("slower", 0.5, 9.0)) == []
+    line = "evaluation.json: 1 figures of the arms differ, prowl/in_distribution/regret/all"
+    assert victims.differences(whole, run("other", 0.5000001, 1.0)) == [line]
 
 
 def test_the_last_line_counts_and_the_code_tells(monkeypatch, capsys):
