@@ -155,6 +155,7 @@ def test_a_learner_that_was_stopped_goes_on_to_the_same_end(tmp_path, monkeypatc
     assert logged == [4, 5]
 
 
+@pytest.mark.slow
 def test_a_search_is_kept_and_its_map_is_what_acts(tmp_path):
     pytest.importorskip("evosax")
     log = types.SimpleNamespace(truncate=lambda **row: None, write=lambda **row: None)
