@@ -27,7 +27,7 @@ from experiments.run.command_line import UsageError
 from prowl_jax.models.world_model import CACHES
 
 STEPS = (1, 2, 4, 8, 16, 32)
-LEVELS = ((1.0, 0.0), (1.0, 0.13, 0.0), (1.0, 0.25, 0.05, 0.0), (1.0, 0.5, 0.2, 0.05, 0.0))
+LEVELS = ((1.0, 0.0), (1.0, 0.13, 0.0), (1.0, 0.36, 0.05, 0.0), (1.0, 0.5, 0.2, 0.05, 0.0))
 SETS = ("in_distribution", "held_out/TASK", "long_rollout")
 EPISODES, FRAMES = 24, 100
 """Recorded for --weights: episodes, and frames of each at least."""

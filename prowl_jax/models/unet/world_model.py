@@ -48,9 +48,7 @@ class UNetWorldModel(FrameSpace):
     dit: UNet
     autoencoder: Pixels | Autoencoder = Pixels()
     sampler_levels: tuple = setting(
-        (1.0, 0.25, 0.05, 0.0),
-        "noise levels, an evaluation for each but the last; more of them are sharper and less exact",
-        Check(_fall, "does not fall from 1 to 0"),
+        (1.0, 0.13, 0.0), "noise levels, an evaluation for each but the last", Check(_fall, "does not fall from 1 to 0")
     )
     start_noise: float = setting(
         1.0, "deviation of the noise that a frame starts from", POSITIVE, source="DIAMOND: less than it trained with"
