@@ -110,7 +110,7 @@ def _summary(values, configured, real_energy, config):
 
 TABLE = """{clips} held-out clips of {task}, {horizon} latents predicted; ms for {ms_of_clips} clips at once
 
-{what:<22} steps  regret (95 %)         against own, %       AFS-EPE   PSNR  sharp ms/chunk
+{what:<{width}} steps  regret (95 %)         against own, %       AFS-EPE   PSNR  sharp ms/chunk
 {rows}
 
 own: the run's setting, {steps} steps with {own}. sharp: energy of the image gradients over that of
@@ -120,9 +120,9 @@ of what may come: fewer steps, more blur."""
 
 def table(result):
     """The result as text."""
-    rows, own = "\n".join(map(_line, result["rows"])), result["configured"]
-    what = "levels" if "levels" in own else "cache"
-    told = {"rows": rows, "steps": own["steps"], "what": what, "own": f"{what} {_name(own)}"}
+    own, width = result["configured"], max(8, *(len(_name(row)) for row in result["rows"]))
+    what, rows = "levels" if "levels" in own else "cache", "\n".join(_line(row, width) for row in result["rows"])
+    told = {"rows": rows, "steps": own["steps"], "what": what, "width": width, "own": f"{what} {_name(own)}"}
     return TABLE.format(**{**result, **result["set"], **told})
 
 
@@ -130,11 +130,11 @@ def _name(row):
     return ",".join(f"{level:g}" for level in row["levels"]) if "levels" in row else row["cache"]
 
 
-def _line(row):
+def _line(row, width):
     regret, change = row["latent_regret"], {k: 100 * x for k, x in row["against_configured"].items()}
     interval = "{mean:.3f} ({low:.3f}, {high:.3f})".format(**regret)
     change = "{relative:+.1f} ({low:+.1f}, {high:+.1f})".format(**change)
     return (
-        f"{_name(row):<22} {row['steps']:>5}  {interval:<21} {change:<20} "
+        f"{_name(row):<{width}} {row['steps']:>5}  {interval:<21} {change:<20} "
         f"{row['afs_epe']:>7.3f} {row['psnr']:>6.2f} {row['sharpness']:>6.3f} {row['ms_per_chunk']:>8.3g}"
     )
