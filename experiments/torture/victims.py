@@ -87,18 +87,20 @@ PATIENCE = 3600.0  # seconds that a signal, or an undisturbed end, may take; mac
 
 def ended(process, how, wait):
     """(exit code, what it said) of a process that is sent ``how`` after ``wait()``; None leaves it alone."""
-    with killed_at_last(process), tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as said:
         reader = threading.Thread(target=shutil.copyfileobj, args=(process.stdout, said), daemon=True)
-        reader.start()  # a full pipe would stop it
-        if how is not None:
-            wait()
-            process.send_signal(how)
         try:
-            code = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            code = None
-            process.kill()
-        reader.join(10.0)
+            with killed_at_last(process):
+                reader.start()  # a full pipe would stop it
+                if how is not None:
+                    wait()
+                    process.send_signal(how)
+                try:
+                    code = process.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    code = None
+        finally:
+            reader.join(10.0)  # it writes to the file as long as the process speaks
         said.seek(0)
         return code, said.read()
 

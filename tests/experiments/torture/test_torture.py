@@ -1,6 +1,10 @@
 """The attacks of ``python -m experiments.torture``, a few of each, and that they can find something."""
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 import types
 import zlib
 
@@ -59,6 +63,21 @@ def test_two_runs_differ_by_their_figures_and_not_by_how_long_they_took(tmp_path
     assert victims.differences(whole, run("slower", 0.5, 9.0)) == []
     line = "evaluation.json: 1 figures of the arms differ, prowl/in_distribution/regret/all"
     assert victims.differences(whole, run("other", 0.5000001, 1.0)) == [line]
+
+
+def test_an_interrupt_ends_who_listens_before_his_file_is_closed(monkeypatch):
+    faults = []
+    monkeypatch.setattr(threading, "excepthook", faults.append)
+    speaks = [sys.executable, "-c", "while True: print('x' * 10000)"]
+    process = subprocess.Popen(speaks, stdout=subprocess.PIPE, text=True)
+
+    def wait():
+        process.stdout.read(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        victims.ended(process, signal.SIGTERM, wait)
+    assert process.poll() is not None and faults == []
 
 
 def test_the_last_line_counts_and_the_code_tells(monkeypatch, capsys):
