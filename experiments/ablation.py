@@ -12,24 +12,20 @@ on the context, levels, the length of the context. All train on the same demonst
 
 import sys
 
+from experiments.planning.group_command import run_with_group
+
 
 def main(argv):
     """Do what is left of the comparison; returns the exit code."""
-    from experiments.run import interruption
 
-    with interruption.importing():
-        from experiments.configs.default import MEANINGS
-        from experiments.planning import consistency, preflight
-        from experiments.run import command_line, groups
-        from experiments.run.failures import guarded
+    def load():
+        from experiments.run import groups
         from experiments.study.ablation import run_ablation
         from experiments.study.settings import ABLATION
-    meanings = {**MEANINGS, **groups.meanings(ABLATION)}
-    config, workdir = command_line.parse(argv, program="python -m experiments.ablation", meanings=meanings)
-    if "ablation" not in config:
-        command_line.fail("--config has no group 'ablation'; name experiments/configs/ablation.py")
-    command_line.validate(config, (*consistency.RULES, *groups.rules(ABLATION)))
-    return guarded(lambda: run_ablation(config, workdir), config, preflight.largest)
+
+        return ABLATION, groups.rules(ABLATION), run_ablation
+
+    return run_with_group(argv, "ablation", "ablation", "ablation.py", load)
 
 
 if __name__ == "__main__":

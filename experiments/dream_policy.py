@@ -14,24 +14,19 @@ theta_0, the ``arms`` of the configuration, and ``dream.world_models``.
 
 import sys
 
+from experiments.planning.group_command import run_with_group
+
 
 def main(argv):
     """Do what is left; returns the exit code."""
-    from experiments.run import interruption
 
-    with interruption.importing():
-        from experiments.configs.default import MEANINGS
+    def load():
         from experiments.dreams.settings import DREAM, RULES
         from experiments.dreams.transfer import run_dreams
-        from experiments.planning import consistency, preflight
-        from experiments.run import command_line, groups
-        from experiments.run.failures import guarded
-    meanings = {**MEANINGS, **groups.meanings(DREAM)}
-    config, workdir = command_line.parse(argv, program="python -m experiments.dream_policy", meanings=meanings)
-    if "dream" not in config:
-        command_line.fail("--config has no group 'dream'; name experiments/configs/dream_voxel.py")
-    command_line.validate(config, (*consistency.RULES, *RULES))
-    return guarded(lambda: run_dreams(config, workdir), config, preflight.largest)
+
+        return DREAM, RULES, run_dreams
+
+    return run_with_group(argv, "dream", "dream_policy", "dream_voxel.py", load)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ leaves out frame 100 and single action factors. A number of clips of 0 leaves it
 
 import dataclasses
 import sys
-from contextlib import nullcontext
 
 from experiments.configs import quickstart
 from experiments.run import finished_run
+from experiments.stages.run_or_weights import asked_run, config_of_weights
 
 EPISODES = 48
 """Recorded for --weights: as many as the base models' data hold out."""
@@ -31,21 +31,18 @@ EPISODES = 48
 def main(argv):
     """Measure, print, write; returns the exit code."""
     options, config, _ = finished_run.parse_options(
-        _parser(), argv, quickstart.get_config(), lambda config, options: None, unfinished=True, of_weights=_of_weights
+        _parser(), argv, quickstart.get_config(), lambda config, options: None, True, config_of_weights
     )
     sheets = []
 
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
         from experiments.evaluation.dream_quality import QUICK, Sizes, measure_run
-        from experiments.run.directory import Run
-        from experiments.stages.card_run import recorded
 
         sizes = QUICK if options.quick else Sizes()
         asked = {name: getattr(options, name) for name in _SIZES if getattr(options, name) is not None}
         sizes = dataclasses.replace(sizes, **asked)
-        run_of = recorded(config, EPISODES) if options.weights else nullcontext(Run(options.workdir, config, False))
-        with run_of as run:
+        with asked_run(options, config, EPISODES) as run:
             figures, sheet = measure_run(run, sizes)
         sheets.append(sheet)
         return figures
@@ -64,12 +61,6 @@ def main(argv):
         if options.workdir and options.output.parent == options.workdir:
             renew_report(options.workdir)
     return code
-
-
-def _of_weights(name, example):
-    from experiments.stages.card_run import config_of
-
-    return config_of(name, example)
 
 
 _SIZES = {

@@ -24,6 +24,7 @@ import sys
 
 from experiments.configs import quickstart
 from experiments.run import finished_run
+from experiments.stages.run_or_weights import config_of_weights
 from experiments.study.settings import TRAINABLE
 
 DEMONSTRATIONS = 48
@@ -33,7 +34,7 @@ DEMONSTRATIONS = 48
 def main(argv):
     """Measure, print, write; returns the exit code."""
     options, config, _ = finished_run.parse_options(
-        _parser(), argv, quickstart.get_config(), _check, unfinished=True, of_weights=_of_weights
+        _parser(), argv, quickstart.get_config(), _check, unfinished=True, of_weights=config_of_weights
     )
 
     def measured():
@@ -52,12 +53,6 @@ def main(argv):
         return table(result)
 
     return finished_run.measure_and_write(options, config, measured, text)
-
-
-def _of_weights(name, example):
-    from experiments.stages.card_run import config_of
-
-    return config_of(name, example)
 
 
 def _check(config, options):

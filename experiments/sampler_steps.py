@@ -19,11 +19,12 @@ PSNR reward the blurred mean of what may come: read them beside the sharpness.
 
 import argparse
 import sys
-from contextlib import nullcontext
 
 from experiments.configs import quickstart
 from experiments.run import finished_run
 from experiments.run.command_line import UsageError
+from experiments.stages.run_or_weights import asked_run, config_of_weights
+from prowl_jax.models.unet.world_model import falls_to_0
 from prowl_jax.models.world_model import CACHES
 
 STEPS = (1, 2, 4, 8, 16, 32)
@@ -36,20 +37,16 @@ EPISODES, FRAMES = 24, 100
 def main(argv):
     """Measure, print, write; returns the exit code."""
     options, config, clips = finished_run.parse_options(
-        _parser(), argv, quickstart.get_config(), _check, of_weights=_of_weights
+        _parser(), argv, quickstart.get_config(), _check, of_weights=config_of_weights
     )
 
     def measured():
         from experiments.evaluation.sampler_steps import measure_sampler_steps, variants_of
-        from experiments.run.directory import Run
         from experiments.stages import build
-        from experiments.stages.card_run import recorded
 
         asked = (options.steps or STEPS, options.cache or CACHES, options.levels or LEVELS)
         variants = variants_of(build.make_world_model(config), *asked)
-        frames = max(FRAMES, 2 * clips[1])
-        run_of = recorded(config, EPISODES, frames) if options.weights else nullcontext(Run(options.workdir, config))
-        with run_of as run:
+        with asked_run(options, config, EPISODES, max(FRAMES, 2 * clips[1])) as run:
             return measure_sampler_steps(run, *clips, variants, options.clips)
 
     def text(result):
@@ -58,12 +55,6 @@ def main(argv):
         return table(result)
 
     return finished_run.measure_and_write(options, config, measured, text)
-
-
-def _of_weights(name, example):
-    from experiments.stages.card_run import config_of
-
-    return config_of(name, example)
 
 
 def _check(config, options):
@@ -106,8 +97,7 @@ def _levels(text):
         levels = tuple(map(float, text.split(",")))
     except ValueError:
         levels = ()
-    falls = all(a > b for a, b in zip(levels, levels[1:], strict=False))
-    if len(levels) < 2 or not falls or (levels[0], levels[-1]) != (1.0, 0.0):
+    if not falls_to_0(levels):
         raise argparse.ArgumentTypeError(f"{text!r} does not fall from 1 to 0")
     return levels
 

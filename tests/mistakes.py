@@ -11,3 +11,10 @@ def answer(capsys, main, *argv):
     assert ended.value.code == 2 and output.out == "" and "Traceback" not in output.err
     assert output.err.startswith("error: ") and output.err.count("\n") == 1 and output.err.endswith("\n")
     return output.err
+
+
+def begun_run(folder, config):
+    """``folder`` as the directory of a run of ``config`` in which phase 1 has saved something and goes on."""
+    (folder / "config.json").write_text(config.to_json())
+    (folder / "checkpoints" / "world_model" / "4").mkdir(parents=True)
+    return folder

@@ -1,8 +1,7 @@
 """What the commands that look at rewards share: their flags, and the run or the weights that they are asked of."""
 
-from contextlib import nullcontext
-
 from experiments.run import finished_run
+from experiments.stages.run_or_weights import asked_run, config_of_weights
 
 CLIPS = 64
 """Looked at by default."""
@@ -23,19 +22,13 @@ def run_command(argv, command, description, example, load):
         "--frames", type=finished_run.count, metavar="N", help="dreamt after the context, in whole chunks"
     )
     options, config, _ = finished_run.parse_options(
-        parser, argv, example, lambda config, options: None, unfinished=True, of_weights=_of_weights
+        parser, argv, example, lambda config, options: None, unfinished=True, of_weights=config_of_weights
     )
 
     def measured():
         from experiments.evaluation.reward_bench import make_bench
-        from experiments.run.directory import Run
-        from experiments.stages.card_run import recorded
 
-        if options.weights:
-            run_of = recorded(config, EPISODES, max(FRAMES, 2 * (options.frames or 0)))
-        else:
-            run_of = nullcontext(Run(options.workdir, config, False))
-        with run_of as run:
+        with asked_run(options, config, EPISODES, max(FRAMES, 2 * (options.frames or 0))) as run:
             return load().measure(make_bench(run, options.clips, options.frames, command))
 
     return finished_run.measure_and_write(options, config, measured, lambda result: load().table(result))
@@ -43,9 +36,3 @@ def run_command(argv, command, description, example, load):
 
 def _at_least_two(text):
     return finished_run.count(text, 2)
-
-
-def _of_weights(name, example):
-    from experiments.stages.card_run import config_of
-
-    return config_of(name, example)

@@ -12,24 +12,19 @@ point, the same command goes on. As each seed is done, RESULTS/NAME.json and the
 
 import sys
 
+from experiments.planning.group_command import run_with_group
+
 
 def main(argv):
     """Run what is left of the study; returns the exit code."""
-    from experiments.run import interruption
 
-    with interruption.importing():
-        from experiments.configs.default import MEANINGS
-        from experiments.planning import consistency, preflight
-        from experiments.run import command_line, groups
-        from experiments.run.failures import guarded
+    def load():
         from experiments.study.grid import run_study
         from experiments.study.settings import RULES, STUDY
-    meanings = {**MEANINGS, **groups.meanings(STUDY)}
-    config, workdir = command_line.parse(argv, program="python -m experiments.study", meanings=meanings)
-    if "study" not in config:
-        command_line.fail("--config has no group 'study'; name experiments/configs/study.py")
-    command_line.validate(config, (*consistency.RULES, *RULES))
-    return guarded(lambda: run_study(config, workdir), config, preflight.largest)
+
+        return STUDY, RULES, run_study
+
+    return run_with_group(argv, "study", "study", "study.py", load)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ from experiments.report.quality import opening, renew_report
 
 @pytest.fixture
 def workdir(tmp_path):
-    (tmp_path / "config.json").write_text(get_config("tiny").to_json())
-    (tmp_path / "checkpoints" / "world_model" / "5").mkdir(parents=True)
-    return tmp_path
+    return mistakes.begun_run(tmp_path, get_config("tiny"))
 
 
 def mistake(capsys, *argv):
@@ -41,7 +39,7 @@ def test_a_mistaken_flag(workdir, capsys, flags, words):
 
 def test_phase_1_must_have_saved_something_and_need_not_be_done(workdir, capsys, tmp_path):
     assert "holds no run: there is no config.json" in mistake(capsys, f"--workdir={tmp_path / 'nowhere'}")
-    (workdir / "checkpoints" / "world_model" / "5").rmdir()
+    (workdir / "checkpoints" / "world_model" / "4").rmdir()
     assert "phase 1 (stage world_model) has saved no checkpoint yet" in mistake(capsys, f"--workdir={workdir}")
 
 

@@ -13,9 +13,7 @@ from experiments.study.gate import taken_apart
 
 @pytest.fixture
 def workdir(tmp_path):
-    (tmp_path / "config.json").write_text(get_config("tiny").to_json())
-    (tmp_path / "checkpoints" / "world_model" / "4").mkdir(parents=True)  # phase 1 goes on
-    return tmp_path
+    return mistakes.begun_run(tmp_path, get_config("tiny"))
 
 
 @pytest.mark.parametrize(

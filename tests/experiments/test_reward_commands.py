@@ -15,9 +15,7 @@ from experiments.evaluation import reward_command
 
 @pytest.fixture
 def workdir(tmp_path):
-    (tmp_path / "config.json").write_text(get_config("tiny").to_json())
-    (tmp_path / "checkpoints" / "world_model" / "5").mkdir(parents=True)
-    return tmp_path
+    return mistakes.begun_run(tmp_path, get_config("tiny"))
 
 
 @pytest.mark.parametrize("command", [probe, best_of])

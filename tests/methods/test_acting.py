@@ -1,13 +1,12 @@
 """Acting and recording in step with the environment, on the host and inside a program."""
 
 import dataclasses
-import importlib.util
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from device_toy import Ring
 
 from prowl_jax.actions import ActionSpec, choice
 from prowl_jax.envs.base import Step
@@ -15,11 +14,6 @@ from prowl_jax.envs.device import DeviceVectorEnv, keys
 from prowl_jax.methods.acting import collect, event_rates, make_act, make_collect
 from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.train.behaviour import previous_actions
-
-spec = importlib.util.spec_from_file_location("device_toy", pathlib.Path(__file__).with_name("device_toy.py"))
-device_toy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(device_toy)
-Ring = device_toy.Ring
 
 SPEC = ActionSpec((choice("move", "forward", "back"), choice("jump", "jump")))  # 3 and 2 values
 BEGIN = 99

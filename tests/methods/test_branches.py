@@ -1,9 +1,8 @@
 """Several trajectories from the same state: on the device, around a host, and a cycle that is paid by them."""
 
 import dataclasses
-import importlib.util
-import pathlib
 
+import device_toy
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +16,6 @@ from prowl_jax.methods.base import acting_cost
 from prowl_jax.methods.branches import weigh_branches
 from prowl_jax.models.policies.small import Policy, PolicyNetwork
 
-spec = importlib.util.spec_from_file_location("device_toy", pathlib.Path(__file__).with_name("device_toy.py"))
-device_toy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(device_toy)
 ENV = device_toy.Ring(jnp.int32(200), jnp.int32(50))
 
 POLICY = Policy(PolicyNetwork(ENV.spec.sizes, features=8, memory=2, hidden=8))

@@ -1,9 +1,8 @@
 """What every method promises (``methods.base``), held by one test for all of them."""
 
 import dataclasses
-import importlib.util
-import pathlib
 
+import device_toy
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,9 +19,6 @@ from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.train.mesh import make_mesh
 from prowl_jax.train.sharding import LOOP_RULES, shard_state
 
-spec = importlib.util.spec_from_file_location("device_toy", pathlib.Path(__file__).with_name("device_toy.py"))
-device_toy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(device_toy)
 ENV = device_toy.Ring(jnp.int32(200), jnp.int32(50))
 
 ROWS, WARM_UP = 4, 1

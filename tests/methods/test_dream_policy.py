@@ -1,9 +1,8 @@
 """Learning from rewards in a toy world where what is best is known: PPO, CMA-ES, returns, the end of an episode."""
 
-import importlib.util
-import pathlib
 import types
 
+import device_toy
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +23,6 @@ from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train.state import init_state
 from prowl_jax.types import pytree
 
-spec = importlib.util.spec_from_file_location("device_toy", pathlib.Path(__file__).with_name("device_toy.py"))
-device_toy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(device_toy)
 Ring, LENGTH = device_toy.Ring, 6
 
 

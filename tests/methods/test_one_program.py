@@ -1,8 +1,6 @@
 """The loop as one program against the same loop step by step around a host environment."""
 
 import dataclasses
-import importlib.util
-import pathlib
 import types
 
 import jax
@@ -10,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from device_toy import Ring
 from tiny_world import BUDGET, Recorded, shared_by, start_of
 
 from prowl_jax.envs.device import DeviceVectorEnv, keys
@@ -20,11 +19,6 @@ from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.rewards.disagreement import Ensemble
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train.adversary import Adversary
-
-spec = importlib.util.spec_from_file_location("device_toy", pathlib.Path(__file__).with_name("device_toy.py"))
-device_toy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(device_toy)
-Ring = device_toy.Ring
 
 WARM_UP, ROWS, CYCLES = 3, 4, 2
 TIME = BUDGET.clip

@@ -28,7 +28,8 @@ class Recent:
     actions: jax.Array
 
 
-def _fall(levels):
+def falls_to_0(levels):
+    """Whether noise levels are those of a sampler: ever lower, from 1 to 0."""
     ordered = all(a > b for a, b in zip(levels, levels[1:], strict=False))
     return len(levels) > 1 and levels[0] == 1 and levels[-1] == 0 and ordered
 
@@ -48,7 +49,9 @@ class UNetWorldModel(FrameSpace):
     dit: UNet
     autoencoder: Pixels | Autoencoder = Pixels()
     sampler_levels: tuple = setting(
-        (1.0, 0.13, 0.0), "noise levels, an evaluation for each but the last", Check(_fall, "does not fall from 1 to 0")
+        (1.0, 0.13, 0.0),
+        "noise levels, an evaluation for each but the last",
+        Check(falls_to_0, "does not fall from 1 to 0"),
     )
     start_noise: float = setting(
         1.0, "deviation of the noise that a frame starts from", POSITIVE, source="DIAMOND: less than it trained with"

@@ -5,25 +5,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from device_toy import Walker
 
 from prowl_jax.actions import ActionSpec, Camera, camera, choice
 from prowl_jax.envs.base import DeviceStep
 from prowl_jax.envs.device import keys
 from prowl_jax.envs.environment import Environment
-from prowl_jax.types import pytree
 
 SPEC = ActionSpec((choice("move", "forward", "back"), camera("look", Camera(10.0, bins=3))))
 HOME, COLUMNS = 0, 16
-
-
-@pytree
-class Walker:
-    """Its key, column, how often it began, and the age of the episode."""
-
-    key: jax.Array
-    column: jax.Array
-    episode: jax.Array
-    age: jax.Array
 
 
 @jax.tree_util.register_dataclass

@@ -2,10 +2,9 @@
 
 import asyncio
 import dataclasses
-import importlib.util
-import pathlib
 import threading
 
+import device_toy
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,11 +27,6 @@ from experiments.live.stage import Stage
 from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.models.unet.unet import UNet
 from prowl_jax.models.unet.world_model import UNetWorldModel
-
-toy_path = pathlib.Path(__file__).parents[2] / "methods" / "device_toy.py"
-spec = importlib.util.spec_from_file_location("device_toy", toy_path)
-device_toy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(device_toy)
 
 
 @pytest.fixture(scope="session")
