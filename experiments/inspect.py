@@ -64,9 +64,10 @@ def _histogram(name, size, used):
 
 def _lags(seen):
     from prowl_jax.data.movement import LAGS, best_lag
+    from prowl_jax.data.overview import percent
 
     lines = ["movement of the picture told by an action, in %, at lag:", " " * 26 + "".join(f"{n:+6d}" for n in LAGS)]
-    lines += [f"  {name[:24]:24}" + "".join(f"{100 * row[n]:6.0f}" for n in LAGS) for name, row in seen.lags]
+    lines += [f"  {name[:24]:24}" + "".join(f"{percent(row[n]):>6}" for n in LAGS) for name, row in seen.lags]
     if all(best_lag(row) is None for _, row in seen.lags):
         return [*lines, "too little moves, or no action changes: nothing is told of lags"]
     return [*lines, *(seen.warnings or ["no action fits clearly better at another lag"])]

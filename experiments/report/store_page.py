@@ -10,6 +10,7 @@ from PIL import Image
 from experiments.report.page_templates import template
 from experiments.run.files import write_text
 from prowl_jax.data.movement import LAGS, best_lag
+from prowl_jax.data.overview import percent
 
 EPISODES, FRAMES, PIXELS = 8, 8, 120
 """How many episodes are shown, of each how many frames, and how wide at most."""
@@ -28,7 +29,7 @@ def write_page(path, store, seen):
         strips=[_strip(store, i) for i in _evenly(len(store.lengths), EPISODES)],
         shares=[(name, size, _bars(used[:VALUES]), len(used)) for name, size, used in seen.shares],
         lags=LAGS,
-        table=[(name, [_percent(row[lag]) for lag in LAGS], best_lag(row)) for name, row in seen.lags],
+        table=[(name, [percent(row[lag]) for lag in LAGS], best_lag(row)) for name, row in seen.lags],
         warnings=seen.warnings,
         told=any(best_lag(row) is not None for _, row in seen.lags),
         lengths=_bars(_histogram(seen.lengths)),
@@ -78,7 +79,3 @@ def _bars(rows):
     """(words, number, length of its bar in % of the longest)."""
     most = max((value for _, value in rows), default=1) or 1
     return [(words, value, 100 * value / most) for words, value in rows]
-
-
-def _percent(share):
-    return f"{100 * share:.0f}" if np.isfinite(share) else "\N{EN DASH}"

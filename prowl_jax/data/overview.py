@@ -37,3 +37,8 @@ def _shares(factor, values):
     shares = 100 * np.bincount(values, minlength=factor.size) / len(values)
     used = [(factor.labels[v] or "nothing", float(share)) for v, share in enumerate(shares) if share > 0]
     return factor.name, factor.size, used
+
+
+def percent(share):
+    """A share as whole per cent; a dash where it is no number, as of an action that never changes."""
+    return f"{100 * share:.0f}" if np.isfinite(share) else "\N{EN DASH}"

@@ -11,6 +11,7 @@ from prowl_jax.data import columns
 from prowl_jax.data.held_out import Origin
 from prowl_jax.data.importer import import_recordings
 from prowl_jax.data.movement import best_lag, explained, flow, lag_table
+from prowl_jax.data.overview import percent
 from prowl_jax.data.recordings import Settings
 from prowl_jax.data.store import StoreWriter
 
@@ -109,3 +110,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path, capsys):
 
 def test_no_store_is_one_line(tmp_path, capsys):
     assert "no clip store at" in answer(capsys, inspect.main, f"--store={tmp_path}")
+
+
+def test_what_is_no_number_is_a_dash():
+    assert [percent(share) for share in (0.184, 0.0, float("nan"))] == ["18", "0", "–"]
