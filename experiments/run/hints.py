@@ -66,7 +66,11 @@ def _alike(name, other):
 
 
 def _alike_groups(group, other):
-    """The same for groups; a group is also meant by the one that holds it, or by its own last name."""
+    """The same for groups; a group is also meant by the one that holds it, or by its own last name.
+
+    Groups that are not alike are all as unlike: of these none is meant for the letters that it happens to share.
+    """
     parts = other.split(".")
     inside = max((0.95 * _alike(group, part) for part in parts), default=0.0) if len(parts) > 1 else 0.0
-    return max(_alike(group, other), inside)
+    alike = max(_alike(group, other), inside)
+    return alike if alike >= LEAST else 0.0
