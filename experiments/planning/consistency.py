@@ -92,6 +92,11 @@ def _where(asked, rule):
     return lambda c: not asked(c) or condition(c), words
 
 
+def _has_oracle(c):
+    """Whether it is a study that trains an oracle of its own, which ``study/oracle.py`` hands to the arms that ask."""
+    return "study" in c and "oracle" in c.study.oracles
+
+
 def _wan(c):
     return c.autoencoder.kind == "wan"
 
@@ -183,8 +188,9 @@ NAMES = (
         for method in ("nft", "grpo")
     ),
     (
-        lambda c: c.phase2.oracle or not {arm for arm in c.arms if arm in ORACLED},
-        "arms={config.arms}: phase2.oracle is empty; name the weights of a network that was trained on everything",
+        lambda c: c.phase2.oracle or _has_oracle(c) or not {arm for arm in c.arms if arm in ORACLED},
+        "arms={config.arms}: phase2.oracle is empty; name the weights of a network that was trained on everything, or "
+        "let a study train one (study.oracles)",
     ),
     *(rule for environment in registry.ENVIRONMENTS.values() for rule in _of_environment(environment)),
     *map(_only_where_recorded, ("demonstrations.source", "reference.weights", "evaluation.action_prior")),

@@ -242,7 +242,8 @@ def plan(config, runs, stages=STAGES):
             steps += [step(run, "world_model"), step(run, "reference")]
             steps += [ceiling(run, name) for name in config.study.oracles if not config.base]
         for arm in config.arms:
-            do = functools.partial(stages["arm" if len(group) == 1 else "arms_side_by_side"], arm=arm)
+            do = stages["arm" if len(group) == 1 else "arms_side_by_side"]
+            do = functools.partial(oracle.run_asking, arm=arm, do=do, study=config.study)
             steps.append(Step(group, f"phase2/{arm}", do))
         evaluate = functools.partial(stages["evaluation"], arms=config.arms, study=config.study)
         steps += [Step((run,), measured(config), evaluate) for run in group]

@@ -6,6 +6,8 @@ An ``oracle`` is no arm: it has no budget and no policy, and learns from recordi
 What share of what they mend an arm mends, ``central.py`` says.
 """
 
+import contextlib
+
 import jax
 import numpy as np
 from flax import traverse_util
@@ -13,12 +15,16 @@ from flax import traverse_util
 from experiments.evaluation.dreamer import in_batches
 from experiments.run.files import write_numpy
 from experiments.stages import build, phase2
+from experiments.stages.arms import ORACLED
 from experiments.stages.world_model import load_world_model
 from experiments.study import mending
 from experiments.study.recorded import drawn, mixed, record
 from experiments.study.settings import ORACLES, OracleSettings
 from prowl_jax.settings import read
 from prowl_jax.types import Batch, Clip
+
+ASKED = "oracle"
+"""The oracle whose regret the score ``reducible`` takes off: it could learn what phase 2 can."""
 
 
 def owner(run):
@@ -53,6 +59,24 @@ def load_oracle(run, name):
     with np.load(path_of(run, name)) as file:
         dit = traverse_util.unflatten_dict({k: file[k] for k in file.files}, sep="/")
     return phase2.Done({**load_world_model(run), "dit": dit})
+
+
+def run_asking(runs, arm, do, study):
+    """``do(runs)`` of an arm: one whose score asks an oracle (``arms.ORACLED``) is told of the study's own.
+
+    Where ``phase2.oracle`` names another, that one is asked.
+    """
+    with contextlib.ExitStack() as stack:
+        for run in runs if isinstance(runs, tuple | list) else (runs,):
+            if arm in ORACLED and ASKED in study.oracles and not run.config.phase2.oracle:
+                _name_oracle(run.config, str(path_of(run, ASKED)))
+                stack.callback(_name_oracle, run.config, "")
+        return do(runs, arm=arm)
+
+
+def _name_oracle(config, path):
+    with config.unlocked():
+        config.phase2.oracle = path
 
 
 def data(run, how):

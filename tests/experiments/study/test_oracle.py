@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.study import mending, unseen
+from experiments.configs import proof
+from experiments.planning import consistency
+from experiments.study import grid, mending, oracle, unseen
 from experiments.study.central import central, mendable_share, share
 from experiments.study.recorded import Recorded, drawn, mixed, spread_over
 from experiments.study.sets import SeedSet
@@ -50,6 +52,27 @@ def test_the_nested_interval_is_that_of_relative_differences():
     )
     with pytest.raises(ValueError, match="same clips of each seed"):
         nested_interval_of_means(lambda x, y: x, a, b[:2])
+
+
+def test_an_arm_that_asks_an_oracle_is_told_of_the_study_s_own(tmp_path):
+    config = proof.get_config("tiny")
+    config.arms = ("reducible", "prowl")
+    assert not [text for rule, text in consistency.RULES if "phase2.oracle" in str(text) and not rule(config)]
+    asked = []
+
+    def arm(run, arm):
+        asked.append((arm, run.config.phase2.oracle))
+
+    steps = grid.plan(config, grid.open_runs(config, tmp_path), {**grid.STAGES, "arm": arm})
+    steps = [step for step in steps if step.kind == "phase2"][:2]
+    for step in steps:
+        step.do(*step.runs)
+    run = steps[0].runs[0]
+    assert asked == [("reducible", str(oracle.path_of(run, "oracle"))), ("prowl", "")]
+    assert run.config.phase2.oracle == ""
+    run.config.phase2.oracle = "theirs"
+    steps[0].do(run)
+    assert asked[-1] == ("reducible", "theirs") and run.config.phase2.oracle == "theirs"
 
 
 def test_central_rows_count_seeds_and_clips():
