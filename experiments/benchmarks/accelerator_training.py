@@ -204,7 +204,7 @@ def make_steps(config, model):
 
     def run(state, pool, key, steps, own, share, share_a_step):
         draw_key, noise_key = jax.random.split(key)
-        loss = model.loss(levels, own)
+        loss = model.loss(levels, own, w.unet.own_by == "sampler")
 
         def step(i, carry):
             state, sums = carry

@@ -5,6 +5,10 @@ the level that was drawn takes the place of the real frame in the context, as it
 through it. Errors then do not compound when dreaming, and every step is a training sample of its own. Part of the
 contexts is noisy, of a level that is told (GameNGen, arXiv 2408.14837).
 
+An answer at a low level was told most of the real frame, so that such contexts hardly leave it, where a dream of twenty
+frames has long left. ``follow`` puts in the answer's place what dreaming would: the sampler's own frame, from pure
+noise, at the cost of its evaluations (Self Forcing, arXiv 2506.08009, trains on such rollouts too, with another loss).
+
 The levels are a mixture: pure noise, where every sampler starts, and EDM's log-normal (arXiv 2206.00364), which here,
 where data and noise share a straight line, is a normal distribution of the level's logit.
 """
@@ -57,7 +61,9 @@ class FrameLevels:
         return jnp.where(jax.random.uniform(share_key, (batch,)) < self.context_share, level, 0.0)
 
 
-def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weight, auxiliary, shown, own=None):
+def autoregressive_loss(
+    denoise, latents, actions, key, *, context, levels, weight, auxiliary, shown, own=None, follow=None
+):
     """The mean over ``L - context`` steps of the weighted error of xhat, and of an auxiliary loss.
 
     Args:
@@ -70,6 +76,8 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
       shown: ``f(xhat) -> latents``, as the next step sees them: within range, 8-bit.
       own: after so many frames of its own (int, which may be traced) the context is real again: clips of one length,
         and one program, for every stage of a training that begins with few. None: never within a clip.
+      follow: ``f(seen [B, n, h, w, C], actions [B, n, A], key) -> [B, h, w, C]``, what the next step sees, without a
+        gradient. None: xhat, as ``shown`` gives it.
 
     Returns:
       The scalar loss and metrics: ``loss``, ``loss_auxiliary``, ``loss_first`` and ``loss_last`` (the weighted error
@@ -82,7 +90,7 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
         raise ValueError(f"a clip of {length} latents has nothing to predict after a context of {context}")
 
     def step(seen, inputs):
-        real, led, key, *again = inputs
+        real, led, key, followed, *again = inputs
         if again:
             afresh, clean = again
             seen = jnp.where(afresh, clean, seen)
@@ -98,7 +106,12 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
         square = jnp.square(xhat - real).mean((1, 2, 3))
         error, aside = jnp.mean(weight(sigma) * square), jnp.mean(auxiliary(extra, real))
         pure = sigma == 1.0
-        seen = jnp.concatenate([seen[:, 1:], jax.lax.stop_gradient(shown(xhat))[:, None]], axis=1)
+        if follow is None:
+            after = shown(xhat)
+        else:  # only where it will be seen: it costs as much as what is learned from it
+            follow_key = jax.random.fold_in(key, 4)
+            after = jax.lax.cond(followed, lambda: follow(seen, led, follow_key), lambda: seen[:, -1])
+        seen = jnp.concatenate([seen[:, 1:], jax.lax.stop_gradient(after)[:, None]], axis=1)
         return seen, (error, aside, jnp.sum(square * pure), jnp.sum(pure))
 
     windows = jnp.arange(steps)[:, None] + jnp.arange(context)
@@ -107,6 +120,8 @@ def autoregressive_loss(denoise, latents, actions, key, *, context, levels, weig
         jnp.moveaxis(actions[:, windows], 1, 0),
         jax.random.split(key, steps),
     )
+    ends = jnp.arange(1, steps + 1)
+    inputs += ((ends < steps) & (ends % (steps if own is None else own) != 0),)
     if own is not None:
         inputs += (jnp.arange(steps) % own == 0, jnp.moveaxis(latents[:, windows], 1, 0))
     _, (error, aside, pure, count) = jax.lax.scan(step, latents[:, :context], inputs)

@@ -12,10 +12,10 @@ KEY = jax.random.key(0)
 CLEAN = FrameLevels(context_share=0.0)
 
 
-def run(denoise, latents, actions, levels=CLEAN, weight=jnp.ones_like, context=2, shown=lambda x: x, own=None):
+def run(denoise, latents, actions, levels=CLEAN, weight=jnp.ones_like, context=2, shown=lambda x: x, **more):
     return autoregressive_loss(
         denoise, latents, actions, KEY, context=context, levels=levels, weight=weight,
-        auxiliary=lambda extra, real: jnp.zeros(len(real)), shown=shown, own=own,
+        auxiliary=lambda extra, real: jnp.zeros(len(real)), shown=shown, **more,
     )  # fmt: skip
 
 
@@ -74,6 +74,44 @@ def test_the_context_is_real_again_after_so_many_own_frames(own, expected):
     jax.block_until_ready(loss(jnp.int32(own)))
     jax.effects_barrier()
     assert seen == expected
+
+
+@pytest.mark.parametrize(
+    "own, expected",
+    [
+        (None, ([[0, 1], [1, -8], [-8, -7], [-7, -6]], [1, 2, 3])),
+        (2, ([[0, 1], [1, -8], [2, 3], [3, -6]], [1, 3])),
+        (1, ([[0, 1], [1, 2], [2, 3], [3, 4]], [])),
+    ],
+)
+def test_what_follows_is_another_s_where_one_is_given_and_is_made_only_where_it_is_seen(own, expected):
+    """Frame t is t, an answer is -99; what follows an action t is t - 9."""
+    latents = jnp.broadcast_to(jnp.arange(6.0)[None, :, None, None, None], (2, 6, 1, 1, 1))
+    actions = jnp.broadcast_to(jnp.arange(6)[None, :, None], (2, 6, 1))
+    seen, made = [], []
+
+    def denoise(z, sigma, context, context_sigma, led):
+        jax.debug.callback(lambda c: seen.append(c[0, :, 0, 0, 0].tolist()), context)
+        return jnp.full_like(z, -99.0), None
+
+    def follow(context, led, key):
+        jax.debug.callback(lambda a: made.append(int(a)), led[0, -1, 0])
+        return jnp.ones_like(context[:, -1]) * (led[:, -1, 0] - 9.0)[:, None, None, None]
+
+    jax.block_until_ready(run(denoise, latents, actions, own=own, follow=follow))
+    jax.effects_barrier()
+    assert (seen, made) == expected
+
+
+def test_no_gradient_flows_through_what_follows():
+    def loss(parameter):
+        def denoise(z, sigma, context, context_sigma, led):
+            return parameter * context[:, -1], None
+
+        follow = lambda context, led, key: parameter * context[:, -1]  # noqa: E731
+        return run(denoise, jnp.ones((2, 4, 1, 1, 1)), jnp.zeros((2, 4, 1), jnp.int32), follow=follow)[0]
+
+    assert float(jax.grad(loss)(3.0)) == pytest.approx(((3 - 1) * 2 + (9 - 1) * 2 * 3) / 2)
 
 
 def test_no_gradient_flows_through_what_was_shown():

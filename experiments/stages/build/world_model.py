@@ -66,6 +66,10 @@ class OwnFrames:
 
     own_frames: tuple = setting((1, 2, 4), "predicted one after the other from its own, in training ...")
     own_since: tuple = setting((0.0, 0.1, 0.3), "... from this share of the steps on")
+    own_by: str = setting(
+        "answer", "own frames are the answer at the level that was drawn, or what the sampler dreams",
+        one_of(("answer", "sampler")), source="DIAMOND: answer",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +172,7 @@ def make_loss(config, model=None):
     """
     w, model = config.world_model, model or make_world_model(config)
     if w.network == "unet":
-        return model.loss(make_frame_levels(config))
+        return model.loss(make_frame_levels(config), by_sampler=w.unet.own_by == "sampler")
     return world_model_training.make_loss(model, make_forcing(config))
 
 

@@ -132,10 +132,10 @@ class UNetWorldModel(FrameSpace):
         """The sampler's noise levels ``[steps + 1]``, from 1 down to 0."""
         return jnp.asarray(self.sampler_levels)
 
-    def loss(self, levels, own=None):
+    def loss(self, levels, own=None, by_sampler=False):
         """``loss(network_params, batch, key) -> (scalar, metrics)`` of a ``types.Batch``: ``autoregressive_loss``.
 
-        ``own`` as there.
+        ``own`` as there. ``by_sampler``: own frames are sampled, as when dreaming.
         """
 
         def auxiliary(guess, real):
@@ -145,9 +145,14 @@ class UNetWorldModel(FrameSpace):
             def denoise(*inputs):
                 return self._apply(params, *inputs)
 
+            def follow(seen, led, key):
+                noise = jax.random.normal(key, seen[:, -1].shape)
+                return self._sample(jax.lax.stop_gradient(params), noise, seen, led)
+
             return autoregressive_loss(
                 denoise, batch.latents, batch.actions, key, context=self.context, levels=levels,
                 weight=self.dit.loss_weight, auxiliary=auxiliary, shown=self.shown, own=own,
+                follow=follow if by_sampler else None,
             )  # fmt: skip
 
         return loss
@@ -185,21 +190,25 @@ class UNetWorldModel(FrameSpace):
 
     def next_chunk(self, params, noise, cache, actions):
         """As ``WorldModel.next_chunk``, a frame: noise ``[B, 1, h, w, C]``, actions ``[B, 1, A]`` that lead to it."""
-        network = {"params": params["dit"]}
         led = jnp.concatenate([cache.actions, actions], axis=1)
+        frame = self._sample(params["dit"], noise[:, 0], cache.latents, led)[:, None]
+        return frame, Recent(jnp.concatenate([cache.latents[:, 1:], frame], 1), led[:, 1:])
+
+    def _sample(self, network_params, noise, context, led):
+        """The frame ``[B, h, w, C]`` after ``context [B, n, h, w, C]`` that noise ``[B, h, w, C]`` becomes."""
+        network = {"params": network_params}
         batch, n = led.shape[:2]
-        context, context_sigma = cache.latents, jnp.full((batch, n), self.context_noise)
+        context_sigma = jnp.full((batch, n), self.context_noise)
         if self.context_noise:
-            blur = jnp.flip(noise, (2, 3))  # the same noise elsewhere: no key is needed
+            blur = jnp.flip(noise, (1, 2))[:, None]  # the same noise elsewhere: no key is needed
             context = flow.interpolate(context, blur, self.context_noise)
         guess, _ = self.dit.apply(network, context, context_sigma, led, method="guess")
-        z = self.start_noise * noise[:, 0]
+        z = self.start_noise * noise
         for now, after in zip(self.sampler_levels[:-1], self.sampler_levels[1:], strict=True):
             sigma = jnp.full(batch, now)
             xhat = self.dit.apply(network, z, sigma, guess, context, context_sigma, led, method="denoise")
             z = xhat + after / now * (z - xhat)  # Euler: v = (z - xhat) / sigma
-        frame = self.shown(z)[:, None]
-        return frame, Recent(jnp.concatenate([cache.latents[:, 1:], frame], 1), led[:, 1:])
+        return self.shown(z)
 
     def _apply(self, network_params, *inputs):
         return self.dit.apply({"params": network_params}, *inputs)

@@ -11,6 +11,7 @@ from flax import traverse_util
 from prowl_jax.diffusion.autoregressive import FrameLevels
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
+from prowl_jax.models.unet import world_model
 from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet
 from prowl_jax.models.unet.world_model import UNetWorldModel
 from prowl_jax.train.world_model import split_trainable
@@ -119,6 +120,20 @@ def test_a_dream_frame_by_frame_is_the_rollout(model, params):
         frames.append(frame)
     whole = jax.jit(model.rollout, static_argnums=4)(params, KEY, latents, ACTIONS, 4)
     np.testing.assert_allclose(jnp.concatenate(frames, 1), whole, atol=1e-4)
+
+
+def test_own_frames_of_the_sampler_are_those_of_a_dream(model, params, monkeypatch):
+    given, latents = {}, model.encode(params, FRAMES)
+    monkeypatch.setattr(world_model, "autoregressive_loss", lambda *_, **named: given.update(named))
+    batch = Batch(latents, ACTIONS[:, :6])
+    model.loss(FrameLevels(), by_sampler=True)(params["dit"], batch, KEY)
+    cache = model.prefill(params, latents[:, :2], ACTIONS)
+    noise = jax.random.normal(KEY, latents[:, :1].shape[:1] + latents.shape[2:])
+    expected, _ = model.next_chunk(params, noise[:, None], cache, ACTIONS[:, 1:2])
+    followed = given["follow"](latents[:, :2], ACTIONS[:, :2], KEY)
+    np.testing.assert_allclose(followed, expected[:, 0], atol=1e-5)
+    model.loss(FrameLevels())(params["dit"], batch, KEY)
+    assert given["follow"] is None
 
 
 def test_one_evaluation_is_the_denoised_frame_of_pure_noise(model, params):
