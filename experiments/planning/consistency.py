@@ -215,6 +215,10 @@ NAMES = (
         "world_model.network=unet takes a latent a frame, which autoencoder.kind=wan has not",
     ),
     (
+        lambda c: not c.world_model.unet.predict_residual or c.world_model.unet.motion,
+        "world_model.unet.predict_residual=True is of what the motion misses; set it to False, or motion=True",
+    ),
+    (
         lambda c: c.world_model.network != "unet" or c.autoencoder.kind == "pixels" or not c.world_model.unet.motion,
         "world_model.unet.motion=True moves pixels; set autoencoder.kind=pixels, or motion=False over the latents of "
         "autoencoder.kind={config.autoencoder.kind}",

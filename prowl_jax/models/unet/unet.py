@@ -4,14 +4,20 @@ After DIAMOND (arXiv 2405.12399: pixels, context frames stacked as channels, act
 it learn in hours on a CPU: the picture is folded into blocks of pixels (space to depth), and the last frame is moved
 explicitly (``warp``), so that diffusion only has to add the residual (residual video diffusion, arXiv 2203.09481).
 
-With the moved frame m, the residual's deviation r and D = (1 - s)^2 r^2 + s^2, the network F has an input and a target
-of deviation 1 at every level s, as EDM's (arXiv 2206.00364) has around 0:
+With the moved frame m, the deviation r of what it misses and D = (1 - s)^2 r^2 + s^2, the network F has an input and a
+target of deviation 1 at every level s, as EDM's (arXiv 2206.00364) has around 0:
 
     xhat = m + (1 - s) r^2 / D (z - (1 - s) m) + s r / sqrt(D) F((z - (1 - s) m) / sqrt(D))
     v    = (z - xhat) / s
 
 so it is one more parameterisation of the velocity that the sampler and every loss of this project take.
+
+r is one number, or predicted for every pixel with the motion, as in residual video diffusion: where the last frame is
+only moved, r is small, the noise of a start is taken off by r^2 / D alone, and a dream of twenty frames neither blurs
+nor speckles what it does not have to invent. Its loss is the likelihood of the residual under a normal distribution.
 """
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -31,7 +37,21 @@ the motion that they alone tell; 15 to 25 % of all, as in PROWL (280 M of 1.3 B)
 FARTHEST = 12.0
 """Pixels that the flow of a place goes beyond that of the action, at most."""
 
+LEAST, MOST = -2.5, 1.5
+"""Between which the logarithm of a predicted deviation over ``residual`` lies."""
+
 ZEROS = nn.initializers.zeros
+
+
+class Guess(NamedTuple):
+    """What is known of a frame before anything is diffused.
+
+    Attributes:
+      frame: m, the last frame moved, ``[B, h, w, C]``. deviation: r, of what it misses, ``[B, h, w, C]`` or one number.
+    """
+
+    frame: jax.Array
+    deviation: jax.Array | float
 
 
 def _conv(channels, name, size=3, stride=1, **settings):
@@ -147,7 +167,8 @@ class UNet(nn.Module):
       latent_channels: of an autoencoder's latents, without ``motion``; 0: pixels in blocks, 3 block^2.
       widths, blocks: of the denoiser's levels. motion_widths, motion_blocks: of the flow's.
       width: of the embeddings. attention: at the denoiser's coarsest level.
-      residual: r, the deviation of what the motion misses, in deviations of the latents.
+      residual: r, the deviation of what the motion misses, in deviations of the latents; where it is predicted, what
+        it is at first. predict_residual: for every pixel.
       motion: move the last frame; without, the denoiser works around 0 (EDM) and sees all of the context.
       dtype: of what the levels compute, bfloat16 on accelerators; parameters, embeddings, the flow and the answer
         are float32 always.
@@ -164,6 +185,9 @@ class UNet(nn.Module):
     width: int = setting(192, "of the embeddings", COUNT)
     attention: bool = setting(True, "at the coarsest level")
     residual: float = setting(0.3, "deviation of what the motion misses, in deviations of the latents", POSITIVE)
+    predict_residual: bool = setting(
+        False, "predict that deviation for every pixel", source="residual video diffusion, arXiv 2203.09481"
+    )
     motion: bool = setting(True, "move the last frame by a predicted flow, diffuse what that misses")
     dtype: jnp.dtype = jnp.float32
 
@@ -175,6 +199,8 @@ class UNet(nn.Module):
     def setup(self):
         if self.motion and self.latent_channels:
             raise ValueError("motion moves pixels; over an autoencoder's latents set motion to False")
+        if self.predict_residual and not self.motion:
+            raise ValueError("predict_residual is of what the motion misses; without motion set it to False")
         self.actions = Actions(self.action_sizes, self.width)
         self.levels = Levels(self.width)
         self.denoiser = Levelled(self.widths, self.blocks, self.attention, self.dtype)
@@ -185,6 +211,8 @@ class UNet(nn.Module):
             self.global_motion = Dense(2 * BASIS, kernel_init=nn.initializers.normal(0.01))
             self.flow_net = Levelled(self.motion_widths, self.motion_blocks, attention=False, dtype=self.dtype)
             self.flow_out = _conv(6, None, kernel_init=ZEROS)
+        if self.predict_residual:
+            self.deviation_out = _conv(self.block**2, None, kernel_init=ZEROS)
 
     def guess(self, context, context_sigma, actions):
         """The last frame, moved.
@@ -194,10 +222,11 @@ class UNet(nn.Module):
           actions: int32 ``[B, n, A]``, the last leads to the frame asked for.
 
         Returns:
-          m ``[B, h, w, C]`` (zeros without ``motion``), and the flow ``[B, H, W, 2]`` in pixels, or None.
+          ``Guess`` (a frame of zeros and deviation 1 without ``motion``), and the flow ``[B, H, W, 2]`` in pixels, or
+          None.
         """
         if not self.motion:
-            return jnp.zeros_like(context[:, -1]), None
+            return Guess(jnp.zeros_like(context[:, -1]), 1.0), None
         embedded = nn.silu(self.motion_actions(actions) + self.flow_levels(context_sigma))
         features = self.flow_net(jnp.concatenate(jnp.unstack(context, axis=1), -1), embedded)
         picture = depth_to_space(context[:, -1], self.block)
@@ -206,7 +235,15 @@ class UNet(nn.Module):
         local, shown, fill = jnp.split(upsample(self.flow_out(features), self.block), (2, 3), -1)
         flow = global_flow(coefficients, height, width) + FARTHEST * jnp.tanh(local / 3.0)
         shown = nn.sigmoid(shown + 2.0)  # where nothing of the last frame belongs, a blurred colour
-        return space_to_depth(shown * warp(picture, flow) + (1.0 - shown) * 2.0 * fill, self.block), flow
+        moved = space_to_depth(shown * warp(picture, flow) + (1.0 - shown) * 2.0 * fill, self.block)
+        return Guess(moved, self._deviation(features)), flow
+
+    def _deviation(self, features):
+        """r: one number, or of every pixel ``[B, h, w, C]``, all colours alike."""
+        if not self.predict_residual:
+            return self.residual
+        deviation = self.residual * jnp.exp(jnp.clip(self.deviation_out(features), LEAST, MOST))
+        return jnp.repeat(deviation, self.channels // self.block**2, axis=-1)
 
     def denoise(self, z, sigma, guess, context, context_sigma, actions):
         """The clean frame that a noisy one ``z [B, h, w, C]`` of level ``sigma [B]`` means; the rest as ``guess``'s.
@@ -215,8 +252,7 @@ class UNet(nn.Module):
           xhat ``[B, h, w, C]``.
         """
         s = sigma[:, None, None, None]
-        r = self.residual if self.motion else 1.0
-        guess = jax.lax.stop_gradient(guess)
+        guess, r = jax.lax.stop_gradient(guess)
         total = jnp.square((1.0 - s) * r) + jnp.square(s)
         apart = z - (1.0 - s) * guess
         seen = [guess, context[:, -1]] if self.motion else jnp.unstack(context, axis=1)
@@ -224,12 +260,12 @@ class UNet(nn.Module):
         features = self.denoiser(jnp.concatenate([apart / jnp.sqrt(total), *seen], -1), embedded)
         return guess + (1.0 - s) * r**2 / total * apart + s * r / jnp.sqrt(total) * self.out(features)
 
-    def loss_weight(self, sigma):
-        """What an error of xhat counts at a level: an error of F counts 1."""
-        r = self.residual if self.motion else 1.0
-        return (jnp.square((1.0 - sigma) * r) + jnp.square(sigma)) / jnp.square(sigma * r)
+    def loss_weight(self, sigma, guess):
+        """What a squared error of xhat counts at levels ``sigma [B]``, to be broadcast: one of F counts 1."""
+        s, r = sigma[:, None, None, None], jax.lax.stop_gradient(guess.deviation)
+        return (jnp.square((1.0 - s) * r) + jnp.square(s)) / jnp.square(s * r)
 
     def __call__(self, z, sigma, context, context_sigma, actions):
-        """``denoise`` around ``guess``: (xhat, m)."""
+        """``denoise`` around ``guess``: (xhat, ``Guess``)."""
         guess, _ = self.guess(context, context_sigma, actions)
         return self.denoise(z, sigma, guess, context, context_sigma, actions), guess

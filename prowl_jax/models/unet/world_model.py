@@ -15,6 +15,15 @@ from prowl_jax.models.world_model import FrameSpace
 from prowl_jax.settings import POSITIVE, SHARE, Check, check, setting
 from prowl_jax.types import pytree
 
+LIKELIHOOD = 0.2
+"""What the surprise at the residual counts beside the photometric error, both of the motion's network."""
+
+
+def surprise(guess, real):
+    """``-log p`` of what the moved frame misses, a value's mean, but for a constant: ``[B]``; it trains r alone."""
+    missed = real - jax.lax.stop_gradient(guess.frame)
+    return jnp.mean(jnp.log(guess.deviation) + jnp.square(missed / guess.deviation) / 2.0, (1, 2, 3))
+
 
 @pytree
 class Recent:
@@ -139,7 +148,8 @@ class UNetWorldModel(FrameSpace):
         """
 
         def auxiliary(guess, real):
-            return photometric(guess, real, self.dit.block) if self.dit.motion else jnp.zeros(len(real))
+            off = photometric(guess.frame, real, self.dit.block) if self.dit.motion else jnp.zeros(len(real))
+            return off + LIKELIHOOD * surprise(guess, real) if self.dit.predict_residual else off
 
         def loss(params, batch, key):
             def denoise(*inputs):

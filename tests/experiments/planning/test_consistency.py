@@ -154,6 +154,11 @@ BROKEN = [
     ({"world_model.unet.blocks": (1, 2)}, "world_model.unet: widths and blocks, motion_widths and motion_blocks need"),
     ({"world_model.unet.sampler_levels": (1.0, 0.5)}, "sampler_levels=(1.0, 0.5) does not fall from 1 to 0"),
     ({"world_model.unet.own_frames": (1, 1, 4)}, "world_model.unet.own_frames=(1, 1, 4) and own_since=(0.0, 0.1, 0.3)"),
+    (
+        UNET | {"world_model.unet.predict_residual": True, "world_model.unet.motion": False},
+        "world_model.unet.predict_residual=True is of what the motion misses",
+    ),
+    ({"world_model.unet.own_by": "dream"}, "world_model.unet.own_by=dream is not one of answer, sampler"),
     (UNET | {"world_model.batch": 3}, "own_frames=(1, 2, 4) and own_since=(0.0, 0.1, 0.3) must rise together, from"),
     ({"world_model.unet.levels.lowest": 1.0}, "world_model.unet.levels.lowest=1.0 is not a level above 0 and below 1"),
     ({"world_model.fall": 0.0}, "world_model.fall=0.0 is not a share above 0 and at most 1"),

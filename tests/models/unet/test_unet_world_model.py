@@ -12,8 +12,8 @@ from prowl_jax.diffusion.autoregressive import FrameLevels
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.unet import world_model
-from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet
-from prowl_jax.models.unet.world_model import UNetWorldModel
+from prowl_jax.models.unet.unet import ACTION_CONDITIONING, Guess, UNet
+from prowl_jax.models.unet.world_model import UNetWorldModel, surprise
 from prowl_jax.train.world_model import split_trainable
 from prowl_jax.types import Batch
 
@@ -21,6 +21,7 @@ SIZES = (3, 5)
 NETWORK = UNet(SIZES, widths=(8, 12), blocks=(1, 1), motion_widths=(8,), motion_blocks=(1,), width=16)
 MODEL = UNetWorldModel(NETWORK, sampler_levels=(1.0, 0.3, 0.0))
 PLAIN = dataclasses.replace(MODEL, dit=NETWORK.clone(motion=False))
+PREDICTING = dataclasses.replace(MODEL, dit=NETWORK.clone(predict_residual=True))
 rng = np.random.default_rng(0)
 FRAMES = rng.integers(0, 256, (3, 6, 16, 16, 3)).astype(np.uint8)
 ACTIONS = np.stack([rng.integers(0, size, (3, 12)) for size in SIZES], axis=-1).astype(np.int32)
@@ -199,7 +200,51 @@ def test_the_network_s_target_has_deviation_one_and_its_error_counts_one(sigma):
     xhat = (1 - sigma) * r**2 / total * apart + sigma * r / np.sqrt(total) * target
     np.testing.assert_allclose(xhat, residual, atol=1e-9)
     off = sigma * r / np.sqrt(total) * 0.1  # what an error of .1 in F makes of xhat
-    assert float(NETWORK.loss_weight(np.float32(sigma))) * off**2 == pytest.approx(0.01, rel=1e-4)
+    weight = NETWORK.loss_weight(jnp.full(1, sigma), Guess(jnp.zeros((1, 1, 1, 1)), r))
+    assert weight.item() * off**2 == pytest.approx(0.01, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def predicted(random_params):
+    return random_params(PREDICTING.init, (16, 16, 3)) | {
+        name: np.array(getattr(PREDICTING.autoencoder, name), np.float32) for name in ("latent_mean", "latent_std")
+    }
+
+
+def test_nobody_is_less_surprised_than_who_knows_the_deviation():
+    guess = Guess(jnp.ones((1, 100, 100, 3)), 1.0)
+    real = guess.frame + 0.1 * jax.random.normal(KEY, guess.frame.shape)
+    tried = 0.1 * np.exp(np.linspace(-1, 1, 41))
+    surprises = [surprise(guess._replace(deviation=r), real).item() for r in tried]
+    assert tried[np.argmin(surprises)] == pytest.approx(0.1, rel=0.06)
+
+
+def test_noise_is_taken_off_where_little_is_missed(predicted):
+    """Whatever the network says, and half a deviation of it where the rest of the picture is unknown."""
+    frame = jax.random.normal(KEY, (3, 4, 4, 48))
+    known = Guess(frame, jnp.ones_like(frame).at[:, :, :2].set(1e-3))
+    context, level = jnp.zeros((3, 2, 4, 4, 48)), jnp.full(3, 0.3)
+    xhat = PREDICTING.dit.apply(
+        {"params": predicted["dit"]}, jax.random.normal(jax.random.key(9), frame.shape), level, known, context,
+        jnp.zeros((3, 2)), ACTIONS[:, :2], method="denoise",
+    )  # fmt: skip
+    off = jnp.abs(xhat - frame)
+    assert off[:, :, :2].max() < 0.02 and off[:, :, 2:].mean() > 0.2
+
+
+def test_the_deviation_learns_from_what_the_motion_misses_alone(predicted, monkeypatch):
+    batch = Batch(PREDICTING.encode(predicted, FRAMES[:, :4]), ACTIONS[:, :4])
+
+    def gradient():
+        loss = PREDICTING.loss(FrameLevels(), by_sampler=True)
+        return jax.jit(jax.grad(lambda p: loss(p, batch, KEY)[0]))(predicted["dit"])
+
+    assert np.abs(gradient()["deviation_out"]["kernel"]).max() > 0
+    monkeypatch.setattr(world_model, "LIKELIHOOD", 0.0)
+    silent = gradient()
+    assert np.abs(silent["deviation_out"]["kernel"]).max() == 0 and np.abs(silent["flow_out"]["kernel"]).max() > 0
+    with pytest.raises(ValueError, match="without motion set it to False"):
+        UNetWorldModel(PREDICTING.dit.clone(motion=False)).init(KEY, (16, 16, 3))
 
 
 def test_levels_that_do_not_fall_and_blocks_that_do_not_fit_are_refused():
