@@ -233,7 +233,7 @@ def test_noise_is_taken_off_where_little_is_missed(predicted):
 
 
 def test_the_deviation_learns_from_what_the_motion_misses_alone(predicted, monkeypatch):
-    batch = Batch(PREDICTING.encode(predicted, FRAMES[:, :4]), ACTIONS[:, :4])
+    batch = Batch(PREDICTING.encode(predicted, FRAMES[:, :4]), jnp.asarray(ACTIONS[:, :4]))
 
     def gradient():
         loss = PREDICTING.loss(FrameLevels(), by_sampler=True)
