@@ -62,7 +62,7 @@ class FrameLevels:
 
 
 def autoregressive_loss(
-    denoise, latents, actions, key, *, context, levels, weight, auxiliary, shown, own=None, follow=None
+    denoise, latents, actions, key, *, context, levels, error, auxiliary, shown, own=None, follow=None
 ):
     """The mean over ``L - context`` steps of the weighted error of xhat, and of an auxiliary loss.
 
@@ -71,7 +71,7 @@ def autoregressive_loss(
         (xhat [B, h, w, C], extra)``.
       latents: float ``[B, L, h, w, C]``, L > n. actions: int32 ``[B, T, A]``; action t leads from frame t to t + 1.
       context: n. levels: ``FrameLevels``.
-      weight: ``f(sigma [B], extra) -> [B, h, w, C]``, or to be broadcast to it: what a squared error of xhat counts.
+      error: ``f(xhat, real, sigma [B], extra) -> [B]``, what an answer costs.
       auxiliary: ``f(extra, real [B, h, w, C]) -> [B]``, added to the loss.
       shown: ``f(xhat) -> latents``, as the next step sees them: within range, 8-bit.
       own: after so many frames of its own (int, which may be traced) the context is real again: clips of one length,
@@ -103,8 +103,8 @@ def autoregressive_loss(
             seen, jax.random.normal(context_noise_key, seen.shape), blur[:, None, None, None, None]
         )
         xhat, extra = denoise(z, sigma, noisy, jnp.broadcast_to(blur[:, None], (batch, context)), led)
-        square = jnp.square(xhat - real)
-        error, aside = jnp.mean(weight(sigma, extra) * square), jnp.mean(auxiliary(extra, real))
+        square = jnp.square(xhat - real).mean((1, 2, 3))
+        off, aside = jnp.mean(error(xhat, real, sigma, extra)), jnp.mean(auxiliary(extra, real))
         pure = sigma == 1.0
         if follow is None:
             after = shown(xhat)
@@ -112,7 +112,7 @@ def autoregressive_loss(
             follow_key = jax.random.fold_in(key, 4)
             after = jax.lax.cond(followed, lambda: follow(seen, led, follow_key), lambda: seen[:, -1])
         seen = jnp.concatenate([seen[:, 1:], jax.lax.stop_gradient(after)[:, None]], axis=1)
-        return seen, (error, aside, jnp.sum(square.mean((1, 2, 3)) * pure), jnp.sum(pure))
+        return seen, (off, aside, jnp.sum(square * pure), jnp.sum(pure))
 
     windows = jnp.arange(steps)[:, None] + jnp.arange(context)
     inputs = (
@@ -124,13 +124,13 @@ def autoregressive_loss(
     inputs += ((ends < steps) & (ends % (steps if own is None else own) != 0),)
     if own is not None:
         inputs += (jnp.arange(steps) % own == 0, jnp.moveaxis(latents[:, windows], 1, 0))
-    _, (error, aside, pure, count) = jax.lax.scan(step, latents[:, :context], inputs)
-    loss = jnp.mean(error) + jnp.mean(aside)
+    _, (off, aside, pure, count) = jax.lax.scan(step, latents[:, :context], inputs)
+    loss = jnp.mean(off) + jnp.mean(aside)
     metrics = {
         "loss": loss,
         "loss_auxiliary": jnp.mean(aside),
-        "loss_first": error[0],
-        "loss_last": error[-1],
+        "loss_first": off[0],
+        "loss_last": off[-1],
         "error_pure": pure.sum() / jnp.maximum(count.sum(), 1),
     }
     return loss, metrics

@@ -12,9 +12,13 @@ KEY = jax.random.key(0)
 CLEAN = FrameLevels(context_share=0.0)
 
 
-def run(denoise, latents, actions, levels=CLEAN, weight=lambda sigma, extra: 1.0, context=2, shown=lambda x: x, **more):
+def square(xhat, real, sigma, extra):
+    return jnp.square(xhat - real).mean((1, 2, 3))
+
+
+def run(denoise, latents, actions, levels=CLEAN, error=square, context=2, shown=lambda x: x, **more):
     return autoregressive_loss(
-        denoise, latents, actions, KEY, context=context, levels=levels, weight=weight,
+        denoise, latents, actions, KEY, context=context, levels=levels, error=error,
         auxiliary=lambda extra, real: jnp.zeros(len(real)), shown=shown, **more,
     )  # fmt: skip
 
@@ -130,8 +134,8 @@ def test_no_gradient_flows_through_what_was_shown():
 def test_the_loss_is_the_weighted_error_and_a_perfect_answer_costs_nothing():
     latents = jax.random.normal(KEY, (4, 5, 2, 2, 3))
     actions = jnp.zeros((4, 5, 1), jnp.int32)
-    twice = lambda sigma, extra: 2.0 * jnp.ones_like(sigma)[:, None, None, None]  # noqa: E731
-    off, metrics = run(lambda z, *_: (jnp.zeros_like(z), None), latents, actions, weight=twice)
+    twice = lambda *answer: 2.0 * square(*answer)  # noqa: E731
+    off, metrics = run(lambda z, *_: (jnp.zeros_like(z), None), latents, actions, error=twice)
     assert float(off) == pytest.approx(2 * float(jnp.square(latents[:, 2:]).mean()), rel=1e-5)
     assert float(metrics["loss"]) == float(off)
 

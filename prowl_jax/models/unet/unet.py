@@ -12,9 +12,11 @@ target of deviation 1 at every level s, as EDM's (arXiv 2206.00364) has around 0
 
 so it is one more parameterisation of the velocity that the sampler and every loss of this project take.
 
-r is one number, or predicted for every pixel with the motion, as in residual video diffusion: where the last frame is
-only moved, r is small, the noise of a start is taken off by r^2 / D alone, and a dream of twenty frames neither blurs
-nor speckles what it does not have to invent. Its loss is the likelihood of the residual under a normal distribution.
+r is one number, or predicted with the motion: for every frequency of every block of pixels, in brightness and in two
+colours (residual video diffusion has a scale a pixel). What is only moved misses little, and of what is new the fine
+detail and the colours are far smaller than the coarse brightness. Where r is small, noise is taken off by r^2 / D
+alone, and need not be told apart by a network with fewer features than a block has values; a constant r leaves a
+speckle there that a dream keeps and gathers. It learns by the likelihood of what was missed, normal in that basis.
 """
 
 from typing import NamedTuple
@@ -22,6 +24,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from prowl_jax.models.autoencoders.small import depth_to_space, space_to_depth
 from prowl_jax.models.cpu.convolution import conv
@@ -37,7 +40,7 @@ the motion that they alone tell; 15 to 25 % of all, as in PROWL (280 M of 1.3 B)
 FARTHEST = 12.0
 """Pixels that the flow of a place goes beyond that of the action, at most."""
 
-LEAST, MOST = -2.5, 1.5
+LEAST, MOST = -4.0, 3.0
 """Between which the logarithm of a predicted deviation over ``residual`` lies."""
 
 ZEROS = nn.initializers.zeros
@@ -47,11 +50,24 @@ class Guess(NamedTuple):
     """What is known of a frame before anything is diffused.
 
     Attributes:
-      frame: m, the last frame moved, ``[B, h, w, C]``. deviation: r, of what it misses, ``[B, h, w, C]`` or one number.
+      frame: m, the last frame moved, ``[B, h, w, C]``. deviation: r, of what it misses: one number, or of its
+        ``frequencies`` ``[B, h, w, C]``.
     """
 
     frame: jax.Array
     deviation: jax.Array | float
+
+
+def frequencies(block):
+    """Orthonormal ``[C, C]``, C = 3 block^2: what a block of pixels (space to depth) is in a cosine basis (DCT-II) of
+    its brightness, red against blue, and green against both; times a latent pixel, that one's coefficients.
+    """
+    place = np.arange(block)
+    cosines = np.sqrt(2.0 / block) * np.cos(np.pi * (2 * place + 1) * place[:, None] / (2 * block))
+    cosines[0] /= np.sqrt(2.0)
+    colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([3, 2, 6])[:, None]
+    whole = np.einsum("uy,vx,kc->uvkyxc", cosines, cosines, colours)
+    return whole.reshape(3 * block**2, -1).astype(np.float32)
 
 
 def _conv(channels, name, size=3, stride=1, **settings):
@@ -168,7 +184,7 @@ class UNet(nn.Module):
       widths, blocks: of the denoiser's levels. motion_widths, motion_blocks: of the flow's.
       width: of the embeddings. attention: at the denoiser's coarsest level.
       residual: r, the deviation of what the motion misses, in deviations of the latents; where it is predicted, what
-        it is at first. predict_residual: for every pixel.
+        it is at first. predict_residual: for every frequency of every block.
       motion: move the last frame; without, the denoiser works around 0 (EDM) and sees all of the context.
       dtype: of what the levels compute, bfloat16 on accelerators; parameters, embeddings, the flow and the answer
         are float32 always.
@@ -186,7 +202,7 @@ class UNet(nn.Module):
     attention: bool = setting(True, "at the coarsest level")
     residual: float = setting(0.3, "deviation of what the motion misses, in deviations of the latents", POSITIVE)
     predict_residual: bool = setting(
-        False, "predict that deviation for every pixel", source="residual video diffusion, arXiv 2203.09481"
+        False, "predict it for every frequency of a block", source="residual video diffusion: for every pixel"
     )
     motion: bool = setting(True, "move the last frame by a predicted flow, diffuse what that misses")
     dtype: jnp.dtype = jnp.float32
@@ -212,7 +228,7 @@ class UNet(nn.Module):
             self.flow_net = Levelled(self.motion_widths, self.motion_blocks, attention=False, dtype=self.dtype)
             self.flow_out = _conv(6, None, kernel_init=ZEROS)
         if self.predict_residual:
-            self.deviation_out = _conv(self.block**2, None, kernel_init=ZEROS)
+            self.deviation_out = _conv(self.channels, None, kernel_init=ZEROS)
 
     def guess(self, context, context_sigma, actions):
         """The last frame, moved.
@@ -239,11 +255,18 @@ class UNet(nn.Module):
         return Guess(moved, self._deviation(features)), flow
 
     def _deviation(self, features):
-        """r: one number, or of every pixel ``[B, h, w, C]``, all colours alike."""
+        """r: one number, or of every frequency of every block."""
         if not self.predict_residual:
             return self.residual
-        deviation = self.residual * jnp.exp(jnp.clip(self.deviation_out(features), LEAST, MOST))
-        return jnp.repeat(deviation, self.channels // self.block**2, axis=-1)
+        return self.residual * jnp.exp(jnp.clip(self.deviation_out(features), LEAST, MOST))
+
+    def to_basis(self, latents):
+        """Latents in the basis that r is told in: itself, or of ``frequencies``."""
+        return latents @ frequencies(self.block).T if self.predict_residual else latents
+
+    def from_basis(self, coefficients):
+        """The inverse of ``to_basis``."""
+        return coefficients @ frequencies(self.block) if self.predict_residual else coefficients
 
     def denoise(self, z, sigma, guess, context, context_sigma, actions):
         """The clean frame that a noisy one ``z [B, h, w, C]`` of level ``sigma [B]`` means; the rest as ``guess``'s.
@@ -254,16 +277,23 @@ class UNet(nn.Module):
         s = sigma[:, None, None, None]
         guess, r = jax.lax.stop_gradient(guess)
         total = jnp.square((1.0 - s) * r) + jnp.square(s)
-        apart = z - (1.0 - s) * guess
+        apart = self.to_basis(z - (1.0 - s) * guess)
         seen = [guess, context[:, -1]] if self.motion else jnp.unstack(context, axis=1)
         embedded = nn.silu(self.actions(actions) + self.levels(jnp.concatenate([sigma[:, None], context_sigma], 1)))
         features = self.denoiser(jnp.concatenate([apart / jnp.sqrt(total), *seen], -1), embedded)
-        return guess + (1.0 - s) * r**2 / total * apart + s * r / jnp.sqrt(total) * self.out(features)
+        missed = (1.0 - s) * r**2 / total * apart + s * r / jnp.sqrt(total) * self.out(features)
+        return guess + self.from_basis(missed)
 
-    def loss_weight(self, sigma, guess):
-        """What a squared error of xhat counts at levels ``sigma [B]``, to be broadcast: one of F counts 1."""
+    def error(self, xhat, real, sigma, guess):
+        """What an answer costs, ``[B]``: its square error, of which one of F counts 1 at any level."""
         s, r = sigma[:, None, None, None], jax.lax.stop_gradient(guess.deviation)
-        return (jnp.square((1.0 - s) * r) + jnp.square(s)) / jnp.square(s * r)
+        weight = (jnp.square((1.0 - s) * r) + jnp.square(s)) / jnp.square(s * r)
+        return jnp.mean(weight * jnp.square(self.to_basis(xhat - real)), (1, 2, 3))
+
+    def surprise(self, guess, real):
+        """``-log p`` of what the moved frame misses, a value's mean, but for a constant: ``[B]``; r alone learns."""
+        missed = self.to_basis(real - jax.lax.stop_gradient(guess.frame))
+        return jnp.mean(jnp.log(guess.deviation) + jnp.square(missed / guess.deviation) / 2.0, (1, 2, 3))
 
     def __call__(self, z, sigma, context, context_sigma, actions):
         """``denoise`` around ``guess``: (xhat, ``Guess``)."""

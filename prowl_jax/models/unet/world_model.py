@@ -19,12 +19,6 @@ LIKELIHOOD = 0.2
 """What the surprise at the residual counts beside the photometric error, both of the motion's network."""
 
 
-def surprise(guess, real):
-    """``-log p`` of what the moved frame misses, a value's mean, but for a constant: ``[B]``; it trains r alone."""
-    missed = real - jax.lax.stop_gradient(guess.frame)
-    return jnp.mean(jnp.log(guess.deviation) + jnp.square(missed / guess.deviation) / 2.0, (1, 2, 3))
-
-
 @pytree
 class Recent:
     """What a dream keeps of its past.
@@ -149,7 +143,7 @@ class UNetWorldModel(FrameSpace):
 
         def auxiliary(guess, real):
             off = photometric(guess.frame, real, self.dit.block) if self.dit.motion else jnp.zeros(len(real))
-            return off + LIKELIHOOD * surprise(guess, real) if self.dit.predict_residual else off
+            return off + LIKELIHOOD * self.dit.surprise(guess, real) if self.dit.predict_residual else off
 
         def loss(params, batch, key):
             def denoise(*inputs):
@@ -161,7 +155,7 @@ class UNetWorldModel(FrameSpace):
 
             return autoregressive_loss(
                 denoise, batch.latents, batch.actions, key, context=self.context, levels=levels,
-                weight=self.dit.loss_weight, auxiliary=auxiliary, shown=self.shown, own=own,
+                error=self.dit.error, auxiliary=auxiliary, shown=self.shown, own=own,
                 follow=follow if by_sampler else None,
             )  # fmt: skip
 

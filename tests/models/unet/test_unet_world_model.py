@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.fft
 from flax import traverse_util
 
 from prowl_jax.diffusion.autoregressive import FrameLevels
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.unet import world_model
-from prowl_jax.models.unet.unet import ACTION_CONDITIONING, Guess, UNet
-from prowl_jax.models.unet.world_model import UNetWorldModel, surprise
+from prowl_jax.models.unet.unet import ACTION_CONDITIONING, Guess, UNet, frequencies
+from prowl_jax.models.unet.world_model import UNetWorldModel
 from prowl_jax.train.world_model import split_trainable
 from prowl_jax.types import Batch
 
@@ -200,8 +201,10 @@ def test_the_network_s_target_has_deviation_one_and_its_error_counts_one(sigma):
     xhat = (1 - sigma) * r**2 / total * apart + sigma * r / np.sqrt(total) * target
     np.testing.assert_allclose(xhat, residual, atol=1e-9)
     off = sigma * r / np.sqrt(total) * 0.1  # what an error of .1 in F makes of xhat
-    weight = NETWORK.loss_weight(jnp.full(1, sigma), Guess(jnp.zeros((1, 1, 1, 1)), r))
-    assert weight.item() * off**2 == pytest.approx(0.01, rel=1e-4)
+    answer = jnp.full((1, 1, 1, 48), off)
+    assert NETWORK.error(answer, jnp.zeros_like(answer), jnp.full(1, sigma), Guess(answer, r)).item() == pytest.approx(
+        0.01, rel=1e-4
+    )
 
 
 @pytest.fixture(scope="module")
@@ -211,25 +214,50 @@ def predicted(random_params):
     }
 
 
+def test_the_frequencies_of_a_block_are_an_orthonormal_basis_from_coarse_to_fine():
+    basis = frequencies(4)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(48), atol=1e-6)
+    np.testing.assert_allclose(basis[0], 1 / np.sqrt(48), atol=1e-6)  # the mean
+    picture = rng.normal(size=(4, 4, 3))
+    expected = scipy.fft.dctn(picture @ np.array([1, 1, 1]) / np.sqrt(3), norm="ortho")  # of the brightness
+    np.testing.assert_allclose((basis @ picture.ravel()).reshape(4, 4, 3)[..., 0], expected, atol=1e-5)
+    blue = rng.normal(size=(4, 4, 1)) * np.array([1, 0, -1])
+    found = (basis @ blue.ravel()).reshape(4, 4, 3)
+    assert np.abs(found[..., 1]).max() > 0.1 and np.abs(found[..., [0, 2]]).max() < 1e-5
+
+
 def test_nobody_is_less_surprised_than_who_knows_the_deviation():
-    guess = Guess(jnp.ones((1, 100, 100, 3)), 1.0)
+    """Of white noise it is the same in every orthonormal basis."""
+    guess = Guess(jnp.ones((1, 20, 20, 48)), 1.0)
     real = guess.frame + 0.1 * jax.random.normal(KEY, guess.frame.shape)
     tried = 0.1 * np.exp(np.linspace(-1, 1, 41))
-    surprises = [surprise(guess._replace(deviation=r), real).item() for r in tried]
+    surprises = [PREDICTING.dit.surprise(guess._replace(deviation=r), real).item() for r in tried]
     assert tried[np.argmin(surprises)] == pytest.approx(0.1, rel=0.06)
 
 
 def test_noise_is_taken_off_where_little_is_missed(predicted):
-    """Whatever the network says, and half a deviation of it where the rest of the picture is unknown."""
+    """Whatever the network says; here of the fine half of all frequencies, and nowhere else."""
     frame = jax.random.normal(KEY, (3, 4, 4, 48))
-    known = Guess(frame, jnp.ones_like(frame).at[:, :, :2].set(1e-3))
+    known = Guess(frame, jnp.ones_like(frame).at[..., 24:].set(1e-3))
     context, level = jnp.zeros((3, 2, 4, 4, 48)), jnp.full(3, 0.3)
     xhat = PREDICTING.dit.apply(
         {"params": predicted["dit"]}, jax.random.normal(jax.random.key(9), frame.shape), level, known, context,
         jnp.zeros((3, 2)), ACTIONS[:, :2], method="denoise",
     )  # fmt: skip
-    off = jnp.abs(xhat - frame)
-    assert off[:, :, :2].max() < 0.02 and off[:, :, 2:].mean() > 0.2
+    off = np.abs((xhat - frame) @ frequencies(4).T)
+    assert off[..., 24:].max() < 0.02 and off[..., :24].mean() > 0.2
+
+
+def test_an_answer_costs_what_it_is_off_in_deviations_of_the_frequencies(predicted):
+    """An error of F of one frequency alone: 1 in a value of 48, whatever r is there and whatever the level."""
+    r = np.exp(rng.normal(size=(1, 2, 2, 48))).astype(np.float32)
+    for s in (0.1, 1.0):
+        off = np.zeros((1, 2, 2, 48), np.float32)
+        off[..., 7] = (s * r / np.sqrt(((1 - s) * r) ** 2 + s**2))[..., 7]
+        real = jnp.asarray(rng.normal(size=off.shape), jnp.float32)
+        answer = real + off @ frequencies(4)
+        cost = PREDICTING.dit.error(answer, real, jnp.full(1, s), Guess(real, jnp.asarray(r)))
+        assert cost.item() == pytest.approx(1 / 48, rel=1e-3)
 
 
 def test_the_deviation_learns_from_what_the_motion_misses_alone(predicted, monkeypatch):
