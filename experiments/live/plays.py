@@ -29,7 +29,7 @@ class Plays:
         self._frames, self._actions = [], []
 
     def add(self, frame, action, done):
-        """``action``, int32 ``[A]``, was done on seeing ``frame``, uint8 ``[H, W, 3]``; ``done``: it ended an episode."""
+        """``action`` (int32 ``[A]``), done on seeing ``frame`` (uint8 ``[H, W, 3]``), ended an episode if ``done``."""
         self._frames.append(frame)
         self._actions.append(np.array(action, np.int32))
         if done:

@@ -37,7 +37,8 @@ def test_every_action_is_kept_with_the_frame_that_it_was_done_on(short_lived, tm
     session.close()
     kept = read(tmp_path)
     assert {about["recording"] for *_, about in kept} >= {"one_1", "one_2"}  # an episode each
-    assert {(about["start"], len(frames)) for frames, _, about in kept if about["recording"] == "one_1"} == {(0, 6), (6, 3)}
+    pieces = {(about["start"], len(frames)) for frames, _, about in kept if about["recording"] == "one_1"}
+    assert pieces == {(0, 6), (6, 3)}
     for frames, actions, _ in kept:
         columns = frames[:, 0, :, 0].argmax(-1)
         np.testing.assert_array_equal(np.diff(columns) % 16, np.array([0, 1, 15])[actions[:-1, 0]])
@@ -66,7 +67,8 @@ def play(config, name, recording, start=0, frames=20, **changed):
     actions = np.stack([rng.integers(0, n, (1, frames)) for n in spec.sizes], -1).astype(np.int32)
     pictures = rng.integers(0, 256, (1, frames, *build.frame_shape(config))).astype(np.uint8)
     environment = {**build.environment_of(config), "env.task": "wander", **changed}
-    made = Trajectories(pictures, actions, spec, environment, [{"by": "a person", "recording": recording, "start": start}])
+    about = {"by": "a person", "recording": recording, "start": start}
+    made = Trajectories(pictures, actions, spec, environment, [about])
     trajectory_file.write(f"{config.demonstrations.play}/{name}.npz", made)
     return made
 
