@@ -7,7 +7,8 @@ import shutil
 from experiments.run.config_file import UsageError
 from experiments.run.failures import FULL
 from experiments.run.progress import Progress
-from experiments.stages import build, plays
+from experiments.stages import build
+from experiments.stages.build import plays
 from experiments.stages.clip_stores import held_out, open_store, tasks
 from prowl_jax.data.importer import import_recordings
 from prowl_jax.data.recordings import Settings

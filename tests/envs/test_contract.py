@@ -13,6 +13,7 @@ import pytest
 import tiny_dream
 
 from prowl_jax.envs.base import GroupedEnv, HostEnv, Step, grouped
+from prowl_jax.envs.craftax.environment import INSTALL, Craftax
 from prowl_jax.envs.device import DeviceVectorEnv
 from prowl_jax.envs.gymnasium import Gymnasium
 from prowl_jax.envs.minerl import make_minerl
@@ -47,7 +48,13 @@ def make_gymnasium(make, num_envs, workers, **settings):
     return Gymnasium(make_with=make, frame_size=(32, 32), workers=workers, **settings).make("play", num_envs)
 
 
+def make_craftax(num_envs, workers):
+    """Nor has Craftax."""
+    return Craftax(frame_size=(32, 32), worlds=16).make("wander", num_envs)
+
+
 MAKERS = {"toy": make_toy, "minerl_stub": make_minerl_stub, "voxel": make_small_voxel, "dream": make_dream}
+MAKERS["craftax"] = make_craftax
 GYMNASIUM = {
     "CartPole-v1": ("pygame", 25),
     "CarRacing-v3": ("Box2D", 8),
@@ -72,6 +79,8 @@ for _task in {(task.wad, task.doom_map): name for name, task in reversed(TASKS.i
 def maker(request):
     if request.param in TASKS:
         pytest.importorskip("vizdoom")
+    if request.param == "craftax":
+        pytest.importorskip("imageio"), pytest.importorskip("craftax", reason=INSTALL)
     if request.param in (*GYMNASIUM, "vector"):
         pytest.importorskip("gymnasium")
     if request.param in GYMNASIUM:

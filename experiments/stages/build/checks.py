@@ -5,8 +5,8 @@ import os
 import jax
 
 from experiments.run.config_file import UsageError
-from experiments.stages import plays
 from experiments.stages.arms import ARMS
+from experiments.stages.build import plays
 from experiments.stages.build.base import check_base, check_unet_weights, load_oracle
 from experiments.stages.build.environment import gaps_of, make_environment, spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
