@@ -92,7 +92,7 @@ class CraftaxWorld:
         acted, _ = craftax_step(key, state.game, action[0], params, STATIC)
         reached = acted.achievements & ~state.game.achievements
         done = is_game_over(acted, params)
-        acted = jax.tree.map(lambda new, old: new.astype(old.dtype), acted, state.game)  # Craftax's are weakly typed
+        acted = jax.tree.map(_as, acted, state.game)
         fresh = self._start(state.key, state.episode + 1)
         after = jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, State(state.key, state.episode, acted))
         return after, self._see(after, done, reached)
@@ -131,8 +131,12 @@ def make_world(worlds, seed, frame_size=(64, 64), episode_steps=10000):
 @jax.jit
 @jax.vmap
 def _generate(key):
-    game = generate_world(key, EnvParams(), STATIC)
-    return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), game)  # weak types would compile every step twice
+    return jax.tree.map(_as, game := generate_world(key, EnvParams(), STATIC), game)
+
+
+def _as(new, old):
+    """``new`` as an array of ``old``'s type. Craftax's are Python's numbers, or weakly typed: steps compile twice."""
+    return jnp.asarray(new).astype(jnp.asarray(old).dtype)
 
 
 def _tile(frame_size):
