@@ -11,6 +11,7 @@ import numpy as np
 
 from prowl_jax.envs.action_spaces import Actions
 from prowl_jax.envs.area_average import AreaAverage
+from prowl_jax.envs.pool import Pool
 
 REGISTERED_BY = {
     "ALE/": "ale_py",
@@ -61,13 +62,19 @@ def installed():
 def make_env(settings, num_envs=None):
     """The ``gymnasium.Env`` that ``settings`` (``gymnasium.Gymnasium``) name, or so many as a ``VectorEnv``.
 
+    ``envpool:ID`` are environments of envpool: always several.
+
     Raises:
       ValueError: there is none, or it cannot be made; one line that names it and the cure.
     """
     gymnasium, make = installed(), settings.make_with
     arguments = json.loads(settings.arguments or "{}")
     vector = {} if num_envs is None else {"num_envs": num_envs}
+    if make.startswith("envpool:") and num_envs is None:
+        raise ValueError(f"env.gymnasium.make={make} makes many at once: set env.gymnasium.vector=True")
     try:
+        if make.startswith("envpool:"):
+            return Pool(make.removeprefix("envpool:"), num_envs, arguments)
         function = named(make)
         if function is not None:
             return function(**vector, **arguments)

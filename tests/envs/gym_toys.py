@@ -70,7 +70,7 @@ class Plain(Dot):
         return super()._see()["picture"]
 
 
-def make_vector(num_envs, mode="NextStep", **arguments):
+def make_vector(num_envs, mode="NextStep", kind="Plain", **arguments):
     """Several of them, stepped together."""
-    made = [lambda: Plain(**arguments)] * num_envs
+    made = [lambda: globals()[kind](**arguments)] * num_envs
     return gymnasium.vector.SyncVectorEnv(made, autoreset_mode=gymnasium.vector.AutoresetMode(mode))

@@ -69,6 +69,7 @@ Rendered, continuous, an Atari game, a grid, and first person twice.
 """
 FRAMES = {"VizdoomHealthGathering-v1": "screen"}
 MAKERS["vector"] = lambda num_envs, workers: make_gymnasium("gym_toys:make_vector", num_envs, workers, vector=True)
+MAKERS["envpool"] = lambda num_envs, workers: make_gymnasium("envpool:CartPole-v1", num_envs, workers, vector=True)
 for _make in GYMNASIUM:
     MAKERS[_make] = functools.partial(make_gymnasium, _make, frames=FRAMES.get(_make, ""))
 for _task in {(task.wad, task.doom_map): name for name, task in reversed(TASKS.items())}.values():
@@ -81,6 +82,8 @@ def maker(request):
         pytest.importorskip("vizdoom")
     if request.param == "craftax":
         pytest.importorskip("imageio"), pytest.importorskip("craftax", reason=INSTALL)
+    if request.param == "envpool":
+        pytest.importorskip("envpool")
     if request.param in (*GYMNASIUM, "vector"):
         pytest.importorskip("gymnasium")
     if request.param in GYMNASIUM:
