@@ -44,7 +44,7 @@ class Gymnasium(HandSettings, ActionSettings, Environment):
         (lambda settings: not settings.vector or settings.frame_skip == 1, "vector=True skips no frames: frame_skip=1"),
     )
 
-    make_with: str = setting("CartPole-v1", "an ID of Gymnasium, envpool:ID, module:function or file.py:function", key="make")
+    make_with: str = setting("CartPole-v1", "an ID of Gymnasium, envpool:ID, [module|file.py]:function", key="make")
     arguments: str = setting("", "of what makes it, as JSON: {...}", Check(_is_object, "is no JSON object"))
     frames: str = setting("", "render, or a key of the observation; empty: the observation if it is a picture")
     vector: bool = setting(False, "make gives a gymnasium.vector.VectorEnv, or envpool's, of num_envs: used as it is")
