@@ -45,10 +45,14 @@ def test_what_is_written_is_a_configuration_that_holds(here, capsys):
 
 def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
     (here / "mine.py").write_text("# mine")
+    dots = ["other", "--make=gym_toys:Dot", "--frames=picture"]
     for arguments, line in (
         (["mine", "--make=gym_toys:Dot", "--frames=picture"], "mine.py is there already"),
         (["other", "--make=gym_toys:Words"], "Text cannot be cut into factors"),
+        (["other", "--make=gym_toys:Endless"], "give limits=(LOW, HIGH)"),
         (["other", "--make=NoSuchThing-v0"], "env.gymnasium.make=NoSuchThing-v0: NameNotFound"),
+        ([*dots, '--arguments={"fault": "size"}'], "a frame is 21x30, the first was 20x30; wrap the environment"),
+        ([*dots, '--arguments={"fault": "nan"}'], "has NaN or infinite numbers; mend the environment, or wrap it"),
         (["other", "--make=gym_toys:Dot", "--arguments=[1]"], "is no JSON object"),
         (["other", "--make=gym_toys:Dot", "--frame-skip=0"], "frame_skip=0 is not within 1.."),
         (["other", "--make=a:b", "--source=c"], "give one of --make"),
