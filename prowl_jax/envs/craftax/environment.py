@@ -26,7 +26,7 @@ ACHIEVEMENTS = (
 )  # fmt: skip
 """In Craftax-Classic's order; each is an event where it is reached for the first time in an episode."""
 SPEC = ActionSpec((Factor("action", ACTIONS),))
-INSTALL = "pip install --no-deps 'craftax>=1.6' imageio (docs/your_world.md says why so)"
+INSTALL = "pip install --no-deps 'craftax>=1.6,<1.7' imageio (docs/your_world.md says why so)"
 
 
 @dataclasses.dataclass(frozen=True)
