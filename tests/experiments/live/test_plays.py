@@ -1,6 +1,9 @@
 """What a person does on the page is kept, and is what a run of the same environment learns from."""
 
 import json
+import shutil
+import subprocess
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -50,6 +53,37 @@ def test_what_nobody_does_is_not_kept(short_lived, tmp_path, small_pieces):
         session.tick()
     session.close()
     assert read(tmp_path) == []
+
+
+def factor(name, labels, null=0, degrees=None):
+    return {"name": name, "labels": labels.split(), "null": null, "degrees": degrees}
+
+
+WHEEL = [
+    factor("steer", "-1.0 -0.5 +0.0 +0.5 +1.0", 2),
+    factor("gas", "+0.0 +0.5 +1.0"),
+    factor("brake", "+0.0 +1.0 +2.0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("factors", "keys"),
+    [
+        (WHEEL, "←: steer -1.0|→: steer +1.0|↑: gas +1.0|↓: brake +2.0"),
+        ([factor("action", "noop left up do sleep place")], "←: left|↑: up|Space: do|1: sleep|2: place"),
+        ([factor("action", "0 1")], "1: 1"),
+        ([factor("move", "- forward back")], ""),  # W and S are
+    ],
+)
+def test_an_environment_of_somebodys_has_keys(factors, keys):
+    """Its values are found by what they are called, or in order."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    code = (files("experiments.live") / "pages" / "keys.js").read_text(encoding="utf-8")
+    code += f"console.log(otherRows({json.dumps(factors)}, new Set()).map((row) => row[3]).join('|'));"
+    said = subprocess.run([node, "-"], input=code, capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout.strip() == keys
 
 
 @pytest.fixture
