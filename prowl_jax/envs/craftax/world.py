@@ -1,4 +1,4 @@
-"""Craftax-Classic as a ``DeviceEnv``. The only module that imports Craftax, whose import computes on the device.
+"""Craftax-Classic as a ``DeviceEnv``. Craftax itself is imported when a world is made: its import computes.
 
 What would come in the way is kept away here: Craftax's own auto-reset makes a world in every step and throws it away,
 so episodes begin in a pool of worlds; its textures are made of any size and written beside its code, so those of the
@@ -8,32 +8,23 @@ one size that is drawn are made in memory (seconds, once a process); its frames 
 import dataclasses
 import functools
 import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from craftax.craftax_classic import constants, renderer
-from craftax.craftax_classic.envs.craftax_state import EnvParams, EnvState, StaticEnvParams
-from craftax.craftax_classic.game_logic import craftax_step, is_game_over
-from craftax.craftax_classic.world_gen import generate_world
 
 from prowl_jax.envs.base import DeviceStep
 from prowl_jax.envs.craftax.environment import ACHIEVEMENTS, ACTIONS, SPEC
 from prowl_jax.types import pytree
 
-ROWS, COLUMNS = constants.OBS_DIM[0] + constants.INVENTORY_OBS_HEIGHT, constants.OBS_DIM[1]
+ROWS, COLUMNS = 9, 9
 """Tiles of a picture; the lower two rows are what one has."""
-TILE = constants.BLOCK_PIXEL_SIZE_AGENT
-"""Pixels of a tile at least: fewer cannot be drawn."""
-STATIC = StaticEnvParams()
+TILE = 7
+"""Pixels of a tile at least, as Craftax draws for agents: fewer cannot be drawn."""
 ANGLES = np.array([0.0, 180.0, 0.0, 90.0, 270.0], np.float32)
 """Degrees to the left of "right", of Craftax's directions (none, left, right, up, down)."""
 ENDLESS = 2**30
-
-if tuple(a.name.lower() for a in constants.Action) != ACTIONS:
-    raise ImportError("this version of Craftax has other actions than 1.6: pip install 'craftax==1.6.*'")
-if tuple(a.name.lower() for a in constants.Achievement) != ACHIEVEMENTS:
-    raise ImportError("this version of Craftax has other achievements than 1.6: pip install 'craftax==1.6.*'")
 
 
 @pytree
@@ -48,7 +39,7 @@ class State:
 
     key: jax.Array
     episode: jax.Array
-    game: EnvState
+    game: Any
 
 
 @jax.tree_util.register_dataclass
@@ -65,7 +56,7 @@ class CraftaxWorld:
       frame_size: (H, W). episode_steps: after as many an episode ends; 0 is never.
     """
 
-    starts: EnvState
+    starts: Any
     textures: dict
     frame_size: tuple = dataclasses.field(default=(64, 64), metadata={"static": True})
     episode_steps: int = dataclasses.field(default=10000, metadata={"static": True})
@@ -87,11 +78,11 @@ class CraftaxWorld:
 
     def step(self, state: State, action):
         """Do ``action`` (int32 ``[1]``): (state, ``DeviceStep``)."""
-        params = EnvParams(max_timesteps=self.episode_steps or ENDLESS)
+        params = _craftax().Params(max_timesteps=self.episode_steps or ENDLESS)
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.episode), 1 + state.game.timestep)
-        acted, _ = craftax_step(key, state.game, action[0], params, STATIC)
+        acted, _ = _craftax().step(key, state.game, action[0], params, _craftax().static)
         reached = acted.achievements & ~state.game.achievements
-        done = is_game_over(acted, params)
+        done = _craftax().is_over(acted, params)
         acted = jax.tree.map(_as, acted, state.game)
         fresh = self._start(state.key, state.episode + 1)
         after = jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, State(state.key, state.episode, acted))
@@ -123,15 +114,36 @@ class CraftaxWorld:
 
 
 def make_world(worlds, seed, frame_size=(64, 64), episode_steps=10000):
-    """A ``CraftaxWorld`` whose pool has so many worlds, made from ``seed``; it takes half a minute on a CPU."""
+    """A ``CraftaxWorld`` whose pool has so many worlds, made from ``seed``; it takes half a minute on a CPU.
+
+    Raises:
+      ValueError: this Craftax has other actions or achievements than 1.6.
+    """
     keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), worlds)
     return CraftaxWorld(_generate(keys), _textures(_tile(frame_size)), tuple(frame_size), episode_steps)
+
+
+@functools.cache
+def _craftax():
+    """What is used of Craftax. Its import makes arrays: of numbers, also where somebody is tracing."""
+    with jax.ensure_compile_time_eval():
+        from craftax.craftax_classic import constants, game_logic, renderer, world_gen
+        from craftax.craftax_classic.envs import craftax_state
+
+    for ours, theirs, what in ((ACTIONS, constants.Action, "actions"), (ACHIEVEMENTS, constants.Achievement, "goals")):
+        if ours != tuple(one.name.lower() for one in theirs):
+            raise ValueError(f"this Craftax has other {what} than 1.6: pip install --no-deps 'craftax==1.6.*'")
+    return types.SimpleNamespace(
+        Params=craftax_state.EnvParams, static=craftax_state.StaticEnvParams(), generate=world_gen.generate_world,
+        step=game_logic.craftax_step, is_over=game_logic.is_game_over, renderer=renderer.make_craftax_pixel_renderer,
+        textures=constants.load_all_textures_given_size,
+    )  # fmt: skip
 
 
 @jax.jit
 @jax.vmap
 def _generate(key):
-    return jax.tree.map(_as, game := generate_world(key, EnvParams(), STATIC), game)
+    return jax.tree.map(_as, game := _craftax().generate(key, _craftax().Params(), _craftax().static), game)
 
 
 def _as(new, old):
@@ -147,12 +159,12 @@ def _tile(frame_size):
 @functools.cache
 def _textures(tile):
     """Craftax's textures of one size, made anew: its own cache is of three sizes, and a file beside its code."""
-    return jax.tree.map(jnp.asarray, constants.load_all_textures_given_size(tile))
+    return jax.tree.map(jnp.asarray, _craftax().textures(tile))
 
 
 def _renderer(tile, textures):
     """Craftax's renderer with ``textures`` for what it would load: ``f(EnvState) -> float [63, 63, 3]`` in 0..255."""
-    make = renderer.make_craftax_pixel_renderer
+    make = _craftax().renderer
     return types.FunctionType(make.__code__, {**make.__globals__, "load_all_textures": lambda: {tile: textures}})(tile)
 
 
