@@ -1,5 +1,6 @@
 """A configuration is written for an environment of somebody's, fits its machine, and scales to minutes."""
 
+import dataclasses
 import pathlib
 import sys
 
@@ -13,6 +14,7 @@ from experiments.planning import consistency, own_world
 from experiments.run import command_line, config_file
 from experiments.run.config_file import UsageError
 from experiments.stages import budget, build
+from prowl_jax.envs.gymnasium import Gymnasium
 
 TOYS = pathlib.Path(__file__).parents[1] / "envs"
 SMALL = own_world.Machine(2, 16e9, "")
@@ -41,6 +43,20 @@ def test_what_is_written_is_a_configuration_that_holds(here, capsys):
     config.minutes = 2 * estimate - config.estimate[0]
     budget.fit(config)
     assert config.world_model.steps == 2 * steps
+
+
+def test_what_is_told_of_it_is_what_its_demonstrator_meets():
+    """Played by hands a dot's episodes last as long as it says; a policy that ends them at once is believed."""
+    make = Gymnasium(make_with="gym_toys:Short", frames="picture", frame_size=(16, 24))
+    quits = dataclasses.replace(make, shown_by="gym_toys:quitter")
+    assert own_world.look(quits, steps=60).length == 1 < own_world.look(make, steps=60).length
+
+
+def test_many_at_once_are_looked_at_as_well(here, capsys):
+    assert new.main(["many", "--make=gym_toys:make_vector", "--vector"]) == 0
+    assert "frames: 20x30" in capsys.readouterr().out
+    config = config_file.load_config("many.py")
+    assert config.env.gymnasium.vector and build.spec_of(config).names == ("keys_0", "keys_1", "wheel")
 
 
 def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
