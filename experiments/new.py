@@ -72,7 +72,7 @@ def _environment(options):
     own = {
         "make_with": options.make, "arguments": options.arguments, "frames": options.frames,
         "frame_skip": options.frame_skip, "sticky": options.sticky, "shown_by": options.demonstrator,
-        "limits": options.limits, "camera": options.camera,
+        "limits": options.limits, "camera": options.camera, "vector": options.vector,
     }  # fmt: skip
     environment = Gymnasium(**own)
     check(environment, "env.gymnasium")
@@ -96,6 +96,7 @@ def _parse(argv, fail):
     parser.add_argument("--limits", type=_numbers, default=(), metavar="LOW,HIGH", help="of a Box without limits")
     parser.add_argument("--camera", type=_names, default=(), metavar="NAME,NAME", help="dimensions that turn a camera")
     parser.add_argument("--demonstrator", default="", metavar="FUNCTION", help="module:function that makes a policy")
+    parser.add_argument("--vector", action="store_true", help="--make gives many at once, as envpool:ID does")
     parser.add_argument("--minutes", type=float, default=60.0, metavar="N", help="that the run may take (60)")
     parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="where to write (NAME.py)")
     options = parser.parse_args(argv)

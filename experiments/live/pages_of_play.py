@@ -36,9 +36,9 @@ def serve_play(options):
         write_bytes(options.reel, reel(ready))
         print(f"written: {options.reel}")
         return 0
-    if options.finds is not None:
-        options.finds.mkdir(parents=True, exist_ok=True)
-    table = Table(Stage(ready).start(), options.finds)
+    for folder in filter(None, (options.finds, options.plays)):
+        folder.mkdir(parents=True, exist_ok=True)
+    table = Table(Stage(ready).start(), options.finds, plays=options.plays)
     app = server.application(PAGES, table.sit, table.status)
     if options.speed:
         speed.measure(app, began, functools.partial(print, flush=True))

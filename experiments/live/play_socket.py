@@ -12,6 +12,7 @@ from experiments.live import messages, recording
 from experiments.live.hunt import Hunt, make_scorer
 from experiments.live.others import described_factors, thirds
 from experiments.live.played import SECOND
+from experiments.live.plays import Plays
 from experiments.live.programs import choices
 from experiments.live.reading import make_reader
 from experiments.live.server import THREADS, heard, send_json
@@ -23,11 +24,12 @@ class Table:
 
     Args:
       stage: ``Stage``. finds: folder in which everybody's finds are kept, a file each, or None.
+      plays: folder in which all that is done is kept (``plays.Plays``), or None.
       places: ``f(query) -> Place or None``, where a page asks to begin; None: all begin anywhere.
     """
 
-    def __init__(self, stage, finds=None, places=None):
-        self.stage, self.finds, self.places = stage, finds, places
+    def __init__(self, stage, finds=None, places=None, plays=None):
+        self.stage, self.finds, self.places, self.plays = stage, finds, places, plays
         self.sessions, self._compiling = set(), set()
         self._numbers = itertools.count(int(time.time()))
 
@@ -46,7 +48,8 @@ class Table:
             if played is None or ws.closed:
                 return
             place = await loop.run_in_executor(threads, self.places, query) if self.places and query else None
-            session = await loop.run_in_executor(threads, Session, played, int(time.time()) % 2**31, place)
+            kept = self.plays and Plays(played, self.plays, f"play_{next(self._numbers)}")
+            session = await loop.run_in_executor(threads, Session, played, int(time.time()) % 2**31, place, kept)
         finally:
             said.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):

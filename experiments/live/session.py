@@ -40,14 +40,19 @@ class Picture:
 class Session:
     """Not safe for several threads at once, but for ``inbox``, to which any may append what ``messages.read`` gave.
 
+    Args:
+      played: ``Played``. seed: of the world and the dream. place: ``Place`` to begin in.
+      plays: ``plays.Plays``, which is told what is done, or None.
+
     Attributes:
       inbox: what the page said and no tick has heeded yet.
       paused, hunting: as the page wants it. asked: sampling that is not compiled yet, or None.
       strip: what an inverse dynamics model reads off the dream.
     """
 
-    def __init__(self, played, seed=0, place=None):
+    def __init__(self, played, seed=0, place=None, plays=None):
         self.played, self.inbox = played, collections.deque(maxlen=256)
+        self._plays = plays
         self.paused = self.hunting = self.holding = False
         self.temperature, self.third = 1.0, "none"
         self.sampling, self.asked = own_sampling(played.programs.model), None
@@ -61,8 +66,7 @@ class Session:
 
     def _begin(self, seed, place=None):
         """A world from ``seed``, or in a ``Place``, and as much of it as a dream needs to start from."""
-        if self._reality is not None:
-            self._reality.close()
+        self._leave()
         programs = self.played.programs
         self._reality = self.played.world.begin(seed, place and place.state)
         kept = programs.seen + programs.group * (SECOND + programs.group)
@@ -74,15 +78,23 @@ class Session:
 
     def close(self):
         """Let the environment go. Safe to call twice."""
-        if self._reality is not None:
-            self._reality.close()
+        self._leave()
         self._reality = None
         self.frames = self.actions = self.recorded = ()
         self._sleep = self._third_sleep = None
 
+    def _leave(self):
+        """The world that there is, if there is one, is played in no more."""
+        if self._reality is not None:
+            self._reality.close()
+            if self._plays:
+                self._plays.end()
+
     def _act(self, action):
         """One real step; ``actions[i]`` led to ``frames[i]``."""
         frame, done, events = self._reality.step(action)
+        if self._plays and self.frames:
+            self._plays.add(self.frames[-1], action, done)
         if done:  # what was before belongs to another episode
             self.frames.clear()
             self.actions.clear()

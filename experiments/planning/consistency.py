@@ -193,6 +193,11 @@ NAMES = (
         "let a study train one (study.oracles)",
     ),
     *(rule for environment in registry.ENVIRONMENTS.values() for rule in _of_environment(environment)),
+    (
+        lambda c: c.env.name not in RECORDED or not c.demonstrations.play,
+        "demonstrations.play={config.demonstrations.play} is of a game that is played on the page; "
+        "env.name={config.env.name} reads demonstrations.source",
+    ),
     *map(_only_where_recorded, ("demonstrations.source", "reference.weights", "evaluation.action_prior")),
     (
         lambda c: c.env.name not in RECORDED or c.demonstrations.source,

@@ -57,26 +57,48 @@ def look(environment, steps=400, seconds=20.0):
       ValueError: it does not run; one line.
     """
     from prowl_jax.envs.action_spaces import words
-    from prowl_jax.envs.gymnasium_game import Game
-    from prowl_jax.envs.hands import Hands
+    from prowl_jax.envs.gymnasium_game import Game, Picture
 
     environment.check_installed()
-    game, hands = Game(environment), Hands(environment.spec, environment)
+    actor, picture = environment.demonstrator("play"), Picture(environment.frame_size)
+    game = _Lone(environment) if environment.vector else Game(environment)
     try:
-        size = np.shape(game.reset(0)[0])[:2]
         began, age, lengths, done_steps = time.monotonic(), 0, [], 0
-        hands.reset(0)
+        actor.reset(0)
+        frame, info = game.reset(0)
         while done_steps < steps and time.monotonic() - began < seconds:
-            done, done_steps, age = game.step(hands.act())[1], done_steps + 1, age + 1
+            action = actor.act(info.get("observation"), picture(frame))
+            (frame, done, info), done_steps, age = game.step(action), done_steps + 1, age + 1
             if done:
                 lengths.append(age)
-                game.reset(done_steps)
-                age = 0
+                actor.reset(done_steps)
+                (frame, info), age = game.reset(done_steps), 0
         took = time.monotonic() - began
     finally:
         game.close()
     length = int(np.median(lengths)) if len(lengths) > 2 else steps
-    return Seen(size, done_steps / took, length, words(environment.spec))
+    return Seen(picture.seen[:2], done_steps / took, length, words(environment.spec))
+
+
+class _Lone:
+    """The one environment of a ``VectorHost`` as a ``gymnasium_game.Game``; its frames are as it shows them."""
+
+    def __init__(self, environment):
+        from prowl_jax.envs.gymnasium_vector import VectorHost
+
+        self._host = VectorHost(environment, 1)
+        self._host.picture = np.asarray
+        self.close = self._host.close
+
+    def reset(self, seed):
+        frame, _, info = self._first(self._host.reset([seed]))
+        return frame, info
+
+    def step(self, action):
+        return self._first(self._host.step(action[None]))
+
+    def _first(self, step):
+        return step.frames[0], bool(step.done[0]), {name: value[0] for name, value in step.info.items()}
 
 
 def frame_size(size, machine):

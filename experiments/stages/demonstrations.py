@@ -8,6 +8,7 @@ from experiments.run.config_file import UsageError
 from experiments.run.failures import FULL
 from experiments.run.progress import Progress
 from experiments.stages import build
+from experiments.stages.build import plays
 from experiments.stages.clip_stores import held_out, open_store, tasks
 from prowl_jax.data.importer import import_recordings
 from prowl_jax.data.recordings import Settings
@@ -23,6 +24,7 @@ class DemonstrationSettings:
     """What the world model learns from first."""
 
     source: str = setting("", "recordings of people, for Minecraft; empty: scripts")
+    play: str = setting("", "what experiments.play --plays=DIR kept, for the training task; empty: scripts")
     seed: int = setting(-1, "of episodes, voxel worlds and what is held out; -1: the run's", SEED)
     episodes: int = setting(192, "of the training task", within(2))
     episode_frames: int = setting(256, "of an episode; longer recordings are cut", COUNT)
@@ -41,6 +43,9 @@ def make_demonstrations(run):
             continue
         if d.source:
             frames[task] = _import(run, task)
+            continue
+        if d.play and task == config.env.task:
+            frames[task] = _take_in(run, task)
             continue
         episodes = d.episodes if task == config.env.task else d.held_out_task_episodes
         with (
@@ -72,6 +77,34 @@ def rates_of_actions(run):
     return table({task: per_thousand(spec, open_store(run, task).actions, gaps) for task in tasks(run.config)})
 
 
+def _take_in(run, task):
+    """Make the clip store of ``task`` of what a person has played (``demonstrations.play``); returns its frames."""
+    config, d = run.config, run.config.demonstrations
+    shortest = build.shortest_episode(config)
+    with StoreWriter(run.data(task), build.spec_of(config), build.frame_shape(config)) as writer:
+        for episode in plays.episodes(config, shortest):
+            writer.add_episode(*episode)
+        count = len(writer.lengths)
+        if count < 2:
+            raise UsageError(
+                f"demonstrations.play={d.play} gave {count} episode of {shortest} to "
+                f"demonstrations.episode_frames={d.episode_frames} frames; at least two are needed, one to hold out"
+            )
+    _holds_out(run, task)
+    frames = len(open_store(run, task))
+    print(f"played by a person: {frames} frames in {count} episodes")
+    return frames
+
+
+def _holds_out(run, task):
+    """UsageError, and the store is gone, where nothing of it can be held out."""
+    try:
+        held_out(run, open_store(run, task))
+    except UsageError:
+        shutil.rmtree(run.data(task))
+        raise
+
+
 def _import(run, task):
     """Read the recordings of ``demonstrations.source`` into the clip store of ``task``; returns its frames."""
     config, d = run.config, run.config.demonstrations
@@ -99,9 +132,5 @@ def _import(run, task):
             f"demonstrations.source={d.source} gave {summary.episodes} episode of at most "
             f"demonstrations.episode_frames={d.episode_frames} frames; at least two are needed, one to hold out"
         )
-    try:
-        held_out(run, open_store(run, task))
-    except UsageError:
-        shutil.rmtree(run.data(task))
-        raise
+    _holds_out(run, task)
     return summary.frames

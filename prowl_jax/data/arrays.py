@@ -55,7 +55,7 @@ def read(own, asked):
     ends = np.zeros(len(frames), bool)
     if dones.ndim == 1 and dones.dtype.kind in "fiub":
         ends[: len(dones)] = dones[: len(frames)] != 0
-    return Raw(rows, lambda wanted: resized(frames, asked.settings.size, wanted), len(frames), ends)
+    return Raw(rows, lambda wanted: resized(frames, asked.settings.size, wanted, own.file.name), len(frames), ends)
 
 
 def _read_npz(path):

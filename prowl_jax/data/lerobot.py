@@ -152,7 +152,12 @@ def read(own, asked):
     each, _ = tiles(size, len(own.pictures))
     if episode.videos is None:
         made = {name: _encoded(table, name, own.file.name) for name in own.pictures}
-        return Raw(rows, lambda wanted: tiled([resized(m, each, wanted) for m in made.values()], size), len(table))
+        where = f"{own.file.name}, episode {episode.index}"
+
+        def pictures(wanted):
+            return tiled([resized(m, each, wanted, where) for m in made.values()], size)
+
+        return Raw(rows, pictures, len(table))
     stretches = [_stretch(*episode.videos[name], episode.rate) for name in own.pictures]
     count = min(count for _, _, count in stretches)
 

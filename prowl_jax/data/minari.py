@@ -131,20 +131,25 @@ def _episodes(folder, form):
 def read(own, asked):
     """A ``Raw`` of an episode, without the observation after its last action."""
     episode, size = own.inside, asked.settings.size
+    where = f"{own.file.name}, episode {own.inside.index}"
     try:
         actions, observed = (_from_hdf5 if episode.form == "hdf5" else _from_arrow)(own)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        where = f"{own.file.name}, episode {episode.index}"
         raise RecordingError(f"{where}, cannot be read: {tables.short(error)}") from None
     rows = _columns("actions", actions)
     if asked.actions and not rows:
-        raise RecordingError(f"{own.file.name}, episode {episode.index}, has no actions that are numbers")
+        raise RecordingError(f"{where}, has no actions that are numbers")
     each, _ = tiles(size, len(own.pictures))
     images = {name: _pictures(observed[name], episode.shapes[name], own.file.name) for name in own.pictures}
     count = min(map(len, images.values()))
     steps = len(next(iter(rows.values()), ()))
     count -= count == steps + 1
-    return Raw(rows, lambda wanted: tiled([resized(i[:count], each, wanted) for i in images.values()], size), count)
+
+
+    def frames(wanted):
+        return tiled([resized(shown[:count], each, wanted, where) for shown in images.values()], size)
+
+    return Raw(rows, frames, count)
 
 
 def _columns(name, value):

@@ -109,17 +109,24 @@ def pictures(frames, name):
     return np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames[..., :3]
 
 
-def resized(images, size, wanted):
+def resized(images, size, wanted, name):
     """``images`` (an iterable of uint8 ``[H, W, 3]``, or of functions that give one) by area to ``size``; None where
-    ``wanted`` says so, and then no function is called."""
+    ``wanted`` says so, and then no function is called.
+
+    Raises:
+      RecordingError: one is of another size than those before it; the line names ``name``.
+    """
     resize, before = None, None
     for t, image in enumerate(images):
         if not wanted[t]:
             yield None
             continue
         image = np.ascontiguousarray(image() if callable(image) else image)
-        if image.shape != before:
-            resize, before = video.ArrayResizer(image.shape[:2], size), image.shape
+        shape = image.shape[:2]
+        if before is None:
+            resize, before = video.ArrayResizer(shape, size), shape
+        if shape != before:
+            raise RecordingError(video.another_size(name, t, shape, before))
         yield resize(image)
 
 

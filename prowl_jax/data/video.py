@@ -76,8 +76,10 @@ def read_frames(path, size, *, wanted=None, cursor=None, threads=1, shape=FRAME_
             for packet in container.demux(stream):
                 packets += packet.dts is not None
                 for frame in packet.decode():
-                    if frame.is_corrupt or (frame.height, frame.width) != shape:
+                    if frame.is_corrupt:
                         raise RecordingError(_cut_off(path.name, decoded, declared))
+                    if (frame.height, frame.width) != shape:
+                        raise RecordingError(another_size(path.name, decoded, (frame.height, frame.width), shape))
                     drawn = cursor is not None and decoded < len(cursor) and np.isfinite(cursor[decoded]).all()
                     if wanted is not None and not (decoded < len(wanted) and wanted[decoded]):
                         yield None
@@ -121,12 +123,15 @@ def read_stretch(path, size, first, count, rate, wanted=None, threads=1):
                     continue
                 if at != due or frame.is_corrupt:
                     raise RecordingError(f"{path.name}: frame {due} is missing or damaged; copy or encode it anew")
-                name = (frame.format.name, frame.height, frame.width)
+                shape = (frame.height, frame.width)
+                if shape != (stream.height, stream.width):
+                    raise RecordingError(another_size(path.name, due, shape, (stream.height, stream.width)))
+                name = frame.format.name
                 if wanted is not None and not wanted[due - first]:
                     yield None
                 else:
                     if name not in resizers:
-                        resizers[name] = Resizer(frame.format.name, size, name[1:])
+                        resizers[name] = Resizer(name, size, shape)
                     yield resizers[name](frame)
                 due += 1
                 if due == first + count:
@@ -134,6 +139,12 @@ def read_stretch(path, size, first, count, rate, wanted=None, threads=1):
         except _av().FFmpegError:
             pass
     raise RecordingError(_cut_off(path.name, due, first + count))
+
+
+def another_size(name, index, shape, first):
+    """What to say of a frame of another size than the first; sizes are ``(H, W)``."""
+    there, before = (f"{height}x{width}" for height, width in (shape, first))
+    return f"{name}: frame {index} is {there}, those before it {before}; bring all to one size, or cut it there"
 
 
 def count_frames(path, shape=FRAME_SHAPE):

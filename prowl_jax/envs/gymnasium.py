@@ -18,7 +18,7 @@ from prowl_jax.envs.environment import Environment
 from prowl_jax.envs.gymnasium_game import Game, Picture, labels_of, make_env, named, said
 from prowl_jax.envs.gymnasium_vector import VectorHost
 from prowl_jax.envs.hands import Hands, HandSettings, Restless
-from prowl_jax.envs.workers import ProcessVectorEnv
+from prowl_jax.envs.workers import EnvironmentFailure, ProcessVectorEnv
 from prowl_jax.settings import COUNT, Check, setting
 
 LOOKED_AT = 8
@@ -44,7 +44,7 @@ class Gymnasium(HandSettings, ActionSettings, Environment):
         (lambda settings: not settings.vector or settings.frame_skip == 1, "vector=True skips no frames: frame_skip=1"),
     )
 
-    make_with: str = setting("CartPole-v1", "an ID of Gymnasium, module:function or file.py:function", key="make")
+    make_with: str = setting("CartPole-v1", "an ID of Gymnasium, envpool:ID, [module|file.py]:function", key="make")
     arguments: str = setting("", "of what makes it, as JSON: {...}", Check(_is_object, "is no JSON object"))
     frames: str = setting("", "render, or a key of the observation; empty: the observation if it is a picture")
     vector: bool = setting(False, "make gives a gymnasium.vector.VectorEnv, or envpool's, of num_envs: used as it is")
@@ -115,7 +115,7 @@ def _one_line(settings, key="make", value=None):
     try:
         yield
     except Exception as error:
-        words = str(error) if isinstance(error, ValueError) else said(error)
+        words = str(error) if isinstance(error, (ValueError, EnvironmentFailure)) else said(error)
         start = f"env.gymnasium.{key}={value or settings.make_with}"
         raise ValueError(words if words.startswith("env.") else f"{start}: {words}") from error
 

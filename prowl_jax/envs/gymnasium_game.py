@@ -5,14 +5,22 @@ import importlib
 import importlib.util
 import json
 import os
+import sys
 
 import numpy as np
 
 from prowl_jax.envs.action_spaces import Actions
 from prowl_jax.envs.area_average import AreaAverage
+from prowl_jax.envs.pool import Pool
 
-REGISTERED_BY = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid", "MiniWorld-": "miniworld"}
-"""How IDs begin -> the package that has to be imported for Gymnasium to know them."""
+REGISTERED_BY = {
+    "ALE/": "ale_py",
+    "MiniGrid-": "minigrid",
+    "BabyAI-": "minigrid",
+    "MiniWorld-": "miniworld",
+    "Vizdoom": "vizdoom.gymnasium_wrapper",
+}
+"""How IDs begin -> the module that has to be imported for Gymnasium to know them."""
 SHOWN = 128
 """So many numbers of an observation a demonstrator is given."""
 
@@ -54,19 +62,26 @@ def installed():
 def make_env(settings, num_envs=None):
     """The ``gymnasium.Env`` that ``settings`` (``gymnasium.Gymnasium``) name, or so many as a ``VectorEnv``.
 
+    ``envpool:ID`` are environments of envpool: always several.
+
     Raises:
       ValueError: there is none, or it cannot be made; one line that names it and the cure.
     """
     gymnasium, make = installed(), settings.make_with
     arguments = json.loads(settings.arguments or "{}")
     vector = {} if num_envs is None else {"num_envs": num_envs}
+    if make.startswith("envpool:") and num_envs is None:
+        raise ValueError(f"env.gymnasium.make={make} makes many at once: set env.gymnasium.vector=True")
     try:
+        if make.startswith("envpool:"):
+            return Pool(make.removeprefix("envpool:"), num_envs, arguments)
         function = named(make)
         if function is not None:
             return function(**vector, **arguments)
-        for start, package in REGISTERED_BY.items():
+        for start, module in REGISTERED_BY.items():
             if make.startswith(start):
-                importlib.import_module(package)
+                _draw_without_a_screen()
+                importlib.import_module(module)
         drawn = {"render_mode": "rgb_array", **arguments}
         if num_envs is not None:
             # Its processes would be forked beside JAX's threads; and an ID's own vector form takes no seed each.
@@ -78,6 +93,12 @@ def make_env(settings, num_envs=None):
         raise ValueError(f"env.gymnasium.make={make}: {said(error)} (an ID, or module:function)") from None
     except Exception as error:  # whatever an environment of somebody's may raise
         raise ValueError(f"env.gymnasium.make={make} cannot be made: {said(error)}") from error
+
+
+def _draw_without_a_screen():
+    """Where there is no screen, let pyglet (MiniWorld's; it asks when it is imported) draw with EGL: on Linux alone."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("PYGLET_HEADLESS", "true")
 
 
 def said(error):

@@ -1,10 +1,13 @@
 """A ``gymnasium.vector.VectorEnv``, or envpool's, used as it is: a ``HostEnv`` without processes of ours."""
 
+import contextlib
+
 import numpy as np
 
 from prowl_jax.envs.action_spaces import Actions
 from prowl_jax.envs.base import Step
-from prowl_jax.envs.gymnasium_game import Picture, finite, frame_source, labels_of, make_env, row_of
+from prowl_jax.envs.gymnasium_game import Picture, finite, frame_source, labels_of, make_env, row_of, said
+from prowl_jax.envs.workers import EnvironmentFailure
 
 
 class VectorHost:
@@ -18,6 +21,10 @@ class VectorHost:
     Args:
       settings: ``gymnasium.Gymnasium``.
       num_envs: N.
+
+    Raises (``reset``, ``step``):
+      EnvironmentFailure: one line of what one of them raised, or showed. They are not started again: where one is gone,
+        nobody here knows what became of the others.
     """
 
     def __init__(self, settings, num_envs):
@@ -39,11 +46,12 @@ class VectorHost:
         if seeds.shape != (self.num_envs,) or seeds.dtype.kind not in "iu" or (seeds < 0).any():
             raise ValueError(f"seeds must be {self.num_envs} non-negative ints, got {seeds!r}")
         self._check_open()
-        observations, _ = self.env.reset(seed=[int(s) & 0x7FFFFFFF for s in seeds])
         self.ended = np.zeros(self.num_envs, bool)
         for actions in self.actions:
             actions.reset()
-        return self._see(observations, self.ended)
+        with self._telling("reset"):
+            observations, _ = self.env.reset(seed=[int(s) & 0x7FFFFFFF for s in seeds])
+            return self._see(observations, self.ended)
 
     def step(self, actions) -> Step:
         """Do ``actions`` (int32 ``[N, A]``), each once: frames are not skipped here."""
@@ -54,14 +62,15 @@ class VectorHost:
         if actions.shape[0] != self.num_envs or actions.ndim != 2:
             raise ValueError(f"actions must be [{self.num_envs}, A], got {actions.shape}")
         each = [make(row) for make, row in zip(self.actions, actions, strict=True)]
-        observations, _, terminated, truncated, _ = self.env.step(_together(each))
-        ended = np.asarray(terminated) | np.asarray(truncated)
-        done, self.ended = (self.ended, ended) if self.mode == "NextStep" else (ended, ended)
-        if self.mode == "Disabled" and ended.any():
-            observations, _ = self.env.reset(options={"reset_mask": ended})
-        for i in np.flatnonzero(done):
-            self.actions[i].reset()
-        return self._see(observations, done)
+        with self._telling("step"):
+            observations, _, terminated, truncated, _ = self.env.step(_together(each))
+            ended = np.asarray(terminated) | np.asarray(truncated)
+            done, self.ended = (self.ended, ended) if self.mode == "NextStep" else (ended, ended)
+            if self.mode == "Disabled" and ended.any():
+                observations, _ = self.env.reset(options={"reset_mask": ended})
+            for i in np.flatnonzero(done):
+                self.actions[i].reset()
+            return self._see(observations, done)
 
     def close(self) -> None:
         """End the environments. Safe to call twice."""
@@ -73,9 +82,16 @@ class VectorHost:
         if self.env is None:
             raise RuntimeError("the environments are closed")
 
+    @contextlib.contextmanager
+    def _telling(self, what):
+        try:
+            yield
+        except Exception as error:  # whatever environments of somebody's may raise
+            raise EnvironmentFailure(f"the vector environment failed in {what}: {said(error)}") from error
+
     def _see(self, observations, done):
-        pictures = self.source(self.env, observations)
-        rows = [row_of(row) for row in finite(observations)] if isinstance(observations, np.ndarray) else [{}]
+        pictures = self.source(self.env, finite(observations))
+        rows = [row_of(row) for row in observations] if isinstance(observations, np.ndarray) else [{}]
         info = {"observation": np.stack([row["observation"] for row in rows])} if all(rows) else {}
         return Step(np.stack([self.picture(picture) for picture in pictures]), done.copy(), info)
 

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from toy_data_sets import COUNT, lerobot_2, lerobot_3, minari, shades, turns
+from toy_data_sets import COUNT, encoded, lerobot_2, lerobot_3, minari, shades, turns
 
 from experiments import import_recordings as command
 from prowl_jax.data.importer import NothingReadError, import_recordings
@@ -103,6 +103,27 @@ def test_a_clock_that_jumps_cuts_there(tmp_path):
 
 
 # What is off.
+
+
+@pytest.mark.parametrize("form", ["lerobot", "minari"])
+def test_pictures_of_changing_size_cost_their_episode(tmp_path, form):
+    """Frame 7 of the first episode; each picture is a file of its own there."""
+    from pyarrow import parquet
+
+    source, smaller = tmp_path / "in", encoded(np.zeros((24, 32, 3), np.uint8), "JPEG")
+    if form == "lerobot":
+        path = lerobot_2(source, kind="image") / "data/chunk-000/episode_000000.parquet"
+        rows = parquet.read_table(path).to_pylist()
+        rows[7]["observation.images.top"]["bytes"] = smaller
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        where, text = "episode_000000.parquet, episode 0", LIST
+    else:
+        with h5py.File(minari(source, jpeg=True) / "data/main_data.hdf5", "a") as file:
+            file["episode_0/observations"][7] = np.frombuffer(smaller, np.uint8)
+        where, text = "main_data.hdf5, episode 0", "pan=actions.0:-1..1:5, grip=actions.1"
+    summary, store = read(source, tmp_path, text)
+    told = f"{where}: frame 7 is 24x32, those before it 48x64; bring all to one size, or cut it there"
+    assert [reason for _, reason in summary.skipped] == [told] and len(store) == COUNT
 
 
 def _info(root, **changes):

@@ -1,5 +1,6 @@
 """Anybody's recordings: videos with tables, and arrays, end to end; every mistake is one line that tells the cure."""
 
+import fractions
 import functools
 import json
 import os
@@ -101,6 +102,29 @@ def test_a_video_with_its_table_of_each_kind(folder, tmp_path, ending):
 def test_frames_alone_have_the_one_action_there_is(folder, tmp_path):
     _, store = read(folder("a"), tmp_path, "none")
     assert len(store) == COUNT and store.spec.sizes == (1,) and not store.actions.any()
+
+
+def test_a_video_whose_pictures_change_their_size_is_skipped(folder, tmp_path):
+    """Motion JPEG: every frame brings its own size."""
+    import av
+
+    source = folder("b", csv_of())
+    with av.open(str(source / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=30)
+        encoders = [stream.codec_context, av.CodecContext.create("mjpeg", "w")]
+        for encoder, shape in zip(encoders, ((48, 64), (24, 32)), strict=True):
+            encoder.height, encoder.width = shape
+            encoder.pix_fmt, encoder.time_base = "yuvj420p", fractions.Fraction(1, 30)
+            for t, frame in enumerate(grey(greys(6), shape)):
+                picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+                picture.pts = t + 6 * (encoder is encoders[1])
+                for packet in encoder.encode(picture):
+                    packet.stream = stream
+                    container.mux(packet)
+    (source / "a.csv").write_text(csv_of())
+    summary, store = read(source, tmp_path)
+    told = "a.avi: frame 6 is 24x32, those before it 48x64; bring all to one size, or cut it there"
+    assert summary.skipped == [("a", told)] and len(store) == COUNT
 
 
 def test_where_rows_are_missing_later_actions_keep_to_their_frames(folder, tmp_path):

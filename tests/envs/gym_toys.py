@@ -61,6 +61,20 @@ def to_the_right(spec):
     return lambda seen, frame: [0, 1, 2]
 
 
+class Short(Dot):
+    """It ends where its wheel is at its lower limit and no key is down."""
+
+    def step(self, action):
+        seen, reward, _, truncated, info = super().step(action)
+        return seen, reward, bool(action["wheel"][0] <= -2.0 and not action["keys"].any()), truncated, info
+
+
+def quitter(spec):
+    """A policy that ends it."""
+    del spec
+    return lambda seen, frame: [0, 0, 0]
+
+
 class Plain(Dot):
     """It shows its picture alone."""
 
@@ -70,7 +84,7 @@ class Plain(Dot):
         return super()._see()["picture"]
 
 
-def make_vector(num_envs, mode="NextStep", **arguments):
+def make_vector(num_envs, mode="NextStep", kind="Plain", **arguments):
     """Several of them, stepped together."""
-    made = [lambda: Plain(**arguments)] * num_envs
+    made = [lambda: globals()[kind](**arguments)] * num_envs
     return gymnasium.vector.SyncVectorEnv(made, autoreset_mode=gymnasium.vector.AutoresetMode(mode))

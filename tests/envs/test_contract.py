@@ -1,5 +1,6 @@
 """Every host environment keeps the protocol of ``envs/base.py``. Minecraft's is held to it over a stub."""
 
+import ctypes.util
 import dataclasses
 import functools
 import os
@@ -12,6 +13,7 @@ import pytest
 import tiny_dream
 
 from prowl_jax.envs.base import GroupedEnv, HostEnv, Step, grouped
+from prowl_jax.envs.craftax.environment import Craftax
 from prowl_jax.envs.device import DeviceVectorEnv
 from prowl_jax.envs.gymnasium import Gymnasium
 from prowl_jax.envs.minerl import make_minerl
@@ -46,33 +48,53 @@ def make_gymnasium(make, num_envs, workers, **settings):
     return Gymnasium(make_with=make, frame_size=(32, 32), workers=workers, **settings).make("play", num_envs)
 
 
+def make_craftax(num_envs, workers):
+    """Nor has Craftax."""
+    return Craftax(frame_size=(32, 32), worlds=16).make("wander", num_envs)
+
+
 MAKERS = {"toy": make_toy, "minerl_stub": make_minerl_stub, "voxel": make_small_voxel, "dream": make_dream}
+MAKERS["craftax"] = make_craftax
 GYMNASIUM = {
-    "CartPole-v1": "pygame",
-    "CarRacing-v3": "Box2D",
-    "ALE/Pong-v5": "ale_py",
-    "MiniGrid-FourRooms-v0": "minigrid",
-    "MiniWorld-Hallway-v0": "miniworld",
+    "CartPole-v1": ("pygame", 25),
+    "CarRacing-v3": ("Box2D", 8),
+    "ALE/Pong-v5": ("ale_py", 8),
+    "MiniGrid-FourRooms-v0": ("minigrid", 8),
+    "VizdoomHealthGathering-v1": ("vizdoom", 8),
+    "MiniWorld-Hallway-v0": ("miniworld", 8),
 }
-"""ID -> what it needs beside Gymnasium: rendered, continuous, an Atari game, a grid, first person."""
+"""ID -> what it needs beside Gymnasium, and how many steps are rolled: fewer where starting or drawing takes long.
+
+Rendered, continuous, an Atari game, a grid, and first person twice.
+"""
+FRAMES = {"VizdoomHealthGathering-v1": "screen"}
 MAKERS["vector"] = lambda num_envs, workers: make_gymnasium("gym_toys:make_vector", num_envs, workers, vector=True)
+MAKERS["envpool"] = lambda num_envs, workers: make_gymnasium("envpool:CartPole-v1", num_envs, workers, vector=True)
 for _make in GYMNASIUM:
-    MAKERS[_make] = functools.partial(make_gymnasium, _make)
+    MAKERS[_make] = functools.partial(make_gymnasium, _make, frames=FRAMES.get(_make, ""))
 for _task in {(task.wad, task.doom_map): name for name, task in reversed(TASKS.items())}.values():
     MAKERS[_task] = lambda num_envs, workers, task=_task: make_vizdoom(task, num_envs, workers=workers)
 
 
 @pytest.fixture(scope="module", params=MAKERS)
-def maker(request):
-    if request.param in TASKS:
-        pytest.importorskip("vizdoom")
-    if request.param in (*GYMNASIUM, "vector"):
-        pytest.importorskip("gymnasium")
-    if request.param in GYMNASIUM:
-        pytest.importorskip(GYMNASIUM[request.param], exc_type=ImportError)
-    if request.param.startswith("MiniWorld") and not os.environ.get("DISPLAY"):
-        pytest.skip("MiniWorld draws with OpenGL, and there is no display")
-    return MAKERS[request.param]
+def kind(request):
+    """A key of ``MAKERS``, if what it needs is there."""
+    name = request.param
+    needed = {"craftax": ("imageio", "craftax"), "envpool": ("gymnasium", "envpool"), "vector": ("gymnasium",)}
+    if name in TASKS:
+        needed[name] = ("vizdoom",)
+    if name in GYMNASIUM:
+        needed[name] = ("gymnasium", GYMNASIUM[name][0])
+    for package in needed.get(name, ()):
+        pytest.importorskip(package, exc_type=ImportError)
+    if name.startswith("MiniWorld") and not (os.environ.get("DISPLAY") or ctypes.util.find_library("EGL")):
+        pytest.skip("MiniWorld draws with OpenGL, and there is neither a display nor EGL")
+    return name
+
+
+@pytest.fixture(scope="module")
+def maker(kind):
+    return MAKERS[kind]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +102,34 @@ def env(maker):
     env = maker(3, 2)
     yield env
     env.close()
+
+
+@pytest.fixture(scope="module")
+def other(maker):
+    """As ``env``, in one worker instead of two."""
+    other = maker(3, 1)
+    yield other
+    other.close()
+
+
+@pytest.fixture(scope="module")
+def begun(env):
+    """``env``, at whatever step of its episodes."""
+    env.reset([1, 2, 3])
+    return env
+
+
+@pytest.fixture(scope="module")
+def actions(kind, env):
+    """What the longer tests roll: int32 ``[T, 3, A]``."""
+    _, steps = GYMNASIUM.get(kind, (None, 25))
+    return some_actions(env.spec, steps, 3)
+
+
+@pytest.fixture(scope="module")
+def rolled(env, actions):
+    """What ``env`` rolls of them from the seeds 4, 5, 6."""
+    return roll(env, [4, 5, 6], actions)
 
 
 def some_actions(spec, steps, num_envs, seed=0):
@@ -116,22 +166,15 @@ def test_shapes_and_dtypes(env):
             assert step.info["pose"].shape == (3, 3) and step.info["pose"].dtype == np.float32
 
 
-def test_same_seed_and_actions_give_the_same_frames_whatever_was_before(env):
-    actions = some_actions(env.spec, 25, 3)
-    first = roll(env, [4, 5, 6], actions)
+def test_same_seed_and_actions_give_the_same_frames_whatever_was_before(env, actions, rolled):
     roll(env, [7, 8, 9], actions[::-1])
-    for a, b in zip(first, roll(env, [4, 5, 6], actions), strict=True):
+    for a, b in zip(rolled, roll(env, [4, 5, 6], actions), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_new_processes_and_another_number_of_workers_give_the_same_frames(env, maker):
-    actions = some_actions(env.spec, 25, 3)
-    other = maker(3, 1)
-    try:
-        for a, b in zip(roll(env, [4, 5, 6], actions), roll(other, [4, 5, 6], actions), strict=True):
-            np.testing.assert_array_equal(a, b)
-    finally:
-        other.close()
+def test_new_processes_and_another_number_of_workers_give_the_same_frames(other, actions, rolled):
+    for a, b in zip(rolled, roll(other, [4, 5, 6], actions), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def roll_in_groups(env, seeds, actions):
@@ -152,34 +195,30 @@ def roll_in_groups(env, seeds, actions):
     return frames, done, np.concatenate([where(start)[None], poses])
 
 
-def test_groups_give_what_stepping_together_gives(env, maker):
+def test_groups_give_what_stepping_together_gives(other, actions, rolled):
     """Two groups where workers have several environments, else one; unlike ``env``, which has one."""
-    actions = some_actions(env.spec, 25, 3)
-    other = maker(3, 1)
-    try:
-        groups = grouped(other).groups
-        assert len(groups) == (2 if isinstance(other, GroupedEnv) else 1)
-        assert [i for rows in groups for i in range(3)[rows]] == [0, 1, 2]
-        expected = roll(env, [4, 5, 6], actions)
-        for a, b in zip(expected, roll_in_groups(other, [4, 5, 6], actions), strict=True):
-            np.testing.assert_array_equal(a, b)
-    finally:
-        other.close()
+    groups = grouped(other).groups
+    assert len(groups) == (2 if isinstance(other, GroupedEnv) else 1)
+    assert [i for rows in groups for i in range(3)[rows]] == [0, 1, 2]
+    for a, b in zip(rolled, roll_in_groups(other, [4, 5, 6], actions), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
-def test_an_environment_depends_on_its_own_seed_alone(env):
-    actions = some_actions(env.spec, 10, 3)
-    frames, _, _ = roll(env, [4, 5, 6], actions)
-    swapped, _, _ = roll(env, [6, 5, 4], actions[:, ::-1])
-    np.testing.assert_array_equal(frames, swapped[:, ::-1])
+def test_an_environment_depends_on_its_own_seed_alone(env, actions, rolled):
+    swapped, _, _ = roll(env, [6, 5, 4], actions[:10, ::-1])
+    np.testing.assert_array_equal(rolled[0][: len(swapped)], swapped[:, ::-1])
 
 
 def test_seeds_differ(env):
-    starts = np.concatenate([where(env.reset(np.arange(3) + 3 * i)) for i in range(3)])
-    if len(np.unique(starts, axis=0)) == 1:  # Pong's first frames are all the same; its noise is not
-        same = np.tile(some_actions(env.spec, 60, 1), (1, 3, 1))
-        starts = np.concatenate([roll(env, np.arange(3) + 3 * i, same)[0][-1] for i in range(3)])
-    assert len(np.unique(starts, axis=0)) >= 5
+    starts, late = [], False
+    for i in range(3):
+        start = where(env.reset(np.arange(3) + 3 * i))
+        late |= i == 0 and len(np.unique(start, axis=0)) == 1  # Pong's first frames are all the same; its noise is not
+        if late:
+            steps = [env.step(np.tile(action, (3, 1))) for action in some_actions(env.spec, 40, 1)[:, 0]]
+            start = steps[-1].frames.reshape(3, -1)
+        starts.append(start)
+    assert len(np.unique(np.concatenate(starts), axis=0)) >= 5
 
 
 def test_frames_are_copies_that_later_steps_leave_alone(env):
@@ -205,8 +244,8 @@ def test_action_t_leads_from_frame_t_to_frame_t_plus_1(env):
 
 @pytest.mark.parametrize("place", [0, -1])
 @pytest.mark.parametrize("value", [-1, 99])
-def test_out_of_range_actions_name_the_factor(env, place, value):
-    env.reset([1, 2, 3])
+def test_out_of_range_actions_name_the_factor(begun, place, value):
+    env = begun
     name = env.spec.names[place]
     actions = np.tile(env.spec.null, (3, 1))
     actions[1, env.spec.index(name)] = value
@@ -215,10 +254,9 @@ def test_out_of_range_actions_name_the_factor(env, place, value):
 
 
 @pytest.mark.parametrize("actions", [np.zeros((2, 5), np.int32), np.zeros((3, 5)), np.zeros(5, np.int32)])
-def test_actions_of_another_shape_or_type_are_refused(env, actions):
-    env.reset([1, 2, 3])
+def test_actions_of_another_shape_or_type_are_refused(begun, actions):
     with pytest.raises(ValueError, match="actions must be"):
-        env.step(actions[..., : len(env.spec.factors)])
+        begun.step(actions[..., : len(begun.spec.factors)])
 
 
 @pytest.mark.parametrize("seeds", [[1, 2], [1, 2, -3], [1.0, 2.0, 3.0], 1])
@@ -227,7 +265,9 @@ def test_bad_seeds_are_refused(env, seeds):
         env.reset(seeds)
 
 
-def test_close_twice_and_no_step_before_reset(maker):
+def test_close_twice_and_no_step_before_reset(kind, maker):
+    if kind in GYMNASIUM and kind != "CartPole-v1":
+        pytest.skip("the same processes as CartPole's")
     env = maker(1, 1)
     with pytest.raises(RuntimeError, match="reset"):
         env.step(env.spec.null[None])

@@ -1,5 +1,6 @@
 """Environments of Gymnasium: their actions as factors, their pictures as frames, and what is said of bad ones."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -196,3 +197,27 @@ def test_the_frame_of_a_done_step_is_the_next_episodes_first_one(mode):
     assert (steps[before].frames != steps[before - 1].frames).any()
     assert env.env.envs[0].steps == (4 if mode == "NextStep" else 1)
     env.close()
+
+
+@pytest.mark.parametrize(("fault", "line"), [("nan", "has NaN or infinite"), ("size", "ValueError")])
+def test_a_vector_environment_that_breaks_is_one_line(fault, line):
+    make = Gymnasium(make_with="gym_toys:make_vector", vector=True, arguments=f'{{"fault": "{fault}", "kind": "Dot"}}')
+    with contextlib.closing(dataclasses.replace(make, frames="picture", frame_size=(20, 30)).make("play", 2)) as env:
+        env.reset([1, 2])
+        with pytest.raises(EnvironmentFailure, match=f"the vector environment failed in step: .*{line}") as caught:
+            [env.step(env.spec.null[None].repeat(2, 0)) for _ in range(3)]
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({}, "env.gymnasium.make=envpool:Pong-v5 makes many at once: set env.gymnasium.vector=True"),
+        ({"vector": True}, "env.gymnasium.make=envpool:Pong-v5 needs a package: .*envpool"),
+    ],
+)
+def test_what_envpool_needs_is_one_line(monkeypatch, settings, line):
+    monkeypatch.setitem(__import__("sys").modules, "envpool", None)
+    with pytest.raises(ValueError, match=line) as caught:
+        Gymnasium(make_with="envpool:Pong-v5", **settings).check_installed()
+    assert "\n" not in str(caught.value)

@@ -47,8 +47,10 @@ def test_what_it_cannot_do_is_one_sentence(kind):
 
 
 def test_where_it_can_act_is_asked_of_what_it_defines():
-    assert registry.names(lambda environment: environment.acts()) == ("vizdoom", "voxel", "minerl", "gymnasium")
-    assert registry.names(lambda environment: environment.on_device()) == ("voxel",)
+    assert registry.names(lambda environment: environment.acts()) == (
+        "vizdoom", "voxel", "craftax", "minerl", "gymnasium",
+    )  # fmt: skip
+    assert registry.names(lambda environment: environment.on_device()) == ("voxel", "craftax")
     with pytest.raises(ValueError, match="the environment recordings does not run on the device"):
         registry.ENVIRONMENTS["recordings"]().make("task", 1)
 
@@ -65,6 +67,7 @@ def test_settings_are_read_without_the_game_and_in_a_worker_without_jax():
     blocked = "import sys; sys.modules['vizdoom'] = None; "
     without = {"registry": ("minerl", "gym"), "vizdoom": ("jax",), "minecraft": ("jax",)}
     without["gymnasium"] = ("jax", "gymnasium.spaces")
+    without["craftax.environment"] = ("jax", "craftax")
     for module, forbidden in without.items():
         code = f"{blocked}import prowl_jax.envs.{module}; assert not {{*{forbidden!r}}} & {{*sys.modules}}"
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,5 +1,6 @@
 """A configuration is written for an environment of somebody's, fits its machine, and scales to minutes."""
 
+import dataclasses
 import pathlib
 import sys
 
@@ -13,6 +14,7 @@ from experiments.planning import consistency, own_world
 from experiments.run import command_line, config_file
 from experiments.run.config_file import UsageError
 from experiments.stages import budget, build
+from prowl_jax.envs.gymnasium import Gymnasium
 
 TOYS = pathlib.Path(__file__).parents[1] / "envs"
 SMALL = own_world.Machine(2, 16e9, "")
@@ -43,12 +45,30 @@ def test_what_is_written_is_a_configuration_that_holds(here, capsys):
     assert config.world_model.steps == 2 * steps
 
 
+def test_what_is_told_of_it_is_what_its_demonstrator_meets():
+    """Played by hands a dot's episodes last as long as it says; a policy that ends them at once is believed."""
+    make = Gymnasium(make_with="gym_toys:Short", frames="picture", frame_size=(16, 24))
+    quits = dataclasses.replace(make, shown_by="gym_toys:quitter")
+    assert own_world.look(quits, steps=60).length == 1 < own_world.look(make, steps=60).length
+
+
+def test_many_at_once_are_looked_at_as_well(here, capsys):
+    assert new.main(["many", "--make=gym_toys:make_vector", "--vector"]) == 0
+    assert "frames: 20x30" in capsys.readouterr().out
+    config = config_file.load_config("many.py")
+    assert config.env.gymnasium.vector and build.spec_of(config).names == ("keys_0", "keys_1", "wheel")
+
+
 def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
     (here / "mine.py").write_text("# mine")
+    dots = ["other", "--make=gym_toys:Dot", "--frames=picture"]
     for arguments, line in (
         (["mine", "--make=gym_toys:Dot", "--frames=picture"], "mine.py is there already"),
         (["other", "--make=gym_toys:Words"], "Text cannot be cut into factors"),
+        (["other", "--make=gym_toys:Endless"], "give limits=(LOW, HIGH)"),
         (["other", "--make=NoSuchThing-v0"], "env.gymnasium.make=NoSuchThing-v0: NameNotFound"),
+        ([*dots, '--arguments={"fault": "size"}'], "a frame is 21x30, the first was 20x30; wrap the environment"),
+        ([*dots, '--arguments={"fault": "nan"}'], "has NaN or infinite numbers; mend the environment, or wrap it"),
         (["other", "--make=gym_toys:Dot", "--arguments=[1]"], "is no JSON object"),
         (["other", "--make=gym_toys:Dot", "--frame-skip=0"], "frame_skip=0 is not within 1.."),
         (["other", "--make=a:b", "--source=c"], "give one of --make"),

@@ -19,12 +19,53 @@ const LOOK = [
 ];
 const DEGREES_A_PIXEL = 0.15;
 
+const MEANT = {  // keys of what other environments call their values
+  left: "ArrowLeft", right: "ArrowRight", up: "ArrowUp", forward: "ArrowUp", down: "ArrowDown", back: "ArrowDown",
+  fire: "Space", do: "Space", jump: "Space",
+};
+const BOTH_WAYS = [["ArrowLeft", "ArrowRight"], ["ArrowDown", "ArrowUp"], ["KeyJ", "KeyL"], ["KeyK", "KeyI"]];
+const ONE_WAY = ["ArrowUp", "ArrowDown", "KeyI", "KeyK"];
+const ANY = [..."1234567890"].map((digit) => `Digit${digit}`).concat([..."BOTUXYZMIJKL"].map((c) => `Key${c}`));
+const ARROWS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
+
+// Rows as WALK's for every value that no key has yet: an axis of numbers goes to its ends, what has a known name has
+// its arrow, and the others have digits and letters in order, as long as there are some (play.js has letters as well).
+function otherRows(factors, taken) {
+  const rows = [], free = (code) => code && !taken.has(code);
+  function bind(code, factor, value) {
+    const label = factor.labels[value], key = ARROWS[code] ?? code.replace(/^(Digit|Key)/, "");
+    const name = factor.labels.length > 2 && /^[+-]?\d/.test(label) ? `${factor.name} ${label}` : label;
+    taken.add(code);
+    rows.push([code, factor.name, label, `${key}: ${name}`, ARROWS[code] ?? name, name]);
+  }
+  for (const factor of factors.filter((each) => !each.degrees)) {
+    const bound = new Set(WALK.filter((row) => row[1] === factor.name).map((row) => row[2]));
+    const rest = factor.labels.map((_, value) => value)
+      .filter((value) => value !== factor.null && !bound.has(factor.labels[value]));
+    if (factor.labels.length > 2 && factor.labels.every((label) => /^[+-]\d/.test(label))) {
+      const ends = [rest.filter((value) => value < factor.null)[0], rest.filter((value) => value > factor.null).at(-1)];
+      const there = ends.filter((value) => value !== undefined);
+      const pair = BOTH_WAYS.find((codes) => codes.every(free)), one = ONE_WAY.find(free);
+      if (there.length === 2 && pair) pair.forEach((code, i) => bind(code, factor, ends[i]));
+      else if (there.length === 1 && one) bind(one, factor, there[0]);
+      continue;
+    }
+    for (const value of rest) {
+      const meant = MEANT[factor.labels[value].toLowerCase()];
+      const code = free(meant) ? meant : ANY.find(free);
+      if (code) bind(code, factor, value);
+    }
+  }
+  return rows;
+}
+
 function makeHands(factors, send, stage, touch, help) {
   const byName = new Map(factors.map((factor) => [factor.name, factor]));
   const held = new Set();
   let moved = {}, dirty = false;
   const walks = WALK.filter(([, factor, label]) => byName.get(factor)?.labels.includes(label));
   const looks = LOOK.filter(([, factor]) => byName.has(factor));
+  walks.push(...otherRows(factors, new Set([...walks, ...looks].map(([code]) => code))));
 
   function speed(factor) {  // of the camera under an arrow: a bin in the middle, so that it turns exactly so far
     const degrees = byName.get(factor).degrees;

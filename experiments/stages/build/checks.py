@@ -5,10 +5,10 @@ import os
 import jax
 
 from experiments.run.config_file import UsageError
-from experiments.stages import trajectory_file
 from experiments.stages.arms import ARMS
-from experiments.stages.build.base import check_base, check_unet_weights, environment_of, load_oracle
-from experiments.stages.build.environment import frame_shape, gaps_of, make_environment, spec_of
+from experiments.stages.build import plays
+from experiments.stages.build.base import check_base, check_unet_weights, load_oracle
+from experiments.stages.build.environment import gaps_of, make_environment, spec_of
 from experiments.stages.build.judges import load_flow, load_lpips
 from experiments.stages.build.phase2 import arms, make_budget, passive_rows
 from experiments.stages.build.policy import load_vpt
@@ -32,12 +32,14 @@ def check_device(config):
 
 def check_files(config):
     """UsageError of one line where what the configuration names is not there, or cannot be read as the run will."""
-    for key in ("demonstrations.source", "evaluation.action_prior"):
+    for key in ("demonstrations.source", "demonstrations.play", "evaluation.action_prior"):
         group, name = key.split(".")
         path = config[group][name]
         if path and not os.path.exists(path):
             raise UsageError(f"{key}={path} is not there; name a folder of recordings")
     check_recordings(config)
+    if config.demonstrations.play:
+        plays.check(config)
     if arms(config) or not ENVIRONMENTS[config.env.name].recordings:
         _check_installed(config)
     if config.phase2.include and not config.dry_run:
@@ -62,19 +64,11 @@ def check_files(config):
 
 def read_included(config):
     """The ``Trajectories`` in ``phase2.include``; UsageError of one line where they do not fit the configuration."""
-    path, environment = config.phase2.include, environment_of(config)
+    path = config.phase2.include
     if not any(METHODS[ARMS[arm].method].takes_in() for arm in arms(config)):
         raise UsageError(f"phase2.include={path}: no arm of arms={tuple(config.arms)} keeps what others found")
     length = make_world_model(config).frames_of(make_budget(config).clip)
-    try:
-        found = trajectory_file.read(path)
-    except ValueError as error:
-        raise UsageError(f"phase2.include={error}") from None
-    for key, value in environment.items():
-        if found.environment.get(key, value) != value:
-            raise UsageError(f"phase2.include={path} was found with {key}={found.environment[key]}, not {value}")
-    if found.spec != spec_of(config) or found.frames.shape[2:] != frame_shape(config):
-        raise UsageError(f"phase2.include={path} has other actions, or frames {found.frames.shape[2:]}, not those here")
+    found = plays.fitting(config, "phase2.include", path)
     if found.frames.shape[1] < length:
         raise UsageError(f"phase2.include={path} has {found.frames.shape[1]} frames each, a trajectory {length}")
     if jax.process_count() > 1:
