@@ -38,6 +38,9 @@ import optax
 
 from prowl_jax import pat, rl
 
+# %% tags=["parameters"]
+CYCLES = 24  # of the loop, for each policy
+
 # %% [markdown]
 # ## A world with a place where nobody goes
 #
@@ -105,7 +108,7 @@ held_out, visitors = demonstrate(jax.random.key(2), 256), demonstrate(jax.random
 
 def show(axis, clips, title, color="tab:blue"):
     axis.axvspan(RIVER, 1.0, color="lightblue")
-    axis.plot(*np.moveaxis(np.asarray(clips["states"][:64, :, :2]), -1, 0)[:, :, :].swapaxes(1, 2), color=color, lw=0.5)
+    axis.plot(*np.asarray(clips["states"])[:64, :, :2].T, color=color, lw=0.5)
     axis.set(title=title, xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], aspect="equal")
 
 
@@ -317,7 +320,7 @@ def mend(theta, optimizer_state, buffer, key, cycle):
 
 
 # %%
-def prowl(kl_cost, cycles=24):
+def prowl(kl_cost, cycles=CYCLES):
     theta, phi, buffer = theta_0, reference, new_buffer()
     theta_state, phi_state, log, valid = slow.init(theta), fast.init(phi), [], np.ones(ROWS, bool)
     for cycle in range(cycles):
