@@ -57,20 +57,21 @@ def look(environment, steps=400, seconds=20.0):
       ValueError: it does not run; one line.
     """
     from prowl_jax.envs.action_spaces import words
-    from prowl_jax.envs.gymnasium_game import Game
-    from prowl_jax.envs.hands import Hands
+    from prowl_jax.envs.gymnasium_game import Game, Picture
 
     environment.check_installed()
-    game, hands = Game(environment), Hands(environment.spec, environment)
+    game, player, picture = Game(environment), environment.demonstrator("play"), Picture(environment.frame_size)
     try:
-        size = np.shape(game.reset(0)[0])[:2]
+        frame, info = game.reset(0)
+        size = np.shape(frame)[:2]
         began, age, lengths, done_steps = time.monotonic(), 0, [], 0
-        hands.reset(0)
+        player.reset(0)
         while done_steps < steps and time.monotonic() - began < seconds:
-            done, done_steps, age = game.step(hands.act())[1], done_steps + 1, age + 1
+            frame, done, info = game.step(player.act(info.get("observation"), picture(frame)))
+            done_steps, age = done_steps + 1, age + 1
             if done:
                 lengths.append(age)
-                game.reset(done_steps)
+                frame, info = game.reset(done_steps)
                 age = 0
         took = time.monotonic() - began
     finally:

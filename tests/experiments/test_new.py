@@ -1,6 +1,7 @@
 """A configuration is written for an environment of somebody's, fits its machine, and scales to minutes."""
 
 import pathlib
+import re
 import sys
 
 import pytest
@@ -41,6 +42,12 @@ def test_what_is_written_is_a_configuration_that_holds(here, capsys):
     config.minutes = 2 * estimate - config.estimate[0]
     budget.fit(config)
     assert config.world_model.steps == 2 * steps
+
+
+@pytest.mark.parametrize("demonstrator, lasts", [("", range(1, 25)), ("gym_toys:to_the_right", (50,))])
+def test_episodes_last_as_long_as_the_demonstrator_makes_them(here, capsys, demonstrator, lasts):
+    new.main(["brittle", "--make=gym_toys:Brittle", "--frames=picture", f"--demonstrator={demonstrator}"])
+    assert int(re.search(r"last about (\d+) steps", capsys.readouterr().out)[1]) in lasts
 
 
 def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
