@@ -98,7 +98,7 @@ import numpy as np
 from IPython.display import HTML, display
 
 from experiments.configs import quickstart, voxel
-from experiments.evaluation.dreamer import Dreamer, spread_clips
+from experiments.evaluation.dreamer import Dreamer, pixel_frames, spread_clips
 from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build, phase2
@@ -182,7 +182,7 @@ for name, stage in {
 # %%
 model, context = build.make_world_model(config), build.make_budget(config).context
 store, frames = open_store(the_run), 8
-clips = spread_clips(store, split(the_run, store)[1], 4, model.frames_of(context) + frames, seed=0)
+clips = spread_clips(store, split(the_run, store)[1], 4, pixel_frames(model, context, frames), seed=0)
 
 
 def dreams_of(params):

@@ -66,13 +66,14 @@ print(words(environment.spec))
 
 # %%
 with contextlib.closing(Game(environment)) as game:
-    hands, frame = environment.demonstrator("play"), game.reset(0)[0]
+    hands, (frame, info), shown = environment.demonstrator("play"), game.reset(0), []
     hands.reset(0)
-    shown = []
-    for _ in range(150):
-        action = hands.act(None, frame)
+    for step in range(150):
+        action = hands.act(info.get("observation"), frame)
         shown.append((frame, environment.spec.describe(action) or "nothing"))
-        frame = game.step(action)[0]
+        frame, done, info = game.step(action)
+        if done:
+            frame, info = game.reset(step)
 
 figure, axes = plt.subplots(1, 10, figsize=(14, 2.2))
 for axis, (frame, word) in zip(axes, shown[50::10], strict=True):

@@ -41,7 +41,7 @@ CHANGES = [f"--config.{{change}}" for change in (
 ``your_world`` phase 2; ``accelerator`` has the programs of tests/experiments/test_voxel_run.py, which come before."""
 
 SAYS = {
-    "accelerator": ("everything will be tiny", "phase2/prowl", "mean error of a pixel"),
+    "accelerator": ("works in", "phase2/prowl", "mean error of a pixel"),
     "dream_controller": ("learned in dreams", "temperature 1.5"),
     "pat_and_kl_in_your_project": ("a buffer of 64 clips", "no anchor"),
     "quick_tour": ("kept the 12 worst: True", "latent regret"),
