@@ -36,6 +36,14 @@ class Dot(gymnasium.Env):
         return {"picture": picture, "speed": np.array([np.nan if broken and self.fault == "nan" else 0.0], np.float32)}
 
 
+class Brittle(Dot):
+    """It is over as soon as its first key is pressed."""
+
+    def step(self, action):
+        seen, reward, _, truncated, info = super().step(action)
+        return seen, reward, bool(action["keys"][0]), truncated, info
+
+
 class Words(Dot):
     """Nobody can press these."""
 

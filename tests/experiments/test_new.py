@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import sys
 
 import pytest
@@ -57,6 +58,12 @@ def test_many_at_once_are_looked_at_as_well(here, capsys):
     assert "frames: 20x30" in capsys.readouterr().out
     config = config_file.load_config("many.py")
     assert config.env.gymnasium.vector and build.spec_of(config).names == ("keys_0", "keys_1", "wheel")
+
+
+@pytest.mark.parametrize("demonstrator, lasts", [("", range(1, 25)), ("gym_toys:to_the_right", (50,))])
+def test_episodes_last_as_long_as_the_demonstrator_makes_them(here, capsys, demonstrator, lasts):
+    new.main(["brittle", "--make=gym_toys:Brittle", "--frames=picture", f"--demonstrator={demonstrator}"])
+    assert int(re.search(r"last about (\d+) steps", capsys.readouterr().out)[1]) in lasts
 
 
 def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
