@@ -72,6 +72,7 @@ ARMS = {
         "each four from one state, the first by pi_ref: the others are paid for what they found more than it",
         settings={"phase2.branches": 4, "phase2.branch_baseline": "reference"},
     ),
+    "fine_tuned": Arm("demonstrations alone, and nobody acts or dreams", method="fine_tune", compared=True),
     "best_of_n": Arm("the best of N dreams of each context, trained on as data", method="best_of_n"),
     "nft": Arm("branches of own rollouts, rewarded and contrasted (PersistWorld)", method="nft"),
     "grpo": Arm("the sampler's steps reinforced by group-relative rewards (RLIR)", method="grpo"),

@@ -253,6 +253,10 @@ class Method:
         """A cycle's ``world_model_updates``, ``world_model_tokens``, ``environment_steps``, ``dreamt_latents``."""
         raise NotImplementedError
 
+    def rewards_asked(self):
+        """Names of the rewards that it asks for: who makes a ``Start`` puts their weights among what is fixed."""
+        return ()
+
     def kept_bytes(self):
         """Bytes that its state takes beside the networks in training and their optimisers."""
         return 0

@@ -113,11 +113,15 @@ def groups_of(config, budget):
 
 
 def reward_of(config, shared):
-    """The configured reward; ValueError where it is not among those of ``shared``, as one without its weights."""
-    if config.reward not in shared.rewards:
-        name, there = type(config).__module__.rpartition(".")[2], ", ".join(shared.rewards)
-        raise ValueError(f"{name}.reward={config.reward} is not there or lacks its weights; there are {there}")
-    return shared.rewards[config.reward]
+    """The configured reward."""
+    return reward_named(config.reward, f"{type(config).__module__.rpartition('.')[2]}.reward", shared)
+
+
+def reward_named(name, key, shared):
+    """A reward of ``shared``; ValueError, naming ``key``, where it is not among them, as one without its weights."""
+    if name not in shared.rewards:
+        raise ValueError(f"{key}={name} is not there or lacks its weights; there are {', '.join(shared.rewards)}")
+    return shared.rewards[name]
 
 
 def make_begin(world_model, budget, most):

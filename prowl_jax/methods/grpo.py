@@ -84,6 +84,10 @@ class GRPO(Method):
         """A clip for each group, long enough for the longest prefix."""
         return Needs(groups_of(self.config, self.shared.budget), clip_length(self.config, self.shared), acts=False)
 
+    def rewards_asked(self):
+        """What a branch is worth."""
+        return (self.config.reward,)
+
     def init(self, start, key):
         """theta_0."""
         return State(init_state(start.trained, self.shared.optimizer), jnp.zeros((), jnp.int32))

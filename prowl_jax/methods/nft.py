@@ -84,6 +84,10 @@ class NFT(Method):
         """A clip for each group, long enough for the longest prefix."""
         return Needs(groups_of(self.config, self.shared.budget), clip_length(self.config, self.shared), acts=False)
 
+    def rewards_asked(self):
+        """What a branch is worth."""
+        return (self.config.reward,)
+
     def init(self, start, key):
         """theta_0, which is the old policy too."""
         old = jax.tree.map(jnp.copy, start.trained)

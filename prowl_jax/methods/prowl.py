@@ -276,6 +276,10 @@ class Prowl(Method):
         ensemble, _ = ensemble_training.make_fit(self.config.ensemble)(state.ensemble, clips, key)
         return dataclasses.replace(state, ensemble=ensemble)
 
+    def rewards_asked(self):
+        """Those that the buffer keeps, and the one that the policy is paid."""
+        return self.config.rewards
+
     def needs(self):
         """Of the demonstrations, what of a batch is not drawn from the buffer."""
         budget = self.shared.budget

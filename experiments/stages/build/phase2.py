@@ -6,6 +6,7 @@ from experiments.stages.arms import ARMS, configured
 from experiments.stages.build.environment import action_maps, frame_shape, spec_of
 from experiments.stages.build.judges import make_flow
 from experiments.stages.build.policy import make_policy
+from experiments.stages.build.rewards import make_rewards
 from experiments.stages.build.world_model import make_loss, make_world_model
 from prowl_jax.envs.registry import ENVIRONMENTS
 from prowl_jax.methods import METHODS, prowl
@@ -75,6 +76,7 @@ def make_shared(config, world_model=None):
         budget=make_budget(config),
         policy=make_policy(config),
         to_env=action_maps(config)[0],
+        rewards=make_rewards(config),
     )
 
 

@@ -1,0 +1,49 @@
+r"""Methods of post-training beside each other: one base, as many trained tokens, everything else that they spend told.
+
+  python -m experiments.study --config=experiments/configs/post_training.py:voxel
+  python -m experiments.study --config=experiments/configs/post_training.py:vizdoom
+
+theta_0, passive fine-tuning, PROWL, NFT (PersistWorld), GRPO (RLIR) and the best of N, distilled, from the same
+shipped weights. Writes results/NAME.json and NAME.md after every seed; the study can be stopped and goes on. Before it,
+``experiments.probe`` and ``experiments.best_of`` say whether a reward has anything to teach (docs/post_training.md).
+How long it takes and what is to be expected has not been measured yet. ``:tiny`` is for tests: nothing that it prints
+means anything.
+"""
+
+from experiments.configs import proof
+
+ARMS = ("fine_tuned", "prowl", "nft", "grpo", "best_of_n")
+"""With ``phase1``, theta_0, which every study measures."""
+
+
+def get_config(arg="voxel"):
+    """The comparison in the world of blocks (``voxel``), in ViZDoom (``vizdoom``), or the smallest (``tiny``)."""
+    if arg not in ("voxel", "vizdoom", "tiny"):
+        raise ValueError(f"post_training has the variants 'voxel', 'vizdoom' and 'tiny', not {arg!r}")
+    c = proof.get_config(arg)
+    c.name = f"post_training_{arg}"
+    c.arms = ARMS
+    c.study.oracles = ()
+    c.study.seeds = tuple(range(2 if arg == "tiny" else 5))
+    c.grpo.reward = "inverse_dynamics"  # RLIR
+    c.best_of_n.best_by = "group_similarity"  # as NFT's, so that what differs is how it is learned from
+    if arg == "tiny":
+        _tiny(c)
+        return c
+    c.study.update(dreams=4, unseen_clips=64)
+    c.phase2.update(cycles=10, updates=40)
+    for method in (c.nft, c.grpo):
+        method.update(branches=8, prefix=8)
+    c.best_of_n.dreams = 4
+    c.evaluation.update(long_clips=24, long_horizon=14 * c.phase2.horizon)  # PersistWorld's 14 steps
+    return c
+
+
+def _tiny(c):
+    c.study.update(dreams=2, unseen_clips=0)
+    c.inverse_dynamics.steps = 2
+    c.nft.update(branches=2, prefix=1)
+    c.grpo.update(branches=2, prefix=1)
+    c.best_of_n.dreams = 2
+    c.phase2.update(cycles=1, updates=1, horizon=4)
+    c.evaluation.update(long_horizon=14)
