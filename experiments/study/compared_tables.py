@@ -13,8 +13,8 @@ FIGURE = {**FIGURES, **ACTIONS, **LONG, "lpips": Figure("LPIPS", None, relative=
 NAMES = {"phase1": "theta_0", REAL: "real frames", OTHERS: "real frames against others' actions"}
 NOTE = (
     "A figure, and in brackets its change against theta_0, in per cent or else a difference, with its interval of 95 % "
-    "over seeds and clips, bold where that leaves out 0. What is read off real frames is the ceiling of what can be read "
-    "off dreams, the same held against another clip's actions the floor."
+    "over seeds and clips, bold where that leaves out 0. What is read off real frames is the ceiling of what can be "
+    "read off dreams, the same held against another clip's actions the floor."
 )
 
 

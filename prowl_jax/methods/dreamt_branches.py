@@ -56,7 +56,7 @@ class Branches:
     kept: Any = None
 
 
-def make_branch(config, shared, dream):
+def make_branch(config, shared, dream, found=0):
     """``branch(params, clips, key) -> (Branches, metrics)`` for every update of a cycle.
 
     ``clips`` is a ``Batch`` with leaves ``[updates, groups, ...]`` of ``clip_length`` latents; branches come out as
@@ -64,9 +64,10 @@ def make_branch(config, shared, dream):
 
     Args:
       dream: ``f(params, key, context [N, S, h, w, C], actions [N, T, A]) -> (latents [N, H, ...], kept)``.
+      found: the last groups, whose pasts branches begin in as they are, without a prefix.
     """
     model, budget, size = shared.world_model, shared.budget, config.branches
-    begin = make_begin(model, budget, config.prefix)
+    begin = make_begin(model, budget, config.prefix, found)
     shown, told = (make(model, budget.context, shared.flow) for make in (make_shown, make_told))
     reward, sign = reward_of(config, shared), -1.0 if config.reward in ERRORS else 1.0
 
@@ -124,10 +125,11 @@ def reward_named(name, key, shared):
     return shared.rewards[name]
 
 
-def make_begin(world_model, budget, most):
+def make_begin(world_model, budget, most, found=0):
     """``begin(params, clips, key) -> RealClip`` of ``budget.clip`` latents, the context after 0..``most`` own chunks.
 
-    ``clips`` is a ``Batch`` ``[B, ...]`` of ``most`` chunks more. What follows the context is real. No gradient.
+    ``clips`` is a ``Batch`` ``[B, ...]`` of ``most`` chunks more. What follows the context is real. No gradient. Of the
+    last ``found`` clips the context stays real, and what they have beyond ``budget.clip`` latents is not read.
     """
     context, chunk = budget.context, world_model.chunk
     time = world_model.frames_of(budget.clip)
@@ -140,6 +142,7 @@ def make_begin(world_model, budget, most):
         past = jnp.concatenate([clips.latents[:, :context], dreamt], axis=1)
         rows = jnp.arange(len(clips.actions))[:, None]
         first = chunk * jax.random.randint(count_key, rows.shape, 0, most + 1)
+        first = jnp.where(rows < len(rows) - found, first, 0)
         seen = past[rows, first + jnp.arange(context)]
         after = clips.latents[rows, first + context + jnp.arange(budget.horizon)]
         actions = clips.actions[rows, world_model.stride * first + jnp.arange(time)]
