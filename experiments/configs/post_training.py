@@ -4,10 +4,11 @@ r"""Methods of post-training beside each other: one base, as many trained tokens
   python -m experiments.study --config=experiments/configs/post_training.py:vizdoom
 
 theta_0, passive fine-tuning, PROWL, NFT (PersistWorld), GRPO (RLIR) and the best of N, distilled, from the same
-shipped weights. Writes results/NAME.json and NAME.md after every seed; the study can be stopped and goes on. Before it,
-``experiments.probe`` and ``experiments.best_of`` say whether a reward has anything to teach (docs/post_training.md).
-How long it takes and what is to be expected has not been measured yet. ``:tiny`` is for tests: nothing that it prints
-means anything; with JAX_DISABLE_MOST_OPTIMIZATIONS=1 it ends in a few minutes.
+shipped weights. ``:voxel_combined`` is the same study with more arms, NFT and GRPO in the pasts that PROWL finds: it
+goes on where ``:voxel`` ended. Written are results/NAME.json and NAME.md, after every seed; a study that was stopped
+goes on. Before it, ``experiments.probe`` and ``experiments.best_of`` say whether a reward has anything to teach
+(docs/post_training.md). How long it takes and what is to be expected has not been measured yet. ``:tiny`` is for tests:
+nothing that it prints means anything; with JAX_DISABLE_MOST_OPTIMIZATIONS=1 it ends in a few minutes.
 """
 
 from experiments.configs import proof
@@ -15,14 +16,18 @@ from experiments.configs import proof
 ARMS = ("fine_tuned", "prowl", "nft", "grpo", "best_of_n")
 """With ``phase1``, theta_0, which every study measures."""
 
+COMBINED = ("prowl_nft", "prowl_grpo", "prowl_nft_learnable", "prowl_grpo_learnable")
+"""What nobody has tried: branches in pasts that PROWL found, also those whose dreams are told apart best."""
+
 
 def get_config(arg="voxel"):
     """The comparison in the world of blocks (``voxel``), in ViZDoom (``vizdoom``), or the smallest (``tiny``)."""
-    if arg not in ("voxel", "vizdoom", "tiny"):
-        raise ValueError(f"post_training has the variants 'voxel', 'vizdoom' and 'tiny', not {arg!r}")
-    c = proof.get_config(arg)
+    world, combined, _ = arg.partition("_combined")
+    if world not in ("voxel", "vizdoom", "tiny") or arg != world + combined:
+        raise ValueError(f"post_training has the variants voxel, vizdoom and tiny, each also as _combined, not {arg!r}")
+    c, arg = proof.get_config(world), world
     c.name = f"post_training_{arg}"
-    c.arms = ARMS
+    c.arms = ARMS + COMBINED * bool(combined)
     c.study.oracles = ()
     c.study.seeds = tuple(range(5))
     c.grpo.reward = "inverse_dynamics"  # RLIR
@@ -31,6 +36,7 @@ def get_config(arg="voxel"):
         _tiny(c)
         return c
     c.study.update(dreams=4, unseen_clips=64)
+    c.inverse_dynamics.steps = 2000  # the judge, where the weights bring none
     c.phase2.update(cycles=10, updates=40)
     for method in (c.nft, c.grpo):
         method.update(branches=8, prefix=8)

@@ -17,6 +17,7 @@ SEEN = 8
 """Frames before a chunk that the judge sees at most: alone, a chunk of one frame has nothing around its step."""
 
 KEYS = {"nft": "nft.reward", "grpo": "grpo.reward", "best_of_n": "best_of_n.best_by"}
+KEYS |= {"prowl_nft": KEYS["nft"], "prowl_grpo": KEYS["grpo"]}
 """Method -> the key that names its reward."""
 
 

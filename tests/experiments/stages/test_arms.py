@@ -41,6 +41,10 @@ CHANGED = {
     "best_of_n": {},
     "nft": {},
     "grpo": {},
+    "prowl_nft": {},
+    "prowl_grpo": {},
+    "prowl_nft_learnable": {"phase2.score": "learnability", "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0},
+    "prowl_grpo_learnable": {"phase2.score": "learnability", "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0},
 }
 
 
