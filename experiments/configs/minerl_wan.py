@@ -7,8 +7,8 @@ Regimes after the file name: ``:broad`` (the default: c_kl 1.0, lambda 0.10), ``
 size of frames nor steps, batches and rates, so those are ours. All files are looked for under ``weights/``.
 ``:rewards`` is NFT and GRPO in PROWL's place, with low-rank factors and VPT's inverse dynamics model as GRPO's judge.
 Before any of that is there, ``--config.dry_run=True`` says on any machine what a step needs. This has not
-run at full size (docs/limits.md). ``:reduced`` and ``:rewards_reduced`` are the same code at 2 layers in the voxel world, in a few
-minutes, with random weights: their figures mean nothing.
+run at full size (docs/limits.md). ``:reduced`` and ``:rewards_reduced`` are the same code at 2 layers in the voxel
+world, in a few minutes, with random weights: their figures mean nothing.
 """
 
 import ml_collections

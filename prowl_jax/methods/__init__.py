@@ -7,8 +7,15 @@ from prowl_jax.methods.hunted import HuntedGRPO, HuntedNFT
 from prowl_jax.methods.nft import NFT
 from prowl_jax.methods.prowl import Prowl
 
-METHODS = {"prowl": Prowl, "fine_tune": FineTune, "best_of_n": BestOfN, "nft": NFT, "grpo": GRPO}
-METHODS |= {"prowl_nft": HuntedNFT, "prowl_grpo": HuntedGRPO}
+METHODS = {
+    "prowl": Prowl,
+    "fine_tune": FineTune,
+    "best_of_n": BestOfN,
+    "nft": NFT,
+    "grpo": GRPO,
+    "prowl_nft": HuntedNFT,
+    "prowl_grpo": HuntedGRPO,
+}
 """name -> ``Method``, made as ``METHODS[name](config, shared)``."""
 
 __all__ = ["GRPO", "METHODS", "NFT", "BestOfN", "FineTune", "HuntedGRPO", "HuntedNFT", "Prowl"]
