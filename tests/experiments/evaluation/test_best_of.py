@@ -103,3 +103,10 @@ def test_the_table_says_it_all(moody):
     assert max(map(len, text.splitlines())) <= 120
     blind = best_of.table({**moody, "judge": False})
     assert "no judge of actions" in blind
+
+
+def test_in_use_the_judge_chooses_chunk_by_chunk(moody):
+    used, plain = moody["in_use"], moody["rewards"][NAME]["by_n"]["1"]
+    assert used.keys() == plain.keys()
+    assert used["action_f1"]["value"] > plain["action_f1"]["value"] + 0.1 and used["regret"]["change"]["high"] < -0.2
+    assert "chunk by chunk, as in use with world_model.best_of=8" in best_of.table({**moody})
