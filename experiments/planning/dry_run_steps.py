@@ -119,19 +119,23 @@ def _of_arm(config, mesh, model, counted, arm):
     )
     trajectory = _trajectory(mesh, config, method.shared.policy) if needs.acts else None
     passive = _clips(mesh, config, model, (budget.updates, needs.rows), needs.length, split_rows(mesh, 1))
-    mixed = _clips(mesh, config, model, (budget.batch,), budget.window, split_rows(mesh))
+    calls = method.calls(state, start, trajectory, passive, _key(mesh))
+    of_step = _clips(mesh, config, model, (budget.batch,), budget.window, split_rows(mesh))
+    if "learn" in calls:  # on branches, of every update one row
+        of_step = jax.tree.map(lambda x: _shape(split_rows(mesh), *x.shape[1:], dtype=x.dtype), calls["learn"][-2])
     gradient = functools.partial(
-        _of_gradient, mesh, method.shared.loss, state.theta.params, start.fixed["dit"], mixed
+        _of_gradient, mesh, method.step_loss(), state.theta.params, start.fixed["dit"], of_step
     )
-    words = {"observe": "encode and flow", "ppo": "PPO", "fine_tune": f"phase 2, {budget.updates} steps"}
+    words = {"observe": "encode and flow", "ppo": "PPO"}
+    words |= {"fine_tune": f"phase 2, {budget.updates} steps", "learn": f"learn, {budget.updates} steps"}
     rescored = -(-config.phase2.capacity // min(budget.score_batch, config.phase2.capacity))
     programs = method.on_mesh(mesh, state).programs
     return [
         Step(words.get(name, name), budget.cycles, getattr(programs, name),
              tuple(_placed(mesh, argument) for argument in arguments), getattr(plain.programs, name),
              rescored if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
-             gradient=gradient if name == "fine_tune" else None)
-        for name, arguments in method.calls(state, start, trajectory, passive, _key(mesh)).items()
+             gradient=gradient if name in ("fine_tune", "learn") else None)
+        for name, arguments in calls.items()
     ]  # fmt: skip
 
 

@@ -261,6 +261,10 @@ class Method:
         """Bytes that its state takes beside the networks in training and their optimisers."""
         return 0
 
+    def step_loss(self):
+        """``f(network params, batch, key) -> (scalar, metrics)`` of one of its updates, for planning its memory."""
+        return self.shared.loss
+
     def calls(self, state, start, trajectory, demonstrations, key):
         """program -> what a cycle calls it with, for those that take time: shapes in, shapes out, for planning.
 

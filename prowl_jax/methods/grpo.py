@@ -123,6 +123,11 @@ class GRPO(Method):
         dreamt = dreamt_latents(self.config, self.shared)
         return {**training_cost(self.shared), "environment_steps": 0, "dreamt_latents": dreamt}
 
+    def step_loss(self):
+        """See ``base.Method.step_loss``; the reference is other weights of the same sizes."""
+        loss = make_loss(self.config, self.shared)
+        return lambda params, branches, key: loss(params, jax.lax.stop_gradient(params), branches, key)
+
     def calls(self, state, start, trajectory, demonstrations, key):
         """See ``base.Method.calls``."""
         params = jax.eval_shape(self.dreams_with, state, start)

@@ -145,6 +145,10 @@ class HuntedNFT(prowl.Prowl):
         branches = dreamt_latents(config.branching, self.shared) - unused
         return {**spent, "dreamt_latents": spent["dreamt_latents"] + branches}
 
+    def step_loss(self):
+        """The learner's."""
+        return self.learner.step_loss()
+
     def calls(self, state, start, trajectory, demonstrations, key):
         """See ``base.Method.calls``."""
         calls = super().calls(state, start, trajectory, demonstrations, key)

@@ -124,6 +124,16 @@ class NFT(Method):
         dreamt = dreamt_latents(self.config, self.shared)
         return {**training_cost(self.shared), "environment_steps": 0, "dreamt_latents": dreamt}
 
+    def step_loss(self):
+        """See ``base.Method.step_loss``; the old policy and the reference are other weights of the same sizes."""
+        loss = make_loss(self.config, self.shared)
+
+        def of_step(params, branches, key):
+            other = jax.lax.stop_gradient(params)
+            return loss(params, other, other, branches, key)
+
+        return of_step
+
     def calls(self, state, start, trajectory, demonstrations, key):
         """See ``base.Method.calls``."""
         params = jax.eval_shape(self.dreams_with, state, start)
