@@ -23,6 +23,7 @@ from experiments.evaluation.read_actions import figures_of as of_actions
 from experiments.run.files import write_numpy
 from experiments.stages import build
 from experiments.stages.inverse_dynamics import load_inverse_dynamics
+from experiments.study.central import METRICS
 from prowl_jax.metrics.image import gradient_energy, psnr
 from prowl_jax.metrics.intervals import nested_interval_of_means
 from prowl_jax.rewards.dream import OfSeveral, make_dream, make_score
@@ -211,11 +212,11 @@ def compare(config, runs, names):
 def central_rows(compared):
     """Of what ``compare`` found, or None: the changes against theta_0 as rows of ``central.central``.
 
-    Of what is told as a difference, ``relative`` is None.
+    Without those that are there already; of what is told as a difference, ``relative`` is None.
     """
     rows = []
     for row in compared["rows"] if compared else ():
-        if row["change"] is None or row["arm"] in (REAL, OTHERS):
+        if row["change"] is None or row["arm"] in (REAL, OTHERS) or row["metric"] in METRICS:
             continue
         share = {**FIGURES, **ACTIONS}.get(row["metric"], LONG["psnr"]).relative and row["set"] != "long_rollout"
         told = {"set": row["set"], "subset": "all", "metric": row["metric"], "arm": row["arm"], "against": "phase1"}

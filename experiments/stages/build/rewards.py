@@ -8,6 +8,7 @@ from experiments.stages.build.base import load_base
 from experiments.stages.build.environment import spec_of
 from experiments.stages.build.judges import load_lpips, make_inverse_dynamics
 from experiments.stages.build.world_model import make_world_model
+from prowl_jax.metrics.lpips import lpips
 from prowl_jax.rewards import OF_BRANCHES, OF_JUDGE, REWARDS
 from prowl_jax.rewards import inverse_dynamics as judged
 from prowl_jax.rewards.best_of import BestOf
@@ -42,12 +43,12 @@ def make_rewards(config):
     return rewards
 
 
-def make_used_world_model(config, dreams=None):
+def make_used_world_model(config):
     """The world model as it is used: with the choice of ``world_model.best_of`` among its dreams.
 
-    Its parameters need the judge's, ``stages.inverse_dynamics.with_judge``. ``dreams`` in the place of the configured.
+    Its parameters need the judge's: ``stages.inverse_dynamics.with_judge``.
     """
-    model, dreams = make_world_model(config), dreams or config.world_model.best_of
+    model, dreams = make_world_model(config), config.world_model.best_of
     return model if dreams == 1 else choosing(model, make_inverse_dynamics(config), dreams)
 
 
@@ -60,8 +61,6 @@ def lpips_rewards(config):
     """The rewards of similarity with LPIPS among their terms, where its weights are given."""
     if not config.metrics.lpips_weights or config.dry_run:
         return {}
-    from prowl_jax.metrics.lpips import lpips
-
     distance = functools.partial(lpips, *load_lpips(config))
     makes = {"similarity": make_similarity, "group_similarity": make_group_similarity}
     return {name: make(distance=distance) for name, make in makes.items()}
