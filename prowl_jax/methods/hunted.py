@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from prowl_jax.methods import grpo, nft, prowl
 from prowl_jax.methods.base import Needs
-from prowl_jax.methods.dreamt_branches import Branching, clip_length, dreamt_latents, groups_of
+from prowl_jax.methods.dreamt_branches import Branching, clip_length, groups_of
 from prowl_jax.pat import buffer as pat
 from prowl_jax.train.sharding import program
 from prowl_jax.types import Batch, pytree
@@ -37,10 +37,13 @@ class NFTConfig(prowl.Config):
 
     branching: Branching = nft.Config()
 
-    def found_groups(self, budget):
-        """Groups of an update that begin in found pasts: at least one where any share is asked."""
+    def groups(self, budget):
+        """(groups of an update, those of them that begin in found pasts): where any are asked, one of each at least."""
         groups = groups_of(self.branching, budget)
-        return min(groups, max(1, round(self.pat_share * groups))) if self.pat_share else 0
+        if not self.pat_share:
+            return groups, 0
+        groups = max(groups, 2)
+        return groups, min(groups - 1, max(1, round(self.pat_share * groups)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,21 +98,20 @@ class HuntedNFT(prowl.Prowl):
 
     def needs(self):
         """Of the demonstrations, the pasts that are not found."""
-        config, budget = self.config, self.shared.budget
-        rows = groups_of(config.branching, budget) - config.found_groups(budget)
-        return Needs(rows, clip_length(config.branching, self.shared), acts=True)
+        groups, found = self.config.groups(self.shared.budget)
+        return Needs(groups - found, clip_length(self.config.branching, self.shared), acts=True)
 
     def make_programs(self):
         """PROWL's without its training, and the learner's."""
         plain, learner = super().make_programs(), self.Learner(self.config.branching, self.shared)
         kept = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
-        branch = learner.make_branch(self.config.found_groups(self.shared.budget))
+        branch = learner.make_branch(self.config.groups(self.shared.budget)[1])
         return self.Programs(**kept | {"fine_tune": None}, draw=self._draw, branch=branch, learn=learner.make_learn())
 
     def _draw(self, buffer, demonstrations, key, cycle):
         """``(buffer, Batch [updates, groups, ...])``: the pasts of every update, found ones last."""
         config, budget = self.config, self.shared.budget
-        found = config.found_groups(budget)
+        _, found = config.groups(budget)
         if not found:
             return buffer, demonstrations
         by_score = pat.score_distribution(buffer, config.scoring, config.priority)
@@ -139,11 +141,11 @@ class HuntedNFT(prowl.Prowl):
 
     def spent(self):
         """PROWL's, and the branches; a found past has no prefix."""
-        spent, config, budget = super().spent(), self.config, self.shared.budget
-        prefix = config.branching.prefix * self.shared.world_model.chunk
-        unused = budget.updates * config.found_groups(budget) * prefix
-        branches = dreamt_latents(config.branching, self.shared) - unused
-        return {**spent, "dreamt_latents": spent["dreamt_latents"] + branches}
+        spent, budget, branching = super().spent(), self.shared.budget, self.config.branching
+        groups, found = self.config.groups(budget)
+        prefixes = (groups - found) * branching.prefix * self.shared.world_model.chunk
+        branches = groups * branching.branches * budget.horizon
+        return {**spent, "dreamt_latents": spent["dreamt_latents"] + budget.updates * (prefixes + branches)}
 
     def step_loss(self):
         """The learner's."""

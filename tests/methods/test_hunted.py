@@ -32,7 +32,7 @@ def clips(rng, *shape, length):
     return Batch(rng.normal(size=(*shape, length, 2, 2, 3)).astype(np.float32), actions)
 
 
-@pytest.mark.parametrize(("share", "groups"), [(0.0, 0), (0.1, 1), (0.5, 2), (0.9, 4)])
+@pytest.mark.parametrize(("share", "groups"), [(0.0, 0), (0.1, 1), (0.5, 2), (0.9, 3)])
 def test_so_many_pasts_are_found(tiny, share, groups):
     method = method_of(tiny, pat_share=share)
     needs = method.needs()
@@ -43,6 +43,12 @@ def test_so_many_pasts_are_found(tiny, share, groups):
     branches = SPENT.updates * (4 * 2 * SPENT.horizon + (4 - groups) * 2 * tiny.model.chunk)
     assert own["dreamt_latents"] - prowl["dreamt_latents"] == branches
     assert {**own, "dreamt_latents": 0} == {**prowl, "dreamt_latents": 0}
+
+
+def test_a_single_group_of_each_kind_is_the_least(tiny):
+    config = NFTConfig(branching=nft.Config(branches=8), pat_share=0.5)
+    assert config.groups(SPENT) == (2, 1)
+    assert dataclasses.replace(config, pat_share=0.0).groups(SPENT) == (1, 0)
 
 
 def test_what_is_drawn_stands_last_and_is_in_the_buffer(tiny):
