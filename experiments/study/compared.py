@@ -23,7 +23,6 @@ from experiments.evaluation.read_actions import figures_of as of_actions
 from experiments.run.files import write_numpy
 from experiments.stages import build
 from experiments.stages.inverse_dynamics import load_inverse_dynamics
-from experiments.study.central import METRICS
 from prowl_jax.metrics.image import gradient_energy, psnr
 from prowl_jax.metrics.intervals import nested_interval_of_means
 from prowl_jax.rewards.dream import OfSeveral, make_dream, make_score
@@ -209,20 +208,20 @@ def compare(config, runs, names):
     return {"compared": {"rows": rows, "drift": drift, "claims": claims}}
 
 
-def central_rows(compared):
+def central_rows(compared, told=()):
     """Of what ``compare`` found, or None: the changes against theta_0 as rows of ``central.central``.
 
-    Without those that are there already; of what is told as a difference, ``relative`` is None.
+    Without the metrics that are ``told`` already; of what is told as a difference, ``relative`` is None.
     """
     rows = []
     for row in compared["rows"] if compared else ():
-        if row["change"] is None or row["arm"] in (REAL, OTHERS) or row["metric"] in METRICS:
+        if row["change"] is None or row["arm"] in (REAL, OTHERS) or row["metric"] in told:
             continue
         share = {**FIGURES, **ACTIONS}.get(row["metric"], LONG["psnr"]).relative and row["set"] != "long_rollout"
-        told = {"set": row["set"], "subset": "all", "metric": row["metric"], "arm": row["arm"], "against": "phase1"}
-        told |= {"relative": row["change"] if share else None, "low": row["low"], "high": row["high"]}
-        told |= {} if share else {"difference": row["change"]}
-        rows.append(told | {name: row[name] for name in ("seeds", "clips")})
+        found = {"set": row["set"], "subset": "all", "metric": row["metric"], "arm": row["arm"], "against": "phase1"}
+        found |= {"relative": row["change"] if share else None, "low": row["low"], "high": row["high"]}
+        found |= {} if share else {"difference": row["change"]}
+        rows.append(found | {name: row[name] for name in ("seeds", "clips")})
     return rows
 
 

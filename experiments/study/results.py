@@ -48,7 +48,7 @@ from experiments.run.provenance import provenance, stages_not_noted, starts_of
 from experiments.stages import build, phase2
 from experiments.stages.arms import ARMS, CONTROL, configured
 from experiments.study import compared
-from experiments.study.central import central, mendable
+from experiments.study.central import METRICS, central, mendable
 from experiments.study.sets import (
     has,
     largest_groups,
@@ -108,7 +108,7 @@ def collect(config, runs, shared):
             if k.startswith("held_out_")
         },
         "differences": differences,
-        "central": central(differences, clips) + compared.central_rows(beside.get("compared")),
+        "central": central(differences, clips) + compared.central_rows(beside.get("compared"), METRICS),
         **mendable(config, sets, names[1:]),
         **beside,
         "cycles": {arm: _cycles(logs, arm, build.make_method(config, arm).trains_policy) for arm in arms},

@@ -12,6 +12,7 @@ from experiments.planning import consistency
 from experiments.stages import build
 from experiments.stages.arms import ARMS
 from experiments.study import compared, compared_tables
+from experiments.study.central import METRICS
 from experiments.study.compared import CLAIMS, OTHERS, REAL, Claim, verdict
 from experiments.study.settings import RULES
 from experiments.study.tables import markdown_table
@@ -119,7 +120,7 @@ def test_not_worse_has_a_margin(interval, says):
 
 
 def test_the_central_rows_say_what_is_a_share_and_what_a_difference(told):
-    rows = {(r["set"], r["metric"], r["arm"]): r for r in compared.central_rows(told)}
+    rows = {(r["set"], r["metric"], r["arm"]): r for r in compared.central_rows(told, METRICS)}
     assert rows["held_out", "action_f1", "grpo"]["relative"] > 0 == rows["held_out", "sharpness", "grpo"]["relative"]
     assert not [key for key in rows if key[1] in ("latent_regret", "afs_epe")], "told twice"
     assert rows["held_out", "psnr", "nft"]["relative"] is None
