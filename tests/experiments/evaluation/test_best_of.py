@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy_world_model import Turning
-from turning_bench import bench_of
+from turning_bench import SPEC, bench_of
 
 from experiments.evaluation import best_of
 from experiments.evaluation.best_of import DREAMS, SIZES, Figure
@@ -17,6 +17,8 @@ from prowl_jax.rewards.inverse_dynamics import NAME
 @dataclasses.dataclass(frozen=True)
 class Moody(Turning):
     """It follows its actions in about every third dream."""
+
+    action_sizes = SPEC.sizes
 
     def rollout(self, params, key, context, actions, n_chunks, common_noise=False):
         heeds = jax.random.uniform(jax.random.fold_in(key, 99)) < 0.35
