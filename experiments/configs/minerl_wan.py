@@ -5,24 +5,29 @@
 Regimes after the file name: ``:broad`` (the default: c_kl 1.0, lambda 0.10), ``:focused`` (1.5, 0.25) and
 ``:unanchored`` (0.5, whose camera thrashes). What the paper gives is marked so below; it says neither the
 size of frames nor steps, batches and rates, so those are ours. All files are looked for under ``weights/``.
+``:rewards`` is NFT and GRPO in PROWL's place, with low-rank factors and VPT's inverse dynamics model as GRPO's judge.
 Before any of that is there, ``--config.dry_run=True`` says on any machine what a step needs. This has not
-run at full size (docs/limits.md). ``:reduced`` is the same code at 2 layers in the voxel world, in a few minutes, with
-random weights: its figures mean nothing.
+run at full size (docs/limits.md). ``:reduced`` and ``:rewards_reduced`` are the same code at 2 layers in the voxel
+world, in a few minutes, with random weights: their figures mean nothing.
 """
 
 import ml_collections
 
 from experiments.configs import quickstart
 
+REWARDS = "rewards"
+"""Beside the regimes: low-rank NFT and GRPO with K = 16, PersistWorld's and RLIR's number (docs/post_training.md)."""
+
 REGIMES = {"unanchored": (0.5, 0.10), "broad": (1.0, 0.10), "focused": (1.5, 0.25)}
 """Name -> (c_kl, lambda_AFS): the paper's, but for the lambda of ``unanchored``."""
 
 
 def get_config(arg="broad"):
-    """A regime at full size, or ``reduced``: as small as it goes, for tests."""
-    if arg not in (*REGIMES, "reduced"):
-        raise ValueError(f"minerl_wan has the variants {', '.join(REGIMES)} and reduced, not {arg!r}")
-    c = quickstart.get_config("tiny" if arg == "reduced" else "scratch")
+    """A regime or ``rewards`` at full size, or ``reduced``, ``rewards_reduced``: as small as it goes, for tests."""
+    small = {"reduced": False, f"{REWARDS}_reduced": True}
+    if arg not in (*REGIMES, REWARDS, *small):
+        raise ValueError(f"minerl_wan has the variants {', '.join((*REGIMES, REWARDS, *small))}, not {arg!r}")
+    c = quickstart.get_config("tiny" if arg in small else "scratch")
     c.name = f"minerl_wan_{arg}"
     c.autoencoder.kind = "wan"  # paper
     c.world_model.update(action_modulation=False, rope_base=10000.0)  # as Wan's transformer
@@ -30,8 +35,11 @@ def get_config(arg="broad"):
     c.adversary.kl_costs.update(weak=0.5, middle=1.0, strong=1.5)  # paper; the regimes as arms of one run
     c.adversary.kl_cost, c.phase2.lambda_afs = REGIMES.get(arg, REGIMES["broad"])
     c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's
-    if arg == "reduced":
+    if arg in small:
         _shrink(c)
+        if small[arg]:
+            _rewards(c, branches=2, prefix=1, rank=2)
+            c.inverse_dynamics.steps = 2  # VPT's model reads Minecraft alone
         return c
 
     c.env.update(name="minerl", task="MineRLBasaltFindCave-v0", held_out_tasks=(), num_envs=16)  # paper: FindCave
@@ -73,7 +81,19 @@ def get_config(arg="broad"):
     c.metrics.update(flow="sea_raft", flow_weights="weights/sea_raft_m.safetensors")  # paper
     c.evaluation.update(clips=64, horizon=3, long_clips=30, long_horizon=54)  # paper: 64; 18 chunks, 30
     c.checkpoint_every = 1000
+    if arg == REWARDS:
+        _rewards(c, branches=16, prefix=9, rank=32)  # PersistWorld's K and P; rank of DiffusionNFT's code
+        c.inverse_dynamics.weights = "weights/4x_idm.safetensors"  # RLIR: VPT's
+        c.phase2.update(updates=12, batch=128, learning_rate=3e-4)  # a group a device of eight; DiffusionNFT's rate
     return c
+
+
+def _rewards(c, branches, prefix, rank):
+    """NFT as PersistWorld's, GRPO as RLIR's; both train low-rank factors of all attention, and the adapter."""
+    c.arms = ("nft", "grpo")
+    c.nft.update(branches=branches, prefix=prefix, reward="group_similarity")
+    c.grpo.update(branches=branches, prefix=prefix, reward="inverse_dynamics")
+    c.phase2.update(trainable="lora", lora_rank=rank)
 
 
 def _shrink(c):

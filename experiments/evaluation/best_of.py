@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.evaluation.reward_bench import wrapped
 from experiments.run.progress import Progress
+from experiments.stages import build
 from prowl_jax.metrics import action_recovery
 from prowl_jax.metrics.image import gradient_energy
 from prowl_jax.metrics.intervals import interval_of_means
@@ -60,7 +61,8 @@ def measure(bench, resamples=2000):
     Returns:
       ``bench.head`` with ``dreams``; ``ceilings``, what the judge reads off real frames; and ``rewards``: name ->
       ``by_n`` (N -> figure -> value, low, high, and ``change``, relative to N = 1 on the same clips), ``spread`` (the
-      reward's deviation over dreams of the same clip, and over clips) and ``verdict``.
+      reward's deviation over dreams of the same clip, and over clips) and ``verdict``. ``in_use``: the same figures of
+      dreams whose every chunk the judge chose of ``ASKED``, as ``world_model.best_of``; {} without a judge.
     """
     values = _dreamt(bench)
     figures, ceilings = figures_of(bench, values), {}
@@ -73,7 +75,11 @@ def measure(bench, resamples=2000):
         worth = {n: sign * values["rewards"].get(f"{name}_{n}", values["rewards"][name]) for n in SIZES}
         by_n = {str(n): row(figures, worth, n, resamples) for n in SIZES}
         rewards[name] = {"by_n": by_n, "spread": spread(worth[DREAMS]), "verdict": verdict(name, by_n[str(ASKED)])}
-    return {**bench.head, "dreams": DREAMS, "ceilings": ceilings, "rewards": rewards}
+    in_use = {}
+    if bench.judge is not None:
+        used = figures_of(bench, {**values, **values["in_use"]})
+        in_use = _told(figures, {name: [x[:, 0] for x in figure.chosen] for name, figure in used.items()}, resamples)
+    return {**bench.head, "dreams": DREAMS, "ceilings": ceilings, "rewards": rewards, "in_use": in_use}
 
 
 def _dreamt(bench):
@@ -91,30 +97,42 @@ def make_look(bench):
     """``look(params, key, clips) -> dict``, jitted: all that is asked of ``DREAMS`` dreams of each clip."""
     model, context, seen, asked = bench.model, bench.context, bench.seen, bench.rewards
     observe, dream = (make(model, context, bench.flow) for make in (make_observe, make_dream))
-    recover = None if bench.judge is None else make_recover(bench.judge)
+    recover = used = None
+    if bench.judge is not None:
+        recover = make_recover(bench.judge)
+        used = group(make_dream(build.choosing(model, bench.judge, ASKED), context, bench.flow), 1)
 
-    @jax.jit
-    def look(params, key, clips):
-        dreams = group(dream, DREAMS)(params, key, observe(params, clips))
-        rewards = {name: _each(reward(params, dreams)) for name, reward in asked.items()}
-        for name in (name for name in OF_SIBLINGS if name in asked):
-            for n in SIZES[1:-1]:
-                cut = jax.tree.map(lambda x, n=n: x.reshape(len(x), DREAMS // n, n, *x.shape[2:]), dreams)
-                rewards[f"{name}_{n}"] = asked[name](params, cut).reshape(-1, DREAMS)
+    def figures(params, clips, dreams):
         frames = jnp.round(dreams.frames * 255.0).astype(jnp.uint8)
         found = {
-            "rewards": rewards,
             "regret": regret(params, dreams),
             "afs_epe": afs(params, dreams),
             "energy": gradient_energy(dreams.frames).mean(-1),
-            "real_energy": gradient_energy(clips.frames[:, seen:].astype(jnp.float32) / 255.0).mean(-1),
         }
         if recover is not None:
             last = jnp.broadcast_to(clips.frames[:, None, seen - 1 : seen], (*frames.shape[:2], 1, *frames.shape[3:]))
             shown = jnp.concatenate([last, frames], axis=2)
             read = recover(params[NAME], shown.reshape(-1, *shown.shape[2:]))
             found["recovered"] = read.reshape(*frames.shape[:2], *read.shape[1:])
+        return found
+
+    @jax.jit
+    def look(params, key, clips):
+        real = observe(params, clips)
+        dreams = group(dream, DREAMS)(params, key, real)
+        rewards = {name: _each(reward(params, dreams)) for name, reward in asked.items()}
+        for name in (name for name in OF_SIBLINGS if name in asked):
+            for n in SIZES[1:-1]:
+                cut = jax.tree.map(lambda x, n=n: x.reshape(len(x), DREAMS // n, n, *x.shape[2:]), dreams)
+                rewards[f"{name}_{n}"] = asked[name](params, cut).reshape(-1, DREAMS)
+        found = {
+            "rewards": rewards,
+            **figures(params, clips, dreams),
+            "real_energy": gradient_energy(clips.frames[:, seen:].astype(jnp.float32) / 255.0).mean(-1),
+        }
+        if recover is not None:
             found["recovered_real"] = recover(params[NAME], clips.frames[:, seen - 1 :])
+            found["in_use"] = figures(params, clips, used(params, jax.random.fold_in(key, 1), real))
         return found
 
     return look
@@ -178,9 +196,16 @@ def best(worth, n):
 
 def row(figures, worth, n, resamples):
     """The figures of the best of ``n``: name -> value, low, high and ``change``, relative to any dream, as a share."""
-    found, chosen = {}, best(worth[n], n)
+    chosen = best(worth[n], n)
+    afters = {name: [_mean_of(x, chosen) for x in figure.chosen] for name, figure in figures.items()}
+    return _told(figures, afters, resamples)
+
+
+def _told(figures, afters, resamples):
+    """As ``row``; ``afters``: name -> what the figure is made of, of the dreams that it is told of, ``[B, ...]``."""
+    found = {}
     for name, figure in figures.items():
-        after = [_mean_of(x, chosen) for x in figure.chosen]
+        after = afters[name]
         before = [x.mean(1) for x in figure.chosen]
         found[name] = interval_of_means(figure.of, *after, *figure.fixed, resamples=resamples)
 
@@ -248,6 +273,9 @@ def table(result):
         lines += ["", f"best by {name} ({apart})", f"    N   {''.join(f'{figure:<24}' for figure in figures)}".rstrip()]
         for n, cells in of["by_n"].items():
             lines.append(f"  {n:>3}   {''.join(f'{_cell(cells[figure]):<24}' for figure in figures)}".rstrip())
+    if result["in_use"]:
+        lines += ["", IN_USE.format(ASKED), f"        {''.join(f'{name:<24}' for name in result['in_use'])}".rstrip()]
+        lines.append(f"        {''.join(f'{_cell(cell):<24}' for cell in result['in_use'].values())}".rstrip())
     lines += ["", *(line for of in result["rewards"].values() for line in wrapped(of["verdict"]))]
     return "\n".join([*lines, "", *NOTE])
 
@@ -256,6 +284,7 @@ def _cell(figure):
     return "{value:.3f} ({low:.3f}, {high:.3f})".format(**figure)
 
 
+IN_USE = "chosen by the judge chunk by chunk, as in use with world_model.best_of={}"
 NOTE = (
     "With 95 % intervals, bootstrap over clips. sharpness: gradient energy over that of the real frames. A figure",
     "moves where the interval of its change against any dream of the same clips leaves out 0.",

@@ -22,7 +22,7 @@ from experiments.run.files import write_json
 from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
-from experiments.stages.inverse_dynamics import judge_of
+from experiments.stages.inverse_dynamics import judge_of, with_judge
 from experiments.stages.world_model import load_last_checkpoint
 from prowl_jax import zoo
 from prowl_jax.metrics import stability
@@ -88,7 +88,7 @@ def measure_run(run, sizes):
     Raises:
       UsageError: no held-out episode is long enough for a single predicted frame.
     """
-    config, model = run.config, build.make_world_model(run.config)
+    config, model = run.config, build.make_used_world_model(run.config)
     context, store = build.make_budget(config).context, open_store(run)
     held_out = split(run, store)[1]
     sizes = within(sizes, model, context, int(store.lengths[held_out].max()))
@@ -101,6 +101,7 @@ def measure_run(run, sizes):
     judge = judge_of(run)
     recover = None if judge is None else functools.partial(make_recover(judge[0]), judge[1])
     key, spec = build.stage_key(config, "dream quality"), build.spec_of(config)
+    params = with_judge(run, params)
     figures, sheet = measure_dreams(model, params, context, spec, clips, long, sizes, key, recover)
     name, steps, finished = config.name, config.world_model.steps, "world_model" in run.stages()
     if config.base:

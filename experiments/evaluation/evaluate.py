@@ -28,6 +28,7 @@ from experiments.stages import build, latent_clips, phase2
 from experiments.stages.arms import ARMS
 from experiments.stages.autoencoder import load_autoencoder
 from experiments.stages.clip_stores import open_store, split
+from experiments.stages.inverse_dynamics import with_judge
 from experiments.stages.passive_batches import latents_of
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.metrics.action_follow import flow_of_frames
@@ -171,10 +172,11 @@ def evaluate(run):
     """Measure everything and write ``evaluation.json``; returns the checks."""
     start = time.monotonic()
     config = run.config
-    world_model, context = build.make_world_model(config), build.make_budget(config).context
+    world_model, context = build.make_used_world_model(config), build.make_budget(config).context
     seen = world_model.frames_of(context)
     arms = ("phase1", *build.arms(config))
     models = {arm: phase2.load_arm(run, arm) for arm in arms}
+    models = {arm: dataclasses.replace(done, params=with_judge(run, done.params)) for arm, done in models.items()}
     sets = make_sets(run, {arm: done.found for arm, done in models.items() if done.found is not None})
     measure, key = make_measure(world_model, context, build.make_flow(config)), build.stage_key(config, "evaluation")
     frame_metrics = make_frame_metrics(run)

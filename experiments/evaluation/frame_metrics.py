@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.stages import build
-from experiments.stages.inverse_dynamics import has_inverse_dynamics, load_inverse_dynamics
+from experiments.stages.inverse_dynamics import load_inverse_dynamics
 from prowl_jax.metrics import frechet
 from prowl_jax.metrics import lpips as lpips_metric
 from prowl_jax.metrics.action_recovery import action_recovery
@@ -75,7 +75,7 @@ def make_frame_metrics(run):
     config, parts = run.config, []
     if config.metrics.lpips_weights:
         parts.append(_lpips(config))
-    if has_inverse_dynamics(config):
+    if build.has_judge(config):
         params, recover = load_inverse_dynamics(run), make_recover(build.make_inverse_dynamics(config))
         parts.append(action_recovery_part(build.spec_of(config), functools.partial(recover, params)))
     if config.metrics.frechet == "inverse_dynamics":

@@ -1,9 +1,14 @@
 """Whether an inverse dynamics model reads the actions off dreams, by predicted frame, with intervals over clips."""
 
+import functools
+
 import numpy as np
 
 from prowl_jax.metrics import action_recovery
 from prowl_jax.metrics.intervals import interval_of_means
+
+SHOWN = ("action_f1", "camera_l1")
+"""Those that stand in a table of frames."""
 
 
 def add(table, spec, given, dreamt, real, resample):
@@ -26,19 +31,26 @@ def add(table, spec, given, dreamt, real, resample):
         true, other = given[:, steps], np.roll(given, 1, axis=0)[:, steps]
         read = {"": (true, dreamt), "_ceiling": (true, real), "_floor": (other, real)}
         for end, (actions, readings) in read.items():
-            for name, (function, *values) in _figures(spec, actions, readings[:, steps]).items():
+            figures = figures_of(spec, actions, readings[:, steps])
+            for name, (function, *values) in ((name, figures[name]) for name in SHOWN if name in figures):
                 found = interval_of_means(function, *values, **resample)
                 row[name + end] = found["value"]
                 if not end:
                     row |= {f"{name}_low": found["low"], f"{name}_high": found["high"]}
 
 
-def _figures(spec, true, read):
-    """Name -> a function of means over clips, and what they are means of, ``[B, ...]`` each."""
+def figures_of(spec, true, read):
+    """Name -> a function of means over clips, and what they are means of, ``[B, ...]`` each.
+
+    ``true``, ``read``: int ``[B, T, A]``. Of keys ``action_precision``, ``action_recall`` and ``action_f1``, of a
+    camera ``camera_l1``, as ``action_recovery`` has them.
+    """
     figures, labels = {}, action_recovery.tasks(spec, true)
     if labels:
         guesses = action_recovery.tasks(spec, read)
-        figures["action_f1"] = _mean_f1, *(_confusions(of, guesses[name][1], n) for name, (n, of) in labels.items())
+        tables = [_confusions(of, guesses[name][1], n) for name, (n, of) in labels.items()]
+        for i, score in enumerate(("precision", "recall", "f1")):
+            figures[f"action_{score}"] = functools.partial(_mean_score, i), *tables
     cameras = list(spec.camera_factors)
     if cameras:
         figures["camera_l1"] = (lambda x: x), np.abs(true[..., cameras] - read[..., cameras]).mean(axis=(1, 2))
@@ -49,5 +61,5 @@ def _confusions(true, read, classes):
     return np.stack([action_recovery.confusion(*pair, classes) for pair in zip(true, read, strict=True)])
 
 
-def _mean_f1(*tables):
-    return np.mean([action_recovery.macro_scores(table)[2] for table in tables], axis=0)
+def _mean_score(which, *tables):
+    return np.mean([action_recovery.macro_scores(table)[which] for table in tables], axis=0)

@@ -1,7 +1,6 @@
 """What rewards are looked at with before any training: a world model, held-out clips, and each reward there is."""
 
 import dataclasses
-import functools
 import textwrap
 from typing import Any
 
@@ -14,10 +13,8 @@ from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
 from experiments.stages.inverse_dynamics import judge_of
 from experiments.stages.world_model import load_last_checkpoint
-from prowl_jax.metrics.lpips import lpips
 from prowl_jax.rewards import OF_BRANCHES, REWARDS
-from prowl_jax.rewards.inverse_dynamics import NAME, make_inverse_dynamics
-from prowl_jax.rewards.similarity import make_group_similarity, make_similarity
+from prowl_jax.rewards.inverse_dynamics import NAME, WHOLE, make_inverse_dynamics
 from prowl_jax.types import Clip
 
 
@@ -88,10 +85,10 @@ def make_bench(run, clips, frames, purpose):
     if len(held_out.actions) < 2:
         raise UsageError("a single held-out clip tells nothing of a reward: at least 2 are needed")
     (params, step), judge = load_last_checkpoint(run), judge_of(run)
-    rewards = {**REWARDS, **OF_BRANCHES, **_of_lpips(config)}
+    rewards = {**REWARDS, **OF_BRANCHES, **build.lpips_rewards(config)}
     if judge is not None:
         params = {**params, NAME: judge[1]}
-        for name, whole in ((NAME, False), (f"{NAME}_whole", True)):
+        for name, whole in ((NAME, False), (WHOLE, True)):
             rewards[name] = make_inverse_dynamics(judge[0], model.action_sizes, whole)
     head = {"name": config.base or config.name, "task": config.env.task, "step": step, "judge": judge is not None}
     head |= {"clips": len(held_out.actions), "frames": model.frames_of(latents) - model.frames_of(context)}
@@ -99,15 +96,6 @@ def make_bench(run, clips, frames, purpose):
         model, params, context, build.make_flow(config), rewards, held_out, build.spec_of(config),
         judge and judge[0], build.stage_key(config, purpose), head,
     )  # fmt: skip
-
-
-def _of_lpips(config):
-    """The rewards of similarity with LPIPS among their terms, where its weights are given."""
-    if not config.metrics.lpips_weights:
-        return {}
-    distance = functools.partial(lpips, *build.load_lpips(config))
-    makes = {"similarity": make_similarity, "group_similarity": make_group_similarity}
-    return {name: make(distance=distance) for name, make in makes.items()}
 
 
 def wrapped(sentence):

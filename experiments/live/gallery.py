@@ -139,7 +139,8 @@ class Gallery:
     def _take(self, arm, step):
         """Read one checkpoint; what cannot be read is left for later, or gone."""
         config, run = self.run.config, self.run
-        method, start = build.make_method(config, arm), starting_point(run)
+        method = build.make_method(config, arm)
+        start = starting_point(run, method)
         try:
             with Checkpoints(run.checkpoints(f"phase2/{arm}"), alone=True) as checkpoints:
                 state, _ = checkpoints.restore(initial_state(config, method, start), step)

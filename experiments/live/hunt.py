@@ -29,15 +29,15 @@ LEAST_SEEN = 8
 
 def length(played):
     """T, frames of what is scored."""
-    return played.programs.model.frames_of(played.programs.context + played.horizon)
+    return played.programs.world_model.frames_of(played.programs.context + played.horizon)
 
 
 def make_scorer(played):
     """``f(frames [B, T, H, W, 3], actions [B, T, A]) -> {raw: float [B]}``, compiled once for each B."""
     programs = played.programs
     flow = build.make_flow(played.config)
-    observe = make_observe(programs.model, programs.context, flow)
-    dream = make_dream(programs.model, programs.context, flow, common_noise=True)
+    observe = make_observe(programs.world_model, programs.context, flow)
+    dream = make_dream(programs.world_model, programs.context, flow, common_noise=True)
     score = make_score(dream, REWARDS, 8)
     params = played.params[played.dreamer]
 

@@ -43,7 +43,7 @@ class Switch:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A setting: ``steps``, ``temperature``, ``context_noise``, ``cache``, ``third``."""
+    """A setting: ``steps``, ``temperature``, ``context_noise``, ``cache``, ``best_of``, ``third``."""
 
     name: str
     value: object
@@ -58,7 +58,7 @@ class Order:
 
 
 SWITCHES = ("hold", "pause", "record", "hunt")
-SETTINGS = ("steps", "temperature", "context_noise", "cache", "third")
+SETTINGS = ("steps", "temperature", "context_noise", "cache", "best_of", "third")
 CLIPS = ("webp", "mp4")
 NO_SUCH = "there is no message of that type"
 
@@ -133,7 +133,7 @@ def _change(said):
     value = _number(value)
     if name == "temperature" and not 0.0 <= value <= 4.0:
         raise BadMessage("temperature lies between 0 and 4")
-    if name == "steps":
+    if name in ("steps", "best_of"):
         value = whole(value)
     return Change(name, value)
 

@@ -21,6 +21,7 @@ from experiments.stages import build
 from experiments.stages.phase2 import load_arm, load_state, saved_arms
 from experiments.stages.world_model import load_world_model
 from prowl_jax import zoo
+from prowl_jax.rewards.inverse_dynamics import NAME
 
 SECOND = 20
 """Frames of the last second, at the speed of Minecraft."""
@@ -80,9 +81,10 @@ def of_weights(name, task=None):
     judge = model.inverse_dynamics and (model.inverse_dynamics, jax.device_put(model.inverse_dynamics_params))
     policy = model.policy and (model.policy, jax.device_put(model.policy_params))
     own = getattr(model.world_model, "context", None) or config.world_model.window - config.world_model.chunk
-    programs = Programs(model.world_model, params["phase1"], model.frame_shape, own, build.make_flow(config))
     horizon = _whole(model.world_model, SECOND)
     sha = zoo.read_card(name).get("sha256") or _digest(params["phase1"])
+    dreamer, params = _choosing(model.world_model, params, judge, config)
+    programs = Programs(dreamer, params["phase1"], model.frame_shape, own, build.make_flow(config))
     title = f"weights {pathlib.Path(name).stem}, task {task}"
     return Played(title, params, programs, _world(config, task), config, task, judge, policy, horizon, sha)
 
@@ -110,12 +112,23 @@ def of_run(workdir, arms=(), task=None):
         if arm != "phase1" and buffer is None:
             buffer = statistics(run, arm)
     task, model, budget = task or config.env.task, build.make_world_model(config), build.make_budget(config)
-    programs = Programs(model, params["phase1"], build.frame_shape(config), budget.context, build.make_flow(config))
     horizon = budget.horizon if buffer else _whole(model, SECOND)
     title = f"run {pathlib.Path(workdir).name}, {next(iter(params))}, task {task}"
-    judge = _judge(run) if saved(run, "inverse_dynamics") else None
+    judge = _judge(run) if saved(run, "inverse_dynamics") or build.has_given_judge(config) else None
     sha = _digest(params[next(iter(params))])
+    model, params = _choosing(model, params, judge, config)
+    programs = Programs(model, params["phase1"], build.frame_shape(config), budget.context, build.make_flow(config))
     return Played(title, params, programs, _world(config, task), config, task, judge, None, horizon, sha, buffer)
+
+
+def _choosing(model, params, judge, config):
+    """``(BestOf, parameters)`` with the judge's among them, where there is one; as they are where there is none."""
+    dreams = config.world_model.best_of
+    if judge is None:
+        if dreams > 1:
+            raise UsageError(f"world_model.best_of={dreams}: there is no model that reads actions to choose by")
+        return model, params
+    return build.choosing(model, judge[0], dreams), {arm: {**own, NAME: judge[1]} for arm, own in params.items()}
 
 
 def statistics(run, arm):

@@ -16,9 +16,11 @@ import numpy as np
 from prowl_jax.metrics.action_follow import afs_epe, flow_of_frames
 from prowl_jax.metrics.image import gradient_energy
 from prowl_jax.models.world_model import CACHES
+from prowl_jax.rewards.best_of import BestOf
 from prowl_jax.types import pytree
 
 STEPS = (1, 2, 4, 8)
+BEST_OF = (1, 2, 4, 8)
 CONTEXT_NOISE = (0.0, 0.1, 0.2, 0.3)
 LEAST_LEVEL = 0.002  # the lowest level that a denoiser of pixels is trained at (DIAMOND: 2e-3)
 
@@ -30,11 +32,13 @@ class Sampling:
     Attributes:
       steps: Euler steps a chunk, of ``STEPS``. context_noise: level of noise on what was before, of ``CONTEXT_NOISE``.
       cache: "window" or "rolling"; "" where the network has but one way to keep its past.
+      best_of: dreams of every chunk, of which a judge of actions chooses one (``rewards.best_of``); of ``BEST_OF``.
     """
 
     steps: int
     context_noise: float = 0.0
     cache: str = ""
+    best_of: int = 1
 
 
 @pytree
@@ -55,7 +59,8 @@ def own_sampling(model):
     """The ``Sampling`` that a world model was made with."""
     levels = getattr(model, "sampler_levels", None)
     steps = len(levels) - 1 if levels else model.sampler_steps
-    return Sampling(steps, getattr(model, "context_noise", 0.0), getattr(model, "cache", ""))
+    dreams = model.dreams if isinstance(model, BestOf) else 1
+    return Sampling(steps, getattr(model, "context_noise", 0.0), getattr(model, "cache", ""), dreams)
 
 
 def choices(model):
@@ -66,11 +71,15 @@ def choices(model):
         "steps": tuple(sorted({*STEPS, own.steps})),
         "context_noise": tuple(sorted({*CONTEXT_NOISE, own.context_noise})) if noisy else (0.0,),
         "cache": CACHES if own.cache else ("",),
+        "best_of": tuple(sorted({*BEST_OF, own.best_of})) if isinstance(model, BestOf) else (1,),
     }
 
 
 def sampled(model, sampling):
-    """``model`` that samples as ``sampling`` says."""
+    """``model`` that samples as ``sampling`` says; a ``BestOf`` remains one where it is to choose."""
+    if isinstance(model, BestOf):
+        plain = sampled(model.world_model, sampling)
+        return plain if sampling.best_of == 1 else BestOf(plain, model.reward, sampling.best_of)
     own = own_sampling(model)
     if own.cache:
         return dataclasses.replace(model, sampler_steps=sampling.steps, cache=sampling.cache)
@@ -94,7 +103,8 @@ class Programs:
     """The compiled programs of one world model. Compiling is slow: each is made once, whoever asks first.
 
     Args:
-      model: the world model. params: its parameters, of any arm: they are arguments.
+      model: the world model, or a ``BestOf`` of it and of a judge. params: its parameters, of any arm: they are
+        arguments; of a ``BestOf`` the judge's are among them.
       frame_shape: ``(H, W, 3)``. context: S, latents that a dream starts from. flow: see ``rewards.dream``.
     """
 
@@ -103,6 +113,11 @@ class Programs:
         self.group = model.chunk * model.stride
         self._flow, self._example = flow, jax.tree.map(_described, params)
         self._made, self._lock = {}, threading.Lock()
+
+    @property
+    def world_model(self):
+        """The world model itself, which chooses nothing: what is scored are its own dreams."""
+        return self.model.world_model if isinstance(self.model, BestOf) else self.model
 
     @property
     def seen(self):
@@ -147,7 +162,8 @@ class Programs:
         return made.get()
 
     def _make_dream(self, sampling):
-        model, context = sampled(self.model, sampling), self.context
+        chooser, context = sampled(self.model, sampling), self.context
+        model = chooser.world_model if isinstance(chooser, BestOf) else chooser
         anew = sampling.cache == "window"
 
         def wake(params, frames, actions):
@@ -156,12 +172,20 @@ class Programs:
             return Sleep(latents, actions[:, :-1], cache)
 
         def dream(params, sleep, key, temperature, actions):
-            if anew:
-                known = jnp.concatenate([sleep.actions, actions, actions[:, -1:]], 1)
-                latents, cache = model.rollout(params, key, sleep.past, known, 1), None
-            else:
+            known = jnp.concatenate([sleep.actions, actions, actions[:, -1:]], 1)
+
+            def one(key):
+                if anew:
+                    return model.rollout(params, key, sleep.past, known, 1), None
                 noise = temperature * jax.random.normal(key, (1, model.chunk, *sleep.past.shape[2:]))
-                latents, cache = model.next_chunk(params, noise, sleep.cache, actions)
+                return model.next_chunk(params, noise, sleep.cache, actions)
+
+            if chooser is model:
+                latents, cache = one(key)
+            else:
+                several = jax.vmap(one)(jax.random.split(key, sampling.best_of))
+                (best,) = chooser.choose(params, sleep.past, several[0], known)
+                latents, cache = jax.tree.map(lambda x: x[best], several)
             frames = model.decode_after(params, sleep.past, latents)[0]
             past = jnp.concatenate([sleep.past, latents], 1)[:, -context:]
             kept = jnp.concatenate([sleep.actions, actions], 1)[:, actions.shape[1] :]

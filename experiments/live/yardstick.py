@@ -61,7 +61,7 @@ def measured(played, scorer, weights, seconds=64, seed=1):
     Args:
       scorer, weights: as in ``hunt``: raw scores of clips, and raw score -> its weight in the composite score.
     """
-    length = played.programs.model.frames_of(played.programs.context + played.horizon)
+    length = played.programs.world_model.frames_of(played.programs.context + played.horizon)
     who, frames, actions = _acted(played, seconds, length, seed)
     rows = [scorer(frames[i : i + 8], actions[i : i + 8]) for i in range(0, seconds, 8)]
     raw = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

@@ -12,12 +12,13 @@ from experiments.stages.arms import ENSEMBLES, ORACLED
 from experiments.stages.build.world_model import FRAMES_PER_LATENT
 from prowl_jax.envs import registry
 from prowl_jax.models.dit.sizes import DIT_SIZES
-from prowl_jax.rewards import OF_BRANCHES, REWARDS
+from prowl_jax.rewards import OF_BRANCHES, OF_JUDGE, REWARDS
 from prowl_jax.settings import LARGEST, one_of, some_of
 
 RECORDED = registry.names(lambda environment: environment.recordings)
 ON_DEVICE = registry.names(lambda environment: environment.on_device())
-BRANCH_REWARDS = (*REWARDS, *OF_BRANCHES)
+RECORDED_KEYS = ("demonstrations.source", "reference.weights", "inverse_dynamics.weights", "evaluation.action_prior")
+BRANCH_REWARDS = (*REWARDS, *OF_BRANCHES, *OF_JUDGE)
 
 
 def _together(keys, condition):
@@ -198,7 +199,7 @@ NAMES = (
         "demonstrations.play={config.demonstrations.play} is of a game that is played on the page; "
         "env.name={config.env.name} reads demonstrations.source",
     ),
-    *map(_only_where_recorded, ("demonstrations.source", "reference.weights", "evaluation.action_prior")),
+    *map(_only_where_recorded, RECORDED_KEYS),
     (
         lambda c: c.env.name not in RECORDED or c.demonstrations.source,
         "demonstrations.source is empty; name a folder of recordings (.mp4 and .jsonl) or an index of them",
@@ -214,6 +215,11 @@ NAMES = (
     (
         lambda c: c.world_model.network == "dit" or not c.dry_run,
         "dry_run=True counts the steps of a transformer; world_model.network={config.world_model.network} is none",
+    ),
+    (
+        lambda c: c.world_model.best_of <= 1 or c.world_model.network == "unet" or c.world_model.cache == "window",
+        "world_model.best_of={config.world_model.best_of} runs the past anew for every chunk; set "
+        "world_model.cache=window, not {config.world_model.cache}",
     ),
     (
         lambda c: c.world_model.network != "unet" or not _wan(c),

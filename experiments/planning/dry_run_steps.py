@@ -11,6 +11,8 @@ from experiments.planning.traced_memory import traced_peak
 from experiments.stages import build, phase2
 from experiments.stages.world_model import world_model_optimizer
 from prowl_jax.methods.base import Start
+from prowl_jax.rewards import OF_JUDGE
+from prowl_jax.rewards.inverse_dynamics import NAME
 from prowl_jax.train.mesh import replicated, split_rows
 from prowl_jax.train.sharding import (
     DIT_RULES,
@@ -81,9 +83,20 @@ def _phase1(config, mesh, model, counted):
 
 
 def _phase2(config, mesh, model, counted):
-    """The programs of a cycle of the first arm that trains a policy, or of the first; acting is not among them."""
+    """The programs of a cycle of the first arm that trains a policy, or where none does of all; acting is not in it."""
     arms = build.arms(config)
-    arm = next((arm for arm in arms if build.make_method(config, arm, model).trains_policy), arms[0])
+    first = next((arm for arm in arms if build.make_method(config, arm, model).trains_policy), None)
+    if first is not None or len(arms) == 1:
+        return _of_arm(config, mesh, model, counted, first or arms[0])
+    return [
+        dataclasses.replace(step, name=f"{arm}: {step.name}")
+        for arm in arms
+        for step in _of_arm(config, mesh, model, counted, arm)
+    ]
+
+
+def _of_arm(config, mesh, model, counted, arm):
+    """The programs of a cycle of an arm."""
     method, plain = (build.make_method(config, arm, one) for one in (model, counted))
     budget, needs = method.shared.budget, method.needs()
 
@@ -91,7 +104,10 @@ def _phase2(config, mesh, model, counted):
         reference = method.shared.policy.init(jax.random.key(0), build.frame_shape(config))
         params = _params(config, model)
         trained, frozen = build.split_phase2(config, params["dit"])
-        start = Start(trained, {**params, **build.flow_params(config), "dit": frozen}, reference)
+        judge = {}
+        if set(method.rewards_asked()) & set(OF_JUDGE):
+            judge[NAME] = build.make_inverse_dynamics(config).init(jax.random.key(0), build.frame_shape(config))
+        start = Start(trained, {**params, **build.flow_params(config), "dit": frozen, **judge}, reference)
         return phase2.initial_state(config, method, start), start
 
     state, start = jax.eval_shape(begin)
@@ -103,19 +119,23 @@ def _phase2(config, mesh, model, counted):
     )
     trajectory = _trajectory(mesh, config, method.shared.policy) if needs.acts else None
     passive = _clips(mesh, config, model, (budget.updates, needs.rows), needs.length, split_rows(mesh, 1))
-    mixed = _clips(mesh, config, model, (budget.batch,), budget.window, split_rows(mesh))
+    calls = method.calls(state, start, trajectory, passive, _key(mesh))
+    of_step = _clips(mesh, config, model, (budget.batch,), budget.window, split_rows(mesh))
+    if "learn" in calls:  # on branches, of every update one row
+        of_step = jax.tree.map(lambda x: _shape(split_rows(mesh), *x.shape[1:], dtype=x.dtype), calls["learn"][-2])
     gradient = functools.partial(
-        _of_gradient, mesh, method.shared.loss, state.theta.params, start.fixed["dit"], mixed
+        _of_gradient, mesh, method.step_loss(), state.theta.params, start.fixed["dit"], of_step
     )
-    words = {"observe": "encode and flow", "ppo": "PPO", "fine_tune": f"phase 2, {budget.updates} steps"}
+    words = {"observe": "encode and flow", "ppo": "PPO"}
+    words |= {"fine_tune": f"phase 2, {budget.updates} steps", "learn": f"learn, {budget.updates} steps"}
     rescored = -(-config.phase2.capacity // min(budget.score_batch, config.phase2.capacity))
     programs = method.on_mesh(mesh, state).programs
     return [
         Step(words.get(name, name), budget.cycles, getattr(programs, name),
              tuple(_placed(mesh, argument) for argument in arguments), getattr(plain.programs, name),
              rescored if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
-             gradient=gradient if name == "fine_tune" else None)
-        for name, arguments in method.calls(state, start, trajectory, passive, _key(mesh)).items()
+             gradient=gradient if name in ("fine_tune", "learn") else None)
+        for name, arguments in calls.items()
     ]  # fmt: skip
 
 

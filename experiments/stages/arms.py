@@ -37,9 +37,10 @@ def _anchored(strength, says, **settings):
     return Arm(says, settings=settings, same_as={"adversary.kl_cost": f"adversary.kl_costs.{strength}"})
 
 
-def _scored(score, says):
+def _scored(score, says, method="prowl"):
     """Another raw score in regret's place, alone and without its change."""
-    return Arm(says, settings={"phase2.score": score, "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0})
+    changed = {"phase2.score": score, "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0}
+    return Arm(says, method, changed)
 
 
 RESTS = {"reward": None}
@@ -72,9 +73,18 @@ ARMS = {
         "each four from one state, the first by pi_ref: the others are paid for what they found more than it",
         settings={"phase2.branches": 4, "phase2.branch_baseline": "reference"},
     ),
+    "fine_tuned": Arm("demonstrations alone, and nobody acts or dreams", method="fine_tune", compared=True),
     "best_of_n": Arm("the best of N dreams of each context, trained on as data", method="best_of_n"),
     "nft": Arm("branches of own rollouts, rewarded and contrasted (PersistWorld)", method="nft"),
     "grpo": Arm("the sampler's steps reinforced by group-relative rewards (RLIR)", method="grpo"),
+    "prowl_nft": Arm("NFT, half of its branches in pasts that PROWL's adversary found", method="prowl_nft"),
+    "prowl_grpo": Arm("GRPO, half of its groups in pasts that PROWL's adversary found", method="prowl_grpo"),
+    "prowl_nft_learnable": _scored(
+        "learnability", "the same NFT, found pasts by p(1-p), p the share of 4 dreams that are right", "prowl_nft"
+    ),
+    "prowl_grpo_learnable": _scored(
+        "learnability", "the same GRPO, found pasts by p(1-p), p the share of 4 dreams that are right", "prowl_grpo"
+    ),
 }
 """Name -> arm. ``unanchored``, ``broad`` and ``focused`` are the paper's three regimes."""
 

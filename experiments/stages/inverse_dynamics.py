@@ -16,6 +16,7 @@ from experiments.stages.clip_stores import open_store, split
 from experiments.stages.passive_batches import passive_starts
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.metrics.action_recovery import action_recovery
+from prowl_jax.rewards.inverse_dynamics import NAME
 from prowl_jax.settings import COUNT, NATURAL, read, setting, within
 from prowl_jax.train import inverse_dynamics as training
 from prowl_jax.train.mesh import local_copy
@@ -31,6 +32,10 @@ class InverseDynamicsTraining(ShortTraining):
     steps: int = setting(0, "updates; 0: there is none but what a base model brings", NATURAL)
     batch: int = setting(16, "clips of an update", COUNT)
     clip: int = setting(16, "frames of a clip", within(2))
+    weights: str = setting(
+        "", "of VPT's in its place, for Minecraft: what python -m experiments.convert vpt made of 4x_idm",
+        source="RLIR: VPT's",
+    )  # fmt: skip
 
 
 def train_inverse_dynamics(run):
@@ -42,7 +47,7 @@ def train_inverse_dynamics(run):
     config, settings = run.config, run.config.inverse_dynamics
     store, starts = open_store(run), passive_starts(run, settings.batch, settings.clip)
     model, optimizer = build.make_inverse_dynamics(config), _optimizer(config)
-    if _of_base(config):
+    if build.has_given_judge(config):
         params = load_inverse_dynamics(run)
         return {"parameters": count(params), **_held_out(run, model, params)} if processes.is_main() else {}
     state = train(
@@ -60,15 +65,6 @@ def train_inverse_dynamics(run):
     return {"parameters": count(state.params), **_held_out(run, model, local_copy(state.ema))}
 
 
-def has_inverse_dynamics(config):
-    """Whether the run has such a model: trained, or brought by the base model that it begins with."""
-    return bool(config.inverse_dynamics.steps) or _of_base(config)
-
-
-def _of_base(config):
-    return bool(config.base) and build.load_base(config.base).inverse_dynamics is not None
-
-
 def _optimizer(config):
     return read(InverseDynamicsTraining, config.inverse_dynamics).optimizer
 
@@ -80,15 +76,22 @@ def _initial_state(config):
 
 
 def load_inverse_dynamics(run):
-    """Parameters of the finished stage (averaged), or those that came with the base model."""
-    if _of_base(run.config):
+    """Parameters of the finished stage (averaged), VPT's, or those that came with the base model."""
+    if run.config.inverse_dynamics.weights:
+        return build.load_judge(run.config.inverse_dynamics.weights)[1]
+    if build.has_given_judge(run.config):
         return build.load_base(run.config.base).inverse_dynamics_params
     return restore_state(run, "inverse_dynamics", shapes(lambda: _initial_state(run.config))).ema
 
 
+def with_judge(run, params):
+    """The world model's ``params``, and the judge's among them where ``world_model.best_of`` chooses by it."""
+    return params if run.config.world_model.best_of == 1 else {**params, NAME: load_inverse_dynamics(run)}
+
+
 def judge_of(run):
     """``(model, params)`` of the finished stage or of the base model; None where there is neither."""
-    if "inverse_dynamics" not in run.stages() and not _of_base(run.config):
+    if "inverse_dynamics" not in run.stages() and not build.has_given_judge(run.config):
         return None
     return build.make_inverse_dynamics(run.config), load_inverse_dynamics(run)
 

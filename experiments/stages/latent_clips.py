@@ -23,8 +23,9 @@ SAMPLE = 64
 
 
 def clip_latents(config):
-    """L, latents of a clip: the context and what is scored of a trajectory."""
-    return build.make_budget(config).clip
+    """L, latents of a clip: the context and what is scored of a trajectory, or the most that an arm asks for."""
+    asked = [build.make_method(config, arm).needs().length for arm in build.arms(config)]
+    return max([build.make_budget(config).clip, *asked])
 
 
 def add_latents(config, store, params, title):
@@ -98,6 +99,11 @@ class Windows:
         self._latents = store.tile_array("latents", clip)
         self._starts = store.tiles(range(len(store.lengths)), clip)
         self._crops = clip_latents(config) - length + 1
+        if self._crops < 1:
+            raise ValueError(
+                f"demonstrations are kept in clips of {clip_latents(config)} latents, and {length} are asked for: name "
+                "the arm that needs them in arms before they are encoded"
+            )
         own = np.searchsorted(self._starts, store.tiles(episodes, clip))
         self.choices = (own[:, None] * self._crops + np.arange(self._crops)).reshape(-1)
 

@@ -15,7 +15,7 @@ from experiments.stages import build, phase2
 from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.clip_stores import verify_stores
 from experiments.stages.demonstrations import make_demonstrations
-from experiments.stages.inverse_dynamics import has_inverse_dynamics, train_inverse_dynamics
+from experiments.stages.inverse_dynamics import train_inverse_dynamics
 from experiments.stages.reference import clone_reference
 from experiments.stages.world_model import train_world_model
 from prowl_jax.envs.action_spaces import words
@@ -50,7 +50,7 @@ def run_all(config, workdir=None, anew=()):
     if config.base:
         run.run_stage("first_look", processes.main_only(first_look.first_look))
     run.run_stage("reference", clone_reference)
-    if has_inverse_dynamics(config):
+    if build.has_judge(config):
         run.run_stage("inverse_dynamics", train_inverse_dynamics)
     run.run_stage("dream_quality", processes.main_only(dream_quality.measure_quality))
     for arm in build.arms(config):

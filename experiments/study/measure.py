@@ -50,8 +50,9 @@ from experiments.run.directory import Run
 from experiments.run.files import write_json, write_numpy, write_text
 from experiments.run.progress import Progress
 from experiments.stages import build, phase2
+from experiments.stages.inverse_dynamics import with_judge
 from experiments.stages.reference import load_reference
-from experiments.study import unseen
+from experiments.study import compared, unseen
 from experiments.study.acted import measure_acting
 from experiments.study.oracle import load_oracle
 from prowl_jax.methods.acting import collect, make_act
@@ -98,9 +99,11 @@ def measure_arms(run, arms, study):
         measure_acting(run, found.policies, found.reference, study)
     context = build.make_budget(run.config).context
     flow = build.make_flow(run.config)
-    measure_fn = make_measure(build.make_world_model(run.config), context, flow)
+    measure_fn = make_measure(build.make_used_world_model(run.config), context, flow)
     key = build.stage_key(run.config, "evaluation")
     sets, asked = make_sets(run, found.clips), make_frame_metrics(run)
+    if study.dreams:
+        asked = FrameMetrics((*asked.parts, *compared.parts(run)))
     with Progress("evaluation", len(found.arms) * (len(sets) + len(GROUPED))) as progress:
         done = itertools.count(1)
 
@@ -120,6 +123,8 @@ def measure_arms(run, arms, study):
             if name.startswith("buffer/"):
                 items = thinned(items, study.buffer_clips)
             on_every_arm(name, items, {}, asked)
+        if study.dreams:
+            compared.measure(run, found, sets, study, lambda name: values_path(run, name, "phase1").parent)
         act_out, env = actor(run, found.reference)
         observe = observer(run, found.arms["phase1"].params)
         with contextlib.closing(env):
@@ -169,6 +174,7 @@ def _load(run, arms, study):
     """(``Found``, arm -> what was really spent: updates of the world model and cycles)."""
     done = {arm: phase2.load_arm(run, arm) for arm in ("phase1", *arms)}
     done |= {name: load_oracle(run, name) for name in study.oracles}
+    done = {arm: dataclasses.replace(one, params=with_judge(run, one.params)) for arm, one in done.items()}
     counts = {arm: {"updates": done[arm].updates, "cycles": done[arm].cycles} for arm in arms}
     return Found(done, load_reference(run), run, study), counts
 

@@ -7,6 +7,8 @@
   provenance               commits, versions and machines of every seed's starts, each with its ``run``, and the whole
                            configuration (``run.provenance``); studies that are older have none
   budget                   what each arm spent on each seed, counted in what it left; ``minutes`` of each seed
+  budgets                  arm -> what one seed of it spent of everything, latents dreamt and environment steps too,
+                           ``minutes``, one a seed, and ``tokens_per_second``, all of these minutes counted
   sets                     set -> ``clips`` of each subset and seed; ``means``: arm -> metric -> subset -> one a seed
                            (``held_out`` is all its tasks together); where the configuration asks for them,
                            ``of_set``: arm -> metric of the whole set -> one a seed, for ``held_out`` the mean of
@@ -17,6 +19,7 @@
   differences              baseline -> set -> metric -> subset -> arm -> [relative, low, high, low, high]: the first
                            two bounds are of clips alone, the others of seeds and clips; ``cross_buffer`` is all
                            buffers but the arm's own and the baseline's
+  compared                 where the study has ``study.dreams``, what methods are compared by (``compared``)
   central                  those of the differences that settle a study, as rows (``central``)
   oracles, mendable_share  where the study has any: what each trained, and ``central.mendable_share``
   cycles                   arm -> metric of the loop -> a list of cycles for each seed
@@ -44,7 +47,8 @@ from experiments.run.metrics_log import read_metrics
 from experiments.run.provenance import provenance, stages_not_noted, starts_of
 from experiments.stages import build, phase2
 from experiments.stages.arms import ARMS, CONTROL, configured
-from experiments.study.central import central, mendable
+from experiments.study import compared
+from experiments.study.central import METRICS, central, mendable
 from experiments.study.sets import (
     has,
     largest_groups,
@@ -55,7 +59,7 @@ from experiments.study.sets import (
 )
 from prowl_jax.metrics.intervals import hierarchical_bootstrap
 
-AGAINST = ("phase1", CONTROL, "passive")
+AGAINST = ("phase1", CONTROL, "passive", "fine_tuned")
 """Those of the study's tables."""
 CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pat_mean_regret", "pat_mean_progress")
 DIGITS = 5
@@ -86,6 +90,7 @@ def collect(config, runs, shared):
     logs = [read_metrics(run.workdir) for run in runs.values()]
     differences = {against: _all_differences(config, sets, against) for against in AGAINST if against in names}
     clips = {name: {subset: _clips(one, subset) for subset in subsets_of(one)} for name, one in sets.items()}
+    beside = compared.compare(config, runs, names)
     return {
         "study": config.name,
         "seeds": list(runs),
@@ -94,6 +99,7 @@ def collect(config, runs, shared):
         "settings": _settings(config),
         "provenance": _provenance(config, runs, shared),
         "budget": _budget(config, runs, shared),
+        "budgets": _budgets(config, runs),
         "sets": {name: _figures(one) for name, one in sets.items()},
         "novel_modes": novel,
         "inverse_dynamics": {
@@ -102,8 +108,9 @@ def collect(config, runs, shared):
             if k.startswith("held_out_")
         },
         "differences": differences,
-        "central": central(differences, clips),
+        "central": central(differences, clips) + compared.central_rows(beside.get("compared"), METRICS),
         **mendable(config, sets, names[1:]),
+        **beside,
         "cycles": {arm: _cycles(logs, arm, build.make_method(config, arm).trains_policy) for arm in arms},
         "long_rollout": _long(config, sets["long_rollout"]),
         **_acted(runs, arms),
@@ -172,12 +179,24 @@ def _budget(config, runs, shared):
             counted.setdefault(arm, []).append(round(seconds_of(run.stages()[f"phase2/{arm}"]) / 60, 2))
     phase1 = [run.stages()["world_model"] for run in runs.values()]
     every = [*(run.stages() for run in runs.values()), shared.stages()]
+    first = planned[config.arms[0]]
     return {
-        "each_arm": {name: planned[config.arms[0]][name] for name in names},
+        "each_arm": {n: first[n] for n in names if all(plan[n] == first[n] for plan in planned.values())},
         "phase1_tokens": phase1[0]["tokens"] if phase1 else None,
         "arm_minutes": counted,
         "total_minutes": round(sum(seconds_of(s) for stages in every for s in stages.values()) / 60, 1),
     }
+
+
+def _budgets(config, runs):
+    """Everything that an arm spends on one seed, as its method says; none of it is hidden in another."""
+    found = {}
+    for arm in config.arms:
+        spent = phase2.spent(build.make_method(config, arm))
+        seconds = [seconds_of(run.stages()[f"phase2/{arm}"]) for run in runs.values()]
+        rate = [_short(spent["world_model_tokens"] / max(s, 1e-9)) for s in seconds]
+        found[arm] = {**spent, "minutes": [round(s / 60, 2) for s in seconds], "tokens_per_second": rate}
+    return found
 
 
 def seconds_of(figures):

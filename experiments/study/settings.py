@@ -74,6 +74,10 @@ class StudySettings:
     event_steps: int = setting(256, "of each of these, in which events are counted", COUNT)
     event_clips: int = setting(24, "of one kind of event, at most", COUNT)
     event_episodes: int = setting(64, "demonstrations in which events are counted", COUNT)
+    dreams: int = setting(
+        0, "of a clip, for the energy score; with any, all that methods are compared by is measured (compared.py)",
+        Check(lambda v: v == 0 or 2 <= v <= 64, "is neither 0 nor 2..64"),
+    )  # fmt: skip
     oracles: tuple = setting((), "ceilings, fine-tuned on wide data: oracle, oracle_all", some_of(ORACLES))
     unseen_clips: int = setting(
         0, "critical trajectories from seeds and places that no arm saw, chosen by theta_0 and by what is done", NATURAL

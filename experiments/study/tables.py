@@ -12,6 +12,7 @@ from experiments.report.tables import METRICS as REPORTED
 from experiments.report.tables import MINUS, MISSING, number, words
 from experiments.run.provenance import in_words
 from experiments.stages.arms import CONTROL
+from experiments.study import compared_tables
 
 SETTINGS = (
     ("held-out tasks", "held_out", "all"),
@@ -89,6 +90,7 @@ def markdown(results):
             for title, metric in compared:
                 parts.append(f"### {_capital(title)} against {name}{BETTER.get(metric, '')}")
                 parts.append(_differences(results, against, metric, SETTINGS))
+    parts += compared_tables.sections(results, markdown_table)
     parts += _appearance(results)
     parts += _actions_read(results)
     parts.append("### Regret on the critical trajectories against theta_0")

@@ -253,9 +253,17 @@ class Method:
         """A cycle's ``world_model_updates``, ``world_model_tokens``, ``environment_steps``, ``dreamt_latents``."""
         raise NotImplementedError
 
+    def rewards_asked(self):
+        """Names of the rewards that it asks for: who makes a ``Start`` puts their weights among what is fixed."""
+        return ()
+
     def kept_bytes(self):
         """Bytes that its state takes beside the networks in training and their optimisers."""
         return 0
+
+    def step_loss(self):
+        """``f(network params, batch, key) -> (scalar, metrics)`` of one of its updates, for planning its memory."""
+        return self.shared.loss
 
     def calls(self, state, start, trajectory, demonstrations, key):
         """program -> what a cycle calls it with, for those that take time: shapes in, shapes out, for planning.

@@ -12,13 +12,17 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.methods.base import Method, Needs, training_cost
-from prowl_jax.rewards import ERRORS, OF_BRANCHES, REWARDS
+from prowl_jax.methods.dreamt_branches import reward_named
+from prowl_jax.rewards import ERRORS, OF_BRANCHES, OF_JUDGE, REWARDS
 from prowl_jax.rewards.dream import group, make_dream, make_shown
 from prowl_jax.settings import COUNT, SOME_SHARE, check, one_of, setting
 from prowl_jax.train.sharding import program
 from prowl_jax.train.state import TrainState, init_state
 from prowl_jax.train.world_model import make_fine_tune, make_update
 from prowl_jax.types import Batch, RealClip, pytree
+
+NAMES = ChainMap(dict.fromkeys(OF_JUDGE), OF_BRANCHES, REWARDS)
+"""Rewards that may choose."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +31,12 @@ class Config:
 
     Attributes:
       dreams: N, of each context.
-      best_by: the reward, a name in ``rewards.REWARDS`` or ``OF_BRANCHES``; of one in ``rewards.ERRORS`` the lowest is
-        the best.
+      best_by: the reward, a name of ``Shared.rewards``; of one in ``rewards.ERRORS`` the lowest is the best.
       dream_share: share of a batch that are dreams, 0.5 as PROWL's share of trajectories; the rest are demonstrations.
     """
 
     dreams: int = setting(8, "N, of each context", COUNT)
-    best_by: str = setting("regret", "the reward that the best is chosen by", one_of(ChainMap(OF_BRANCHES, REWARDS)))
+    best_by: str = setting("regret", "the reward that the best is chosen by", one_of(NAMES))
     dream_share: float = setting(0.5, "share of a batch that are dreams", SOME_SHARE, source="as PROWL's share")
 
     def __post_init__(self):
@@ -74,6 +77,10 @@ class BestOfN(Method):
     def checks(self):
         """The mean reward of the dreams, and that of the chosen ones."""
         return (self.config.best_by, f"{self.config.best_by}_of_best")
+
+    def rewards_asked(self):
+        """The one that chooses."""
+        return (self.config.best_by,)
 
     def init(self, start, key):
         """theta_0."""
@@ -117,7 +124,7 @@ def make_choose(config, shared):
     of ``budget.window``: of demonstrations the first ones, of a context with its best dream the last.
     """
     budget, model = shared.budget, shared.world_model
-    rows, reward = dream_rows(config, budget), shared.rewards[config.best_by]
+    rows, reward = dream_rows(config, budget), reward_named(config.best_by, "best_of_n.best_by", shared)
     dreams = group(make_dream(model, budget.context, shared.flow), config.dreams)
     shown = make_shown(model, budget.context, shared.flow)
     first, time = budget.clip - budget.window, model.frames_of(budget.window)

@@ -56,7 +56,7 @@ class Branches:
     kept: Any = None
 
 
-def make_branch(config, shared, dream):
+def make_branch(config, shared, dream, found=0):
     """``branch(params, clips, key) -> (Branches, metrics)`` for every update of a cycle.
 
     ``clips`` is a ``Batch`` with leaves ``[updates, groups, ...]`` of ``clip_length`` latents; branches come out as
@@ -64,9 +64,10 @@ def make_branch(config, shared, dream):
 
     Args:
       dream: ``f(params, key, context [N, S, h, w, C], actions [N, T, A]) -> (latents [N, H, ...], kept)``.
+      found: the last groups, whose pasts branches begin in as they are, without a prefix.
     """
     model, budget, size = shared.world_model, shared.budget, config.branches
-    begin = make_begin(model, budget, config.prefix)
+    begin = make_begin(model, budget, config.prefix, found)
     shown, told = (make(model, budget.context, shared.flow) for make in (make_shown, make_told))
     reward, sign = reward_of(config, shared), -1.0 if config.reward in ERRORS else 1.0
 
@@ -113,17 +114,22 @@ def groups_of(config, budget):
 
 
 def reward_of(config, shared):
-    """The configured reward; ValueError where it is not among those of ``shared``, as one without its weights."""
-    if config.reward not in shared.rewards:
-        name, there = type(config).__module__.rpartition(".")[2], ", ".join(shared.rewards)
-        raise ValueError(f"{name}.reward={config.reward} is not there or lacks its weights; there are {there}")
-    return shared.rewards[config.reward]
+    """The configured reward."""
+    return reward_named(config.reward, f"{type(config).__module__.rpartition('.')[2]}.reward", shared)
 
 
-def make_begin(world_model, budget, most):
+def reward_named(name, key, shared):
+    """A reward of ``shared``; ValueError, naming ``key``, where it is not among them, as one without its weights."""
+    if name not in shared.rewards:
+        raise ValueError(f"{key}={name} is not there or lacks its weights; there are {', '.join(shared.rewards)}")
+    return shared.rewards[name]
+
+
+def make_begin(world_model, budget, most, found=0):
     """``begin(params, clips, key) -> RealClip`` of ``budget.clip`` latents, the context after 0..``most`` own chunks.
 
-    ``clips`` is a ``Batch`` ``[B, ...]`` of ``most`` chunks more. What follows the context is real. No gradient.
+    ``clips`` is a ``Batch`` ``[B, ...]`` of ``most`` chunks more. What follows the context is real. No gradient. Of the
+    last ``found`` clips the context stays real, and what they have beyond ``budget.clip`` latents is not read.
     """
     context, chunk = budget.context, world_model.chunk
     time = world_model.frames_of(budget.clip)
@@ -136,6 +142,7 @@ def make_begin(world_model, budget, most):
         past = jnp.concatenate([clips.latents[:, :context], dreamt], axis=1)
         rows = jnp.arange(len(clips.actions))[:, None]
         first = chunk * jax.random.randint(count_key, rows.shape, 0, most + 1)
+        first = jnp.where(rows < len(rows) - found, first, 0)
         seen = past[rows, first + jnp.arange(context)]
         after = clips.latents[rows, first + context + jnp.arange(budget.horizon)]
         actions = clips.actions[rows, world_model.stride * first + jnp.arange(time)]

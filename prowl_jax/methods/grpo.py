@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.diffusion import sde
-from prowl_jax.methods.base import Method, Needs, predicting, training_cost
+from prowl_jax.methods.base import Method, Needs, training_cost
 from prowl_jax.methods.dreamt_branches import (
     Branching,
     clip_length,
@@ -77,12 +77,23 @@ class GRPO(Method):
 
     def make_programs(self):
         """The parts of a cycle."""
-        dream = make_stochastic_dream(self.config, self.shared)
-        return Programs(make_branch(self.config, self.shared, dream), make_learn(self.config, self.shared))
+        return Programs(self.make_branch(), self.make_learn())
+
+    def make_branch(self, found=0):
+        """``dreamt_branches.make_branch`` by the stochastic sampler."""
+        return make_branch(self.config, self.shared, make_stochastic_dream(self.config, self.shared), found)
+
+    def make_learn(self):
+        """See ``make_learn``."""
+        return make_learn(self.config, self.shared)
 
     def needs(self):
         """A clip for each group, long enough for the longest prefix."""
         return Needs(groups_of(self.config, self.shared.budget), clip_length(self.config, self.shared), acts=False)
+
+    def rewards_asked(self):
+        """What a branch is worth."""
+        return (self.config.reward,)
 
     def init(self, start, key):
         """theta_0."""
@@ -91,21 +102,35 @@ class GRPO(Method):
     def cycle(self, state, start, source, key):
         """Branch under the parameters in training, then learn from the paths; see ``base.Method.cycle``."""
         branch_key, learn_key = jax.random.split(key)
-        frozen = start.fixed["dit"]
-        # Not the averaged parameters: ratios are of what is trained against what dreamt, 1 before the first update.
-        params = {**start.fixed, "dit": merge(state.theta.params, frozen)}
-        branches, told = self.programs.branch(params, source.demonstrations(), branch_key)
-        theta, learned = self.programs.learn(state.theta, frozen, start.trained, branches, learn_key)
-        return State(theta, state.cycle + 1), {**told, **learned}
+        branches, told = self.programs.branch(self.dreams_with(state, start), source.demonstrations(), branch_key)
+        state, learned = self.learn(state, start, branches, learn_key)
+        return dataclasses.replace(state, cycle=state.cycle + 1), {**told, **learned}
+
+    def dreams_with(self, state, start):
+        """The world model's parameters that dream branches.
+
+        Not the averaged ones: ratios are of what is trained against what dreamt, 1 before the first update.
+        """
+        return {**start.fixed, "dit": merge(state.theta.params, start.fixed["dit"])}
+
+    def learn(self, state, start, branches, key):
+        """The state with what was learned from branches, and metrics."""
+        theta, learned = self.programs.learn(state.theta, start.fixed["dit"], start.trained, branches, key)
+        return dataclasses.replace(state, theta=theta), learned
 
     def spent(self):
         """Nobody acts; what is dreamt are prefixes and branches."""
         dreamt = dreamt_latents(self.config, self.shared)
         return {**training_cost(self.shared), "environment_steps": 0, "dreamt_latents": dreamt}
 
+    def step_loss(self):
+        """See ``base.Method.step_loss``; the reference is other weights of the same sizes."""
+        loss = make_loss(self.config, self.shared)
+        return lambda params, branches, key: loss(params, jax.lax.stop_gradient(params), branches, key)
+
     def calls(self, state, start, trajectory, demonstrations, key):
         """See ``base.Method.calls``."""
-        params = jax.eval_shape(predicting, state.theta, start)
+        params = jax.eval_shape(self.dreams_with, state, start)
         branches = jax.eval_shape(self.programs.branch, params, demonstrations, key)[0]
         return {
             "branch": (params, demonstrations, key),

@@ -73,16 +73,28 @@ class NFT(Method):
 
     def make_programs(self):
         """The parts of a cycle."""
+        return Programs(self.make_branch(), self.make_learn())
+
+    def make_branch(self, found=0):
+        """``dreamt_branches.make_branch`` by the world model's own sampler."""
         chunks, model = self.shared.budget.horizon // self.shared.world_model.chunk, self.shared.world_model
 
         def dream(params, key, context, actions):
             return model.rollout(params, key, context, actions, chunks), None
 
-        return Programs(make_branch(self.config, self.shared, dream), make_learn(self.config, self.shared))
+        return make_branch(self.config, self.shared, dream, found)
+
+    def make_learn(self):
+        """See ``make_learn``."""
+        return make_learn(self.config, self.shared)
 
     def needs(self):
         """A clip for each group, long enough for the longest prefix."""
         return Needs(groups_of(self.config, self.shared.budget), clip_length(self.config, self.shared), acts=False)
+
+    def rewards_asked(self):
+        """What a branch is worth."""
+        return (self.config.reward,)
 
     def init(self, start, key):
         """theta_0, which is the old policy too."""
@@ -92,20 +104,39 @@ class NFT(Method):
     def cycle(self, state, start, source, key):
         """Branch under the old policy, then learn from the branches; see ``base.Method.cycle``."""
         branch_key, learn_key = jax.random.split(key)
-        frozen = start.fixed["dit"]
-        old = {**start.fixed, "dit": merge(state.old, frozen)}
-        branches, told = self.programs.branch(old, source.demonstrations(), branch_key)
-        theta, old, learned = self.programs.learn(state.theta, state.old, frozen, start.trained, branches, learn_key)
-        return State(theta, old, state.cycle + 1), {**told, **learned}
+        branches, told = self.programs.branch(self.dreams_with(state, start), source.demonstrations(), branch_key)
+        state, learned = self.learn(state, start, branches, learn_key)
+        return dataclasses.replace(state, cycle=state.cycle + 1), {**told, **learned}
+
+    def dreams_with(self, state, start):
+        """The world model's parameters that dream branches: the old policy's."""
+        return {**start.fixed, "dit": merge(state.old, start.fixed["dit"])}
+
+    def learn(self, state, start, branches, key):
+        """The state with what was learned from branches, and metrics."""
+        theta, old, learned = self.programs.learn(
+            state.theta, state.old, start.fixed["dit"], start.trained, branches, key
+        )
+        return dataclasses.replace(state, theta=theta, old=old), learned
 
     def spent(self):
         """Nobody acts; what is dreamt are prefixes and branches."""
         dreamt = dreamt_latents(self.config, self.shared)
         return {**training_cost(self.shared), "environment_steps": 0, "dreamt_latents": dreamt}
 
+    def step_loss(self):
+        """See ``base.Method.step_loss``; the old policy and the reference are other weights of the same sizes."""
+        loss = make_loss(self.config, self.shared)
+
+        def of_step(params, branches, key):
+            other = jax.lax.stop_gradient(params)
+            return loss(params, other, other, branches, key)
+
+        return of_step
+
     def calls(self, state, start, trajectory, demonstrations, key):
         """See ``base.Method.calls``."""
-        params = {**start.fixed, "dit": jax.eval_shape(merge, state.old, start.fixed["dit"])}
+        params = jax.eval_shape(self.dreams_with, state, start)
         branches = jax.eval_shape(self.programs.branch, params, demonstrations, key)[0]
         return {
             "branch": (params, demonstrations, key),

@@ -235,12 +235,10 @@ class Prowl(Method):
 
         before = None if state.before is None else jax.tree.map(jnp.copy, state.theta.ema)  # theta is donated
         # theta <- n steps on (1-r) passive + r PAT
-        theta, buffer, tuning = self.programs.fine_tune(
-            state.theta, start.fixed["dit"], state.buffer, demonstrations, tune_key, state.cycle
-        )
+        state, tuning = self._train(state, start, demonstrations, tune_key)
         # buffer <- rescore(buffer, theta): new raw scores, Delta = now - before
-        state = dataclasses.replace(state, theta=theta, before=before)
-        buffer = self.programs.rescore(_scoring_params(state, start), buffer, state.cycle)
+        state = dataclasses.replace(state, before=before)
+        buffer = self.programs.rescore(_scoring_params(state, start), state.buffer, state.cycle)
 
         ensemble, fitted = state.ensemble, {}
         if self.programs.fit_ensemble is not None:
@@ -251,7 +249,14 @@ class Prowl(Method):
         if REDUCIBLE in self.config.scoring.names and "regret" in self.config.scoring.names:
             remembered |= _beyond_learning(buffer, self.config.scoring)
         state = dataclasses.replace(state, buffer=buffer, cycle=cycle, ensemble=ensemble)
-        return state, {**remembered, **fitted, "world_model_loss": tuning["loss"]}
+        return state, {**remembered, **fitted, **tuning}
+
+    def _train(self, state, start, demonstrations, key):
+        """theta <- n steps on demonstrations and what is drawn from the buffer: the state, and metrics."""
+        theta, buffer, tuning = self.programs.fine_tune(
+            state.theta, start.fixed["dit"], state.buffer, demonstrations, key, state.cycle
+        )
+        return dataclasses.replace(state, theta=theta, buffer=buffer), {"world_model_loss": tuning["loss"]}
 
     def init(self, start, key):
         """theta_0, phi = pi_ref with a fresh value head, an empty buffer, an ensemble that has learned nothing yet."""
@@ -275,6 +280,10 @@ class Prowl(Method):
         clips = demonstrations(self.config.ensemble.steps, budget.batch, budget.window)
         ensemble, _ = ensemble_training.make_fit(self.config.ensemble)(state.ensemble, clips, key)
         return dataclasses.replace(state, ensemble=ensemble)
+
+    def rewards_asked(self):
+        """Those that the buffer keeps, and the one that the policy is paid."""
+        return self.config.rewards
 
     def needs(self):
         """Of the demonstrations, what of a batch is not drawn from the buffer."""

@@ -86,23 +86,31 @@ def nested_interval_of_means(function, *groups, over_seeds=True, seed=0, resampl
 
     Args:
       function: as there, of numbers: each mean is that of the seeds' own means.
-      groups: each a list of one float ``[n_s]`` for every seed s; of one seed, all groups have the same clips.
+      groups: each a list of one float ``[n_s, *what a clip has]`` for every seed s; of one seed, all groups have the
+        same clips.
       over_seeds: False draws clips alone.
 
     Returns and errors: as there.
     """
-    groups = [[_checked(x, f"group {i}") for x in group] for i, group in enumerate(groups)]
-    sizes = {tuple(x.size for x in group) for group in groups}
+    groups = [[_checked(x, f"group {i}", rank=None) for x in group] for i, group in enumerate(groups)]
+    sizes = {tuple(map(len, group)) for group in groups}
     if len(sizes) != 1 or sizes == {()}:
         raise ValueError(f"the groups must be of the same clips of each seed, got {sorted(sizes)}")
     weights = _nested_weights(*sizes, over_seeds, seed, resamples)
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = function(*(np.mean([x.mean() for x in group]) for group in groups))
-        draws = function(*(weights @ np.concatenate(group) for group in groups))
+        value = function(*(np.mean([x.mean(axis=0) for x in group], axis=0) for group in groups))
+        draws = function(*(_resampled(weights, np.concatenate(group)) for group in groups))
     if not np.isfinite(value) or not np.isfinite(draws).all():
         return dict.fromkeys(("value", "low", "high"), float("nan"))
     low, high = _percentiles(draws, level)
     return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def _resampled(weights, values):
+    """Weighted means ``[resamples, ...]`` of ``[n, ...]``."""
+    if values.ndim == 1:
+        return weights @ values
+    return (weights @ values.reshape(len(values), -1)).reshape(len(weights), *values.shape[1:])
 
 
 @functools.lru_cache(maxsize=8)  # a study asks for the same draws for every arm and metric
@@ -162,9 +170,9 @@ def interval_of_means(function, *values, seed=0, resamples=2000, level=0.95):
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def _checked(x, name):
+def _checked(x, name, rank=1):
     x = np.asarray(x, np.float64)
-    if x.ndim != 1 or not x.size:
+    if (x.ndim != rank if rank else x.ndim < 1) or not x.size:
         raise ValueError(f"{name} must hold one number for each clip, got shape {x.shape}")
     if not np.isfinite(x).all():
         raise ValueError(f"{name} has {np.sum(~np.isfinite(x))} values that are not finite")

@@ -12,6 +12,7 @@ views) and passed beside them.
 
 from prowl_jax.rewards.afs import afs
 from prowl_jax.rewards.flow_magnitude import flow_magnitude
+from prowl_jax.rewards.inverse_dynamics import NAME, WHOLE
 from prowl_jax.rewards.regret import regret
 from prowl_jax.rewards.several import energy, learnability, spread_corrected
 from prowl_jax.rewards.similarity import group_similarity, similarity
@@ -29,10 +30,13 @@ OF_BRANCHES = {
 OF_SEVERAL = {"spread_corrected": spread_corrected, "energy": energy, "learnability": learnability}
 """name -> ``f(params, dream [B, K, ...]) -> [B]``."""
 
+OF_JUDGE = (NAME, WHOLE)
+"""Names of the rewards of a model that reads actions, by factor and as a whole: they need no real future."""
+
 ERRORS = frozenset({"regret", "afs", "disagreement", "spread_corrected", "energy", "reducible"})
 """Those that are high where a dream is wrong: they pay who looks for errors. Of all others the highest is the best."""
 
 __all__ = [
-    *("ERRORS", "OF_BRANCHES", "OF_SEVERAL", "REWARDS", "afs", "energy", "flow_magnitude", "group_similarity"),
-    *("learnability", "regret", "similarity", "spread_corrected"),
+    *("ERRORS", "OF_BRANCHES", "OF_JUDGE", "OF_SEVERAL", "REWARDS", "afs", "energy", "flow_magnitude"),
+    *("group_similarity", "learnability", "regret", "similarity", "spread_corrected"),
 ]

@@ -3,6 +3,8 @@
 Weights are random ones under Wan's names; the environment shows noise, so that nothing is compiled for it.
 """
 
+import copy
+
 import jax
 import numpy as np
 import pytest
@@ -153,6 +155,28 @@ def test_a_cycle_of_phase_2_and_what_is_measured(run, config, monkeypatch):
     swapped = evaluate.exchange_actions(items, model.frames_of(context))
     np.testing.assert_array_equal(swapped.actions[:, :8], items.actions[:, :8])
     np.testing.assert_array_equal(swapped.actions[0, 8:], items.actions[1, 8:])
+
+
+@pytest.mark.parametrize("arm", ["nft", "grpo"])
+def test_a_cycle_of_learning_from_rewards_trains_low_rank_factors(run, config, arm, monkeypatch):
+    policy = build.make_policy(config)
+    reference = policy.init(jax.random.key(0), build.frame_shape(config))
+    monkeypatch.setattr(phase2.parts, "load_reference", lambda run: reference)
+    lora, other = copy.copy(run), config.copy_and_resolve_references()
+    lora.config = other
+    other.phase2.update(trainable="lora", lora_rank=2, horizon=6, learning_rate=1e-2)
+    other.world_model.sampler_steps = 2
+    for method in (other.nft, other.grpo):
+        method.update(branches=2, prefix=0, reward="similarity")
+    figures = phase2.run_arm(lora, arm)
+    assert np.isfinite(figures["reward"]) and figures["environment_steps"] == 0 < figures["dreamt_latents"]
+    before, after = load_world_model(run)["dit"], phase2.load_arm(lora, arm).params["dit"]
+    moved = {
+        jax.tree_util.keystr(path)
+        for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
+        if not np.array_equal(a, b)
+    }
+    assert moved and all("attention" in name or "action" in name for name in moved), moved
 
 
 @pytest.mark.parametrize(

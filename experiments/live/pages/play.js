@@ -18,7 +18,7 @@ function hello(message) {
   element("title").textContent = message.title;
   document.title = `Real beside dream: ${message.title}`;
   makeOnce(message);
-  for (const name of ["steps", "context_noise", "cache"]) fill(name, message.choices[name]);
+  for (const name of ["steps", "context_noise", "cache", "best_of"]) fill(name, message.choices[name]);
   fill("third-choice", message.thirds);
   element("strip-note").textContent = message.judge ? "above, green: pressed; below, violet: read off the dream" : "";
 }
@@ -92,10 +92,10 @@ function figures(header) {
   element("left").hidden = !f.left || header.holding;
   element("events").textContent = header.events.join(", ") || "\u00a0";
   const s = header.sampling;
-  for (const name of ["steps", "context_noise", "cache"]) {
+  for (const name of ["steps", "context_noise", "cache", "best_of"]) {
     if (document.activeElement !== element(name) && !header.asked) element(name).value = String(s[name]);
   }
-  const label = `${s.steps} step${s.steps > 1 ? "s" : ""}${s.context_noise ? `, noise ${s.context_noise}` : ""}${s.cache ? `, ${s.cache}` : ""}`
+  const label = `${s.steps} step${s.steps > 1 ? "s" : ""}${s.context_noise ? `, noise ${s.context_noise}` : ""}${s.cache ? `, ${s.cache}` : ""}${s.best_of > 1 ? `, best of ${s.best_of}` : ""}`
     + `${header.third !== "none" ? ", third picture" : ""}`;
   state.cost.set(label, `${label}: ${header.ms.toFixed(0)} ms${header.fps ? `, ${header.fps.toFixed(0)} a second` : ""}`);
   element("cost").textContent = (header.asked ? "compiling what you chose … " : "") + [...state.cost.values()].slice(-4).join("; ");
@@ -185,7 +185,7 @@ document.addEventListener("visibilitychange", () => {
   if (element("pause").getAttribute("aria-pressed") !== "true") send({ type: "pause", on: document.hidden });
 });
 element("settings").addEventListener("submit", (event) => event.preventDefault());
-for (const name of ["steps", "context_noise"]) {
+for (const name of ["steps", "context_noise", "best_of"]) {
   element(name).addEventListener("change", (event) => send({ type: "set", name, value: Number(event.target.value) }));
 }
 element("cache").addEventListener("change", (event) => send({ type: "set", name: "cache", value: event.target.value }));

@@ -64,12 +64,12 @@ def _folder(path):
 def model_files(ready):
     """Of a ``Played``: the files of ``dream_graphs.graphs``."""
     programs = ready.programs
-    return graphs(programs.model, ready.params[ready.dreamer], programs.frame_shape)
+    return graphs(programs.world_model, ready.params[ready.dreamer], programs.frame_shape)
 
 
 def about(ready):
     """What the page must know of a ``Played``."""
-    model, (height, width, _) = ready.programs.model, ready.programs.frame_shape
+    model, (height, width, _) = ready.programs.world_model, ready.programs.frame_shape
     return {
         "title": ready.title,
         "factors": described_factors(ready.spec),
@@ -91,7 +91,7 @@ def contexts(ready):
     From each seed of the environment some steps are walked, where one can walk.
     """
     ready.world.compile_ahead()
-    n, walk, frames, actions = ready.programs.model.context, ready.spec.null.copy(), [], []
+    n, walk, frames, actions = ready.programs.world_model.context, ready.spec.null.copy(), [], []
     if "move" in ready.spec.names and "forward" in ready.spec.factors[ready.spec.index("move")].labels:
         i = ready.spec.index("move")
         walk[i] = ready.spec.factors[i].labels.index("forward")

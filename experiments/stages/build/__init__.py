@@ -16,7 +16,14 @@ from experiments.stages.build.environment import (
     spec_of,
     stage_key,
 )
-from experiments.stages.build.judges import flow_params, load_lpips, make_flow, make_inverse_dynamics, make_mode_rule
+from experiments.stages.build.judges import (
+    flow_params,
+    load_judge,
+    load_lpips,
+    make_flow,
+    make_inverse_dynamics,
+    make_mode_rule,
+)
 from experiments.stages.build.phase2 import (
     arms,
     make_budget,
@@ -27,6 +34,14 @@ from experiments.stages.build.phase2 import (
 )
 from experiments.stages.build.policy import make_policy, vpt_params
 from experiments.stages.build.recordings import check_outside, people
+from experiments.stages.build.rewards import (
+    choosing,
+    has_given_judge,
+    has_judge,
+    lpips_rewards,
+    make_rewards,
+    make_used_world_model,
+)
 from experiments.stages.build.world_model import (
     load_dit,
     make_autoencoder,
@@ -48,15 +63,20 @@ __all__ = [
     "check_files",
     "check_mesh",
     "check_outside",
+    "choosing",
     "data_seed",
     "environment_of",
     "flow_params",
     "frame_shape",
     "gaps_of",
+    "has_given_judge",
+    "has_judge",
     "load_base",
     "load_dit",
+    "load_judge",
     "load_lpips",
     "load_oracle",
+    "lpips_rewards",
     "make_autoencoder",
     "make_budget",
     "make_config_mesh",
@@ -71,7 +91,9 @@ __all__ = [
     "make_loss",
     "make_mode_rule",
     "make_policy",
+    "make_rewards",
     "make_shared",
+    "make_used_world_model",
     "make_world_model",
     "people",
     "phase2_optimizer",

@@ -81,7 +81,7 @@ def check_base(config):
     parts = {"world_model": (base.world_model, make_world_model(config))}
     if base.policy is not None:
         parts["reference"] = (base.policy, make_policy(config))
-    if base.inverse_dynamics is not None:
+    if base.inverse_dynamics is not None and not config.inverse_dynamics.weights:
         parts["inverse_dynamics"] = (base.inverse_dynamics, make_inverse_dynamics(config))
     for part, (theirs, ours) in parts.items():
         lines = [line for line in zoo.differences(theirs, ours) if line.split(":")[0] not in SAMPLER]

@@ -7,12 +7,13 @@ import jax
 from experiments.run.config_file import UsageError
 from experiments.stages.arms import ARMS
 from experiments.stages.build import plays
-from experiments.stages.build.base import check_base, check_unet_weights, load_oracle
-from experiments.stages.build.environment import gaps_of, make_environment, spec_of
-from experiments.stages.build.judges import load_flow, load_lpips
+from experiments.stages.build.base import check_base, check_unet_weights, environment_of, load_oracle
+from experiments.stages.build.environment import frame_shape, gaps_of, make_environment, spec_of
+from experiments.stages.build.judges import load_flow, load_judge, load_lpips
 from experiments.stages.build.phase2 import arms, make_budget, passive_rows
 from experiments.stages.build.policy import load_vpt
 from experiments.stages.build.recordings import check_recordings
+from experiments.stages.build.rewards import check_rewards
 from experiments.stages.build.world_model import (
     check_dit_weights,
     load_action_text,
@@ -45,9 +46,12 @@ def check_files(config):
     if config.phase2.include and not config.dry_run:
         read_included(config)
     check_base(config)
+    check_rewards(config)
     if config.phase2.oracle:
         load_oracle(config)
     _check_gaps(config)
+    if config.inverse_dynamics.weights and not config.dry_run:
+        load_judge(config.inverse_dynamics.weights)
     if config.reference.weights:
         load_vpt(config.reference.weights)
     if config.autoencoder.kind == "wan":

@@ -11,8 +11,11 @@ from experiments.stages.build.world_model import make_autoencoder
 from prowl_jax.metrics.lpips import check_size
 from prowl_jax.metrics.modes import ModeRule
 from prowl_jax.metrics.optical_flow import small_flow
+from prowl_jax.minecraft import CAMERA
 from prowl_jax.models.inverse_dynamics import InverseDynamics, InverseDynamicsNetwork
+from prowl_jax.models.policies.vpt_idm import IDMNetwork, MinecraftJudge, VPTInverseDynamics, idm_size
 from prowl_jax.models.published import lpips_weights, sea_raft_weights
+from prowl_jax.models.published.vpt_weights import load_inverse_dynamics
 from prowl_jax.settings import one_of, read, setting
 
 
@@ -57,6 +60,21 @@ def load_flow(path):
         raise UsageError(str(error)) from None
 
 
+@functools.cache
+def load_judge(path):
+    """``(VPTInverseDynamics, params)`` of a file; UsageError of one line where it is none or not Minecraft's."""
+    try:
+        model, params = load_inverse_dynamics(path)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(f"inverse_dynamics.weights: {error}") from None
+    if model.network.bins != CAMERA.bins:
+        raise UsageError(
+            f"inverse_dynamics.weights={path} has {model.network.bins} bins a camera axis; Minecraft's actions have "
+            f"{CAMERA.bins}"
+        )
+    return model, params
+
+
 def load_lpips(config):
     """``(trunk, params)`` of the LPIPS weights in ``metrics.lpips_weights``, as numpy arrays."""
     try:
@@ -78,5 +96,9 @@ def make_mode_rule(config):
 
 
 def make_inverse_dynamics(config):
-    """The configured ``InverseDynamics``."""
+    """The configured ``InverseDynamics``, or VPT's model, told in Minecraft's factors, where its weights are named."""
+    if config.inverse_dynamics.weights:
+        if config.dry_run:
+            return MinecraftJudge(VPTInverseDynamics(IDMNetwork(**idm_size("4x"))))
+        return MinecraftJudge(load_judge(config.inverse_dynamics.weights)[0])
     return InverseDynamics(read(InverseDynamicsNetwork, config.inverse_dynamics, sizes=spec_of(config).sizes))

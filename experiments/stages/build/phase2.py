@@ -6,6 +6,7 @@ from experiments.stages.arms import ARMS, configured
 from experiments.stages.build.environment import action_maps, frame_shape, spec_of
 from experiments.stages.build.judges import make_flow
 from experiments.stages.build.policy import make_policy
+from experiments.stages.build.rewards import make_rewards
 from experiments.stages.build.world_model import make_loss, make_world_model
 from prowl_jax.envs.registry import ENVIRONMENTS
 from prowl_jax.methods import METHODS, prowl
@@ -75,6 +76,7 @@ def make_shared(config, world_model=None):
         budget=make_budget(config),
         policy=make_policy(config),
         to_env=action_maps(config)[0],
+        rewards=make_rewards(config),
     )
 
 
@@ -87,21 +89,27 @@ def make_method(config, arm, world_model=None):
 
 def method_settings(config, name):
     """A method's ``Config``: PROWL's from several groups, any other's from the group of its name."""
-    return prowl_settings(config) if name == "prowl" else read(METHODS[name].Config, config.get(name, {}))
+    if name == "prowl":
+        return prowl_settings(config)
+    if name in HUNTED:
+        learner = name.removeprefix("prowl_")
+        return prowl_settings(config, METHODS[name].Config, branching=method_settings(config, learner))
+    return read(METHODS[name].Config, config.get(name, {}))
 
 
-def prowl_settings(config):
-    """PROWL's own settings; ``config`` as the arm wants it."""
+def prowl_settings(config, cls=prowl.Config, **more):
+    """PROWL's own settings, ``config`` as the arm wants it; or those of what builds on it, with what it has more."""
     p = config.phase2
     weights, changes = read(prowl.Composite, p).weights
     return read(
-        prowl.Config,
+        cls,
         p,
         scoring=read(Scoring, p, weights=weights, changes=changes),
         priority=read(Priority, p),
         rescoring=read(Rescoring, p),
         adversary=make_adversary(config),
         ensemble=make_ensemble(config),
+        **more,
     )
 
 
@@ -123,8 +131,13 @@ def make_ensemble(config):
     return read(Ensemble, config.adversary.ensemble, latent_shape=latent, action_sizes=spec_of(config).sizes)
 
 
+HUNTED = tuple(name for name, method in METHODS.items() if issubclass(method, prowl.Prowl) and name != "prowl")
+"""Methods that build on PROWL's settings, named ``prowl_`` and what learns."""
+
 METHOD_GROUPS = {
-    name: (method.Config,) for name, method in METHODS.items() if name != "prowl" and settings_of(method.Config)
+    name: (method.Config,)
+    for name, method in METHODS.items()
+    if name not in ("prowl", *HUNTED) and settings_of(method.Config)
 }
 """Group -> the class whose settings it holds, of the methods that have settings of their own."""
 """Method -> ``f(config)``, its settings where the configuration has keys for them; of others an arm's ``own`` alone."""

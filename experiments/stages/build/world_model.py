@@ -21,7 +21,7 @@ from prowl_jax.models.published import wan_dit_weights, wan_vae_weights
 from prowl_jax.models.unet.unet import UNet
 from prowl_jax.models.unet.world_model import UNetWorldModel
 from prowl_jax.models.world_model import WorldModel
-from prowl_jax.settings import COUNT, one_of, read, setting
+from prowl_jax.settings import COUNT, one_of, read, setting, within
 from prowl_jax.train import world_model as world_model_training
 from prowl_jax.train.lora import split_low_rank
 from prowl_jax.train.world_model import split_trainable
@@ -54,6 +54,10 @@ class WorldModelSettings:
     window: int = setting(21, "latents of a training clip: context and prediction", COUNT, source="paper: 21")
     dtype: str = setting(
         "float32", "of the products; parameters are float32 always. bfloat16 on a GPU", one_of(("float32", "bfloat16"))
+    )
+    best_of: int = setting(
+        1, "N, dreams of every chunk in evaluation and in the player, never in training: the one goes on that a judge "
+        "reads its actions off best. 1: no choice", within(1, 64)
     )
     action_text: str = setting(
         "", "what python -m experiments.embed_actions wrote; empty: the actions' factors are embedded"

@@ -52,7 +52,7 @@ def make_arm_program(runs, arm):
     method = build.make_method(config, arm)
 
     def begin(run):
-        start = parts.starting_point(run)
+        start = parts.starting_point(run, method)
         return start, parts.initial_state(run.config, method, start)
 
     return ArmProgram(

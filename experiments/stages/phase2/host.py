@@ -63,7 +63,8 @@ class HostSource:
 
 def _attempt(run, arm, make_fetch, skipped):
     config, stage, mesh = run.config, f"phase2/{arm}", build.make_config_mesh(run.config)
-    method, start = build.make_method(config, arm), starting_point(run)
+    method = build.make_method(config, arm)
+    start = starting_point(run, method)
     budget, needs = method.shared.budget, method.needs()
     state = shard_state(mesh, initial_state(config, method, start), LOOP_RULES)
     trained = shard_state(mesh, {"theta": start.trained}, LOOP_RULES)["theta"]

@@ -11,11 +11,14 @@ from experiments.run.files import write_numpy
 from experiments.run.training_loop import saved
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
+from experiments.stages.inverse_dynamics import load_inverse_dynamics
 from experiments.stages.passive_batches import latents_of
 from experiments.stages.reference import load_reference
 from experiments.stages.world_model import load_world_model
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.methods.base import Start
+from prowl_jax.rewards import OF_JUDGE
+from prowl_jax.rewards.inverse_dynamics import NAME
 from prowl_jax.settings import POSITIVE, setting
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.types import Batch, Trajectory
@@ -89,12 +92,14 @@ def resume(checkpoints, state, skipped):
     return first, saved if first else state, {**notes, "skipped": skipped} if skipped else notes, skipped
 
 
-def starting_point(run):
-    """Where every arm begins: theta_0 and pi_ref, a ``Start``."""
+def starting_point(run, method=None):
+    """Where every arm begins: theta_0 and pi_ref, a ``Start``, and the judge's weights where the ``method`` asks it."""
     theta_0 = load_world_model(run)
     trained, frozen = build.split_phase2(run.config, theta_0["dit"])
     oracle = {"oracle": build.load_oracle(run.config)} if run.config.phase2.oracle else {}
-    return Start(trained, {**theta_0, "dit": frozen, **oracle}, load_reference(run))
+    judge = method is not None and set(method.rewards_asked()) & set(OF_JUDGE)
+    judge = {NAME: load_inverse_dynamics(run)} if judge else {}
+    return Start(trained, {**theta_0, "dit": frozen, **oracle, **judge}, load_reference(run))
 
 
 def env_seeds(config, cycle, branches=1):
@@ -204,7 +209,8 @@ def load_arm(run, arm):
 
 def load_state(run, arm):
     """(``Method`` of an arm, its state after the last cycle, where it began)."""
-    method, start = build.make_method(run.config, arm), starting_point(run)
+    method = build.make_method(run.config, arm)
+    start = starting_point(run, method)
     with Checkpoints(run.checkpoints(f"phase2/{arm}"), alone=True) as checkpoints:
         state, _ = checkpoints.restore(initial_state(run.config, method, start))
     return method, state, start

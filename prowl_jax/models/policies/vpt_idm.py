@@ -11,11 +11,14 @@ import dataclasses
 
 import chex
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from prowl_jax import minecraft
 from prowl_jax.models.policies.vpt_frames import resize
 from prowl_jax.models.policies.vpt_policy import ActionHeads
 from prowl_jax.models.policies.vpt_trunk import Trunk, empty_state
+from prowl_jax.rl import categorical
 
 KEYS, CAMERA_AXES = 20, 2
 
@@ -84,6 +87,36 @@ class VPTInverseDynamics:
         ``[..., 20:]`` are the keys and bins that ``minecraft.vpt_to_minerl`` takes.
         """
         return self.network.apply({"params": params}, frames)
+
+
+@dataclasses.dataclass(frozen=True)
+class MinecraftJudge:
+    """VPT's model asked in the factors of ``minecraft.SPEC``, as an ``InverseDynamics`` is; hashable.
+
+    The keys that it does not know, swapHands and pickItem, are never read. It has one answer and no doubt.
+    """
+
+    model: VPTInverseDynamics
+
+    @property
+    def sizes(self):
+        """Sizes of Minecraft's factors."""
+        return minecraft.SPEC.sizes
+
+    def init(self, key, frame_shape):
+        """Fresh parameters; its frames are squeezed, so that their shape does not matter."""
+        del frame_shape
+        return self.model.init(key)
+
+    def apply(self, params, frames):
+        """Frames uint8 ``[B, T, H, W, 3]`` -> logits ``[B, T - 1, sum(sizes)]``: 1 of what is read, 0 of the rest.
+
+        What VPT's model says of the last frame is dropped: nothing follows it.
+        """
+        read = categorical.mode(self.model.apply(params, frames), self.model.sizes)[:, :-1]
+        factors = minecraft.minerl_to_factors(minecraft.vpt_to_minerl(read[..., :KEYS], read[..., KEYS:]))
+        one_hot = [jax.nn.one_hot(factors[..., i], size) for i, size in enumerate(self.sizes)]
+        return jnp.concatenate(one_hot, axis=-1)
 
 
 def idm_size(name):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy_world_model import Turning
-from turning_bench import bench_of
+from turning_bench import SPEC, bench_of
 
 from experiments.evaluation import best_of
 from experiments.evaluation.best_of import DREAMS, SIZES, Figure
@@ -17,6 +17,8 @@ from prowl_jax.rewards.inverse_dynamics import NAME
 @dataclasses.dataclass(frozen=True)
 class Moody(Turning):
     """It follows its actions in about every third dream."""
+
+    action_sizes = SPEC.sizes
 
     def rollout(self, params, key, context, actions, n_chunks, common_noise=False):
         heeds = jax.random.uniform(jax.random.fold_in(key, 99)) < 0.35
@@ -103,3 +105,10 @@ def test_the_table_says_it_all(moody):
     assert max(map(len, text.splitlines())) <= 120
     blind = best_of.table({**moody, "judge": False})
     assert "no judge of actions" in blind
+
+
+def test_in_use_the_judge_chooses_chunk_by_chunk(moody):
+    used, plain = moody["in_use"], moody["rewards"][NAME]["by_n"]["1"]
+    assert used.keys() == plain.keys()
+    assert used["action_f1"]["value"] > plain["action_f1"]["value"] + 0.1 and used["regret"]["change"]["high"] < -0.2
+    assert "chunk by chunk, as in use with world_model.best_of=8" in best_of.table({**moody})

@@ -1,5 +1,6 @@
 """One who plays: the dream has the same keys and begins with what was real; clips can be acted again."""
 
+import dataclasses
 import io
 
 import jax
@@ -11,9 +12,11 @@ from PIL import Image
 from experiments.live import messages, recording
 from experiments.live.hunt import LEAST_SEEN, Hunt, length
 from experiments.live.others import MIRRORED, STILL, Hands, third_of, thirds
-from experiments.live.programs import Sampling, choices, noise_levels, own_sampling, sampled
+from experiments.live.programs import Programs, Sampling, choices, noise_levels, own_sampling, sampled
 from experiments.live.session import RECORDED, Session
 from prowl_jax.envs.voxel import SPEC
+from prowl_jax.metrics.optical_flow import small_flow
+from prowl_jax.rewards.best_of import BestOf
 
 
 @pytest.fixture
@@ -135,6 +138,28 @@ def test_settings_wait_until_they_are_compiled(session, played):
     session.tick()
     assert session.asked is None
     assert choices(played.programs.model)["cache"] == ("",)
+
+
+def test_of_several_dreams_the_best_goes_on(played):
+    model, params = played.programs.model, played.params["phase1"]
+    chooser = BestOf(model, lambda params, dream: dream.latents.mean((1, 2, 3, 4)), 1)
+    programs = Programs(chooser, params, played.programs.frame_shape, model.context, small_flow)
+    assert choices(chooser)["best_of"] == (1, 2, 4, 8) and choices(model)["best_of"] == (1,)
+    plain, rng, key = own_sampling(chooser), np.random.default_rng(0), jax.random.key(5)
+    several = dataclasses.replace(plain, best_of=4)
+    assert sampled(chooser, plain) == model and sampled(chooser, several).dreams == 4
+    frames = rng.integers(0, 256, (1, programs.seen, *programs.frame_shape)).astype(np.uint8)
+    actions = np.zeros((1, programs.seen, 2), np.int32)
+
+    def dream(sampling, key):
+        sleep = programs.wake(sampling)(params, frames, actions)
+        return programs.dream(sampling)(params, sleep, key, jnp.float32(1.0), actions[:, :1])
+
+    could = [dream(plain, one) for one in jax.random.split(key, 4)]
+    best = int(np.argmax([np.asarray(sleep.past)[:, -1].mean() for _, sleep in could]))
+    shown, after = dream(several, key)
+    np.testing.assert_array_equal(shown, could[best][0])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after, could[best][1])
 
 
 def test_noise_levels_fall(played):

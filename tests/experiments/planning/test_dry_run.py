@@ -107,6 +107,20 @@ def test_the_steps_of_phase_2_are_those_of_the_loop(config, mesh):
     assert outputs["encode and flow"].flow.shape == (4, 12, 32, 48, 2)
 
 
+def test_arms_without_a_policy_are_all_told_and_learning_has_a_memory(mesh):
+    """NFT's and GRPO's programs; what a gradient keeps is of branches, K a group, not of demonstrations."""
+    config = get_config("rewards_reduced")
+    config.dry_run = True
+    config.world_model.sampler_steps = 2
+    found = dry_run.steps(config, mesh, 2)
+    names = [f"{arm}: {part}" for arm in ("nft", "grpo") for part in ("branch", "learn, 2 steps")]
+    assert [step.name for step in found] == ["phase 1 step", *names]
+    kept = {step.name: step.gradient()[0] for step in found if step.gradient and step.name != "phase 1 step"}
+    assert kept.keys() == {names[1], names[3]} and min(kept.values()) > 0
+    branches = found[2].arguments[-2]
+    assert branches.latents.shape[:3] == (2, 4, 6)
+
+
 def test_hours_are_flops_over_rate():
     figures = {
         "phase 1 step": {"times": 10, "flops": 989e12 * 0.35 * 360, "arguments": 1e9, "kept": 2e9},

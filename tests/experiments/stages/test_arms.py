@@ -37,9 +37,14 @@ CHANGED = {
     "keeps_progress": {"phase2.delta_scale": -1.0},
     "prowl_branched": {"phase2.branches": 4, "phase2.branch_baseline": "siblings"},
     "prowl_against_reference": {"phase2.branches": 4, "phase2.branch_baseline": "reference"},
+    "fine_tuned": {},
     "best_of_n": {},
     "nft": {},
     "grpo": {},
+    "prowl_nft": {},
+    "prowl_grpo": {},
+    "prowl_nft_learnable": {"phase2.score": "learnability", "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0},
+    "prowl_grpo_learnable": {"phase2.score": "learnability", "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0},
 }
 
 
@@ -63,9 +68,10 @@ def test_arms_are_told_apart():
 def test_what_an_arm_is_is_asked_of_its_method():
     methods = {arm: build.make_method(get_config(), arm) for arm in ARMS}
     assert {arm for arm, method in methods.items() if not method.trains_policy} == {
-        "frozen_reference", "passive", "best_of_n", "nft", "grpo",
+        "frozen_reference", "passive", "fine_tuned", "best_of_n", "nft", "grpo",
     }  # fmt: skip
-    assert {arm for arm, method in methods.items() if not method.needs().acts} == {"best_of_n", "nft", "grpo"}
+    idle = {"fine_tuned", "best_of_n", "nft", "grpo"}
+    assert {arm for arm, method in methods.items() if not method.needs().acts} == idle
     assert methods["passive"].needs().rows == get_config().phase2.batch
     assert methods["disagreement"].programs.fit_ensemble is not None and methods["prowl"].programs.fit_ensemble is None
 
