@@ -43,6 +43,7 @@ from prowl_jax.metrics.modes import ModeRule
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.dit.dit import DiT
+from prowl_jax.models.error_head import ErrorHead
 from prowl_jax.models.inverse_dynamics import InverseDynamicsNetwork
 from prowl_jax.models.policies.small import PolicyNetwork
 from prowl_jax.models.unet.unet import UNet
@@ -70,6 +71,7 @@ GROUPS = {
     "adversary": (Adversary, PPOConfig, CameraSettings),
     "adversary.kl_costs": (KLCosts,),
     "adversary.ensemble": (Ensemble,),
+    "adversary.error_head": (ErrorHead,),
     "phase2": (
         *(Phase2Settings, Budget, prowl.Config, prowl.Composite, Scoring, Priority, Rescoring),
         *(Phase2Optimizer, TrainableSettings),

@@ -8,7 +8,7 @@ from experiments.configs.default import GROUPS
 from experiments.evaluation.settings import unknown_targets
 from experiments.run import groups
 from experiments.run.groups import value_of
-from experiments.stages.arms import ENSEMBLES, ORACLED
+from experiments.stages.arms import OF_SINGLE_FRAMES, ORACLED
 from experiments.stages.build.world_model import FRAMES_PER_LATENT
 from prowl_jax.envs import registry
 from prowl_jax.models.dit.sizes import DIT_SIZES
@@ -172,8 +172,9 @@ NAMES = (
         "autoencoder.blocks={config.autoencoder.blocks} is not within 1.., which autoencoder.kind=wan needs",
     ),
     (
-        lambda c: not _wan(c) or not {arm for arm in c.arms if arm in ENSEMBLES},
-        "arms={config.arms}: the ensemble of disagreement takes a latent a frame, which autoencoder.kind=wan has not",
+        lambda c: not _wan(c) or not {arm for arm in c.arms if arm in OF_SINGLE_FRAMES},
+        "arms={config.arms}: the ensemble of disagreement and the head of predicted_error take a latent a frame, which "
+        "autoencoder.kind=wan has not",
     ),
     *(
         (

@@ -10,6 +10,7 @@ from experiments.stages.build.world_model import make_loss, make_world_model
 from prowl_jax.envs.registry import ENVIRONMENTS
 from prowl_jax.methods import METHODS, prowl
 from prowl_jax.methods.base import Budget, Shared
+from prowl_jax.models.error_head import ErrorHead
 from prowl_jax.pat.buffer import Scoring
 from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring
@@ -102,6 +103,7 @@ def prowl_settings(config):
         rescoring=read(Rescoring, p),
         adversary=make_adversary(config),
         ensemble=make_ensemble(config),
+        error_head=make_error_head(config),
     )
 
 
@@ -121,6 +123,11 @@ def make_ensemble(config):
     """The ensemble whose disagreement may be a reward."""
     latent = make_world_model(config).latent_shape(frame_shape(config))
     return read(Ensemble, config.adversary.ensemble, latent_shape=latent, action_sizes=spec_of(config).sizes)
+
+
+def make_error_head(config):
+    """The head that says how wrong a dream is, which may be a reward."""
+    return read(ErrorHead, config.adversary.error_head, action_sizes=spec_of(config).sizes)
 
 
 METHOD_GROUPS = {
