@@ -41,6 +41,9 @@ def shrink(c):
     """As small as it goes while every line of the dreams still runs."""
     c.world_model.update(steps=2, batch=4)
     c.world_model.unet.update(own_frames=(1,), own_since=(0.0,))
+    c.world_model.unet.update(widths=(8,), blocks=(1,), motion_widths=(8,), motion_blocks=(1,), width=8)
+    c.world_model.unet.update(attention=False, sampler_levels=(1.0, 0.0))
+    c.reference.update(features=8, memory=2, hidden=8)
     c.reference.steps = c.inverse_dynamics.steps = 2
     c.metrics.frechet = ""
     c.dream.update(steps=4, contexts=8, players=("demonstrator",), episodes=4, temperatures=(1.0,), seeds=(0,))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from experiments.run import divergence, interruption
 from experiments.run.progress import Progress
 from experiments.stages import build
+from prowl_jax.envs.base import HostEnv
 from prowl_jax.methods.dream_policy import Evolution, Imagination, make_evolution, make_ppo_step, make_returns
 from prowl_jax.models.policies.linear import LinearController
 from prowl_jax.rl.pmpo import PMPOConfig
@@ -65,7 +66,7 @@ def rounds(run, stage, state, step, count):
 def learn_ppo(run, stage, env, reference):
     """An ``Actor`` that PPO made of the cloned policy ``reference`` in ``env``."""
     settings, policy = _imagination(run.config), build.make_policy(run.config)
-    step = _ppo_step(policy, settings)
+    step = _ppo_step(policy, settings, isinstance(env, HostEnv))
     state = init_state(policy.with_fresh_value(reference), settings.optimizer)
     state = rounds(run, stage, state, lambda state, key: step(state, env, reference, key), settings.updates)
     return Actor(policy, state.params)
@@ -94,9 +95,9 @@ def random_actor(config, reference):
 
 
 @functools.cache
-def returns_program(policy, steps):
+def returns_program(policy, steps, host=False):
     """``methods.dream_policy.make_returns``, jitted: one for all actors of a kind in all environments of a kind."""
-    return jax.jit(make_returns(policy, steps))
+    return make_returns(policy, steps, host) if host else jax.jit(make_returns(policy, steps))
 
 
 _ppo_step = functools.cache(make_ppo_step)

@@ -27,6 +27,7 @@ class DreamSettings:
     goal: str = setting("travel", "what there is to gain, of the environment's goals")
     steps: int = setting(128, "limit of an episode, dreamt or real", within(2))
     contexts: int = setting(512, "real contexts of the demonstrations that dreams begin in", COUNT)
+    beginnings: bool = setting(False, "dreams begin where recorded episodes do, not anywhere in them")
     players: tuple = setting(
         ("demonstrator", "wide"), "who plays what the heads learn from: demonstrator knows the goal, others are tasks",
         DIFFERENT,
@@ -69,7 +70,8 @@ DREAM = {
 
 
 def _goals(c):
-    return registry.ENVIRONMENTS[c.env.name].goals if c.env.name in registry.ENVIRONMENTS else {}
+    """What there is to gain in the configured task."""
+    return registry.ENVIRONMENTS[c.env.name].goals_of(c.env.task) if c.env.name in registry.ENVIRONMENTS else {}
 
 
 def _players(c):
@@ -81,7 +83,8 @@ RULES = (
     *groups.rules(DREAM),
     (
         lambda c: c.dream.goal in _goals(c),
-        lambda c: f"dream.goal={c.dream.goal}: env.name={c.env.name} has the goals {', '.join(_goals(c)) or 'none'}",
+        lambda c: f"dream.goal={c.dream.goal}: env.name={c.env.name} with env.task={c.env.task} has the goals "
+        f"{', '.join(_goals(c)) or 'none'}",
     ),
     (
         lambda c: not _goals(c) or _players(c),

@@ -181,7 +181,7 @@ def test_a_learner_whose_state_is_not_finite_is_not_saved(tmp_path):
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        ("--config.dream.goal=fly", "dream.goal=fly: env.name=voxel has the goals travel, gather_logs"),
+        ("--config.dream.goal=fly", "env.name=voxel with env.task=wander has the goals travel, gather_logs"),
         ("--config.dream.temperatures=(1.0,1.0)", "dream.temperatures=(1.0, 1.0) is not one or more different"),
         ("--config.dream.learners=('es',)", "dream.learners"),
         ("--config.dream.players=('nobody',)", "dream.players"),
