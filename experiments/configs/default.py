@@ -36,6 +36,7 @@ from experiments.stages.reference import CloningTraining
 from experiments.stages.world_model import WorldModelTraining
 from prowl_jax.diffusion.autoregressive import FrameLevels
 from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.diffusion.shortcut import Shortcut
 from prowl_jax.envs.gaps import Gaps
 from prowl_jax.methods import prowl
 from prowl_jax.methods.base import Budget
@@ -64,6 +65,7 @@ GROUPS = {
     "demonstrations.gaps": (Gaps,),
     "autoencoder": (AutoencoderSettings, Pixels, Autoencoder, AutoencoderTraining),
     "world_model": (WorldModelSettings, DiT, WorldModel, Forcing, WorldModelTraining),
+    "world_model.shortcut": (Shortcut,),
     "world_model.unet": (UNet, UNetWorldModel, OwnFrames),
     "world_model.unet.levels": (FrameLevels,),
     "reference": (ReferenceSettings, PolicyNetwork, CloningTraining),

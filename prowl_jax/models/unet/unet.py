@@ -56,15 +56,16 @@ class Actions(nn.Module):
 
 
 class Levels(nn.Module):
-    """Noise levels ``[B, n]``, each place with weights of its own, as one vector ``[B, D]``."""
+    """Noise levels ``[B, n]``, each place with weights of its own, as one vector ``[B, D]``; ``quiet``: 0 at first."""
 
     width: int
+    quiet: bool = False
 
     @nn.compact
     def __call__(self, sigma):
         features = [sinusoid(1000.0 * sigma[:, i], 64) for i in range(sigma.shape[1])]
         hidden = nn.silu(Dense(self.width, name="hidden")(jnp.concatenate(features, -1)))
-        return Dense(self.width, name="out")(hidden)
+        return Dense(self.width, name="out", **({"kernel_init": ZEROS} if self.quiet else {}))(hidden)
 
 
 def _norm(dtype, name):
@@ -149,6 +150,7 @@ class UNet(nn.Module):
       width: of the embeddings. attention: at the denoiser's coarsest level.
       residual: r, the deviation of what the motion misses, in deviations of the latents.
       motion: move the last frame; without, the denoiser works around 0 (EDM) and sees all of the context.
+      shortcut: most steps of a sample, where it is told how long a step it takes (``diffusion/shortcut.py``); 0: not.
       dtype: of what the levels compute, bfloat16 on accelerators; parameters, embeddings, the flow and the answer
         are float32 always.
     """
@@ -166,6 +168,7 @@ class UNet(nn.Module):
     residual: float = setting(0.3, "deviation of what the motion misses, in deviations of the latents", POSITIVE)
     motion: bool = setting(True, "move the last frame by a predicted flow, diffuse what that misses")
     dtype: jnp.dtype = jnp.float32
+    shortcut: int = 0
 
     @property
     def channels(self):
@@ -177,6 +180,8 @@ class UNet(nn.Module):
             raise ValueError("motion moves pixels; over an autoencoder's latents set motion to False")
         self.actions = Actions(self.action_sizes, self.width)
         self.levels = Levels(self.width)
+        if self.shortcut:
+            self.lengths = Levels(self.width, quiet=True)
         self.denoiser = Levelled(self.widths, self.blocks, self.attention, self.dtype)
         self.out = _conv(self.channels, None, kernel_init=ZEROS)
         if self.motion:
@@ -208,8 +213,10 @@ class UNet(nn.Module):
         shown = nn.sigmoid(shown + 2.0)  # where nothing of the last frame belongs, a blurred colour
         return space_to_depth(shown * warp(picture, flow) + (1.0 - shown) * 2.0 * fill, self.block), flow
 
-    def denoise(self, z, sigma, guess, context, context_sigma, actions):
+    def denoise(self, z, sigma, guess, context, context_sigma, actions, length=None):
         """The clean frame that a noisy one ``z [B, h, w, C]`` of level ``sigma [B]`` means; the rest as ``guess``'s.
+
+        ``length [B]`` is that of the step which will be taken, told to a network with ``shortcut``; None: the finest.
 
         Returns:
           xhat ``[B, h, w, C]``.
@@ -220,7 +227,11 @@ class UNet(nn.Module):
         total = jnp.square((1.0 - s) * r) + jnp.square(s)
         apart = z - (1.0 - s) * guess
         seen = [guess, context[:, -1]] if self.motion else jnp.unstack(context, axis=1)
-        embedded = nn.silu(self.actions(actions) + self.levels(jnp.concatenate([sigma[:, None], context_sigma], 1)))
+        told = self.actions(actions) + self.levels(jnp.concatenate([sigma[:, None], context_sigma], 1))
+        if self.shortcut:
+            length = jnp.full(len(z), 1.0 / self.shortcut) if length is None else length
+            told += self.lengths(length[:, None])
+        embedded = nn.silu(told)
         features = self.denoiser(jnp.concatenate([apart / jnp.sqrt(total), *seen], -1), embedded)
         return guess + (1.0 - s) * r**2 / total * apart + s * r / jnp.sqrt(total) * self.out(features)
 
@@ -229,7 +240,7 @@ class UNet(nn.Module):
         r = self.residual if self.motion else 1.0
         return (jnp.square((1.0 - sigma) * r) + jnp.square(sigma)) / jnp.square(sigma * r)
 
-    def __call__(self, z, sigma, context, context_sigma, actions):
+    def __call__(self, z, sigma, context, context_sigma, actions, length=None):
         """``denoise`` around ``guess``: (xhat, m)."""
         guess, _ = self.guess(context, context_sigma, actions)
-        return self.denoise(z, sigma, guess, context, context_sigma, actions), guess
+        return self.denoise(z, sigma, guess, context, context_sigma, actions, length), guess

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.diffusion import flow
-from prowl_jax.diffusion.autoregressive import autoregressive_loss
+from prowl_jax.diffusion.autoregressive import autoregressive_loss, autoregressive_shortcut_loss
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet
@@ -32,6 +32,16 @@ def falls_to_0(levels):
     """Whether noise levels are those of a sampler: ever lower, from 1 to 0."""
     ordered = all(a > b for a, b in zip(levels, levels[1:], strict=False))
     return len(levels) > 1 and levels[0] == 1 and levels[-1] == 0 and ordered
+
+
+def even_levels(steps):
+    """Levels of so many steps of one length, from 1 to 0."""
+    return tuple(1.0 - i / steps for i in range(steps + 1))
+
+
+def powers(most):
+    """1, 2, 4 ... ``most``."""
+    return tuple(2**i for i in range(most.bit_length()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +76,11 @@ class UNetWorldModel(FrameSpace):
         if self.autoencoder.channels != self.dit.channels:
             raise ValueError(
                 f"latents have {self.autoencoder.channels} channels, the network is for {self.dit.channels}"
+            )
+        if self.dit.shortcut and tuple(self.sampler_levels) not in map(even_levels, powers(self.dit.shortcut)):
+            raise ValueError(
+                f"sampler_levels={self.sampler_levels}: a network that takes shortcuts takes 1, 2, 4 ... "
+                f"{self.dit.shortcut} steps of one length"
             )
 
     @property
@@ -122,9 +137,9 @@ class UNetWorldModel(FrameSpace):
     def chunk_velocity(self, network_params, context, z_sigma, sigma, actions):
         """As ``WorldModel.chunk_velocity``, a frame; of the context the last n frames are seen."""
         n, past = self.context, context.shape[1]
-        clean = jnp.zeros((len(sigma), n))
+        clean, length = jnp.zeros((len(sigma), n)), jnp.full(len(sigma), 1.0 / (len(self.sampler_levels) - 1))
         xhat, _ = self._apply(
-            network_params, z_sigma[:, 0], sigma, context[:, past - n :], clean, actions[:, past - n : past]
+            network_params, z_sigma[:, 0], sigma, context[:, past - n :], clean, actions[:, past - n : past], length
         )
         return (z_sigma - xhat[:, None]) / sigma[:, None, None, None, None]
 
@@ -132,14 +147,17 @@ class UNetWorldModel(FrameSpace):
         """The sampler's noise levels ``[steps + 1]``, from 1 down to 0."""
         return jnp.asarray(self.sampler_levels)
 
-    def loss(self, levels, own=None):
+    def loss(self, levels, own=None, shortcut=None):
         """``loss(network_params, batch, key) -> (scalar, metrics)`` of a ``types.Batch``: ``autoregressive_loss``.
 
-        ``own`` as there.
+        ``own`` as there. With a ``shortcut`` (``diffusion.shortcut.Shortcut``), ``autoregressive_shortcut_loss``.
         """
 
         def auxiliary(guess, real):
             return photometric(guess, real, self.dit.block) if self.dit.motion else jnp.zeros(len(real))
+
+        if shortcut is not None:
+            return self._shortcut_loss(levels, own, shortcut, auxiliary)
 
         def loss(params, batch, key):
             def denoise(*inputs):
@@ -148,6 +166,24 @@ class UNetWorldModel(FrameSpace):
             return autoregressive_loss(
                 denoise, batch.latents, batch.actions, key, context=self.context, levels=levels,
                 weight=self.dit.loss_weight, auxiliary=auxiliary, shown=self.shown, own=own,
+            )  # fmt: skip
+
+        return loss
+
+    def _shortcut_loss(self, levels, own, shortcut, auxiliary):
+        def loss(params, batch, key):
+            network = {"params": params}
+
+            def guess(*seen):
+                return self.dit.apply(network, *seen, method="guess")[0]
+
+            def predict(z, sigma, length, *told):
+                told = jax.tree.map(lambda x: x[: len(z)], told)
+                return self.dit.apply(network, z, sigma, *told, length, method="denoise")
+
+            return autoregressive_shortcut_loss(
+                guess, predict, batch.latents, batch.actions, key, context=self.context, levels=levels,
+                auxiliary=auxiliary, shown=self.shown, settings=shortcut, own=own,
             )  # fmt: skip
 
         return loss
@@ -196,7 +232,8 @@ class UNetWorldModel(FrameSpace):
         z = self.start_noise * noise[:, 0]
         for now, after in zip(self.sampler_levels[:-1], self.sampler_levels[1:], strict=True):
             sigma = jnp.full(batch, now)
-            xhat = self.dit.apply(network, z, sigma, guess, context, context_sigma, led, method="denoise")
+            length = jnp.full(batch, now - after)
+            xhat = self.dit.apply(network, z, sigma, guess, context, context_sigma, led, length, method="denoise")
             z = xhat + after / now * (z - xhat)  # Euler: v = (z - xhat) / sigma
         frame = self.shown(z)[:, None]
         return frame, Recent(jnp.concatenate([cache.latents[:, 1:], frame], 1), led[:, 1:])
