@@ -41,6 +41,17 @@ def make_loss(head):
     return loss
 
 
+def make_train_step(head):
+    """``step(state, dream) -> (state, loss)``, jitted, state donated: one step on a ``Dream`` that is there already."""
+    loss = make_loss(head)
+
+    def step(state, dream):
+        value, gradients = jax.value_and_grad(loss)(state.params, dream)
+        return apply_gradients(state, gradients, optimizer_of(head)), value
+
+    return jax.jit(step, donate_argnums=0)
+
+
 def make_fit(head, dream):
     """``fit(state, params, clips, key) -> (state, loss)``, pure and not jitted: one step a leading row of ``clips``.
 
