@@ -17,7 +17,7 @@ from experiments.run.directory import Run
 from experiments.run.finished_run import read_config
 from experiments.run.groups import value_of
 from experiments.run.training_loop import saved
-from experiments.stages import build
+from experiments.stages import build, error_heads
 from experiments.stages.phase2 import load_arm, load_state, saved_arms
 from experiments.stages.world_model import load_world_model
 from prowl_jax import zoo
@@ -38,6 +38,7 @@ class Played:
       judge: (inverse dynamics model, parameters), or None. policy: (policy, parameters), or None.
       horizon: latents that are dreamt to score the last second.
       weights: what tells these parameters from others, for files that are about them.
+      error_head: (``ErrorHead``, parameters) that says where the dream is wrong, or None.
       buffer: {"mean": {raw: x}, "std": {raw: x}} of what an arm's buffer holds, or None.
     """
 
@@ -52,6 +53,7 @@ class Played:
     horizon: int
     weights: str
     buffer: dict | None = None
+    error_head: tuple | None = None
 
     @property
     def spec(self):
@@ -116,6 +118,19 @@ def of_run(workdir, arms=(), task=None):
     judge = _judge(run) if saved(run, "inverse_dynamics") else None
     sha = _digest(params[next(iter(params))])
     return Played(title, params, programs, _world(config, task), config, task, judge, None, horizon, sha, buffer)
+
+
+def with_error_head(played, path):
+    """The same with the head that ``experiments.uncertainty`` wrote to ``path``.
+
+    Raises:
+      UsageError: there is none, it is for other actions, or the world model has more than one frame a latent.
+    """
+    model = played.programs.model
+    if model.stride != 1:
+        raise UsageError(f"--head={path}: the world model has {model.stride} frames a latent, a head takes one")
+    head, params = error_heads.load(path, model.action_sizes)
+    return dataclasses.replace(played, error_head=(head, jax.device_put(params)))
 
 
 def statistics(run, arm):

@@ -74,12 +74,13 @@ class ErrorHead:
         network = self.network.init(key, latents, latents, actions, jnp.ones(1))["params"]
         return {"network": network, "typical": jnp.log(jnp.maximum(jnp.float32(typical), 1e-6))}
 
-    def log_scale(self, params, context, latents, actions):
+    def log_scale(self, params, context, latents, actions, first=1):
         """log b of every place of every dreamt latent, float ``[B, L', h, w]``; b in deviations of the latents.
 
         Args:
           context: ``[B, S, h, w, C]``; its last latent is what the first of the dream followed.
           latents: ``[B, L', h, w, C]``, the dream. actions: int32 ``[B, T, A]`` from the context's first frame on.
+          first: how old the dream is with the first of them, 1 or more.
 
         Raises:
           ValueError: latents that are not one a frame.
@@ -89,7 +90,7 @@ class ErrorHead:
             raise ValueError(f"{actions.shape[1]} actions of {seen} + {steps} latents: one a frame is needed")
         before = jnp.concatenate([context[:, -1:], latents[:, :-1]], axis=1)
         led = actions[:, seen - 1 : seen - 1 + steps]
-        age = jnp.broadcast_to(jnp.arange(1, steps + 1), (len(latents), steps))
+        age = jnp.broadcast_to(first + jnp.arange(steps), (len(latents), steps))
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (before, latents, led, age))
         said = params["typical"] + self.network.apply({"params": params["network"]}, *rows)
         return said.reshape(len(latents), steps, *said.shape[1:])

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from prowl_jax.diffusion import flow
 from prowl_jax.diffusion.autoregressive import autoregressive_loss, autoregressive_shortcut_loss
@@ -14,6 +15,8 @@ from prowl_jax.models.unet.warp import photometric
 from prowl_jax.models.world_model import FrameSpace
 from prowl_jax.settings import POSITIVE, SHARE, Check, check, setting
 from prowl_jax.types import pytree
+
+LEAST_LEVEL = 0.002  # the lowest level that a denoiser of pixels is trained at (DIAMOND: 2e-3)
 
 
 @pytree
@@ -42,6 +45,23 @@ def even_levels(steps):
 def powers(most):
     """1, 2, 4 ... ``most``."""
     return tuple(2**i for i in range(most.bit_length()))
+
+
+def noise_levels(known, steps):
+    """``steps`` noise levels from 1 down, and 0: those known, or as many again between them as are asked for.
+
+    Between the levels of a model's own sampler others lie evenly on a logarithmic scale; the first below the lowest is
+    as far from it as that is from the one before.
+    """
+    below = max(known[-2] ** 2 / known[-3], LEAST_LEVEL) if len(known) > 2 else LEAST_LEVEL
+    places = np.log([*known[:-1], below])
+    at = np.linspace(0, len(known) - 1, steps + 1)[:-1]
+    return (*(float(x) for x in np.exp(np.interp(at, np.arange(len(places)), places))), 0.0)
+
+
+def levels_of(model, steps):
+    """The levels of so many steps: of one length where the network takes shortcuts, else ``noise_levels``."""
+    return even_levels(steps) if model.dit.shortcut else noise_levels(model.sampler_levels, steps)
 
 
 @dataclasses.dataclass(frozen=True)
