@@ -13,9 +13,10 @@ episodes that it has never seen are recorded as its card says, and NAME_sampler_
 is called. Of a transformer every number of steps, with either way to keep the past (world_model.cache), dreams the same
 held-out clips from the same noise; of a U-Net every list of levels, from 1 down to 0, an evaluation for each but the
 last, or with --steps so many levels between and beyond its own. A network that takes shortcuts
-(world_model.objective=shortcut) takes steps of one length, powers of two. Printed and written: regret with its 95 % interval (bootstrap over clips) and against the own setting on the same
-clips, AFS-EPE, PSNR, sharpness (energy of the image gradients over that of the real frames) and ms a chunk. Regret and
-PSNR reward the blurred mean of what may come: read them beside the sharpness.
+(world_model.objective=shortcut) takes steps of one length, powers of two. Printed and written: regret with its 95 %
+interval (bootstrap over clips) and against the own setting on the same clips, AFS-EPE, PSNR, sharpness (energy of the
+image gradients over that of the real frames) and ms a chunk. Regret and PSNR reward the blurred mean of what may come:
+read them beside the sharpness.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def _check(config, options):
             takes = "--levels or --steps" if network == "unet" else "--steps and --cache"
             raise UsageError(f"--{name}: world_model.network={network} takes {takes}")
     if options.levels and (options.steps or config.world_model.objective == "shortcut"):
-        raise UsageError("--levels: the steps of --steps, and of a network that takes shortcuts, have levels of their own")
+        raise UsageError("--levels: steps of --steps, and of a network that takes shortcuts, have levels of their own")
     return _set(config, options.set)
 
 
