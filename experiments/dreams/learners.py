@@ -45,7 +45,8 @@ def rounds(run, stage, state, step, count):
         Progress(stage, count) as progress,
     ):
         first, saved, _ = checkpoints.resume(state)
-        state = saved if first else state
+        # Where a first state's arrays are not all laid out alike, the second round would compile all of it again.
+        state = jax.device_put(saved if first else state, jax.local_devices()[0])
         run.log.truncate(stage=stage, step=first)
         for i in range(first, count):
             state, metrics = step(state, jax.random.fold_in(key, i))

@@ -185,8 +185,8 @@ def demonstrator_row(config):
     d = config.dream
     seeds = np.random.SeedSequence([config.seed, 9000 + REAL]).generate_state(d.real_episodes)
     environment = build.make_environment(config)
-    _, _, done, info = environment.rewarded_play(config.env.task, d.goal, d.steps, seeds, goes_on=False)
-    ended = np.cumsum(np.asarray(done), axis=0)
+    _, _, done, info = environment.rewarded_play(config.env.task, d.goal, d.steps, seeds)  # the program of the record
+    ended = np.cumsum(np.asarray(done) | np.asarray(info["over"]), axis=0)
     alive = np.concatenate([np.ones_like(ended[:1]), ended[:-1] == 0])
     gained = (alive * np.asarray(info["reward"])).sum(axis=0)
     real = nested_interval_of_means(lambda mean: mean, [gained], seed=config.seed, resamples=d.resamples)

@@ -110,7 +110,7 @@ def test_every_learner_and_temperature_has_a_row_of_dream_and_reality(done):
     learned = {("ppo", 0.5), ("ppo", 1.0), ("ppo_in_reality", None)}
     assert rows.keys() == learned | {("random", None), ("cloned", None), ("demonstrator", None)}
     for name, row in rows.items():
-        assert row["low"] <= row["real"] <= row["high"] and row["episodes"] == 3
+        assert row["low"] <= row["real"] <= row["high"] and row["episodes"] == 4
         assert row["seeds"] == (2 if name in learned else 1)
         assert (row["virtual"] is None) == (name[0] == "demonstrator")
     assert rows["demonstrator", None]["real"] > rows["random", None]["real"]  # it goes forward, the other does not
