@@ -77,7 +77,7 @@ def learn_cma(run, stage, env, controller):
     """An ``Actor`` that CMA-ES found: the blank ``controller`` (an ``Actor``) with a map."""
     settings = read(Evolution, run.config.dream.evolution)
     init, step, params_of = _evolution(controller.policy, settings, run.config.dream.steps)
-    state = jax.tree.map(jnp.asarray, init(controller.params, build.stage_key(run.config, f"{stage} init")))
+    state = init(controller.params, build.stage_key(run.config, f"{stage} init"))
     state = rounds(run, stage, state, lambda s, key: step(s, controller.params, env, key), settings.generations)
     return Actor(controller.policy, params_of(state, controller.params))
 

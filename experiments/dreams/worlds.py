@@ -41,6 +41,7 @@ def dream_env(base, config, params, head_params, temperature=1.0, world_model=No
     return DreamEnv(
         jax.tree.map(jnp.asarray, own), head_params, latents, jnp.asarray(clips.actions), jnp.float32(temperature),
         model, make_heads(config), build.spec_of(config), build.frame_shape(config), config.dream.steps,
+        jnp.float32(config.dream.dropout), config.dream.masks if config.dream.dropout else "",
     )  # fmt: skip
 
 

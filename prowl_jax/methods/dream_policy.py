@@ -201,7 +201,7 @@ def make_evolution(controller, settings, steps):
 
     def init(params, key):
         search = strategy(params)
-        return search.init(key, params["map"], _begin(search, settings))
+        return _strong(search.init(key, params["map"], _begin(search, settings)))
 
     @jax.jit
     def step(state, params, env, key):
@@ -211,12 +211,18 @@ def make_evolution(controller, settings, steps):
         keys = jax.random.split(env_key, settings.rollouts)  # the same for all: chance is no advantage
         gained = jax.vmap(lambda m: returns(env, {**params, "map": m}, keys, act_key)["return"].mean())(candidates)
         state, _ = search.tell(tell, candidates, -gained, state, _begin(search, settings))
-        return state, {"loss": -gained.mean(), "return": gained.mean(), "best": gained.max(), "sigma": state.std}
+        figures = {"return": gained.mean(), "best": gained.max(), "sigma": state.std}
+        return _strong(state), {"loss": -gained.mean(), **figures}
 
     def params_of(state, params):
         return {**params, "map": strategy(params).get_mean(state)}
 
     return init, step, params_of
+
+
+def _strong(tree):
+    """Arrays that keep their types whatever they meet: of weak ones the second generation would be another program."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(jnp.asarray(x), jnp.asarray(x).dtype), tree)
 
 
 def _begin(search, settings):

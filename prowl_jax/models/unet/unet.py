@@ -22,7 +22,7 @@ from prowl_jax.models.cpu.convolution import conv
 from prowl_jax.models.cpu.dense import Dense
 from prowl_jax.models.dit.dit import sinusoid
 from prowl_jax.models.unet.warp import BASIS, global_flow, upsample, warp
-from prowl_jax.settings import COUNT, POSITIVE, setting
+from prowl_jax.settings import COUNT, POSITIVE, Check, setting
 
 ACTION_CONDITIONING = ("actions", "motion_actions", "film", "global_motion")
 """Path components of the parameters that phase 2 trains: embeddings of the actions, what they scale and shift, and
@@ -36,6 +36,11 @@ ZEROS = nn.initializers.zeros
 
 def _conv(channels, name, size=3, stride=1, **settings):
     return nn.Conv(channels, (size, size), (stride, stride), conv_general_dilated=conv, name=name, **settings)
+
+
+def dropout_mask(key, shape, rate):
+    """What is kept, over its chance: 0 or 1 / (1 - rate), float32 ``shape``; ``rate`` in 0..1 may be traced."""
+    return jax.random.bernoulli(key, 1.0 - rate, shape) / jnp.maximum(1.0 - rate, 1e-6)
 
 
 class Actions(nn.Module):
@@ -151,6 +156,8 @@ class UNet(nn.Module):
       residual: r, the deviation of what the motion misses, in deviations of the latents.
       motion: move the last frame; without, the denoiser works around 0 (EDM) and sees all of the context.
       shortcut: most steps of a sample, where it is told how long a step it takes (``diffusion/shortcut.py``); 0: not.
+      dropout: share of what the denoiser is told (actions and levels) that is left out, of a mask that is given: in
+        training one for each clip, in dreams where somebody asks for it (Dropout's Dream Land, arXiv 2109.08342).
       dtype: of what the levels compute, bfloat16 on accelerators; parameters, embeddings, the flow and the answer
         are float32 always.
     """
@@ -167,6 +174,10 @@ class UNet(nn.Module):
     attention: bool = setting(True, "at the coarsest level")
     residual: float = setting(0.3, "deviation of what the motion misses, in deviations of the latents", POSITIVE)
     motion: bool = setting(True, "move the last frame by a predicted flow, diffuse what that misses")
+    dropout: float = setting(
+        0.0, "share of what the denoiser is told that is left out in training",
+        Check(lambda v: 0 <= v < 1, "is no share below 1"), source="Dropout's Dream Land: 0.05",
+    )  # fmt: skip
     dtype: jnp.dtype = jnp.float32
     shortcut: int = 0
 
@@ -213,10 +224,11 @@ class UNet(nn.Module):
         shown = nn.sigmoid(shown + 2.0)  # where nothing of the last frame belongs, a blurred colour
         return space_to_depth(shown * warp(picture, flow) + (1.0 - shown) * 2.0 * fill, self.block), flow
 
-    def denoise(self, z, sigma, guess, context, context_sigma, actions, length=None):
+    def denoise(self, z, sigma, guess, context, context_sigma, actions, length=None, kept=None):
         """The clean frame that a noisy one ``z [B, h, w, C]`` of level ``sigma [B]`` means; the rest as ``guess``'s.
 
         ``length [B]`` is that of the step which will be taken, told to a network with ``shortcut``; None: the finest.
+        ``kept [B, width]`` is a mask of ``dropout_mask``; None: all is told.
 
         Returns:
           xhat ``[B, h, w, C]``.
@@ -231,7 +243,7 @@ class UNet(nn.Module):
         if self.shortcut:
             length = jnp.full(len(z), 1.0 / self.shortcut) if length is None else length
             told += self.lengths(length[:, None])
-        embedded = nn.silu(told)
+        embedded = nn.silu(told) if kept is None else nn.silu(told) * kept
         features = self.denoiser(jnp.concatenate([apart / jnp.sqrt(total), *seen], -1), embedded)
         return guess + (1.0 - s) * r**2 / total * apart + s * r / jnp.sqrt(total) * self.out(features)
 
@@ -240,7 +252,7 @@ class UNet(nn.Module):
         r = self.residual if self.motion else 1.0
         return (jnp.square((1.0 - sigma) * r) + jnp.square(sigma)) / jnp.square(sigma * r)
 
-    def __call__(self, z, sigma, context, context_sigma, actions, length=None):
+    def __call__(self, z, sigma, context, context_sigma, actions, length=None, kept=None):
         """``denoise`` around ``guess``: (xhat, m)."""
         guess, _ = self.guess(context, context_sigma, actions)
-        return self.denoise(z, sigma, guess, context, context_sigma, actions, length), guess
+        return self.denoise(z, sigma, guess, context, context_sigma, actions, length, kept), guess

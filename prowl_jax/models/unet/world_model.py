@@ -10,7 +10,7 @@ from prowl_jax.diffusion import flow
 from prowl_jax.diffusion.autoregressive import autoregressive_loss, autoregressive_shortcut_loss
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
-from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet
+from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet, dropout_mask
 from prowl_jax.models.unet.warp import photometric
 from prowl_jax.models.world_model import FrameSpace
 from prowl_jax.settings import POSITIVE, SHARE, Check, check, setting
@@ -180,8 +180,10 @@ class UNetWorldModel(FrameSpace):
             return self._shortcut_loss(levels, own, shortcut, auxiliary)
 
         def loss(params, batch, key):
+            kept = self._kept(key, batch)
+
             def denoise(*inputs):
-                return self._apply(params, *inputs)
+                return self._apply(params, *inputs, None, kept)
 
             return autoregressive_loss(
                 denoise, batch.latents, batch.actions, key, context=self.context, levels=levels,
@@ -190,16 +192,28 @@ class UNetWorldModel(FrameSpace):
 
         return loss
 
+    def _kept(self, key, batch):
+        """The masks of a batch in training, one a clip; None without dropout."""
+        if not self.dit.dropout:
+            return None
+        return dropout_mask(jax.random.fold_in(key, 1), (len(batch.latents), self.dit.width), self.dit.dropout)
+
+    def dream_mask(self, key, rate):
+        """A mask for one dream, of any ``rate``, for ``next_chunk``; ValueError where the network has no dropout."""
+        if not self.dit.dropout:
+            raise ValueError("masks need a network that was trained with them (world_model.unet.dropout)")
+        return dropout_mask(key, (1, self.dit.width), rate)
+
     def _shortcut_loss(self, levels, own, shortcut, auxiliary):
         def loss(params, batch, key):
-            network = {"params": params}
+            network, kept = {"params": params}, self._kept(key, batch)
 
             def guess(*seen):
                 return self.dit.apply(network, *seen, method="guess")[0]
 
             def predict(z, sigma, length, *told):
-                told = jax.tree.map(lambda x: x[: len(z)], told)
-                return self.dit.apply(network, z, sigma, *told, length, method="denoise")
+                told, masks = jax.tree.map(lambda x: x[: len(z)], (told, kept))
+                return self.dit.apply(network, z, sigma, *told, length, masks, method="denoise")
 
             return autoregressive_shortcut_loss(
                 guess, predict, batch.latents, batch.actions, key, context=self.context, levels=levels,
@@ -239,8 +253,11 @@ class UNetWorldModel(FrameSpace):
         n, past = self.context, context.shape[1]
         return Recent(context[:, past - n :], actions[:, past - n : past - 1])
 
-    def next_chunk(self, params, noise, cache, actions):
-        """As ``WorldModel.next_chunk``, a frame: noise ``[B, 1, h, w, C]``, actions ``[B, 1, A]`` that lead to it."""
+    def next_chunk(self, params, noise, cache, actions, kept=None):
+        """As ``WorldModel.next_chunk``, a frame: noise ``[B, 1, h, w, C]``, actions ``[B, 1, A]`` that lead to it.
+
+        ``kept [B, width]`` is of ``dream_mask``; None: nothing is left out.
+        """
         network = {"params": params["dit"]}
         led = jnp.concatenate([cache.actions, actions], axis=1)
         batch, n = led.shape[:2]
@@ -252,8 +269,8 @@ class UNetWorldModel(FrameSpace):
         z = self.start_noise * noise[:, 0]
         for now, after in zip(self.sampler_levels[:-1], self.sampler_levels[1:], strict=True):
             sigma = jnp.full(batch, now)
-            length = jnp.full(batch, now - after)
-            xhat = self.dit.apply(network, z, sigma, guess, context, context_sigma, led, length, method="denoise")
+            told = guess, context, context_sigma, led, jnp.full(batch, now - after), kept
+            xhat = self.dit.apply(network, z, sigma, *told, method="denoise")
             z = xhat + after / now * (z - xhat)  # Euler: v = (z - xhat) / sigma
         frame = self.shown(z)[:, None]
         return frame, Recent(jnp.concatenate([cache.latents[:, 1:], frame], 1), led[:, 1:])
