@@ -125,8 +125,9 @@ def unet_weights(config):
 
     Where they know no lengths of steps and the configured network does, it begins as one that heeds none.
     """
-    params, model = _load("world_model.weights", config.world_model.weights).params["dit"], make_world_model(config)
-    if not model.dit.shortcut or "lengths" in params:
-        return {name: leaf for name, leaf in params.items() if model.dit.shortcut or name != "lengths"}
-    fresh = model.init(stage_key(config, "world model init"), frame_shape(config))["dit"]
-    return {**params, "lengths": jax.tree.map(np.asarray, fresh["lengths"])}
+    params = _load("world_model.weights", config.world_model.weights).params["dit"]
+    network = make_world_model(config).dit
+    if not network.shortcut or "lengths" in params:
+        return {name: leaf for name, leaf in params.items() if network.shortcut or name != "lengths"}
+    fresh = network.fresh_lengths(stage_key(config, "world model init"))
+    return {**params, "lengths": jax.tree.map(np.asarray, fresh)}

@@ -186,6 +186,10 @@ class UNet(nn.Module):
         """C, channels of a latent."""
         return self.latent_channels or 3 * self.block**2
 
+    def fresh_lengths(self, key):
+        """Parameters of what is told the lengths of steps, as they begin, for weights that know none."""
+        return Levels(self.width, quiet=True, parent=None).init(key, jnp.ones((1, 1)))["params"]
+
     def setup(self):
         if self.motion and self.latent_channels:
             raise ValueError("motion moves pixels; over an autoencoder's latents set motion to False")
