@@ -21,7 +21,7 @@ from prowl_jax.methods.acting_on_host import make_host_act_out
 from prowl_jax.rl.gae import gae
 from prowl_jax.rl.pmpo import PMPOConfig, pmpo_loss
 from prowl_jax.rl.ppo import PPOConfig, ppo_loss
-from prowl_jax.settings import COUNT, POSITIVE, SHARE, check, one_of, setting
+from prowl_jax.settings import COUNT, NATURAL, POSITIVE, SHARE, check, one_of, setting
 from prowl_jax.train.state import apply_gradients
 
 OBJECTIVES = ("ppo", "pmpo")
@@ -68,6 +68,7 @@ class Evolution:
     generations: int = setting(60, "of the search", COUNT)
     population: int = setting(32, "candidates of a generation", COUNT, source="World Models: 64")
     rollouts: int = setting(4, "dreams of each, begun alike by all", COUNT, source="World Models: 16")
+    steps: int = setting(0, "of a rollout; 0: the limit of an episode", NATURAL)
     sigma: float = setting(0.1, "deviation of the first generation", POSITIVE, source="World Models: 0.1")
     components: int = setting(8, "principal components of the latents that the controller sees", COUNT)
 
@@ -194,7 +195,7 @@ def make_evolution(controller, settings, steps):
     """
     from evosax.algorithms import CMA_ES  # optional
 
-    returns = make_returns(controller, steps)
+    returns = make_returns(controller, settings.steps or steps)
 
     def strategy(params):
         return CMA_ES(population_size=settings.population, solution=params["map"])
