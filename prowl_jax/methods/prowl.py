@@ -269,7 +269,7 @@ class Prowl(Method):
         head = state.error_head
         if self.programs.fit_error_head is not None:
             head, learned = self.programs.fit_error_head(
-                head, _scoring_params(state, start), buffer, jax.random.fold_in(tune_key, 2)
+                head, predicting(theta, start), buffer, jax.random.fold_in(tune_key, 2)
             )
             fitted = {**fitted, **learned}
 
@@ -305,7 +305,7 @@ class Prowl(Method):
         if state.error_head is not None:
             head = self.config.error_head
             fit = jax.jit(head_training.make_fit(head, self._make_dream(common_noise=False)), donate_argnums=0)
-            theirs, params = state.error_head, _scoring_params(state, start)
+            theirs, params = state.error_head, predicting(state.theta, start)
             for first in range(0, head.steps, PREPARED):  # a few at a time, so that memory stays bounded
                 clips = demonstrations(min(PREPARED, head.steps - first), head.batch, budget.clip, first)
                 theirs, _ = fit(theirs, params, clips, key)
