@@ -4,6 +4,8 @@ With e the mean absolute error of a place and b what the head says of it, the lo
 log-likelihood of a Laplace distribution of scale b a channel, log 2b + e / b: its minimum in expectation is b = E[e].
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -58,12 +60,23 @@ def make_fit(head, dream):
     Args:
       dream: from ``rewards.dream.make_dream``; every step dreams its clips anew, each from noise of its own.
         ``params`` are the world model's, ``clips`` a ``Batch`` with leaves ``[n, B, ...]``, contexts and what followed.
+
+    What is typical is the mean error of the very first dreams, so that the network begins with what nobody knows better.
     """
     loss = make_loss(head)
+
+    def begun(state, dreamt):
+        typical = jnp.log(jnp.maximum(error_maps(dreamt).mean(), 1e-6))
+
+        def told(params):
+            return params | {"typical": jnp.where(state.step == 0, typical, params["typical"])}
+
+        return dataclasses.replace(state, params=told(state.params), ema=told(state.ema))
 
     def fit(state, params, clips, key):
         def step(state, batch):
             dreamt = dream(params, jax.random.fold_in(key, state.step), RealClip(batch.latents, batch.actions))
+            state = begun(state, dreamt)
             value, gradients = jax.value_and_grad(loss)(state.params, dreamt)
             return apply_gradients(state, gradients, optimizer_of(head)), value
 

@@ -38,7 +38,7 @@ def clips(tiny, steps, rows, seed=0):
 @pytest.fixture(scope="module")
 def taught(tiny):
     fit = jax.jit(training.make_fit(HEAD, toy_dream))
-    state = training.init_head(HEAD, jax.random.key(0), (2, 2, 3), typical=0.3)
+    state = training.init_head(HEAD, jax.random.key(0), (2, 2, 3), typical=50.0)
     return fit(state, 1.0, clips(tiny, 200, 16), jax.random.key(1))[0]
 
 
