@@ -61,7 +61,7 @@ def make_fit(head, dream):
       dream: from ``rewards.dream.make_dream``; every step dreams its clips anew, each from noise of its own.
         ``params`` are the world model's, ``clips`` a ``Batch`` with leaves ``[n, B, ...]``, contexts and what followed.
 
-    What is typical is the mean error of the very first dreams, so that the network begins with what nobody knows better.
+    What is typical is the mean error of the very first dreams: there the network begins.
     """
     loss = make_loss(head)
 
