@@ -54,15 +54,15 @@ def test_goals_belong_to_tasks_in_which_one_can_die():
 
 @pytest.fixture(scope="module")
 def hurt():
-    """Standing still in front of the imps until it is over, twice: frames, done, info of 160 steps of one game."""
+    """Standing still in front of the imps until it is over, more than once: frames, done, info of one game's steps."""
     pytest.importorskip("vizdoom")
     with contextlib.closing(
-        make_vizdoom("take_cover", 1, workers=1, frame_size=FRAMES, frame_skip=8, survival=Survival(400))
+        make_vizdoom("take_cover", 1, workers=1, frame_size=FRAMES, frame_skip=2, survival=Survival(400))
     ) as env:
         env.reset([3])
         steps, still = [], SPEC.null[None].copy()
         still[0, SPEC.index("move")] = 1  # a dead key
-        for _ in range(160):
+        for _ in range(350):
             step = env.step(still)
             info = {name: value.copy() for name, value in step.info.items()}
             steps.append((step.frames[0].copy(), bool(step.done[0]), info))
@@ -76,8 +76,9 @@ def test_a_hit_is_seen_in_the_strip_and_death_ends_the_episode(hurt):
     over = [bool(i["over"][0]) for i in info]
     assert sum(done) >= 1 and over == done  # and no limit was reached
     end = done.index(True)
-    assert strip[:end, 1].min() < 200 and strip[end, 1] == 255  # hurt before; what is shown then is the next episode
-    assert all(i["reward"][0] == 8.0 for i in info)
+    assert strip[end, 1] == 255  # what is shown then is the next episode
+    assert strip[:, 1].min() < 240  # there were wounds that did not kill
+    assert all(i["reward"][0] == 2.0 for i in info)
     positions = np.array([i["pose"][0] for i in info[:end]])
     assert np.ptp(positions[:, 0]) < 60 and positions[0, 0] < -300  # dead keys walk nowhere: only hits push
     things = np.stack([i["things"][0] for i in info])
