@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from table_policy import TablePolicy
 from tiny_world import shared_by, start_of
 
 from prowl_jax.methods.prowl import Config, Prowl
@@ -17,6 +18,7 @@ from prowl_jax.train import error_head as training
 from prowl_jax.types import Batch, Dream, RealClip
 
 HEAD = ErrorHead((3, 5), width=8, batch=16, learning_rate=3e-2)
+SAY = jax.jit(HEAD.log_scale)
 DEVIATIONS = np.array([[0.1, 0.1], [0.5, 0.5]])
 """Of the toy dreams' errors: the picture's lower half is worse; by the action 1 all of it is three times as bad."""
 
@@ -55,7 +57,7 @@ def test_the_loss_is_the_likelihood_of_a_laplace_distribution():
 def test_it_learns_the_expected_error_of_every_place_and_action(tiny, taught):
     latents, actions = tiny.batch(64, seed=9999)
     dream = toy_dream(1.0, jax.random.key(5), RealClip(latents, actions))
-    said = np.exp(HEAD.log_scale(taught.params, dream.context, dream.latents, dream.actions))
+    said = np.exp(SAY(taught.params, dream.context, dream.latents, dream.actions))
     assert said.shape == error_maps(dream).shape == (64, 2, 2, 2)
     for action, times in ((0, 1.0), (1, 3.0), (2, 1.0)):
         rows = actions[:, 1:3, 0] == action
@@ -67,22 +69,25 @@ def test_the_reward_is_the_mean_of_what_is_said_and_looks_at_no_reality(tiny, ta
     latents, actions = tiny.batch(3, seed=1)
     dream = toy_dream(1.0, jax.random.key(5), RealClip(latents, actions))
     blind = dataclasses.replace(dream, real=None)
-    paid = make_predicted_error(HEAD)({NAME: taught.params}, blind)
-    said = HEAD.log_scale(taught.params, dream.context, dream.latents, dream.actions)
+    paid = jax.jit(make_predicted_error(HEAD))({NAME: taught.params}, blind)
+    rows = (np.resize(x, (64, *x.shape[1:])) for x in (dream.context, dream.latents, dream.actions))
+    said = SAY(taught.params, *rows)[:3]  # of as many rows as above, so that it is compiled once
     np.testing.assert_allclose(paid, np.exp(said).mean((1, 2, 3)), rtol=1e-5)
     with pytest.raises(ValueError, match="one a frame"):
         HEAD.log_scale(taught.params, dream.context, dream.latents, dream.actions[:, :2])
 
 
 def test_the_loop_teaches_the_head_on_demonstrations_and_on_the_buffer(tiny):
-    head = dataclasses.replace(HEAD, steps=6, cycle_steps=2, batch=4)
-    shared = shared_by(tiny, optax.adam(1e-3))
+    head = dataclasses.replace(HEAD, steps=8, cycle_steps=2, batch=4)
+    policy = TablePolicy((3, 5))
+    shared = shared_by(tiny, optax.adam(1e-3), policy)
     shared = dataclasses.replace(shared, budget=dataclasses.replace(shared.budget, horizon=2))
     assert Prowl(Config(reward=None, error_head=head), shared).programs.fit_error_head is None
     with pytest.raises(ValueError, match="prowl.reward=predicted_error needs prowl.error_head"):
         Prowl(Config(reward="predicted_error"), shared)
     scoring = pat.Scoring({"regret": 1.0, "predicted_error": 0.0})  # kept, and not paid
-    method, start = Prowl(Config(reward=None, capacity=4, scoring=scoring, error_head=head), shared), start_of(tiny)
+    method = Prowl(Config(reward=None, capacity=4, scoring=scoring, error_head=head), shared)
+    start = start_of(tiny, policy.init(None, None))
     state, asked = method.init(start, jax.random.key(0)), []
 
     def demonstrations(steps, rows, length, first=0):
@@ -90,7 +95,7 @@ def test_the_loop_teaches_the_head_on_demonstrations_and_on_the_buffer(tiny):
         return clips(tiny, steps, rows, seed=first)
 
     state = method.prepare(state, start, demonstrations, jax.random.key(1))
-    assert asked == [(0, 4, 4, 4), (4, 2, 4, 4)] and int(state.error_head.step) == 6
+    assert asked == [(0, 4, 4, 4), (4, 4, 4, 4)] and int(state.error_head.step) == 8
     batch = Batch(*tiny.batch(3))
     empty = jax.tree.map(lambda x: np.zeros((3, *x.shape), x.dtype), shared.example_clip)
     found = dataclasses.replace(empty, latents=batch.latents, actions=batch.actions)
@@ -98,4 +103,4 @@ def test_the_loop_teaches_the_head_on_demonstrations_and_on_the_buffer(tiny):
     buffer = method.programs.insert(state.buffer, found, raw, np.ones(3, bool), 0)
     params = {**start.fixed, "dit": tiny.params["dit"]}
     head_state, metrics = method.programs.fit_error_head(state.error_head, params, buffer, jax.random.key(2))
-    assert int(head_state.step) == 8 and np.isfinite(metrics["error_head_loss"])
+    assert int(head_state.step) == 10 and np.isfinite(metrics["error_head_loss"])
