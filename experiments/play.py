@@ -1,7 +1,7 @@
 """Play the real world and the world model's dream side by side, with the same keys, on a page in the browser.
 
     python -m experiments.play [--weights=voxel | --workdir=RUN [--arm=ARM[,ARM]]] [--task=TASK] [--finds=DIR]
-                               [--plays=DIR] [--host=127.0.0.1] [--port=0] [--no-browser]
+                               [--plays=DIR] [--head=FILE.npz] [--host=127.0.0.1] [--port=0] [--no-browser]
                                [--reel=FILE.webp | --yardstick=FILE.json | --speed]
 
 Writes: what --finds, --plays, --reel and --yardstick name, else nothing.
@@ -10,8 +10,9 @@ Costs: the first picture comes after some ten seconds of compiling; then a core,
 Without arguments the shipped base model dreams. With --workdir=RUN it is the world model of a run, which is only read,
 and may go on; --arm names whose: the first is played, the others may stand beside it. --finds keeps the seconds in
 which a person fooled the model, as phase2.include takes them in; --plays keeps all that is done in the real world, as
-demonstrations.play takes it in. docs/play.md says what the page shows. The server
-listens on this machine alone unless --host says otherwise.
+demonstrations.play takes it in. --head is what experiments.uncertainty wrote of this world model: the error map can
+then show what is expected in the place of what is seen. docs/play.md says what the page shows. The server listens on
+this machine alone unless --host says otherwise.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def _parser():
     parser.add_argument("--task", metavar="TASK", help="another one of the same environment")
     parser.add_argument("--finds", type=pathlib.Path, metavar="DIR", help="folder for what is found, made if need be")
     parser.add_argument("--plays", type=pathlib.Path, metavar="DIR", help="folder for what is done, made if need be")
+    parser.add_argument("--head", type=pathlib.Path, metavar="FILE.npz", help="that says where the dream is wrong")
     parser.add_argument("--reel", type=_file, metavar="FILE.webp", help="write a moving picture of both, and end")
     parser.add_argument("--yardstick", type=_file, metavar="FILE.json", help="measure what scores a hunt, and end")
     parser.add_argument("--speed", action="store_true", help="measure how fast playing is here, and end")

@@ -12,9 +12,11 @@ RUN is a run directory in which phase 1 is done; --weights takes a shipped model
 episodes that it has never seen are recorded as its card says, and NAME_sampler_steps.json is written where the command
 is called. Of a transformer every number of steps, with either way to keep the past (world_model.cache), dreams the same
 held-out clips from the same noise; of a U-Net every list of levels, from 1 down to 0, an evaluation for each but the
-last. Printed and written: regret with its 95 % interval (bootstrap over clips) and against the own setting on the same
-clips, AFS-EPE, PSNR, sharpness (energy of the image gradients over that of the real frames) and ms a chunk. Regret and
-PSNR reward the blurred mean of what may come: read them beside the sharpness.
+last, or with --steps so many levels between and beyond its own. A network that takes shortcuts
+(world_model.objective=shortcut) takes steps of one length, powers of two. Printed and written: regret with its 95 %
+interval (bootstrap over clips) and against the own setting on the same clips, AFS-EPE, PSNR, sharpness (energy of the
+image gradients over that of the real frames) and ms a chunk. Regret and PSNR reward the blurred mean of what may come:
+read them beside the sharpness.
 """
 
 import argparse
@@ -44,7 +46,8 @@ def main(argv):
         from experiments.evaluation.sampler_steps import measure_sampler_steps, variants_of
         from experiments.stages import build
 
-        asked = (options.steps or STEPS, options.cache or CACHES, options.levels or LEVELS)
+        levels = options.levels or (None if options.steps or config.world_model.objective == "shortcut" else LEVELS)
+        asked = (options.steps or STEPS, options.cache or CACHES, levels)
         variants = variants_of(build.make_world_model(config), *asked)
         with asked_run(options, config, EPISODES, max(FRAMES, 2 * clips[1])) as run:
             return measure_sampler_steps(run, *clips, variants, options.clips)
@@ -60,11 +63,12 @@ def main(argv):
 def _check(config, options):
     """(task, horizon, clips) of the set; UsageError where a flag is of the other network."""
     network = config.world_model.network
-    others = ("steps", "cache") if network == "unet" else ("levels",)
-    for name in others:
+    for name in ("cache",) if network == "unet" else ("levels",):
         if getattr(options, name):
-            takes = "--levels" if network == "unet" else "--steps and --cache"
+            takes = "--levels or --steps" if network == "unet" else "--steps and --cache"
             raise UsageError(f"--{name}: world_model.network={network} takes {takes}")
+    if options.levels and (options.steps or config.world_model.objective == "shortcut"):
+        raise UsageError("--levels: steps of --steps, and of a network that takes shortcuts, have levels of their own")
     return _set(config, options.set)
 
 

@@ -36,6 +36,7 @@ from experiments.stages.reference import CloningTraining
 from experiments.stages.world_model import WorldModelTraining
 from prowl_jax.diffusion.autoregressive import FrameLevels
 from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.diffusion.shortcut import Shortcut
 from prowl_jax.envs.gaps import Gaps
 from prowl_jax.methods import prowl
 from prowl_jax.methods.base import Budget
@@ -43,6 +44,7 @@ from prowl_jax.metrics.modes import ModeRule
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.dit.dit import DiT
+from prowl_jax.models.error_head import ErrorHead
 from prowl_jax.models.inverse_dynamics import InverseDynamicsNetwork
 from prowl_jax.models.policies.small import PolicyNetwork
 from prowl_jax.models.unet.unet import UNet
@@ -63,6 +65,7 @@ GROUPS = {
     "demonstrations.gaps": (Gaps,),
     "autoencoder": (AutoencoderSettings, Pixels, Autoencoder, AutoencoderTraining),
     "world_model": (WorldModelSettings, DiT, WorldModel, Forcing, WorldModelTraining),
+    "world_model.shortcut": (Shortcut,),
     "world_model.unet": (UNet, UNetWorldModel, OwnFrames),
     "world_model.unet.levels": (FrameLevels,),
     "reference": (ReferenceSettings, PolicyNetwork, CloningTraining),
@@ -70,6 +73,7 @@ GROUPS = {
     "adversary": (Adversary, PPOConfig, CameraSettings),
     "adversary.kl_costs": (KLCosts,),
     "adversary.ensemble": (Ensemble,),
+    "adversary.error_head": (ErrorHead,),
     "phase2": (
         *(Phase2Settings, Budget, prowl.Config, prowl.Composite, Scoring, Priority, Rescoring),
         *(Phase2Optimizer, TrainableSettings),

@@ -41,10 +41,14 @@ def shrink(c):
     """As small as it goes while every line of the dreams still runs."""
     c.world_model.update(steps=2, batch=4)
     c.world_model.unet.update(own_frames=(1,), own_since=(0.0,))
+    c.world_model.unet.update(widths=(8,), blocks=(1,), motion_widths=(8,), motion_blocks=(1,), width=8)
+    c.world_model.unet.update(attention=False, sampler_levels=(1.0, 0.0))
+    c.reference.update(features=8, memory=2, hidden=8)
+    c.env.voxel.look = "flat"
     c.reference.steps = c.inverse_dynamics.steps = 2
     c.metrics.frechet = ""
     c.dream.update(steps=4, contexts=8, players=("demonstrator",), episodes=4, temperatures=(1.0,), seeds=(0,))
-    c.dream.update(real_episodes=3, dreamt_episodes=3, resamples=50)
+    c.dream.update(real_episodes=4, dreamt_episodes=4, resamples=50)
     c.dream.heads.update(steps=2, batch=4, width=4, hidden=8, measured=8)
     c.dream.ppo.update(updates=2, rows=2, steps=3, epochs=1, minibatches=1)
     c.dream.evolution.update(generations=2, population=4, rollouts=2, components=2)

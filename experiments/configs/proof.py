@@ -18,7 +18,7 @@ from experiments.study.settings import STUDY
 
 ARMS = (
     "frozen_reference", "prowl", "prowl_branched", "passive", "uniform", "unanchored", "focused", "disagreement",
-    "spread_corrected", "reducible",
+    "spread_corrected", "reducible", "predicted_error",
 )  # fmt: skip
 """With ``phase1``, which every study measures, and the oracles."""
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from experiments.run import divergence, interruption
 from experiments.run.progress import Progress
 from experiments.stages import build
+from prowl_jax.envs.base import HostEnv
 from prowl_jax.methods.dream_policy import Evolution, Imagination, make_evolution, make_ppo_step, make_returns
 from prowl_jax.models.policies.linear import LinearController
 from prowl_jax.rl.pmpo import PMPOConfig
@@ -44,7 +45,8 @@ def rounds(run, stage, state, step, count):
         Progress(stage, count) as progress,
     ):
         first, saved, _ = checkpoints.resume(state)
-        state = saved if first else state
+        # Where a first state's arrays are not all laid out alike, the second round would compile all of it again.
+        state = jax.device_put(saved if first else state, jax.local_devices()[0])
         run.log.truncate(stage=stage, step=first)
         for i in range(first, count):
             state, metrics = step(state, jax.random.fold_in(key, i))
@@ -65,7 +67,7 @@ def rounds(run, stage, state, step, count):
 def learn_ppo(run, stage, env, reference):
     """An ``Actor`` that PPO made of the cloned policy ``reference`` in ``env``."""
     settings, policy = _imagination(run.config), build.make_policy(run.config)
-    step = _ppo_step(policy, settings)
+    step = _ppo_step(policy, settings, isinstance(env, HostEnv))
     state = init_state(policy.with_fresh_value(reference), settings.optimizer)
     state = rounds(run, stage, state, lambda state, key: step(state, env, reference, key), settings.updates)
     return Actor(policy, state.params)
@@ -75,7 +77,7 @@ def learn_cma(run, stage, env, controller):
     """An ``Actor`` that CMA-ES found: the blank ``controller`` (an ``Actor``) with a map."""
     settings = read(Evolution, run.config.dream.evolution)
     init, step, params_of = _evolution(controller.policy, settings, run.config.dream.steps)
-    state = jax.tree.map(jnp.asarray, init(controller.params, build.stage_key(run.config, f"{stage} init")))
+    state = init(controller.params, build.stage_key(run.config, f"{stage} init"))
     state = rounds(run, stage, state, lambda s, key: step(s, controller.params, env, key), settings.generations)
     return Actor(controller.policy, params_of(state, controller.params))
 
@@ -94,9 +96,9 @@ def random_actor(config, reference):
 
 
 @functools.cache
-def returns_program(policy, steps):
+def returns_program(policy, steps, host=False):
     """``methods.dream_policy.make_returns``, jitted: one for all actors of a kind in all environments of a kind."""
-    return jax.jit(make_returns(policy, steps))
+    return make_returns(policy, steps, host) if host else jax.jit(make_returns(policy, steps))
 
 
 _ppo_step = functools.cache(make_ppo_step)

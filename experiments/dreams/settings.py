@@ -8,7 +8,7 @@ from prowl_jax.methods.dream_policy import Evolution, Imagination
 from prowl_jax.models.reward_heads import RewardNetwork
 from prowl_jax.rl.pmpo import PMPOConfig
 from prowl_jax.rl.ppo import PPOConfig
-from prowl_jax.settings import COUNT, NATURAL, NOT_NEGATIVE, Check, setting, some_of, within
+from prowl_jax.settings import COUNT, NATURAL, NOT_NEGATIVE, Check, one_of, setting, some_of, within
 from prowl_jax.train.state import ShortTraining
 
 LEARNERS = ("ppo", "cma")
@@ -27,6 +27,7 @@ class DreamSettings:
     goal: str = setting("travel", "what there is to gain, of the environment's goals")
     steps: int = setting(128, "limit of an episode, dreamt or real", within(2))
     contexts: int = setting(512, "real contexts of the demonstrations that dreams begin in", COUNT)
+    beginnings: bool = setting(False, "dreams begin where recorded episodes do, not anywhere in them")
     players: tuple = setting(
         ("demonstrator", "wide"), "who plays what the heads learn from: demonstrator knows the goal, others are tasks",
         DIFFERENT,
@@ -37,6 +38,11 @@ class DreamSettings:
         (0.5, 0.75, 1.0, 1.15, 1.3), "of the dreams learned in, a learner each", TEMPERATURES,
         source="World Models: 0.1, 0.5, 1, 1.15, 1.3",
     )  # fmt: skip
+    dropout: float = setting(
+        0.0, "rate of the masks when dreaming, of a unet trained with them", Check(lambda v: 0 <= v < 1, "is no share"),
+        source="Dropout's Dream Land: twice that of training",
+    )  # fmt: skip
+    masks: str = setting("step", "a mask is drawn for each step, or each dream", one_of(("step", "dream")))
     seeds: tuple = setting((0, 1, 2, 3, 4), "of each learner", SEEDS)
     in_reality: bool = setting(True, "ppo learns in the real environment as well, for comparison")
     real_episodes: int = setting(100, "of each policy and seed", within(2), source="World Models: 100")
@@ -69,7 +75,8 @@ DREAM = {
 
 
 def _goals(c):
-    return registry.ENVIRONMENTS[c.env.name].goals if c.env.name in registry.ENVIRONMENTS else {}
+    """What there is to gain in the configured task."""
+    return registry.ENVIRONMENTS[c.env.name].goals_of(c.env.task) if c.env.name in registry.ENVIRONMENTS else {}
 
 
 def _players(c):
@@ -81,7 +88,8 @@ RULES = (
     *groups.rules(DREAM),
     (
         lambda c: c.dream.goal in _goals(c),
-        lambda c: f"dream.goal={c.dream.goal}: env.name={c.env.name} has the goals {', '.join(_goals(c)) or 'none'}",
+        lambda c: f"dream.goal={c.dream.goal}: env.name={c.env.name} with env.task={c.env.task} has the goals "
+        f"{', '.join(_goals(c)) or 'none'}",
     ),
     (
         lambda c: not _goals(c) or _players(c),
@@ -94,6 +102,10 @@ RULES = (
     (
         lambda c: c.world_model.network == "unet" or c.world_model.chunk == 1,
         "world_model.chunk={config.world_model.chunk}: a dream that is stepped needs a model of single frames",
+    ),
+    (
+        lambda c: not c.dream.dropout or (c.world_model.network == "unet" and c.world_model.unet.dropout > 0),
+        "dream.dropout={config.dream.dropout}: masks need a unet that was trained with them, world_model.unet.dropout",
     ),
     (
         lambda c: c.autoencoder.kind != "wan" and not c.reference.weights,

@@ -1,5 +1,6 @@
 """All of it in order: a world model, heads, learners in its dreams, and what each gains there beside reality."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -25,6 +26,7 @@ from experiments.stages.demonstrations import make_demonstrations
 from experiments.stages.reference import clone_reference, load_reference
 from experiments.stages.world_model import load_world_model, train_world_model
 from prowl_jax.data.feeder import batch_starts
+from prowl_jax.envs.base import HostEnv
 from prowl_jax.metrics.intervals import nested_interval_of_means
 from prowl_jax.metrics.ranking import MEASURES, ranking
 from prowl_jax.settings import read
@@ -52,12 +54,12 @@ def run_dreams(config, workdir):
     base, run = base_run(config, workdir / "base"), Run(workdir, config)
     run.run_stage("rewarded_play", record_play)
     heads = run.run_stage("heads", train_heads)
-    world = _World(run, base)
-    rows, kept = [], []
-    for entry in entries(run, base, world):
-        returns = {"real": world.real(entry), "dreamt": world.dreamt(entry)}
-        rows.append(transfer_row(entry, returns, config))
-        kept.append((entry, returns))
+    with contextlib.closing(_World(run, base)) as world:
+        rows, kept = [], []
+        for entry in entries(run, base, world):
+            returns = {"real": world.real(entry), "dreamt": world.dreamt(entry)}
+            rows.append(transfer_row(entry, returns, config))
+            kept.append((entry, returns))
     result = {"transfer": [*rows, demonstrator_row(config)], "ranking": rank(run, base, world, kept), "heads": heads}
     folder = pathlib.Path(config.dream.results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +93,11 @@ class _World:
         self.dream = worlds.dream_env(base, run.config, load_world_model(base), self.heads)
         self.reality = worlds.real_env(run.config)
 
+    def close(self):
+        """End the games of the real environment, where there are any."""
+        if isinstance(self.reality, HostEnv):
+            self.reality.close()
+
     def real(self, entry):
         """Real returns, one list a seed."""
         return self._of(entry, "real", self.reality, self.config.dream.real_episodes, REAL)
@@ -113,7 +120,9 @@ class _World:
             with Progress(f"returns {path.stem}", len(entry.actors)) as progress:
                 found = []
                 for i, actor in enumerate(entry.actors):
-                    program = learners.returns_program(actor.policy, self.config.dream.steps)
+                    program = learners.returns_program(
+                        actor.policy, self.config.dream.steps, isinstance(env, HostEnv)
+                    )
                     act_key = jax.random.fold_in(build.stage_key(self.config, f"returns {where}"), i)
                     gained = program(env, actor.params, keys, act_key)
                     found.append(np.asarray(gained["return"]).astype(float).tolist())
@@ -176,8 +185,8 @@ def demonstrator_row(config):
     d = config.dream
     seeds = np.random.SeedSequence([config.seed, 9000 + REAL]).generate_state(d.real_episodes)
     environment = build.make_environment(config)
-    _, _, done, info = environment.rewarded_play(config.env.task, d.goal, d.steps, seeds, goes_on=False)
-    ended = np.cumsum(np.asarray(done), axis=0)
+    _, _, done, info = environment.rewarded_play(config.env.task, d.goal, d.steps, seeds)  # the program of the record
+    ended = np.cumsum(np.asarray(done) | np.asarray(info["over"]), axis=0)
     alive = np.concatenate([np.ones_like(ended[:1]), ended[:-1] == 0])
     gained = (alive * np.asarray(info["reward"])).sum(axis=0)
     real = nested_interval_of_means(lambda mean: mean, [gained], seed=config.seed, resamples=d.resamples)

@@ -18,8 +18,11 @@ from prowl_jax.envs.dream import DreamEnv
 
 
 def real_env(config):
-    """The real ``DeviceEnv`` of the run's task, with its goal and its limit of steps."""
-    return build.make_environment(config).make_rewarded(config.env.task, config.dream.goal, config.dream.steps)
+    """The real environment of the run's task, a ``DeviceEnv`` or a ``HostEnv``, with its goal and limit of steps."""
+    environment, d = build.make_environment(config), config.dream
+    if environment.on_device():
+        return environment.make_rewarded(config.env.task, d.goal, d.steps)
+    return environment.make_rewarded_host(config.env.task, d.goal, d.steps, config.env.num_envs)
 
 
 def dream_env(base, config, params, head_params, temperature=1.0, world_model=None):
@@ -30,13 +33,15 @@ def dream_env(base, config, params, head_params, temperature=1.0, world_model=No
     """
     model = world_model or build.make_world_model(config)
     store, length = open_store(base), build.make_budget(config).context
-    starts = store.starts(split(base, store)[0], length)
+    episodes = split(base, store)[0]
+    starts = store.offsets[episodes] if config.dream.beginnings else store.starts(episodes, length)
     clips = store.gather(batch_starts(config.seed, 0, starts, config.dream.contexts), length)
     own = {name: params[name] for name in ("dit", "autoencoder", "latent_mean", "latent_std")}
     latents = jax.jit(model.encode)(own, clips.frames)
     return DreamEnv(
         jax.tree.map(jnp.asarray, own), head_params, latents, jnp.asarray(clips.actions), jnp.float32(temperature),
         model, make_heads(config), build.spec_of(config), build.frame_shape(config), config.dream.steps,
+        jnp.float32(config.dream.dropout), config.dream.masks if config.dream.dropout else "",
     )  # fmt: skip
 
 

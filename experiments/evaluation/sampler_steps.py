@@ -14,16 +14,21 @@ from experiments.stages.clip_stores import open_store, split
 from experiments.stages.world_model import load_world_model
 from prowl_jax.metrics.image import gradient_energy
 from prowl_jax.metrics.intervals import mean_interval, paired_bootstrap
+from prowl_jax.models.unet.world_model import levels_of, powers
 
 
 def variants_of(model, steps, caches, levels):
     """What is compared: dicts of a world model's fields, the configured one's among the names.
 
     Args:
-      steps, caches: of a transformer. levels: of a U-Net, each from 1 down to 0, an evaluation for each but the last.
+      steps: of a transformer; of a U-Net, where ``levels`` is None, numbers of steps at levels of its own kind
+        (``levels_of``). Of a network that takes shortcuts those that it can take. caches: of a transformer.
+      levels: of a U-Net, each from 1 down to 0, an evaluation for each but the last.
     """
+    if model.dit.shortcut:
+        steps = [n for n in steps if n in powers(model.dit.shortcut)]
     if hasattr(model, "sampler_levels"):
-        return [{"sampler_levels": one} for one in levels]
+        return [{"sampler_levels": one} for one in levels or [levels_of(model, n) for n in steps]]
     return [{"cache": cache, "sampler_steps": n} for cache in caches for n in steps]
 
 

@@ -43,7 +43,7 @@ class Switch:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A setting: ``steps``, ``temperature``, ``context_noise``, ``cache``, ``best_of``, ``third``."""
+    """A setting: ``steps``, ``temperature``, ``context_noise``, ``cache``, ``best_of``, ``third``, ``map``."""
 
     name: str
     value: object
@@ -58,7 +58,9 @@ class Order:
 
 
 SWITCHES = ("hold", "pause", "record", "hunt")
-SETTINGS = ("steps", "temperature", "context_noise", "cache", "best_of", "third")
+SETTINGS = ("steps", "temperature", "context_noise", "cache", "best_of", "third", "map")
+MAPS = ("real", "expected")
+"""Errors that a map over the dream shows: those against the real frame, or those that a head expects."""
 CLIPS = ("webp", "mp4")
 NO_SUCH = "there is no message of that type"
 
@@ -126,7 +128,9 @@ def _change(said):
     name, value = said.get("name"), said.get("value")
     if name not in SETTINGS:
         raise BadMessage(f"a setting is one of {', '.join(SETTINGS)}")
-    if name in ("cache", "third"):
+    if name == "map" and value not in MAPS:
+        raise BadMessage(f"a map is one of {', '.join(MAPS)}")
+    if name in ("cache", "third", "map"):
         if not isinstance(value, str) or len(value) > 100:
             raise BadMessage(f"{name} is a short text")
         return Change(name, value)

@@ -27,6 +27,8 @@ def serve_play(options):
         ready = played.of_run(options.workdir, options.arm, options.task)
     else:
         ready = played.of_weights(options.weights, options.task)
+    if options.head is not None:
+        ready = played.with_error_head(ready, options.head)
     if options.yardstick is not None:
         known = yardstick.measured(ready, make_scorer(ready), Composite().weights[0])
         write_json(options.yardstick, known)

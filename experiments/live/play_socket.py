@@ -105,6 +105,7 @@ def hello(played):
         "type": "hello", "title": played.title, "factors": described_factors(played.spec), "height": height,
         "width": width, "second": SECOND, "choices": {k: list(v) for k, v in choices(programs.model).items()},
         "thirds": thirds(played), "dreamer": played.dreamer, "judge": played.judge is not None,
+        "maps": messages.MAPS if played.error_head else messages.MAPS[:1],
     }  # fmt: skip
 
 
@@ -170,7 +171,8 @@ class Seat:
             "sampling": vars(session.sampling), "asked": session.asked is not None, "third": session.third,
             "holding": session.holding, "temperature": session.temperature,
         }  # fmt: skip
-        panels = [x.tobytes() for x in (picture.real, picture.dream, picture.third) if x is not None]
+        shown = picture.real, picture.dream, picture.third, picture.expected
+        panels = [x.tobytes() for x in shown if x is not None]
         await self._ws.send_bytes(messages.pack(header, *panels))
 
     def _look_beside(self, picture):

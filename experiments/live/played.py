@@ -17,7 +17,7 @@ from experiments.run.directory import Run
 from experiments.run.finished_run import read_config
 from experiments.run.groups import value_of
 from experiments.run.training_loop import saved
-from experiments.stages import build
+from experiments.stages import build, error_heads
 from experiments.stages.phase2 import load_arm, load_state, saved_arms
 from experiments.stages.world_model import load_world_model
 from prowl_jax import zoo
@@ -39,6 +39,7 @@ class Played:
       judge: (inverse dynamics model, parameters), or None. policy: (policy, parameters), or None.
       horizon: latents that are dreamt to score the last second.
       weights: what tells these parameters from others, for files that are about them.
+      error_head: (``ErrorHead``, parameters) that says where the dream is wrong, or None.
       buffer: {"mean": {raw: x}, "std": {raw: x}} of what an arm's buffer holds, or None.
     """
 
@@ -53,6 +54,7 @@ class Played:
     horizon: int
     weights: str
     buffer: dict | None = None
+    error_head: tuple | None = None
 
     @property
     def spec(self):
@@ -129,6 +131,19 @@ def _choosing(model, params, judge, config):
             raise UsageError(f"world_model.best_of={dreams}: there is no model that reads actions to choose by")
         return model, params
     return build.choosing(model, judge[0], dreams), {arm: {**own, NAME: judge[1]} for arm, own in params.items()}
+
+
+def with_error_head(played, path):
+    """The same with the head that ``experiments.uncertainty`` wrote to ``path``.
+
+    Raises:
+      UsageError: there is none, it is for other actions, or the world model has more than one frame a latent.
+    """
+    model = played.programs.model
+    if model.stride != 1:
+        raise UsageError(f"--head={path}: the world model has {model.stride} frames a latent, a head takes one")
+    head, params = error_heads.load(path, model.action_sizes)
+    return dataclasses.replace(played, error_head=(head, jax.device_put(params)))
 
 
 def statistics(run, arm):

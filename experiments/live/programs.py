@@ -15,6 +15,7 @@ import numpy as np
 
 from prowl_jax.metrics.action_follow import afs_epe, flow_of_frames
 from prowl_jax.metrics.image import gradient_energy
+from prowl_jax.models.unet.world_model import levels_of, powers
 from prowl_jax.models.world_model import CACHES
 from prowl_jax.rewards.best_of import BestOf
 from prowl_jax.types import pytree
@@ -22,7 +23,6 @@ from prowl_jax.types import pytree
 STEPS = (1, 2, 4, 8)
 BEST_OF = (1, 2, 4, 8)
 CONTEXT_NOISE = (0.0, 0.1, 0.2, 0.3)
-LEAST_LEVEL = 0.002  # the lowest level that a denoiser of pixels is trained at (DIAMOND: 2e-3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def choices(model):
     own = own_sampling(model)
     noisy = hasattr(model, "context_noise")
     return {
-        "steps": tuple(sorted({*STEPS, own.steps})),
+        "steps": tuple(sorted({*(powers(model.dit.shortcut) if model.dit.shortcut else STEPS), own.steps})),
         "context_noise": tuple(sorted({*CONTEXT_NOISE, own.context_noise})) if noisy else (0.0,),
         "cache": CACHES if own.cache else ("",),
         "best_of": tuple(sorted({*BEST_OF, own.best_of})) if isinstance(model, BestOf) else (1,),
@@ -83,20 +83,8 @@ def sampled(model, sampling):
     own = own_sampling(model)
     if own.cache:
         return dataclasses.replace(model, sampler_steps=sampling.steps, cache=sampling.cache)
-    levels = model.sampler_levels if sampling.steps == own.steps else noise_levels(model.sampler_levels, sampling.steps)
+    levels = model.sampler_levels if sampling.steps == own.steps else levels_of(model, sampling.steps)
     return dataclasses.replace(model, sampler_levels=levels, context_noise=sampling.context_noise)
-
-
-def noise_levels(known, steps):
-    """``steps`` noise levels from 1 down, and 0: those known, or as many again between them as are asked for.
-
-    Between the levels of a model's own sampler others lie evenly on a logarithmic scale; the first below the lowest is
-    as far from it as that is from the one before.
-    """
-    below = max(known[-2] ** 2 / known[-3], LEAST_LEVEL) if len(known) > 2 else LEAST_LEVEL
-    places = np.log([*known[:-1], below])
-    at = np.linspace(0, len(known) - 1, steps + 1)[:-1]
-    return (*(float(x) for x in np.exp(np.interp(at, np.arange(len(places)), places))), 0.0)
 
 
 class Programs:
@@ -145,6 +133,14 @@ class Programs:
         the dream and ``real_energy``.
         """
         return self._once("compare", self._make_compare)
+
+    def expected(self, head):
+        """``f(params, head_params, before, after, action, age) -> uint8 [H, W, 3]``: the error that a head expects.
+
+        Of the frame ``after`` (uint8 ``[H, W, 3]``), the ``age``-th of a dream, that ``action`` (int32 ``[A]``) led to;
+        grey, 255 for an error of the whole range of pixels (of an autoencoder's latents: of two of their deviations).
+        """
+        return self._once(head, functools.partial(self._make_expected, head))
 
     def compile_ahead(self, sampling):
         """Make what a first picture of a dream needs."""
@@ -198,6 +194,19 @@ class Programs:
         key = jax.eval_shape(lambda: jax.random.key(0))
         told = shape((1, self.group, factors), jnp.int32)
         return wake, jax.jit(dream).lower(self._example, sleep, key, shape((), jnp.float32), told).compile()
+
+    def _make_expected(self, head):
+        height, width, _ = self.frame_shape
+
+        def expected(params, head_params, before, after, action, age):
+            before, after = self.model.encode(params, jnp.stack([before, after])[:, None])
+            said = head.log_scale(head_params, before[None], after[None], action[None, None], age)[0, 0]
+            share = jnp.clip(jnp.exp(said) * jnp.mean(params["latent_std"]) / 2.0, 0.0, 1.0)
+            rows, columns = (size // n for size, n in zip((height, width), share.shape, strict=True))
+            wide = jnp.repeat(jnp.repeat(jnp.round(255.0 * share), rows, 0), columns, 1)
+            return jnp.broadcast_to(wide[..., None], self.frame_shape).astype(jnp.uint8)
+
+        return jax.jit(expected)
 
     def _make_compare(self):
         def compare(params, real, dreamt, first):

@@ -35,6 +35,7 @@ class Picture:
     real: np.ndarray
     dream: np.ndarray | None
     third: np.ndarray | None
+    expected: np.ndarray | None = None
 
 
 class Session:
@@ -47,19 +48,19 @@ class Session:
     Attributes:
       inbox: what the page said and no tick has heeded yet.
       paused, hunting: as the page wants it. asked: sampling that is not compiled yet, or None.
-      strip: what an inverse dynamics model reads off the dream.
+      strip: what an inverse dynamics model reads off the dream. map: what is drawn over the dream, of ``maps``.
     """
 
     def __init__(self, played, seed=0, place=None, plays=None):
         self.played, self.inbox = played, collections.deque(maxlen=256)
         self._plays = plays
         self.paused = self.hunting = self.holding = False
-        self.temperature, self.third = 1.0, "none"
+        self.temperature, self.third, self.map = 1.0, "none", messages.MAPS[0]
         self.sampling, self.asked = own_sampling(played.programs.model), None
         self.recording, self.recorded = False, []
         self._hands = Hands(played.spec)
         self._key, self._ticks = jax.random.key(seed), 0
-        self._sleep = self._third_sleep = None
+        self._sleep = self._third_sleep = self._before = None
         self._figures, self.strip = _LastSecond(), Strip()
         self._reality = None
         self._begin(seed, place)
@@ -119,21 +120,41 @@ class Session:
                 events += happened
         real = np.stack(frames) if frames else np.repeat(self.frames[-1][None], programs.group, 0)
         if restarted or self._sleep is None:  # reality has gone on: the dream begins with it, and is shown from then on
-            dream = third = None
+            dream = third = expected = None
             self._wake()
         else:
             dream, self._sleep = self._dream(self.played.dreamer, self._sleep, actions)
             third = self._dream_third(actions)
+            expected = self._expect(dream, actions)
         self._ticks += 1
         if self.recording and dream is not None:
             self._record(real, dream, third)
         header = {
             "type": "picture", "tick": self._ticks, "stamp": stamp, "held": actions[0].tolist(), "events": events,
-            "panels": [n for n, x in (("real", real), ("dream", dream), ("third", third)) if x is not None],
+            "panels": [n for n, x in self._panels(real, dream, third, expected)],
             "frames": programs.group, "recorded": len(self.recorded), "recording": self.recording,
             "restarted": restarted,
         }  # fmt: skip
-        return Picture(header, real, dream, third)
+        return Picture(header, real, dream, third, expected)
+
+    @staticmethod
+    def _panels(*panels):
+        names = ("real", "dream", "third", "expected")
+        return [(name, x) for name, x in zip(names, panels, strict=True) if x is not None]
+
+    def _expect(self, dream, actions):
+        """The error that a head expects of each dreamt frame, where the page wants it; uint8 ``[G, H, W, 3]``."""
+        head, before, age = self.played.error_head, *self._before
+        self._before = dream[-1], age + len(dream)
+        if head is None or self.map != "expected":
+            return None
+        program, params = self.played.programs.expected(head[0]), self.played.params[self.played.dreamer]
+        maps = []
+        for frame, action in zip(dream, actions, strict=True):
+            age += 1
+            maps.append(np.asarray(program(params, head[1], before, frame, action, age)))
+            before = frame
+        return np.stack(maps)
 
     def pair(self):
         """What ``measure`` takes: the last two real and dreamt frames, and the dream's first; or None."""
@@ -190,6 +211,7 @@ class Session:
         actions = self.clip()[1][-programs.seen :][None]
         wake = programs.wake(self.sampling)
         self._sleep = wake(self.played.params[self.played.dreamer], frames, actions)
+        self._before = self.frames[-1], 0
         self._third_sleep = None
         if self.third != "none":
             self._third_sleep = wake(self.played.params[third_of(self.played, self.third)[0]], frames, actions)
@@ -224,6 +246,8 @@ class Session:
     def _change(self, name, value):
         if name == "temperature":
             self.temperature = value
+        elif name == "map":
+            self.map = value
         elif name == "third":
             if value in thirds(self.played):
                 self.third = value

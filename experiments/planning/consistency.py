@@ -8,10 +8,12 @@ from experiments.configs.default import GROUPS
 from experiments.evaluation.settings import unknown_targets
 from experiments.run import groups
 from experiments.run.groups import value_of
-from experiments.stages.arms import ENSEMBLES, ORACLED
+from experiments.stages.arms import OF_SINGLE_FRAMES, ORACLED
 from experiments.stages.build.world_model import FRAMES_PER_LATENT
+from prowl_jax.diffusion.shortcut import POWER_OF_TWO
 from prowl_jax.envs import registry
 from prowl_jax.models.dit.sizes import DIT_SIZES
+from prowl_jax.models.unet.world_model import even_levels, powers
 from prowl_jax.rewards import OF_BRANCHES, OF_JUDGE, REWARDS
 from prowl_jax.settings import LARGEST, one_of, some_of
 
@@ -154,6 +156,16 @@ def _widths_and_blocks(c):
     return all(len(w) == len(b) > 0 and min(w) >= 1 and min(b) >= 1 for w, b in pairs)
 
 
+def _even_steps(c):
+    """What a network that takes shortcuts is asked for: a power of two of steps of one length."""
+    w = c.world_model
+    if w.objective != "shortcut" or not POWER_OF_TWO.holds(w.shortcut.most):
+        return True
+    if w.network == "unet":
+        return tuple(w.unet.sampler_levels) in map(even_levels, powers(w.shortcut.most))
+    return w.sampler_steps in powers(w.shortcut.most) and w.sampler_shift == 1
+
+
 NAMES = (
     (
         _stages,
@@ -178,8 +190,9 @@ NAMES = (
         "autoencoder.blocks={config.autoencoder.blocks} is not within 1.., which autoencoder.kind=wan needs",
     ),
     (
-        lambda c: not _wan(c) or not {arm for arm in c.arms if arm in ENSEMBLES},
-        "arms={config.arms}: the ensemble of disagreement takes a latent a frame, which autoencoder.kind=wan has not",
+        lambda c: not _wan(c) or not {arm for arm in c.arms if arm in OF_SINGLE_FRAMES},
+        "arms={config.arms}: the ensemble of disagreement and the head of predicted_error take a latent a frame, which "
+        "autoencoder.kind=wan has not",
     ),
     *(
         (
@@ -237,6 +250,16 @@ NAMES = (
     (
         lambda c: c.world_model.network == "dit" or not c.world_model.action_text,
         "world_model.action_text={config.world_model.action_text} is read by world_model.network=dit only",
+    ),
+    (
+        lambda c: _even_steps(c),
+        "world_model.objective=shortcut takes 1, 2, 4 ... world_model.shortcut.most={config.world_model.shortcut.most} "
+        "steps of one length: of a dit world_model.sampler_steps={config.world_model.sampler_steps} with "
+        "world_model.sampler_shift=1, of a unet world_model.unet.sampler_levels such as (1.0, 0.5, 0.0)",
+    ),
+    (
+        lambda c: c.world_model.objective != "shortcut" or c.world_model.network == "unet" or not c.world_model.weights,
+        "world_model.objective=shortcut: world_model.weights of a dit know no lengths of steps; begin from nothing",
     ),
     (
         lambda c: not (c.base and c.world_model.weights),

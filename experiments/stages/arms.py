@@ -59,6 +59,7 @@ ARMS = {
     "broad": _anchored("middle", "lambda 0.10, middle anchor", **{"phase2.lambda_afs": 0.10}),
     "focused": _anchored("strong", "lambda 0.25, strong anchor", **{"phase2.lambda_afs": 0.25}),
     "disagreement": Arm("rewarded by an ensemble's disagreement (Plan2Explore)", own={"reward": "disagreement"}),
+    "predicted_error": Arm("rewarded by the error that a head expects of the dream", own={"reward": "predicted_error"}),
     "spread_corrected": _scored("spread_corrected", "regret without what a calibrated model cannot help, of 4 dreams"),
     "energy": _scored("energy", "energy score of 4 dreams, which blur does not lower"),
     "learnability": _scored("learnability", "p(1-p), p the share of 4 dreams that beat a still picture"),
@@ -88,8 +89,10 @@ ARMS = {
 }
 """Name -> arm. ``unanchored``, ``broad`` and ``focused`` are the paper's three regimes."""
 
-ENSEMBLES = tuple(name for name, arm in ARMS.items() if arm.own.get("reward") == "disagreement")
-"""The arms whose policy an ensemble pays."""
+OF_SINGLE_FRAMES = tuple(
+    name for name, arm in ARMS.items() if arm.own.get("reward") in ("disagreement", "predicted_error")
+)
+"""The arms whose policy is paid by a network beside the world model, which takes a latent a frame."""
 
 ORACLED = tuple(name for name, arm in ARMS.items() if arm.settings.get("phase2.score") == "reducible")
 """The arms that ask an oracle."""

@@ -10,12 +10,14 @@ def config_of_weights(name, example):
     return config_of(name, example)
 
 
-def asked_run(options, config, episodes, frames=None):
+def asked_run(options, config, episodes, frames=None, held_out=1.0):
     """A context manager of the ``Run`` in ``options.workdir``, only read, or of one recorded for ``options.weights``.
 
-    ``episodes`` and ``frames`` are what is recorded, see ``card_run.recorded``.
+    ``episodes``, ``frames`` and ``held_out`` are what is recorded, see ``card_run.recorded``.
     """
     from experiments.run.directory import Run
     from experiments.stages.card_run import recorded
 
-    return recorded(config, episodes, frames) if options.weights else nullcontext(Run(options.workdir, config, False))
+    if options.weights:
+        return recorded(config, episodes, frames, held_out)
+    return nullcontext(Run(options.workdir, config, False))

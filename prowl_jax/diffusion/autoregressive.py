@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.diffusion import flow
+from prowl_jax.diffusion.shortcut import draw_mixed, mixed_loss
 from prowl_jax.settings import FINITE, POSITIVE, SHARE, Check, check, setting
 
 LEVEL = Check(lambda v: 0 < v < 1, "is not a level above 0 and below 1")
@@ -83,8 +84,80 @@ def autoregressive_loss(
       The scalar loss and metrics: ``loss``, ``loss_auxiliary``, ``loss_first`` and ``loss_last`` (the weighted error
       of the first and last step), ``error_pure`` (mean square of xhat where sigma is 1).
     """
+    batch = len(latents)
+
+    def frame(seen, real, led, key):
+        level_key, context_key, noise_key, context_noise_key = jax.random.split(key, 4)
+        sigma = levels.frame(level_key, batch)
+        blur = levels.context(context_key, batch)
+        noise = jax.random.normal(noise_key, real.shape)
+        z = flow.interpolate(real, noise, sigma[:, None, None, None])
+        noisy = _blurred(seen, blur, context_noise_key)
+        xhat, extra = denoise(z, sigma, noisy, jnp.broadcast_to(blur[:, None], (batch, context)), led)
+        square = jnp.square(xhat - real).mean((1, 2, 3))
+        off, aside = jnp.mean(error(xhat, real, sigma, extra)), jnp.mean(auxiliary(extra, real))
+        pure = sigma == 1.0
+        return xhat, (off, aside, jnp.sum(square * pure), jnp.sum(pure))
+
+    off, aside, pure, count = _along(frame, latents, actions, key, context, shown, own, follow)
+    loss = jnp.mean(off) + jnp.mean(aside)
+    metrics = {
+        "loss": loss,
+        "loss_auxiliary": jnp.mean(aside),
+        "loss_first": off[0],
+        "loss_last": off[-1],
+        "error_pure": pure.sum() / jnp.maximum(count.sum(), 1),
+    }
+    return loss, metrics
+
+
+def autoregressive_shortcut_loss(
+    guess, predict, latents, actions, key, *, context, levels, auxiliary, shown, settings, own=None
+):
+    """Shortcut forcing of single frames (``diffusion/shortcut.py``) along a clip; arguments as above, and:
+
+    Args:
+      guess: ``f(context, context_sigma, actions) -> extra``, what is known before a frame is denoised.
+      predict: ``f(z [b, h, w, C], sigma [b], length [b], extra, context, context_sigma, actions) -> x^`` of the first
+        b rows of the rest.
+      levels: says how contexts are blurred. settings: a ``Shortcut``.
+
+    What takes a real frame's place in the context is one step from pure noise, as a sampler of one step would show it.
+    """
+    batch = len(latents)
+    coarse = settings.coarse(batch)
+
+    def frame(seen, real, led, key):
+        draw_key, context_key, noise_key, context_noise_key, own_key = jax.random.split(key, 5)
+        length, signal = draw_mixed(draw_key, (batch,), settings)
+        blur = levels.context(context_key, batch)
+        noisy, told = _blurred(seen, blur, context_noise_key), jnp.broadcast_to(blur[:, None], (batch, context))
+        extra = guess(noisy, told, led)
+
+        def of_rows(z, signal, length):
+            return predict(z, 1.0 - signal, length, extra, noisy, told, led)
+
+        noise = jax.random.normal(noise_key, real.shape)
+        losses, _ = mixed_loss(of_rows, real, noise, signal, length, coarse)
+        start = jax.random.normal(own_key, real.shape)
+        shown_next = of_rows(start, jnp.zeros(batch), jnp.ones(batch))
+        return shown_next, (losses, jnp.mean(auxiliary(extra, real)))
+
+    losses, aside = _along(frame, latents, actions, key, context, shown, own)
+    loss = jnp.mean(losses) + jnp.mean(aside)
+    metrics = {"loss": loss, "loss_auxiliary": jnp.mean(aside), "loss_fine": jnp.mean(losses[:, coarse:])}
+    return loss, metrics | ({"loss_coarse": jnp.mean(losses[:, :coarse])} if coarse else {})
+
+
+def _blurred(seen, blur, key):
+    """A context with noise of the level ``blur [B]``."""
+    return flow.interpolate(seen, jax.random.normal(key, seen.shape), blur[:, None, None, None, None])
+
+
+def _along(frame, latents, actions, key, context, shown, own, follow=None):
+    """Frame after frame of a clip: ``frame(seen, real, led, key) -> (xhat, outputs)``; the outputs ``[steps, ...]``."""
     chex.assert_rank([latents, actions], [5, 3])
-    batch, length = latents.shape[:2]
+    length = latents.shape[1]
     steps = length - context
     if steps < 1:
         raise ValueError(f"a clip of {length} latents has nothing to predict after a context of {context}")
@@ -94,25 +167,13 @@ def autoregressive_loss(
         if again:
             afresh, clean = again
             seen = jnp.where(afresh, clean, seen)
-        level_key, context_key, noise_key, context_noise_key = jax.random.split(key, 4)
-        sigma = levels.frame(level_key, batch)
-        blur = levels.context(context_key, batch)
-        noise = jax.random.normal(noise_key, real.shape)
-        z = flow.interpolate(real, noise, sigma[:, None, None, None])
-        noisy = flow.interpolate(
-            seen, jax.random.normal(context_noise_key, seen.shape), blur[:, None, None, None, None]
-        )
-        xhat, extra = denoise(z, sigma, noisy, jnp.broadcast_to(blur[:, None], (batch, context)), led)
-        square = jnp.square(xhat - real).mean((1, 2, 3))
-        off, aside = jnp.mean(error(xhat, real, sigma, extra)), jnp.mean(auxiliary(extra, real))
-        pure = sigma == 1.0
+        xhat, outputs = frame(seen, real, led, key)
         if follow is None:
             after = shown(xhat)
         else:  # only where it will be seen: it costs as much as what is learned from it
             follow_key = jax.random.fold_in(key, 4)
             after = jax.lax.cond(followed, lambda: follow(seen, led, follow_key), lambda: seen[:, -1])
-        seen = jnp.concatenate([seen[:, 1:], jax.lax.stop_gradient(after)[:, None]], axis=1)
-        return seen, (off, aside, jnp.sum(square * pure), jnp.sum(pure))
+        return jnp.concatenate([seen[:, 1:], jax.lax.stop_gradient(after)[:, None]], axis=1), outputs
 
     windows = jnp.arange(steps)[:, None] + jnp.arange(context)
     inputs = (
@@ -124,13 +185,4 @@ def autoregressive_loss(
     inputs += ((ends < steps) & (ends % (steps if own is None else own) != 0),)
     if own is not None:
         inputs += (jnp.arange(steps) % own == 0, jnp.moveaxis(latents[:, windows], 1, 0))
-    _, (off, aside, pure, count) = jax.lax.scan(step, latents[:, :context], inputs)
-    loss = jnp.mean(off) + jnp.mean(aside)
-    metrics = {
-        "loss": loss,
-        "loss_auxiliary": jnp.mean(aside),
-        "loss_first": off[0],
-        "loss_last": off[-1],
-        "error_pure": pure.sum() / jnp.maximum(count.sum(), 1),
-    }
-    return loss, metrics
+    return jax.lax.scan(step, latents[:, :context], inputs)[1]

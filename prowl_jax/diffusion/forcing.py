@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.diffusion import flow
+from prowl_jax.diffusion.shortcut import draw_mixed, mixed_loss
 from prowl_jax.settings import POSITIVE, SHARE, check, setting
 
 
@@ -120,3 +121,39 @@ def forcing_loss(velocity, latents, key, forcing):
         "loss_high_noise": mean_over(counted & (sigma >= 2 / 3)),
     }
     return loss, metrics
+
+
+def shortcut_forcing_loss(predict, latents, key, forcing, settings):
+    """Shortcut forcing (``diffusion/shortcut.py``): a step's length and a signal of its own for every chunk.
+
+    Which chunks stay clean is drawn as in ``forcing_loss``, and they are not counted; levels lie on the grid of the
+    steps, so that ``forcing.shift`` is not asked.
+
+    Args:
+      predict: ``f(z [b, L, h, w, C], sigma [b, L/K], length [b, L/K]) -> x^``, shape of z; b rows or fewer, the first.
+      latents: float ``[B, L, h, w, C]``. settings: a ``Shortcut``.
+
+    Returns:
+      The scalar loss, a mean over the counted chunks, and metrics: ``loss``, ``loss_fine`` and ``loss_coarse``.
+    """
+    chex.assert_rank(latents, 5)
+    batch, chunks = latents.shape[0], forcing.chunks(latents.shape[1])
+    clean_key, draw_key, noise_key = jax.random.split(key, 3)
+    counted = sample_levels(clean_key, batch, chunks, forcing)[1]
+    length, signal = draw_mixed(draw_key, (batch, chunks), settings)
+    signal, length = jnp.where(counted > 0, signal, 1.0), jnp.where(counted > 0, length, 1.0 / settings.most)
+
+    def of_chunks(z, signal, length):
+        found = predict(z.reshape(len(z), *latents.shape[1:]), 1.0 - signal, length)
+        return found.reshape(z.shape)
+
+    clean = latents.reshape(batch, chunks, forcing.chunk, *latents.shape[2:])
+    noise = jax.random.normal(noise_key, clean.shape, clean.dtype)
+    coarse = settings.coarse(batch)
+    losses, _ = mixed_loss(of_chunks, clean, noise, signal, length, coarse)
+
+    def mean_over(rows):
+        return jnp.sum(losses[rows] * counted[rows]) / jnp.maximum(jnp.sum(counted[rows]), 1.0)
+
+    loss = mean_over(slice(None))
+    return loss, {"loss": loss, "loss_coarse": mean_over(slice(coarse)), "loss_fine": mean_over(slice(coarse, None))}

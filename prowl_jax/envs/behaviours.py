@@ -104,6 +104,24 @@ class StrafeDuel(Demonstrator):
         ]
 
 
+class SideStep(Demonstrator):
+    """Steps to one side, then to the other or rests, and looks straight ahead."""
+
+    def plan(self, pose, frame):
+        """A stretch aside, or a short rest."""
+        strafe = int(self.rng.choice(3, p=(0.2, 0.4, 0.4)))
+        return [Activity(steps=self.steps(2, 12), strafe=strafe, attack=0.0, use=0.0)]
+
+    def escape(self, pose):
+        """Away from the wall."""
+        strafe = LEFT + RIGHT - max(self.now.strafe, LEFT)
+        return [Activity(steps=self.steps(3, 10), strafe=strafe, attack=0.0, use=0.0)]
+
+    def _turn(self, fastest):
+        """Never."""
+        return self.camera.bins // 2
+
+
 class HeldKeys(Demonstrator):
     """Presses chords of keys, whatever there is to see: see ``held_keys``. A subclass names its kind."""
 
@@ -154,6 +172,7 @@ BEHAVIOURS = {
     "explore": Explore,
     "look_around": LookAround,
     "gather": Gather,
+    "side_step": SideStep,
     "strafe_duel": StrafeDuel,
     "control": Control,
     "wide": Wide,

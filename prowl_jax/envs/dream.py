@@ -54,6 +54,9 @@ class DreamEnv:
         context when dreaming (``context_noise``), that noise is scaled as well.
       world_model, heads, spec, frame_shape: static.
       episode_steps: after as many steps a dream ends; 0 is never.
+      dropout: float scalar, rate of the masks where there are any.
+      masks: ``"dream"`` or ``"step"``: the world model's ``dream_mask`` is drawn for each of them (Dropout's Dream
+        Land, arXiv 2109.08342: each step); ``""``: nothing is left out.
 
     Raises:
       ValueError: a model whose chunks are more than a frame: no action could be given in between.
@@ -69,6 +72,8 @@ class DreamEnv:
     spec: ActionSpec = dataclasses.field(metadata={"static": True})
     frame_shape: tuple = dataclasses.field(metadata={"static": True})
     episode_steps: int = dataclasses.field(default=0, metadata={"static": True})
+    dropout: Any = 0.0
+    masks: str = dataclasses.field(default="", metadata={"static": True})
 
     def __post_init__(self):
         if self.world_model.chunk * self.world_model.stride != 1:
@@ -88,7 +93,8 @@ class DreamEnv:
         noise_key, end_key = jax.random.split(draw)
         shape = 1, 1, *self.world_model.latent_shape(self.frame_shape)
         noise = self.temperature * jax.random.normal(noise_key, shape)
-        latents, cache = self.world_model.next_chunk(self.params, noise, state.cache, action[None, None])
+        mask = {"kept": self._mask(state, noise_key)} if self.masks else {}
+        latents, cache = self.world_model.next_chunk(self.params, noise, state.cache, action[None, None], **mask)
         frame = self._shown(latents)
         reward, over = self._judged(end_key, state.frame, frame, action)
         age = state.age + 1
@@ -97,6 +103,10 @@ class DreamEnv:
         fresh = self._start(state.key, state.episode + 1)
         state = jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, dreamt)
         return state, DeviceStep(state.frame, done, _info(reward, over))
+
+    def _mask(self, state, step_key):
+        key = step_key if self.masks == "step" else jax.random.fold_in(state.key, state.episode)
+        return self.world_model.dream_mask(jax.random.fold_in(key, 1), self.dropout)
 
     def _start(self, key, episode):
         place = jax.random.randint(jax.random.fold_in(key, episode), (), 0, len(self.contexts))

@@ -70,6 +70,12 @@ class Environment:
         return f"env.{cls.name}"
 
     @classmethod
+    def goals_of(cls, task):
+        """Those of ``goals`` that ``task`` has."""
+        del task
+        return cls.goals
+
+    @classmethod
     def on_device(cls):
         """Whether it is a ``DeviceEnv`` as well, around which whole cycles are one program."""
         return cls.make_device is not Environment.make_device
@@ -97,6 +103,13 @@ class Environment:
 
         Args:
           goal: of ``goals``. episode_steps: the limit of an episode. goes_on: what is over goes on nevertheless.
+        """
+        raise ValueError(f"the environment {self.name} has no goals")
+
+    def make_rewarded_host(self, task, goal, episode_steps, num_envs, goes_on=False):
+        """``make_rewarded`` of an environment that does not run on the device: a ``HostEnv`` of ``num_envs``.
+
+        There the info's ``"reward"`` and ``"over"`` tell of the step itself, also where it ended the episode.
         """
         raise ValueError(f"the environment {self.name} has no goals")
 

@@ -7,6 +7,7 @@ Frames show the world alone: no weapon, HUD, crosshair or messages, because what
 the screen teaches a world model nothing and hides what moves.
 """
 
+import contextlib
 import dataclasses
 import functools
 
@@ -16,6 +17,7 @@ from prowl_jax.envs.behaviours import BEHAVIOURS
 from prowl_jax.envs.environment import Environment
 from prowl_jax.envs.gaps import Gaps
 from prowl_jax.envs.vizdoom_game import Game, Shrink
+from prowl_jax.envs.vizdoom_goals import GOALS, PLAYERS, Survival, play
 from prowl_jax.envs.workers import ProcessVectorEnv
 from prowl_jax.settings import COUNT, POSITIVE, setting
 
@@ -32,9 +34,13 @@ class Task:
       held_out: True where it is for evaluation, never for training.
       description: one line for reports.
       remove: classes of things taken away at the start, such as a goal that ends the episode.
-      monsters: whether there are any. They cannot end an episode: the player is invulnerable.
+      monsters: whether there are any. They cannot end an episode: the player is invulnerable, or healed (``mortal``).
       wander: least and most legs of the random walk before the first frame, by which the
-        episodes of a map with one starting point start in different places.
+        episodes of a map with one starting point start in different places; None: where the map puts the player.
+      mortal: whether the player can be hurt, and so has something to gain: a strip at the bottom of the frames tells
+        the health, from green to red. Who would die is healed where no goal ends the episode.
+      skill: the engine's, 1 to 5. keys: factors that do anything; empty: all.
+      watched: class of things that a player who knows the goal is told of.
     """
 
     name: str
@@ -45,7 +51,11 @@ class Task:
     doom_map: str = ""
     remove: tuple = ()
     monsters: bool = False
-    wander: tuple = (0, 4)
+    wander: tuple | None = (0, 4)
+    mortal: bool = False
+    skill: int = 1
+    keys: tuple = ()
+    watched: str = ""
 
 
 TASKS = {
@@ -108,8 +118,36 @@ TASKS = {
             description="the rooms of explore, but keys held at random, calm or fast turns",
             remove=("GreenArmor",),
         ),
+        Task(
+            "take_cover",
+            "take_cover.wad",
+            "side_step",
+            held_out=False,
+            description="steps aside, now here, now there, while imps throw fireballs",
+            monsters=True,
+            wander=None,
+            mortal=True,
+            skill=4,
+            keys=("strafe",),
+            watched="DoomImpBall",
+        ),
+        Task(
+            "health_gathering",
+            "health_gathering.wad",
+            "gather",
+            held_out=False,
+            description="walks from medikit to medikit on a floor that burns",
+            wander=None,
+            mortal=True,
+            skill=3,
+            watched="Medikit",
+        ),
     )
 }
+
+
+GAMES = 16
+"""Games that play side by side for a recording with something to gain."""
 
 
 def action_spec(max_turn_degrees=10.0):
@@ -138,6 +176,7 @@ def make_vizdoom(
     frame_skip: int = 4,
     max_turn_degrees: float = 10.0,
     restarts: int = 0,
+    survival: Survival | None = None,
 ) -> ProcessVectorEnv:
     """N games of ``task`` in worker processes.
 
@@ -155,9 +194,12 @@ def make_vizdoom(
       frame_skip: engine tics (1/35 s) a step.
       max_turn_degrees: largest turn in one step.
       restarts: how often in a row all games may fail; see ``ProcessVectorEnv``.
+      survival: something to gain, of a ``mortal`` task: ``info["reward"]`` (float32 ``[N]``, tics lived) and
+        ``info["over"]`` (bool ``[N]``) tell of the step itself, also where it ended the episode; ``info["things"]``
+        (float32 ``[N, THINGS, 4]``) where the nearest watched things are and how they move.
 
     Raises:
-      ValueError: an unknown task, or sizes out of range.
+      ValueError: an unknown task, sizes out of range, or something to gain where nobody can die.
     """
     if task not in TASKS:
         raise ValueError(f"no ViZDoom task {task!r}; there are {', '.join(TASKS)}")
@@ -166,9 +208,11 @@ def make_vizdoom(
         raise ValueError(f"frame_size must be within (480, 640), got {tuple(frame_size)}")
     if frame_skip < 1:
         raise ValueError(f"frame_skip must be at least 1, got {frame_skip}")
+    if survival is not None and not TASKS[task].mortal:
+        raise ValueError(f"in the ViZDoom task {task} nobody can die; there is nothing to gain")
     spec = action_spec(max_turn_degrees)
     scale = next(s for s in (1, 2, 4) if 120 * s >= height and 160 * s >= width)
-    make_one = functools.partial(Game, TASKS[task], scale, frame_skip, spec)
+    make_one = functools.partial(Game, TASKS[task], scale, frame_skip, spec, survival)
     shrink = Shrink(scale, (height, width))
     return ProcessVectorEnv(make_one, num_envs, workers, spec, (height, width, 3), finish=shrink, restarts=restarts)
 
@@ -196,6 +240,7 @@ class ViZDoom(Environment):
 
     name = "vizdoom"
     tasks = {task.name: task.held_out for task in TASKS.values()}
+    goals = GOALS
     identity = ("frame_skip", "max_turn_degrees")
 
     frame_skip: int = setting(3, "tics of 1/35 s a step, in vizdoom", COUNT)
@@ -211,8 +256,13 @@ class ViZDoom(Environment):
         """The factors of every task."""
         return action_spec(self.max_turn_degrees)
 
-    def make(self, task, num_envs):
-        """Games in worker processes."""
+    @classmethod
+    def goals_of(cls, task):
+        """See ``Environment.goals_of``."""
+        return GOALS if task in TASKS and TASKS[task].mortal else {}
+
+    def make(self, task, num_envs, survival=None):
+        """Games in worker processes; ``survival`` as of ``make_vizdoom``."""
         return make_vizdoom(
             task,
             num_envs,
@@ -221,7 +271,19 @@ class ViZDoom(Environment):
             frame_skip=self.frame_skip,
             max_turn_degrees=self.max_turn_degrees,
             restarts=self.restarts,
+            survival=survival,
         )
+
+    def make_rewarded_host(self, task, goal, episode_steps, num_envs, goes_on=False):
+        """See ``Environment.make_rewarded_host``; there is one goal."""
+        return self.make(task, num_envs, Survival(episode_steps, goes_on))
+
+    def rewarded_play(self, task, goal, steps, seeds, by="demonstrator", goes_on=True):
+        """See ``Environment.rewarded_play``."""
+        knows, num_envs = by == "demonstrator", min(len(seeds), GAMES)
+        make = functools.partial(PLAYERS[task] if knows else self.demonstrator, *((self.spec,) if knows else (by,)))
+        with contextlib.closing(self.make_rewarded_host(task, goal, steps, num_envs, goes_on)) as env:
+            return play(env, make, knows, steps, seeds)
 
     def demonstrator(self, task, gaps=None):
         """See ``make_demonstrator``."""

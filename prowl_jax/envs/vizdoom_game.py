@@ -5,9 +5,12 @@ import os
 import numpy as np
 
 from prowl_jax.envs.area_average import AreaAverage
+from prowl_jax.envs.vizdoom_goals import THINGS
 
 EPISODE_START_TICS = 10  # the scenarios' scripts place the player in the first tics
 REST_TICS = 35  # sliding on from the walk before the first frame has ended after a second
+STRIP = 8  # of 120 rows, the lowest, tell the health
+DYING, WELL = 1.0, 100.0  # points of health
 
 
 class Shrink:
@@ -29,21 +32,26 @@ class Shrink:
 class Game:
     """One game, drawn at ``scale`` times 160x120: a ``worker_process.SingleEnv``."""
 
-    def __init__(self, task, scale, frame_skip, spec):
+    def __init__(self, task, scale, frame_skip, spec, survival=None):
         import vizdoom  # here, so that listing the tasks does not need the engine
 
-        self.task, self.frame_skip = task, frame_skip
+        self.task, self.frame_skip, self.scale, self.survival = task, frame_skip, scale, survival
+        self.idle = [bool(task.keys) and name not in task.keys for name in spec.names]
+        self.null, self.age, self.told = spec.null, 0, {}
         # The engine applies a turn on every tic of a frame skip.
         self.turns = [degrees / frame_skip for degrees in spec.factors[-1].camera.degrees]
-        self.game = _configure(vizdoom.DoomGame(), task, scale)
+        self.game = _configure(vizdoom.DoomGame(), task, scale, things=survival is not None)
         self.game.init()
 
     def reset(self, seed):
         """A new episode, its start chosen by ``seed``."""
+        self.age = 0
+        self.told = self.told or {"reward": np.float32(0), "over": np.bool_(False)}
         for state in np.random.SeedSequence(int(seed)).generate_state(100):
             self.game.set_seed(int(state))
             self.game.new_episode()
-            for command in ("god", *(f"remove {name}" for name in self.task.remove)):
+            # With "buddha" wounds leave one point of health where they would kill.
+            for command in ("buddha" if self.task.mortal else "god", *(f"remove {name}" for name in self.task.remove)):
                 self.game.send_game_command(command)
             if self._wander(np.random.default_rng(state)):
                 return self._observe()
@@ -54,12 +62,27 @@ class Game:
         self.game.make_action(self.buttons(action), self.frame_skip)
         if self.game.is_episode_finished():
             return None, True, None
+        if self._ended():
+            return None, True, None
         frame, info = self._observe()
         return frame, False, info
 
+    def _ended(self):
+        """What the step gained, noted; whether it ends the episode. Who dies and goes on is healed."""
+        if not self.task.mortal:
+            return False
+        over, self.age = self.game.get_state().game_variables[-1] <= DYING, self.age + 1
+        if self.survival is not None:
+            self.told = {"reward": np.float32(self.frame_skip), "over": np.bool_(over)}
+            if (over and not self.survival.goes_on) or self.age >= self.survival.steps:
+                return True
+        if over:
+            self.game.send_game_command(f"give health {WELL:g}")
+        return False
+
     def buttons(self, action):
         """What the engine is told to do on every tic of ``action`` (int32 ``[A]``): seven floats."""
-        move, strafe, attack, use, yaw = action.tolist()
+        move, strafe, attack, use, yaw = np.where(self.idle, self.null, action).tolist()
         pressed = (move == 1, move == 2, strafe == 1, strafe == 2, attack, use)
         return [*map(float, pressed), self.turns[yaw]]
 
@@ -69,6 +92,9 @@ class Game:
 
     def _wander(self, rng):
         """Walk a few random legs, face anywhere, come to rest; False if that ended the episode."""
+        if self.task.wander is None:
+            self._do([0] * 7, 1, see=True)
+            return not self.game.is_episode_finished()
         legs = rng.integers(self.task.wander[0], self.task.wander[1] + 1)
         for turn in rng.uniform(-120, 120, legs):
             self._do([0, 0, 0, 0, 0, 0, turn], 1)
@@ -86,12 +112,30 @@ class Game:
 
     def _observe(self):
         state = self.game.get_state()
-        pose = np.asarray(state.game_variables, np.float32)
-        return state.screen_buffer, {"pose": pose}
+        pose, frame = np.asarray(state.game_variables[:3], np.float32), state.screen_buffer
+        if not self.task.mortal:
+            return frame, {"pose": pose}
+        health, frame = float(np.clip(state.game_variables[-1] / WELL, 0.0, 1.0)), frame.copy()
+        frame[-STRIP * self.scale :] = np.round([255 * (1 - health), 255 * health, 0]).astype(np.uint8)
+        if self.survival is None:
+            return frame, {"pose": pose}
+        return frame, {"pose": pose, "things": self._things(state, pose), **self.told}
+
+    def _things(self, state, pose):
+        """The nearest watched things: float32 ``[THINGS, 4]``, x and y from the player and their speed a tic; or 0."""
+        near = np.zeros((THINGS, 4), np.float32)
+        there = [
+            (o.position_x - pose[0], o.position_y - pose[1], o.velocity_x, o.velocity_y)
+            for o in state.objects
+            if o.name == self.task.watched
+        ]
+        for i, thing in enumerate(sorted(there, key=lambda one: np.hypot(*one[:2]))[:THINGS]):
+            near[i] = thing
+        return near
 
 
-def _configure(game, task, scale):
-    """Set up ``game`` (a DoomGame, not yet started) for ``task`` at ``scale`` times 160x120."""
+def _configure(game, task, scale, things):
+    """Set up ``game`` (a DoomGame, not yet started) for ``task`` at ``scale`` times 160x120; ``things`` told of."""
     import vizdoom
 
     if task.wad.startswith("freedoom"):
@@ -102,7 +146,8 @@ def _configure(game, task, scale):
         game.set_doom_map(task.doom_map)
     if not task.monsters:
         game.set_game_args("-nomonsters")
-    game.set_doom_skill(1)
+    game.set_doom_skill(task.skill)
+    game.set_objects_info_enabled(things)
     game.set_mode(vizdoom.Mode.PLAYER)
     game.set_window_visible(False)
     game.set_sound_enabled(False)
@@ -125,5 +170,6 @@ def _configure(game, task, scale):
         ]
     )
     variable = vizdoom.GameVariable
-    game.set_available_game_variables([variable.POSITION_X, variable.POSITION_Y, variable.ANGLE])
+    watched = [variable.HEALTH] if task.mortal else []
+    game.set_available_game_variables([variable.POSITION_X, variable.POSITION_Y, variable.ANGLE, *watched])
     return game

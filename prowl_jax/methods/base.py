@@ -220,9 +220,13 @@ class Method:
         """The state before the first cycle; what it holds of ``start`` is copied, since the state will be donated."""
         raise NotImplementedError
 
-    def prepare(self, state, demonstrations, key):
-        """The state after what is learned before the first cycle; ``demonstrations(steps, rows, length) -> Batch``."""
-        del demonstrations, key
+    def prepare(self, state, start, demonstrations, key):
+        """The state after what is learned before the first cycle.
+
+        ``demonstrations(steps, rows, length, first=0)`` is a ``Batch`` with leaves ``[steps, rows, ...]``, from step
+        ``first`` on.
+        """
+        del start, demonstrations, key
         return state
 
     @classmethod

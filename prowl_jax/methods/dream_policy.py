@@ -6,21 +6,22 @@
 
 World Models (arXiv 1803.10122) searches a linear controller by CMA-ES; DIAMOND (arXiv 2405.12399) learns an
 actor-critic from dreams of 15 steps with lambda-returns. The environment is an argument: the same program learns in
-dreams of any temperature, and another one of the same shapes in reality.
+dreams of any temperature, and another one of the same shapes in reality. Where reality is a ``HostEnv`` (``host``), the
+policy acts from Python, and only what it learns is a program.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from prowl_jax.methods.acting import make_act_out
+from prowl_jax.methods.acting_on_host import make_host_act_out
 from prowl_jax.rl.gae import gae
 from prowl_jax.rl.pmpo import PMPOConfig, pmpo_loss
 from prowl_jax.rl.ppo import PPOConfig, ppo_loss
-from prowl_jax.settings import COUNT, POSITIVE, SHARE, check, one_of, setting
+from prowl_jax.settings import COUNT, NATURAL, POSITIVE, SHARE, check, one_of, setting
 from prowl_jax.train.state import apply_gradients
 
 OBJECTIVES = ("ppo", "pmpo")
@@ -38,6 +39,7 @@ class Imagination:
     updates: int = setting(200, "rounds of acting and learning", COUNT)
     rows: int = setting(32, "dreams of a round", COUNT)
     steps: int = setting(32, "of each of them", COUNT, source="DIAMOND: 15")
+    reward_scale: float = setting(1.0, "by which rewards are multiplied before they are learned from", POSITIVE)
     discount: float = setting(0.985, "gamma", SHARE, source="DIAMOND: 0.985")
     lambda_: float = setting(0.95, "of GAE", SHARE, source="DIAMOND: 0.95")
     learning_rate: float = setting(3e-4, "of Adam", POSITIVE)
@@ -66,6 +68,7 @@ class Evolution:
     generations: int = setting(60, "of the search", COUNT)
     population: int = setting(32, "candidates of a generation", COUNT, source="World Models: 64")
     rollouts: int = setting(4, "dreams of each, begun alike by all", COUNT, source="World Models: 16")
+    steps: int = setting(0, "of a rollout; 0: the limit of an episode", NATURAL)
     sigma: float = setting(0.1, "deviation of the first generation", POSITIVE, source="World Models: 0.1")
     components: int = setting(8, "principal components of the latents that the controller sees", COUNT)
 
@@ -73,8 +76,8 @@ class Evolution:
         check(self)
 
 
-def make_returns(policy, steps):
-    """What a policy gains in an episode: a pure function, to be used under ``jit``.
+def make_returns(policy, steps, host=False):
+    """What a policy gains in an episode: a pure function, to be used under ``jit`` unless the environment is a host's.
 
     Returns:
       ``returns(env, params, env_keys [B], key) -> {"return": [B], "steps": [B], "over": [B]}``: the sum of the rewards
@@ -85,7 +88,7 @@ def make_returns(policy, steps):
         del seen, actions, log_prob, value, kl
         return after.info["reward"], after.info["over"]
 
-    act_out = make_act_out(policy, steps=steps, keep=keep)
+    act_out = (make_host_act_out if host else make_act_out)(policy, steps=steps, keep=keep)
 
     def returns(env, params, env_keys, key):
         _, (reward, over), done = act_out(env, params, params, env_keys, key)
@@ -114,11 +117,12 @@ def advantages(reward, value, over, done, discount, lambda_):
     return jax.vmap(gae, (1, 1, 1, None), 1)(reward, value, discounts, lambda_)
 
 
-def make_ppo_step(policy, settings):
+def make_ppo_step(policy, settings, host=False):
     """One round of acting and learning.
 
     Returns:
-      ``step(state, env, reference, key) -> (state, metrics)``, jitted, state donated. ``metrics`` are those of
+      ``step(state, env, reference, key) -> (state, metrics)``, one program, or, where the environment is a ``host``'s,
+      acting and then a program that learns; state donated. ``metrics`` are those of
       the objective's loss after the round, ``return`` (rewards of a row), and ``over`` (ends of a row).
     """
 
@@ -127,7 +131,7 @@ def make_ppo_step(policy, settings):
         seen = seen.frames, seen.previous, seen.first
         return (*seen, actions, log_prob, value), (after.info["reward"], after.info["over"])
 
-    act_out = make_act_out(policy, steps=settings.steps, keep=keep)
+    act_out = (make_host_act_out if host else make_act_out)(policy, steps=settings.steps, keep=keep)
 
     def said(params, frames, previous, first):
         return policy.apply(params, policy.initial_state(len(frames)), frames, previous, first)
@@ -143,15 +147,12 @@ def make_ppo_step(policy, settings):
             logits, value, reference, actions, log_prob, advantage, target, mask, policy.sizes, settings.ppo
         )
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def step(state, env, reference, key):
-        env_key, act_key, order_key = jax.random.split(key, 3)
-        keys = jax.random.split(env_key, settings.rows)
-        seen, (columns, (reward, over)), done = act_out(env, state.params, state.params, keys, act_key)
+    def learn(state, reference, acted, order_key):
+        seen, (columns, (reward, over)), done = acted
         one = seen.frames[:, None], seen.previous[:, None], seen.first[:, None]
         _, last, _ = policy.apply(state.params, seen.memory, *one)
         value = jnp.concatenate([columns[-1], last.T])
-        advantage = advantages(reward, value, over, done, settings.discount, settings.lambda_)
+        advantage = advantages(settings.reward_scale * reward, value, over, done, settings.discount, settings.lambda_)
         target = advantage + value[:-1]
         if settings.objective == "ppo":  # the other asks for the sign
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-6)
@@ -171,7 +172,15 @@ def make_ppo_step(policy, settings):
         value, metrics = loss(state.params, whole)
         return state, {"loss": value, "return": reward.sum(0).mean(), "over": over.sum(0).mean(), **metrics}
 
-    return step
+    learn_alone = jax.jit(learn, donate_argnums=0)
+
+    def step(state, env, reference, key):
+        env_key, act_key, order_key = jax.random.split(key, 3)
+        keys = jax.random.split(env_key, settings.rows)
+        acted = act_out(env, state.params, state.params, keys, act_key)
+        return (learn_alone if host else learn)(state, reference, acted, order_key)
+
+    return step if host else jax.jit(step, donate_argnums=0)
 
 
 def make_evolution(controller, settings, steps):
@@ -186,14 +195,14 @@ def make_evolution(controller, settings, steps):
     """
     from evosax.algorithms import CMA_ES  # optional
 
-    returns = make_returns(controller, steps)
+    returns = make_returns(controller, settings.steps or steps)
 
     def strategy(params):
         return CMA_ES(population_size=settings.population, solution=params["map"])
 
     def init(params, key):
         search = strategy(params)
-        return search.init(key, params["map"], _begin(search, settings))
+        return _strong(search.init(key, params["map"], _begin(search, settings)))
 
     @jax.jit
     def step(state, params, env, key):
@@ -203,12 +212,18 @@ def make_evolution(controller, settings, steps):
         keys = jax.random.split(env_key, settings.rollouts)  # the same for all: chance is no advantage
         gained = jax.vmap(lambda m: returns(env, {**params, "map": m}, keys, act_key)["return"].mean())(candidates)
         state, _ = search.tell(tell, candidates, -gained, state, _begin(search, settings))
-        return state, {"loss": -gained.mean(), "return": gained.mean(), "best": gained.max(), "sigma": state.std}
+        figures = {"return": gained.mean(), "best": gained.max(), "sigma": state.std}
+        return _strong(state), {"loss": -gained.mean(), **figures}
 
     def params_of(state, params):
         return {**params, "map": strategy(params).get_mean(state)}
 
     return init, step, params_of
+
+
+def _strong(tree):
+    """Arrays that keep their types whatever they meet: of weak ones the second generation would be another program."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(jnp.asarray(x), jnp.asarray(x).dtype), tree)
 
 
 def _begin(search, settings):

@@ -11,7 +11,8 @@
 
 ``Prowl.cycle`` is ``act``, ``update_policy`` (up to PPO) and ``update_world_model`` (the rest). Its controls and rivals
 are settings of it: the matched-compute control ("VPT-frozen" in the paper) has no reward, so that its policy rests;
-another trains on demonstrations alone (r = 0); another pays its policy for the disagreement of an ensemble.
+another trains on demonstrations alone (r = 0); others pay their policy for the disagreement of an ensemble, or for the
+error that a head expects.
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ from prowl_jax.methods.base import (
 )
 from prowl_jax.methods.branches import weigh_branches
 from prowl_jax.metrics.unlearnable import unlearnable
+from prowl_jax.models.error_head import ErrorHead
 from prowl_jax.pat import buffer as pat
 from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring, make_rescore
@@ -40,10 +42,13 @@ from prowl_jax.pat.reward import composite_reward, standardised
 from prowl_jax.rewards import OF_SEVERAL
 from prowl_jax.rewards.disagreement import Ensemble, make_disagreement
 from prowl_jax.rewards.dream import OfSeveral, make_dream, make_observe, make_score, score_of
+from prowl_jax.rewards.predicted_error import NAME as ERROR_HEAD
+from prowl_jax.rewards.predicted_error import make_predicted_error
 from prowl_jax.rewards.reducible import make_progress, make_reducible
 from prowl_jax.settings import COUNT, FINITE, NATURAL, NOT_NEGATIVE, SHARE, check, one_of, setting, some_of
 from prowl_jax.train import adversary as adversary_training
 from prowl_jax.train import disagreement as ensemble_training
+from prowl_jax.train import error_head as head_training
 from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.sharding import program
 from prowl_jax.train.state import TrainState, init_state, merge
@@ -51,6 +56,9 @@ from prowl_jax.train.world_model import make_fine_tune, make_update, windows
 from prowl_jax.types import pytree
 
 SCORE, DISAGREEMENT, REDUCIBLE, PROGRESS = "score", "disagreement", "reducible", "learning_progress"
+PREDICTED_ERROR = "predicted_error"
+PREPARED = 4
+"""Updates of the error head on demonstrations in one program."""
 FIRST = ("regret", *OF_SEVERAL, REDUCIBLE, PROGRESS)
 """Raw scores that may stand first in the composite one."""
 
@@ -91,6 +99,7 @@ class Config:
       score_dreams: K of the rewards that look at several dreams (``rewards.OF_SEVERAL``).
       adversary: how the policy learns.
       ensemble: whose ``"disagreement"`` is a reward; there only where somebody asks for that.
+      error_head: whose ``"predicted_error"`` is a reward; the same.
     """
 
     reward: str | None = SCORE
@@ -103,6 +112,7 @@ class Config:
     noise_seed: int = setting(0, "of the one noise that clips are dreamt from to be scored", NATURAL)
     adversary: Adversary = Adversary()
     ensemble: Ensemble | None = None
+    error_head: ErrorHead | None = None
 
     def __post_init__(self):
         check(self, "prowl")
@@ -126,11 +136,19 @@ class Config:
     @property
     def asked_ensemble(self):
         """The ensemble where its disagreement is asked for, else None; ValueError where there is none."""
-        if DISAGREEMENT not in self.rewards:
+        return self._asked(DISAGREEMENT, "ensemble")
+
+    @property
+    def asked_error_head(self):
+        """The head where the error that it expects is asked for, else None; ValueError where there is none."""
+        return self._asked(PREDICTED_ERROR, "error_head")
+
+    def _asked(self, reward, whose):
+        if reward not in self.rewards:
             return None
-        if self.ensemble is None:
-            raise ValueError(f"prowl.reward={DISAGREEMENT} needs prowl.ensemble")
-        return self.ensemble
+        if getattr(self, whose) is None:
+            raise ValueError(f"prowl.reward={reward} needs prowl.{whose}")
+        return getattr(self, whose)
 
 
 @pytree
@@ -141,7 +159,7 @@ class State:
       theta: the world model's trained part. phi: the adversary.
       safe_phi: the last policy within the KL bound. buffer: PAT, whose items are ``RealClip``.
       cycle: int32 scalar, cycles done.
-      ensemble: where its disagreement is the reward; else None.
+      ensemble: where its disagreement is the reward; else None. error_head: the same.
       before: the averaged trained part before the last cycle, where learning progress is asked for; else None.
     """
 
@@ -152,6 +170,7 @@ class State:
     cycle: jax.Array
     ensemble: TrainState | None = None
     before: Any = None
+    error_head: TrainState | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +184,7 @@ class Programs:
     fine_tune: Any = program(("theta", "buffer", "whole"), donates=(0, 2))
     rescore: Any = program("buffer", donates=(1,))
     fit_ensemble: Any = program(("ensemble", "whole"), donates=(0,))
+    fit_error_head: Any = program(("error_head", "whole"), donates=(0,))
 
 
 class Prowl(Method):
@@ -244,11 +264,17 @@ class Prowl(Method):
         if self.programs.fit_ensemble is not None:
             fit_key = jax.random.fold_in(tune_key, 1)
             ensemble, fitted = self.programs.fit_ensemble(ensemble, buffer, demonstrations, fit_key)
+        head = state.error_head
+        if self.programs.fit_error_head is not None:
+            head, learned = self.programs.fit_error_head(
+                head, predicting(state.theta, start), buffer, jax.random.fold_in(tune_key, 2)
+            )
+            fitted = {**fitted, **learned}
 
         cycle, remembered = _after_cycle(state.cycle, buffer)
         if REDUCIBLE in self.config.scoring.names and "regret" in self.config.scoring.names:
             remembered |= _beyond_learning(buffer, self.config.scoring)
-        state = dataclasses.replace(state, buffer=buffer, cycle=cycle, ensemble=ensemble)
+        state = dataclasses.replace(state, buffer=buffer, cycle=cycle, ensemble=ensemble, error_head=head)
         return state, {**remembered, **fitted, **tuning}
 
     def _train(self, state, start, demonstrations, key):
@@ -270,16 +296,26 @@ class Prowl(Method):
             cycle=jnp.zeros((), jnp.int32),
             ensemble=config.asked_ensemble and ensemble_training.init_ensemble(config.ensemble, key),
             before=jax.tree.map(jnp.copy, start.trained) if PROGRESS in config.rewards else None,
+            error_head=config.asked_error_head
+            and head_training.init_head(config.error_head, key, shared.world_model.latent_shape(shared.frame_shape)),
         )
 
-    def prepare(self, state, demonstrations, key):
-        """The ensemble, where there is one, learns the demonstrations."""
-        if state.ensemble is None:
-            return state
+    def prepare(self, state, start, demonstrations, key):
+        """The ensemble, where there is one, learns the demonstrations, and the head how theta_0 dreams them."""
         budget = self.shared.budget
-        clips = demonstrations(self.config.ensemble.steps, budget.batch, budget.window)
-        ensemble, _ = ensemble_training.make_fit(self.config.ensemble)(state.ensemble, clips, key)
-        return dataclasses.replace(state, ensemble=ensemble)
+        if state.ensemble is not None:
+            clips = demonstrations(self.config.ensemble.steps, budget.batch, budget.window)
+            ensemble, _ = ensemble_training.make_fit(self.config.ensemble)(state.ensemble, clips, key)
+            state = dataclasses.replace(state, ensemble=ensemble)
+        if state.error_head is not None:
+            head = self.config.error_head
+            fit = jax.jit(head_training.make_fit(head, self._make_dream(common_noise=False)), donate_argnums=0)
+            theirs, params = state.error_head, predicting(state.theta, start)
+            for first in range(0, head.steps, PREPARED):  # a few at a time, so that memory stays bounded
+                clips = demonstrations(min(PREPARED, head.steps - first), head.batch, budget.clip, first)
+                theirs, _ = fit(theirs, params, clips, key)
+            state = dataclasses.replace(state, error_head=theirs)
+        return state
 
     def rewards_asked(self):
         """Those that the buffer keeps, and the one that the policy is paid."""
@@ -293,7 +329,7 @@ class Prowl(Method):
     def make_programs(self):
         """The parts of a cycle."""
         config, shared, budget, scoring = self.config, self.shared, self.shared.budget, self.config.scoring
-        dream = make_dream(shared.world_model, budget.context, shared.flow, common_noise=True)
+        dream = self._make_dream(common_noise=True)
         rows, seed = budget.score_batch, config.noise_seed
         rewards, ensemble = dict(shared.rewards), config.asked_ensemble
         rewards |= {REDUCIBLE: make_reducible(dream, seed), PROGRESS: make_progress(dream, seed)}
@@ -301,6 +337,9 @@ class Prowl(Method):
             rewards |= {name: OfSeveral(reward, config.score_dreams) for name, reward in OF_SEVERAL.items()}
         if ensemble is not None:
             rewards = {**rewards, DISAGREEMENT: make_disagreement(ensemble)}
+        head = config.asked_error_head
+        if head is not None:
+            rewards = {**rewards, PREDICTED_ERROR: make_predicted_error(head)}
         if unknown := [name for name in config.rewards if name not in rewards]:
             raise ValueError(f"prowl asks for the rewards {', '.join(unknown)}; there are {', '.join(rewards)}")
         asked, kept = ({name: rewards[name] for name in names} for names in (config.rewards, scoring.names))
@@ -313,7 +352,12 @@ class Prowl(Method):
             fine_tune=make_fine_tune(update, self._begin_draw if config.pat_rows(budget.batch) else None),
             rescore=make_rescore(score_of(dream, kept, seed), config.rescoring, rows),
             fit_ensemble=ensemble and ensemble_training.make_fit_cycle(ensemble),
+            fit_error_head=head and head_training.make_fit_cycle(head, self._make_dream(common_noise=False)),
         )
+
+    def _make_dream(self, common_noise):
+        shared = self.shared
+        return make_dream(shared.world_model, shared.budget.context, shared.flow, common_noise=common_noise)
 
     def _begin_draw(self, buffer, cycle):
         """How a step's batch is made (``make_fine_tune``): demonstrations, and windows of what is drawn."""
@@ -385,13 +429,16 @@ class Prowl(Method):
 
 
 def _scoring_params(state, start):
-    """The world model's parameters as they predict, and beside them the ensemble's and the network of a cycle ago.
+    """The world model's parameters as they predict, and beside them the ensemble's, the error head's and the network of
+    a cycle ago.
 
     An oracle's network is ``"oracle"`` of what is fixed, where it is known.
     """
     params = predicting(state.theta, start)
     if state.ensemble is not None:
         params["ensemble"] = state.ensemble.params
+    if state.error_head is not None:
+        params[ERROR_HEAD] = state.error_head.params
     if state.before is not None:
         params["before"] = merge(state.before, start.fixed["dit"])
     return params

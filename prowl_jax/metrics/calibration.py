@@ -13,7 +13,12 @@ def reliability(said, happened, bins=10):
     Returns:
       A list of dicts said, happened (means of a bin), count; in order of what was said.
     """
-    said, happened = _checked(said, happened)
+    return amounts(*_checked(said, happened), bins)
+
+
+def amounts(said, happened, bins=10):
+    """As ``reliability``, of amounts: what was expected, and what it was in the mean; float ``[n]`` each."""
+    said, happened = np.asarray(said, np.float64), np.asarray(happened, np.float64)
     order = np.argsort(said, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     return [
@@ -27,6 +32,12 @@ def calibration_error(said, happened, bins=10):
     rows = reliability(said, happened, bins)
     total = sum(row["count"] for row in rows)
     return sum(row["count"] * abs(row["said"] - row["happened"]) for row in rows) / total
+
+
+def relative_error(rows):
+    """How far the rows of ``amounts`` are off: the mean of |said - happened| over that of what happened."""
+    off = sum(row["count"] * abs(row["said"] - row["happened"]) for row in rows)
+    return off / sum(row["count"] * row["happened"] for row in rows)
 
 
 def brier(said, happened):

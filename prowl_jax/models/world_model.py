@@ -61,6 +61,12 @@ class WorldModel(FrameSpace):
     def __post_init__(self):
         if self.cache not in (*CACHES, "none"):
             raise ValueError(f"no cache {self.cache!r}; there are {', '.join(CACHES)}, none")
+        even = self.sampler_shift == 1 and self.sampler_steps & (self.sampler_steps - 1) == 0
+        if self.dit.shortcut and not (even and self.sampler_steps <= self.dit.shortcut):
+            raise ValueError(
+                f"sampler_steps={self.sampler_steps}, sampler_shift={self.sampler_shift}: a network that takes "
+                f"shortcuts takes 1, 2, 4 ... {self.dit.shortcut} steps of one length, shift 1"
+            )
         if self.autoencoder is not None and self.autoencoder.frames_per_latent != self.stride:
             raise ValueError(
                 f"a latent of the autoencoder is {self.autoencoder.frames_per_latent} frames; the DiT's "
@@ -106,10 +112,13 @@ class WorldModel(FrameSpace):
         statistics = {name: jnp.array(getattr(self.autoencoder, name)) for name in ("latent_mean", "latent_std")}
         return {"dit": dit, "autoencoder": autoencoder, **statistics}
 
-    def velocity(self, dit_params, z_sigma, sigma_per_chunk, actions):
-        """Velocity of a whole window: ``z_sigma [B, L, h, w, C]``, ``sigma [B, L/K]``, ``actions [B, T, A]``."""
+    def velocity(self, dit_params, z_sigma, sigma_per_chunk, actions, length=None):
+        """Velocity of a whole window: ``z_sigma [B, L, h, w, C]``, ``sigma [B, L/K]``, ``actions [B, T, A]``.
+
+        ``length [B, L/K]`` is that of the steps, told to a network that takes shortcuts; None: the finest.
+        """
         conditions = self._conditions(actions_of_latents(actions, self.dit.action_frames))
-        return self.dit.apply({"params": dit_params}, z_sigma, sigma_per_chunk, conditions)[0]
+        return self.dit.apply({"params": dit_params}, z_sigma, sigma_per_chunk, conditions, length=length)[0]
 
     def chunk_velocity(self, dit_params, context, z_sigma, sigma, actions):
         """Velocity of one chunk after a clean context, as the sampler of ``cache`` "window" asks for it.
@@ -119,7 +128,14 @@ class WorldModel(FrameSpace):
           actions: int32 ``[B, T, A]`` of the frames of both.
         """
         levels = jnp.zeros((len(sigma), context.shape[1] // self.chunk + 1)).at[:, -1].set(sigma)
-        return self.velocity(dit_params, jnp.concatenate([context, z_sigma], axis=1), levels, actions)[:, -self.chunk :]
+        z, length = jnp.concatenate([context, z_sigma], axis=1), self._length(levels)
+        return self.velocity(dit_params, z, levels, actions, length)[:, -self.chunk :]
+
+    def _length(self, sigma):
+        """What a network that takes shortcuts is told when sampling: a step's length, the finest where all is clean."""
+        if not self.dit.shortcut:
+            return None
+        return jnp.where(sigma > 0, 1.0 / self.sampler_steps, 1.0 / self.dit.shortcut)
 
     def rollout(self, params, key, context, actions, n_chunks, common_noise=False):
         """Dream ``n_chunks`` chunks after ``context``, under the actions that were really done.
@@ -201,7 +217,7 @@ class WorldModel(FrameSpace):
 
         def velocity(memory, z, sigma, actions):
             sigma = jnp.full((z.shape[0], 1), sigma)
-            return self.dit.apply(variables, z, sigma, self._conditions(actions), memory)[0]
+            return self.dit.apply(variables, z, sigma, self._conditions(actions), memory, length=self._length(sigma))[0]
 
         return remember, velocity
 
@@ -221,7 +237,8 @@ class WorldModel(FrameSpace):
             sigma = jnp.full((z.shape[0], 1), sigma)
             mask = ring.mask(cache, self.chunk)
             past = ring.memory(cache), mask, cache.written
-            return self.dit.apply({"params": dit_params}, z, sigma, self._conditions(actions), *past)
+            conditions, length = self._conditions(actions), self._length(sigma)
+            return self.dit.apply({"params": dit_params}, z, sigma, conditions, *past, length=length)
 
         def velocity(cache, z, sigma, actions):
             return run(cache, z, sigma, actions)[0]
@@ -236,6 +253,7 @@ class WorldModel(FrameSpace):
             length = z.shape[1]
             mask = block_causal_mask(length, length, self.chunk, self.cache_latents or context)
             sigma = jnp.broadcast_to(sigma, (z.shape[0], length // self.chunk))
-            return self.dit.apply({"params": dit_params}, z, sigma, self._conditions(actions), None, mask)[0]
+            conditions, length = self._conditions(actions), self._length(sigma)
+            return self.dit.apply({"params": dit_params}, z, sigma, conditions, None, mask, length=length)[0]
 
         return velocity

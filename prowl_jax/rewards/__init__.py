@@ -6,8 +6,8 @@ really followed. It works on any leading axes, so also on groups of dreams of on
 
 ``REWARDS`` names those that need nothing else, ``OF_BRANCHES`` those by which dreams of one context are told apart and
 ``OF_SEVERAL`` those that look at K dreams of a context at once. One with settings or weights, or asking another
-network, is made by its module (``disagreement``, ``reducible``, ``inverse_dynamics``, ``similarity`` with LPIPS or
-views) and passed beside them.
+network, is made by its module (``disagreement``, ``predicted_error``, ``reducible``, ``inverse_dynamics``,
+``similarity`` with LPIPS or views) and passed beside them.
 """
 
 from prowl_jax.rewards.afs import afs
@@ -33,7 +33,7 @@ OF_SEVERAL = {"spread_corrected": spread_corrected, "energy": energy, "learnabil
 OF_JUDGE = (NAME, WHOLE)
 """Names of the rewards of a model that reads actions, by factor and as a whole: they need no real future."""
 
-ERRORS = frozenset({"regret", "afs", "disagreement", "spread_corrected", "energy", "reducible"})
+ERRORS = frozenset({"regret", "afs", "disagreement", "spread_corrected", "energy", "reducible", "predicted_error"})
 """Those that are high where a dream is wrong: they pay who looks for errors. Of all others the highest is the best."""
 
 __all__ = [

@@ -3,19 +3,35 @@
 import jax
 import jax.numpy as jnp
 
-from prowl_jax.diffusion.forcing import forcing_loss
+from prowl_jax.diffusion.forcing import forcing_loss, per_latent, shortcut_forcing_loss
 from prowl_jax.train.state import apply_gradients, merge, split_by_path
 from prowl_jax.types import Batch
 
 
-def make_loss(world_model, forcing):
-    """Diffusion forcing: ``loss(dit_params, batch, key) -> (scalar, metrics)`` of a ``types.Batch``."""
+def make_loss(world_model, forcing, shortcut=None):
+    """Diffusion forcing: ``loss(dit_params, batch, key) -> (scalar, metrics)`` of a ``types.Batch``.
+
+    With a ``diffusion.shortcut.Shortcut``, shortcut forcing, of a network that is told how long its steps are.
+    """
+    if shortcut is not None:
+        return _make_shortcut_loss(world_model, forcing, shortcut)
 
     def loss(params, batch, key):
         def velocity(z, sigma):
             return world_model.velocity(params, z, sigma, batch.actions)
 
         return forcing_loss(velocity, batch.latents, key, forcing)
+
+    return loss
+
+
+def _make_shortcut_loss(world_model, forcing, shortcut):
+    def loss(params, batch, key):
+        def predict(z, sigma, length):
+            velocity = world_model.velocity(params, z, sigma, batch.actions[: len(z)], length)
+            return z - per_latent(sigma, forcing.chunk)[..., None, None, None] * velocity
+
+        return shortcut_forcing_loss(predict, batch.latents, key, forcing, shortcut)
 
     return loss
 

@@ -9,7 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prowl_jax.diffusion.shortcut import bootstrap_loss, draw, empirical_loss, ramp, sample
+from prowl_jax.diffusion.forcing import Forcing, shortcut_forcing_loss
+from prowl_jax.diffusion.shortcut import (
+    Shortcut,
+    bootstrap_loss,
+    draw,
+    draw_mixed,
+    empirical_loss,
+    mixed_loss,
+    ramp,
+    sample,
+)
 
 MEAN, SPREAD = 1.5, 0.4
 
@@ -101,3 +111,36 @@ def test_lengths_are_powers_of_a_half_and_signals_lie_on_their_grid():
     for most, coarse in ((6, False), (0, False), (1, True)):
         with pytest.raises(ValueError, match="power of two"):
             draw(jax.random.key(0), 2, most, coarse)
+
+
+def test_a_mixed_batch_has_either_loss_in_its_rows(rows):
+    clean, noise, signal, length = rows
+    mixed, found = mixed_loss(at_most, clean, noise, signal, length, 100)
+    np.testing.assert_allclose(mixed[:100], bootstrap_loss(at_most, at_most, *(x[:100] for x in rows)), rtol=1e-4)
+    np.testing.assert_allclose(mixed[100:], empirical_loss(at_most, *(x[100:] for x in rows)), rtol=1e-5)
+    assert found.shape == clean.shape
+    settings = Shortcut(most=8, share=0.25)
+    length, signal = (np.asarray(x) for x in draw_mixed(jax.random.key(0), (40, 3), settings))
+    assert length.shape == signal.shape == (40, 3)
+    assert (length[10:] == 1 / 8).all() and (length[:10] > 1 / 8).all()
+    with pytest.raises(ValueError, match="most"):
+        Shortcut(most=6)
+
+
+def test_chunks_have_steps_of_their_own_and_clean_ones_are_not_counted():
+    """Latents of 2 chunks: a perfect network has no loss of longer steps; one that errs in clean chunks alone, none."""
+    rng = np.random.default_rng(0)
+    latents = jnp.asarray(MEAN + SPREAD * rng.normal(size=(64, 4, 1, 1, 3)), jnp.float32)
+    told = []
+
+    def network(z, sigma, length):
+        told.append(len(z))
+        chunks = z.reshape(len(z), 2, -1)
+        flat = [x.reshape(-1, *x.shape[2:]) for x in (chunks, 1.0 - sigma, length)]
+        said = exact(*flat).reshape(chunks.shape)
+        return jnp.where((sigma > 0)[..., None], said, 99.0).reshape(z.shape)
+
+    forcing, settings = Forcing(chunk=2, clean_prefix=1.0), Shortcut(most=16, share=0.5)
+    loss, metrics = shortcut_forcing_loss(network, latents, jax.random.key(3), forcing, settings)
+    assert told == [64, 32, 32]
+    assert float(metrics["loss_coarse"]) < 1e-6 < float(metrics["loss_fine"]) < 1.0 and np.isfinite(loss)

@@ -18,7 +18,7 @@ from prowl_jax.envs.vizdoom import TASKS, action_spec, make_demonstrator, make_v
 from prowl_jax.envs.workers import ProcessVectorEnv
 
 SPEC = action_spec()
-WALKERS = [name for name, task in TASKS.items() if task.behaviour not in KINDS]
+WALKERS = [name for name, task in TASKS.items() if task.behaviour not in KINDS and not task.keys]
 YAW = SPEC.factors[SPEC.index("yaw")].camera
 
 
@@ -70,6 +70,13 @@ def test_turning_is_frequent_and_only_half_predictable(task):
     assert abs(degrees.mean()) < 1.0  # no preferred side
     assert 0.4 < np.corrcoef(degrees[1:], degrees[:-1])[0, 1] < 0.85
     assert np.corrcoef(degrees[4:], degrees[:-4])[0, 1] < 0.5
+
+
+def test_who_may_only_step_aside_does_nothing_else():
+    actions, _ = act("take_cover", 600, room=400)
+    others = [i for i in range(len(SPEC.factors)) if i != SPEC.index("strafe")]
+    np.testing.assert_array_equal(actions[:, others], np.tile(SPEC.null[others], (600, 1)))
+    assert (np.bincount(actions[:, SPEC.index("strafe")], minlength=3) > 60).all()
 
 
 def test_tasks_behave_differently():

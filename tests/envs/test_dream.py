@@ -98,3 +98,22 @@ def test_a_model_of_longer_chunks_is_refused(dreams):
 
     with pytest.raises(ValueError, match="3 latents of 1 frames"):
         dataclasses.replace(dreams[0], world_model=Chunky())
+
+
+def test_masks_are_drawn_for_a_step_or_a_dream_and_of_the_rate_that_is_asked_for():
+    masked = dataclasses.replace(MODEL, dit=MODEL.dit.clone(dropout=0.05))
+    env = dataclasses.replace(make_dreams(0, heads=None, model=masked)[0], temperature=jnp.float32(0.0))
+    plain, _ = roll(env, 3, 2)
+    for masks in ("step", "dream"):
+        none, _ = roll(dataclasses.replace(env, masks=masks, dropout=jnp.float32(0.0)), 3, 2)
+        np.testing.assert_array_equal(none.frame, plain.frame)
+        some, _ = roll(dataclasses.replace(env, masks=masks, dropout=jnp.float32(0.5)), 3, 2)
+        assert (some.frame[1:] != plain.frame[1:]).any()
+    state, _ = env.reset(jax.random.key(0))
+    keys_of = [jax.random.key(1), jax.random.key(2)]
+    for masks, alike in (("dream", True), ("step", False)):
+        one = dataclasses.replace(env, masks=masks, dropout=jnp.float32(0.5))
+        a, b = (np.asarray(one._mask(state, key)) for key in keys_of)
+        assert (a == b).all() == alike and set(np.unique(a)) == {0.0, 2.0}
+    with pytest.raises(ValueError, match="world_model.unet.dropout"):
+        MODEL.dream_mask(keys_of[0], 0.5)

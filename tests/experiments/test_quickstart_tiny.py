@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from experiments import compare, dream_quality, sampler_steps
+from experiments import compare, dream_quality, sampler_steps, uncertainty
 from experiments.configs.quickstart import get_config
 from experiments.evaluation import evaluate
 from experiments.evaluation.reward_bench import make_bench
@@ -25,7 +25,7 @@ from experiments.run import provenance, training_loop
 from experiments.run.command_line import UsageError
 from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
-from experiments.stages import build, phase2, pipeline
+from experiments.stages import build, error_heads, phase2, pipeline
 from experiments.stages.inverse_dynamics import load_inverse_dynamics
 from experiments.stages.passive_batches import passive_fetch
 from experiments.stages.world_model import load_world_model, train_world_model
@@ -387,6 +387,30 @@ def test_metrics_vote_on_the_arms_of_a_finished_run(done, tmp_path, capsys):
     steps = get_config("tiny").world_model.steps
     assert sides == {("tiny:prowl", updates), ("tiny:frozen_reference", updates), ("tiny:phase1", steps)}
     assert "Elo by the metric sharpness" in capsys.readouterr().out
+
+
+def test_a_head_says_where_the_dreams_of_a_finished_run_are_wrong(done, tmp_path, capsys):
+    workdir, before = done[0], files_of(done[0])
+    output, head = tmp_path / "uncertainty.json", tmp_path / "head.npz"
+    flags = ["--arms=prowl", "--dreams=32", "--updates=12", "--clips=6", f"--output={output}", f"--head={head}"]
+    assert uncertainty.main([f"--workdir={workdir}", *flags]) == 0
+    assert files_of(workdir) == before
+    result, printed = read_json(output), capsys.readouterr().out
+    assert list(result["sets"]) == ["held_out", "task/look_around", "found by prowl"]
+    assert result["detection"].keys() == result["sets"].keys() - {"held_out"}
+    for name, row in result["sets"].items():
+        assert 0 < row["clips"] <= 6 and row["error"]["mean"] > 0 < row["said"]["mean"] and name in printed
+        assert 0.2 < row["said"]["mean"] / row["error"]["mean"] < 5.0  # it begins at the typical error
+        assert 0 <= row["coverage"]["0.5"] <= row["coverage"]["0.95"] <= 1 and len(row["by_latent"]["said"]) == 8
+        assert sum(b["count"] for b in row["calibration"]) == row["clips"] * 8 * 6 * 8
+    for row in result["detection"].values():
+        assert all(0 <= by["low"] <= by["high"] <= 1 for by in row.values())
+    model, params = error_heads.load(head, build.spec_of(get_config("tiny")).sizes)
+    assert model.width == get_config("tiny").adversary.error_head.width and "typical" in params
+    with pytest.raises(UsageError, match="for actions of sizes"):
+        error_heads.load(head, (2, 2))
+    with pytest.raises(UsageError, match="no head"):
+        error_heads.load(output, (2, 2))
 
 
 def test_numbers_of_sampler_steps_are_compared_on_a_finished_run(done, tmp_path, capsys):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from table_policy import TablePolicy
 
+from prowl_jax.envs.device import DeviceVectorEnv, keys
+from prowl_jax.methods.acting_on_host import seeds_of
 from prowl_jax.methods.dream_policy import (
     Evolution,
     Imagination,
@@ -119,6 +121,26 @@ def test_it_learns_to_walk_on_and_an_anchor_holds_it(env, policy):
     assert abs(gained["anchored"] - before) < 1.0
 
 
+def test_in_games_on_the_host_it_does_what_it_does_in_one_program(env, policy):
+    """The same environment stepped from Python: returns of five episodes in groups of four, and a round of PPO."""
+    params, seeds = policy.init(jax.random.key(0), Ring.frame_shape), np.arange(5)
+    games, act_key = DeviceVectorEnv(env, 4), jax.random.key(2)
+    host = make_returns(policy, LENGTH + 1, host=True)(games, params, keys(seeds, 5), act_key)
+    device = jax.jit(make_returns(policy, LENGTH + 1))
+    first = device(env, params, keys(seeds[:4], 4), jax.random.fold_in(act_key, 0))
+    for name in ("return", "steps", "over"):
+        assert host[name].shape == (5,)
+        np.testing.assert_array_equal(host[name][:4], first[name])
+    settings = Imagination(rows=4, steps=LENGTH + 2, epochs=1, minibatches=1, learning_rate=1e-1)
+    step, state = make_ppo_step(policy, settings, host=True), init_state(params, settings.optimizer)
+    state, metrics = step(state, games, params, jax.random.key(3))
+    one_program = make_ppo_step(policy, settings)
+    _, theirs = one_program(init_state(params, settings.optimizer), env, params, jax.random.key(3))
+    assert metrics.keys() == theirs.keys()
+    assert np.isfinite(list(map(float, metrics.values()))).all() and int(state.step) == 1
+    np.testing.assert_array_equal(seeds_of(keys(seeds, 5)), seeds)
+
+
 def test_the_search_finds_the_way(env):
     pytest.importorskip("evosax")
     space = types.SimpleNamespace(encode=lambda params, frames: frames.astype(jnp.float32)[..., ::4, ::2, :1] / 127.5)
@@ -131,6 +153,7 @@ def test_the_search_finds_the_way(env):
     for i in range(6):
         state, metrics = step(state, blank, env, jax.random.key(i))
     found = params_of(state, blank)
+    assert step._cache_size() == 1, "the second generation was compiled again"
     assert float(metrics["best"]) == LENGTH
     assert mean_return(controller, env, found)["return"].mean() > mean_return(controller, env, blank)["return"].mean()
     np.testing.assert_array_equal(found["basis"], blank["basis"])

@@ -20,6 +20,7 @@ function hello(message) {
   makeOnce(message);
   for (const name of ["steps", "context_noise", "cache", "best_of"]) fill(name, message.choices[name]);
   fill("third-choice", message.thirds);
+  fill("map", message.maps);
   element("strip-note").textContent = message.judge ? "above, green: pressed; below, violet: read off the dream" : "";
 }
 
@@ -58,7 +59,10 @@ function show(header, bytes, at, offset, height, width) {
   for (const name of ["real", "dream", "third"]) {
     if (at[name] !== undefined) drawFrame(element(name), bytes, at[name] + offset, height, width);
   }
-  if (state.heat && at.dream !== undefined) heat(bytes, at.real + offset, at.dream + offset, height, width);
+  if (state.heat && at.dream !== undefined) {
+    const seen = at.expected === undefined;  // else a head's map stands there: its distance from black
+    heat(bytes, (seen ? at.real : at.expected) + offset, seen ? at.dream + offset : undefined, height, width);
+  }
   if (header.stamp && header.stamp !== state.last) {
     state.last = header.stamp;
     state.latency.push(performance.now() - header.stamp);
@@ -73,8 +77,8 @@ function heat(bytes, real, dream, height, width) {
   if (canvas.width !== width) { canvas.width = width; canvas.height = height; }
   const picture = new ImageData(width, height), data = picture.data;
   for (let i = 0, j = 0; i < data.length; i += 4, j += 3) {
-    const error = Math.max(Math.abs(bytes[real + j] - bytes[dream + j]), Math.abs(bytes[real + j + 1] - bytes[dream + j + 1]),
-      Math.abs(bytes[real + j + 2] - bytes[dream + j + 2])) / 255;
+    const apart = (k) => (dream === undefined ? bytes[real + k] : Math.abs(bytes[real + k] - bytes[dream + k]));
+    const error = Math.max(apart(j), apart(j + 1), apart(j + 2)) / 255;
     const hot = Math.min(1, 2 * error);
     data[i] = 255 * Math.min(1, 2 * hot); data[i + 1] = 255 * Math.max(0, 2 * hot - 1); data[i + 2] = 60 * (1 - hot);
     data[i + 3] = 255 * Math.min(1, 0.1 + 1.5 * hot);
@@ -188,6 +192,7 @@ element("settings").addEventListener("submit", (event) => event.preventDefault()
 for (const name of ["steps", "context_noise", "best_of"]) {
   element(name).addEventListener("change", (event) => send({ type: "set", name, value: Number(event.target.value) }));
 }
+element("map").addEventListener("change", (event) => send({ type: "set", name: "map", value: event.target.value }));
 element("cache").addEventListener("change", (event) => send({ type: "set", name: "cache", value: event.target.value }));
 element("third-choice").addEventListener("change", (event) => send({ type: "set", name: "third", value: event.target.value }));
 element("temperature").addEventListener("input", (event) => {

@@ -4,11 +4,12 @@ import dataclasses
 import functools
 import zipfile
 
+import jax
 import numpy as np
 from flax import traverse_util
 
 from experiments.run.config_file import CONFIGS, UsageError
-from experiments.stages.build.environment import frame_shape, make_environment, spec_of
+from experiments.stages.build.environment import frame_shape, make_environment, spec_of, stage_key
 from experiments.stages.build.judges import make_inverse_dynamics
 from experiments.stages.build.policy import make_policy
 from experiments.stages.build.world_model import make_world_model
@@ -93,7 +94,7 @@ def check_unet_weights(config):
     """UsageError of one line, naming both, where ``world_model.weights`` do not fit the configured unet."""
     name = config.world_model.weights
     theirs, spec, network = _load("world_model.weights", name), spec_of(config), make_world_model(config).dit
-    lines = zoo.differences(theirs.world_model.dit, network)
+    lines = zoo.differences(dataclasses.replace(theirs.world_model.dit, shortcut=network.shortcut), network)
     if theirs.spec != spec:
         lines = [f"actions: {', '.join(theirs.spec.names)} of sizes {theirs.spec.sizes}, "
                  f"not {', '.join(spec.names)} of sizes {spec.sizes}"]  # fmt: skip
@@ -120,5 +121,13 @@ def load_oracle(config):
 
 
 def unet_weights(config):
-    """The unet's parameters in ``world_model.weights``, numpy arrays."""
-    return _load("world_model.weights", config.world_model.weights).params["dit"]
+    """The unet's parameters in ``world_model.weights``, numpy arrays.
+
+    Where they know no lengths of steps and the configured network does, it begins as one that heeds none.
+    """
+    params = _load("world_model.weights", config.world_model.weights).params["dit"]
+    network = make_world_model(config).dit
+    if not network.shortcut or "lengths" in params:
+        return {name: leaf for name, leaf in params.items() if network.shortcut or name != "lengths"}
+    fresh = network.fresh_lengths(stage_key(config, "world model init"))
+    return {**params, "lengths": jax.tree.map(np.asarray, fresh)}

@@ -7,8 +7,8 @@ import jax
 from experiments.run.config_file import UsageError
 from experiments.stages.arms import ARMS
 from experiments.stages.build import plays
-from experiments.stages.build.base import check_base, check_unet_weights, environment_of, load_oracle
-from experiments.stages.build.environment import frame_shape, gaps_of, make_environment, spec_of
+from experiments.stages.build.base import check_base, check_unet_weights, load_oracle
+from experiments.stages.build.environment import gaps_of, make_environment, spec_of
 from experiments.stages.build.judges import load_flow, load_judge, load_lpips
 from experiments.stages.build.phase2 import arms, make_budget, passive_rows
 from experiments.stages.build.policy import load_vpt

@@ -11,6 +11,7 @@ from experiments.stages.build.world_model import make_loss, make_world_model
 from prowl_jax.envs.registry import ENVIRONMENTS
 from prowl_jax.methods import METHODS, prowl
 from prowl_jax.methods.base import Budget, Shared
+from prowl_jax.models.error_head import ErrorHead
 from prowl_jax.pat.buffer import Scoring
 from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring
@@ -109,6 +110,7 @@ def prowl_settings(config, cls=prowl.Config, **more):
         rescoring=read(Rescoring, p),
         adversary=make_adversary(config),
         ensemble=make_ensemble(config),
+        error_head=make_error_head(config),
         **more,
     )
 
@@ -133,6 +135,12 @@ def make_ensemble(config):
 
 HUNTED = tuple(name for name, method in METHODS.items() if issubclass(method, prowl.Prowl) and name != "prowl")
 """Methods that build on PROWL's settings, named ``prowl_`` and what learns."""
+
+
+def make_error_head(config):
+    """The head that says how wrong a dream is, which may be a reward."""
+    return read(ErrorHead, config.adversary.error_head, action_sizes=spec_of(config).sizes)
+
 
 METHOD_GROUPS = {
     name: (method.Config,)

@@ -11,6 +11,7 @@ from experiments.run.config_file import UsageError
 from experiments.stages.build.environment import spec_of, stage_key
 from prowl_jax.diffusion.autoregressive import FrameLevels
 from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.diffusion.shortcut import Shortcut
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.autoencoders.wan import WanVAE, WanVAENetwork
@@ -47,6 +48,10 @@ class WorldModelSettings:
     network: str = setting(
         "dit", "or unet: a small convolutional denoiser of single frames", one_of(("dit", "unet"))
     )
+    objective: str = setting(
+        "diffusion", "or shortcut: told how long a step it takes, it learns to take few (Dreamer 4)",
+        one_of(("diffusion", "shortcut")),
+    )  # fmt: skip
     size: str = setting("Ti", "of the dit", one_of(DIT_SIZES))
     weights: str = setting(
         "", "to start phase 1 from: Wan's transformer, or what was exported; of the unet a model of the zoo or its file"
@@ -149,6 +154,7 @@ def make_world_model(config):
         action_sizes=spec_of(config).sizes,
         dtype=jnp.dtype(w.dtype),
         text_width=text.width if text else 0,
+        shortcut=_most(config),
         **dit_size(w.size),
     )
     return read(WorldModel, w, dit=dit, autoencoder=autoencoder, action_text=text)
@@ -159,8 +165,19 @@ def _make_unet(config):
     pixels = isinstance(autoencoder, Pixels)
     latents = {"block": autoencoder.block} if pixels else {"latent_channels": autoencoder.channels}
     dtype = jnp.dtype(config.world_model.dtype)
-    network = read(UNet, u, action_sizes=spec_of(config).sizes, dtype=dtype, **latents)
+    network = read(UNet, u, action_sizes=spec_of(config).sizes, dtype=dtype, shortcut=_most(config), **latents)
     return read(UNetWorldModel, u, dit=network, autoencoder=autoencoder)
+
+
+def make_shortcut(config):
+    """How the network learns to take few steps; None where it does not."""
+    w = config.world_model
+    return read(Shortcut, w.shortcut) if w.objective == "shortcut" else None
+
+
+def _most(config):
+    shortcut = make_shortcut(config)
+    return shortcut.most if shortcut else 0
 
 
 def make_frame_levels(config):
@@ -176,8 +193,9 @@ def make_loss(config, model=None):
     """
     w, model = config.world_model, model or make_world_model(config)
     if w.network == "unet":
-        return model.loss(make_frame_levels(config), by_sampler=w.unet.own_by == "sampler")
-    return world_model_training.make_loss(model, make_forcing(config))
+        by_sampler = w.unet.own_by == "sampler"
+        return model.loss(make_frame_levels(config), by_sampler=by_sampler, shortcut=make_shortcut(config))
+    return world_model_training.make_loss(model, make_forcing(config), make_shortcut(config))
 
 
 def training_clips(config, step):

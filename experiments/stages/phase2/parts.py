@@ -48,14 +48,14 @@ def prepare(run, config, method, state, start, place=lambda trajectory: trajecto
       place: puts a ``Trajectory`` of numpy arrays where the method's programs want it.
     """
 
-    def demonstrations(steps, rows, length):
+    def demonstrations(steps, rows, length, first=0):
         store = open_store(run)
         starts = store.starts(split(run, store)[0], length)
-        frames = np.stack([batch_starts(config.seed, i, starts, rows) for i in range(steps)])[..., None]
+        frames = np.stack([batch_starts(config.seed, i, starts, rows) for i in range(first, first + steps)])[..., None]
         frames = frames + np.arange(length)
         return Batch(latents_of(config, store)[frames], store.actions[frames])
 
-    state = method.prepare(state, demonstrations, build.stage_key(config, "ensemble"))
+    state = method.prepare(state, start, demonstrations, build.stage_key(config, "ensemble"))
     if config.phase2.include:
         state = method.take_in(state, start, place(included(config)))
     return state

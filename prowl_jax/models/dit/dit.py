@@ -96,6 +96,7 @@ class DiT(nn.Module):
       rope_base: see ``attention.rope_angles``.
       dtype: of tokens and products; parameters, the noise level's path and the velocity are float32.
       remat: keep only each block's input for the gradient and compute the rest of it once more.
+      shortcut: most steps of a sample, where it is told how long a step it takes (``diffusion/shortcut.py``); 0: not.
       text_width: width of the embeddings of the actions' text, which then stand in the factors' place
         (``action_text.ActionText``); 0: the factors are embedded here.
     """
@@ -121,11 +122,12 @@ class DiT(nn.Module):
     dtype: jnp.dtype = jnp.float32
     remat: bool = setting(False, "compute blocks twice instead of keeping them for the gradient: large models")
     text_width: int = 0
+    shortcut: int = 0
 
     action_conditioning = ACTION_CONDITIONING
 
     @nn.compact
-    def __call__(self, z, sigma, actions, memory=None, mask=None, start=None):
+    def __call__(self, z, sigma, actions, memory=None, mask=None, start=None, length=None):
         """Predict the velocity.
 
         Args:
@@ -137,6 +139,8 @@ class DiT(nn.Module):
           mask: bool ``[L, S + L]``, which of the earlier latents and of these each latent sees; None:
             its own chunk and all before it.
           start: time index of the first latent, an int or an int32 scalar; None: S.
+          length: float ``[B, L/K]``, of the step that each chunk will take, told to a network with ``shortcut``; None:
+            the finest.
 
         Returns:
           velocity ``[B, L, h, w, C]`` and the memory of these L latents: for every block a pair
@@ -160,6 +164,11 @@ class DiT(nn.Module):
         embedded = sinusoid(1000.0 * sigma, self.frequency_width)
         embedded = Dense(self.width, name="time_embedding_1")(embedded)
         embedded = Dense(self.width, name="time_embedding_2")(nn.silu(embedded))
+        if self.shortcut:
+            length = jnp.full(sigma.shape, 1.0 / self.shortcut) if length is None else length
+            told = Dense(self.width, name="length_embedding_1")(sinusoid(1000.0 * length, self.frequency_width))
+            quiet = Dense(self.width, kernel_init=nn.initializers.zeros, name="length_embedding_2")
+            embedded += quiet(nn.silu(told))
         embedded = forcing.per_latent(embedded, self.chunk)
         adapter = ActionAdapter(
             self.action_sizes, self.width, self.action_frames, self.dtype, self.text_width, name="action_adapter"

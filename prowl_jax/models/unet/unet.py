@@ -31,7 +31,7 @@ from prowl_jax.models.cpu.convolution import conv
 from prowl_jax.models.cpu.dense import Dense
 from prowl_jax.models.dit.dit import sinusoid
 from prowl_jax.models.unet.warp import BASIS, global_flow, upsample, warp
-from prowl_jax.settings import COUNT, POSITIVE, setting
+from prowl_jax.settings import COUNT, POSITIVE, Check, setting
 
 ACTION_CONDITIONING = ("actions", "motion_actions", "film", "global_motion")
 """Path components of the parameters that phase 2 trains: embeddings of the actions, what they scale and shift, and
@@ -74,6 +74,11 @@ def _conv(channels, name, size=3, stride=1, **settings):
     return nn.Conv(channels, (size, size), (stride, stride), conv_general_dilated=conv, name=name, **settings)
 
 
+def dropout_mask(key, shape, rate):
+    """What is kept, over its chance: 0 or 1 / (1 - rate), float32 ``shape``; ``rate`` in 0..1 may be traced."""
+    return jax.random.bernoulli(key, 1.0 - rate, shape) / jnp.maximum(1.0 - rate, 1e-6)
+
+
 class Actions(nn.Module):
     """The actions ``[B, n, A]`` that led to the last n frames, the one asked for included, as one vector ``[B, D]``."""
 
@@ -92,15 +97,16 @@ class Actions(nn.Module):
 
 
 class Levels(nn.Module):
-    """Noise levels ``[B, n]``, each place with weights of its own, as one vector ``[B, D]``."""
+    """Noise levels ``[B, n]``, each place with weights of its own, as one vector ``[B, D]``; ``quiet``: 0 at first."""
 
     width: int
+    quiet: bool = False
 
     @nn.compact
     def __call__(self, sigma):
         features = [sinusoid(1000.0 * sigma[:, i], 64) for i in range(sigma.shape[1])]
         hidden = nn.silu(Dense(self.width, name="hidden")(jnp.concatenate(features, -1)))
-        return Dense(self.width, name="out")(hidden)
+        return Dense(self.width, name="out", **({"kernel_init": ZEROS} if self.quiet else {}))(hidden)
 
 
 def _norm(dtype, name):
@@ -186,6 +192,9 @@ class UNet(nn.Module):
       residual: r, the deviation of what the motion misses, in deviations of the latents; where it is predicted, what
         it is at first. predict_residual: for every frequency of every block.
       motion: move the last frame; without, the denoiser works around 0 (EDM) and sees all of the context.
+      shortcut: most steps of a sample, where it is told how long a step it takes (``diffusion/shortcut.py``); 0: not.
+      dropout: share of what the denoiser is told (actions and levels) that is left out, of a mask that is given: in
+        training one for each clip, in dreams where somebody asks for it (Dropout's Dream Land, arXiv 2109.08342).
       dtype: of what the levels compute, bfloat16 on accelerators; parameters, embeddings, the flow and the answer
         are float32 always.
     """
@@ -205,12 +214,21 @@ class UNet(nn.Module):
         False, "predict it for every frequency of a block", source="residual video diffusion: for every pixel"
     )
     motion: bool = setting(True, "move the last frame by a predicted flow, diffuse what that misses")
+    dropout: float = setting(
+        0.0, "share of what the denoiser is told that is left out in training",
+        Check(lambda v: 0 <= v < 1, "is no share below 1"), source="Dropout's Dream Land: 0.05",
+    )  # fmt: skip
     dtype: jnp.dtype = jnp.float32
+    shortcut: int = 0
 
     @property
     def channels(self):
         """C, channels of a latent."""
         return self.latent_channels or 3 * self.block**2
+
+    def fresh_lengths(self, key):
+        """Parameters of what is told the lengths of steps, as they begin, for weights that know none."""
+        return Levels(self.width, quiet=True, parent=None).init(key, jnp.ones((1, 1)))["params"]
 
     def setup(self):
         if self.motion and self.latent_channels:
@@ -219,6 +237,8 @@ class UNet(nn.Module):
             raise ValueError("predict_residual is of what the motion misses; without motion set it to False")
         self.actions = Actions(self.action_sizes, self.width)
         self.levels = Levels(self.width)
+        if self.shortcut:
+            self.lengths = Levels(self.width, quiet=True)
         self.denoiser = Levelled(self.widths, self.blocks, self.attention, self.dtype)
         self.out = _conv(self.channels, None, kernel_init=ZEROS)
         if self.motion:
@@ -268,8 +288,11 @@ class UNet(nn.Module):
         """The inverse of ``to_basis``."""
         return coefficients @ frequencies(self.block) if self.predict_residual else coefficients
 
-    def denoise(self, z, sigma, guess, context, context_sigma, actions):
+    def denoise(self, z, sigma, guess, context, context_sigma, actions, length=None, kept=None):
         """The clean frame that a noisy one ``z [B, h, w, C]`` of level ``sigma [B]`` means; the rest as ``guess``'s.
+
+        ``length [B]`` is that of the step which will be taken, told to a network with ``shortcut``; None: the finest.
+        ``kept [B, width]`` is a mask of ``dropout_mask``; None: all is told.
 
         Returns:
           xhat ``[B, h, w, C]``.
@@ -279,7 +302,11 @@ class UNet(nn.Module):
         total = jnp.square((1.0 - s) * r) + jnp.square(s)
         apart = self.to_basis(z - (1.0 - s) * guess)
         seen = [guess, context[:, -1]] if self.motion else jnp.unstack(context, axis=1)
-        embedded = nn.silu(self.actions(actions) + self.levels(jnp.concatenate([sigma[:, None], context_sigma], 1)))
+        told = self.actions(actions) + self.levels(jnp.concatenate([sigma[:, None], context_sigma], 1))
+        if self.shortcut:
+            length = jnp.full(len(z), 1.0 / self.shortcut) if length is None else length
+            told += self.lengths(length[:, None])
+        embedded = nn.silu(told) if kept is None else nn.silu(told) * kept
         features = self.denoiser(jnp.concatenate([apart / jnp.sqrt(total), *seen], -1), embedded)
         missed = (1.0 - s) * r**2 / total * apart + s * r / jnp.sqrt(total) * self.out(features)
         return guess + self.from_basis(missed)
@@ -295,7 +322,7 @@ class UNet(nn.Module):
         missed = self.to_basis(real - jax.lax.stop_gradient(guess.frame))
         return jnp.mean(jnp.log(guess.deviation) + jnp.square(missed / guess.deviation) / 2.0, (1, 2, 3))
 
-    def __call__(self, z, sigma, context, context_sigma, actions):
+    def __call__(self, z, sigma, context, context_sigma, actions, length=None, kept=None):
         """``denoise`` around ``guess``: (xhat, ``Guess``)."""
         guess, _ = self.guess(context, context_sigma, actions)
-        return self.denoise(z, sigma, guess, context, context_sigma, actions), guess
+        return self.denoise(z, sigma, guess, context, context_sigma, actions, length, kept), guess

@@ -4,16 +4,19 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from prowl_jax.diffusion import flow
-from prowl_jax.diffusion.autoregressive import autoregressive_loss
+from prowl_jax.diffusion.autoregressive import autoregressive_loss, autoregressive_shortcut_loss
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
-from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet
+from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet, dropout_mask
 from prowl_jax.models.unet.warp import photometric
 from prowl_jax.models.world_model import FrameSpace
 from prowl_jax.settings import POSITIVE, SHARE, Check, check, setting
 from prowl_jax.types import pytree
+
+LEAST_LEVEL = 0.002  # the lowest level that a denoiser of pixels is trained at (DIAMOND: 2e-3)
 
 LIKELIHOOD = 0.2
 """What the surprise at the residual counts beside the photometric error, both of the motion's network."""
@@ -35,6 +38,33 @@ def falls_to_0(levels):
     """Whether noise levels are those of a sampler: ever lower, from 1 to 0."""
     ordered = all(a > b for a, b in zip(levels, levels[1:], strict=False))
     return len(levels) > 1 and levels[0] == 1 and levels[-1] == 0 and ordered
+
+
+def even_levels(steps):
+    """Levels of so many steps of one length, from 1 to 0."""
+    return tuple(1.0 - i / steps for i in range(steps + 1))
+
+
+def powers(most):
+    """1, 2, 4 ... ``most``."""
+    return tuple(2**i for i in range(most.bit_length()))
+
+
+def noise_levels(known, steps):
+    """``steps`` noise levels from 1 down, and 0: those known, or as many again between them as are asked for.
+
+    Between the levels of a model's own sampler others lie evenly on a logarithmic scale; the first below the lowest is
+    as far from it as that is from the one before.
+    """
+    below = max(known[-2] ** 2 / known[-3], LEAST_LEVEL) if len(known) > 2 else LEAST_LEVEL
+    places = np.log([*known[:-1], below])
+    at = np.linspace(0, len(known) - 1, steps + 1)[:-1]
+    return (*(float(x) for x in np.exp(np.interp(at, np.arange(len(places)), places))), 0.0)
+
+
+def levels_of(model, steps):
+    """The levels of so many steps: of one length where the network takes shortcuts, else ``noise_levels``."""
+    return even_levels(steps) if model.dit.shortcut else noise_levels(model.sampler_levels, steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +99,11 @@ class UNetWorldModel(FrameSpace):
         if self.autoencoder.channels != self.dit.channels:
             raise ValueError(
                 f"latents have {self.autoencoder.channels} channels, the network is for {self.dit.channels}"
+            )
+        if self.dit.shortcut and tuple(self.sampler_levels) not in map(even_levels, powers(self.dit.shortcut)):
+            raise ValueError(
+                f"sampler_levels={self.sampler_levels}: a network that takes shortcuts takes 1, 2, 4 ... "
+                f"{self.dit.shortcut} steps of one length"
             )
 
     @property
@@ -125,9 +160,9 @@ class UNetWorldModel(FrameSpace):
     def chunk_velocity(self, network_params, context, z_sigma, sigma, actions):
         """As ``WorldModel.chunk_velocity``, a frame; of the context the last n frames are seen."""
         n, past = self.context, context.shape[1]
-        clean = jnp.zeros((len(sigma), n))
+        clean, length = jnp.zeros((len(sigma), n)), jnp.full(len(sigma), 1.0 / (len(self.sampler_levels) - 1))
         xhat, _ = self._apply(
-            network_params, z_sigma[:, 0], sigma, context[:, past - n :], clean, actions[:, past - n : past]
+            network_params, z_sigma[:, 0], sigma, context[:, past - n :], clean, actions[:, past - n : past], length
         )
         return (z_sigma - xhat[:, None]) / sigma[:, None, None, None, None]
 
@@ -135,28 +170,64 @@ class UNetWorldModel(FrameSpace):
         """The sampler's noise levels ``[steps + 1]``, from 1 down to 0."""
         return jnp.asarray(self.sampler_levels)
 
-    def loss(self, levels, own=None, by_sampler=False):
+    def loss(self, levels, own=None, by_sampler=False, shortcut=None):
         """``loss(network_params, batch, key) -> (scalar, metrics)`` of a ``types.Batch``: ``autoregressive_loss``.
 
-        ``own`` as there. ``by_sampler``: own frames are sampled, as when dreaming.
+        ``own`` as there. ``by_sampler``: own frames are sampled, as when dreaming. With a ``shortcut``
+        (``diffusion.shortcut.Shortcut``), ``autoregressive_shortcut_loss``, whose own frames are of one step.
         """
 
         def auxiliary(guess, real):
             off = photometric(guess.frame, real, self.dit.block) if self.dit.motion else jnp.zeros(len(real))
             return off + LIKELIHOOD * self.dit.surprise(guess, real) if self.dit.predict_residual else off
 
+        if shortcut is not None:
+            return self._shortcut_loss(levels, own, shortcut, auxiliary)
+
         def loss(params, batch, key):
+            kept = self._kept(key, batch)
+
             def denoise(*inputs):
-                return self._apply(params, *inputs)
+                return self._apply(params, *inputs, None, kept)
 
             def follow(seen, led, key):
                 noise = jax.random.normal(key, seen[:, -1].shape)
-                return self._sample(jax.lax.stop_gradient(params), noise, seen, led)
+                return self._sample(jax.lax.stop_gradient(params), noise, seen, led, kept)
 
             return autoregressive_loss(
                 denoise, batch.latents, batch.actions, key, context=self.context, levels=levels,
                 error=self.dit.error, auxiliary=auxiliary, shown=self.shown, own=own,
                 follow=follow if by_sampler else None,
+            )  # fmt: skip
+
+        return loss
+
+    def _kept(self, key, batch):
+        """The masks of a batch in training, one a clip; None without dropout."""
+        if not self.dit.dropout:
+            return None
+        return dropout_mask(jax.random.fold_in(key, 1), (len(batch.latents), self.dit.width), self.dit.dropout)
+
+    def dream_mask(self, key, rate):
+        """A mask for one dream, of any ``rate``, for ``next_chunk``; ValueError where the network has no dropout."""
+        if not self.dit.dropout:
+            raise ValueError("masks need a network that was trained with them (world_model.unet.dropout)")
+        return dropout_mask(key, (1, self.dit.width), rate)
+
+    def _shortcut_loss(self, levels, own, shortcut, auxiliary):
+        def loss(params, batch, key):
+            network, kept = {"params": params}, self._kept(key, batch)
+
+            def guess(*seen):
+                return self.dit.apply(network, *seen, method="guess")[0]
+
+            def predict(z, sigma, length, *told):
+                told, masks = jax.tree.map(lambda x: x[: len(z)] if jnp.ndim(x) else x, (told, kept))
+                return self.dit.apply(network, z, sigma, *told, length, masks, method="denoise")
+
+            return autoregressive_shortcut_loss(
+                guess, predict, batch.latents, batch.actions, key, context=self.context, levels=levels,
+                auxiliary=auxiliary, shown=self.shown, settings=shortcut, own=own,
             )  # fmt: skip
 
         return loss
@@ -192,13 +263,16 @@ class UNetWorldModel(FrameSpace):
         n, past = self.context, context.shape[1]
         return Recent(context[:, past - n :], actions[:, past - n : past - 1])
 
-    def next_chunk(self, params, noise, cache, actions):
-        """As ``WorldModel.next_chunk``, a frame: noise ``[B, 1, h, w, C]``, actions ``[B, 1, A]`` that lead to it."""
+    def next_chunk(self, params, noise, cache, actions, kept=None):
+        """As ``WorldModel.next_chunk``, a frame: noise ``[B, 1, h, w, C]``, actions ``[B, 1, A]`` that lead to it.
+
+        ``kept [B, width]`` is of ``dream_mask``; None: nothing is left out.
+        """
         led = jnp.concatenate([cache.actions, actions], axis=1)
-        frame = self._sample(params["dit"], noise[:, 0], cache.latents, led)[:, None]
+        frame = self._sample(params["dit"], noise[:, 0], cache.latents, led, kept)[:, None]
         return frame, Recent(jnp.concatenate([cache.latents[:, 1:], frame], 1), led[:, 1:])
 
-    def _sample(self, network_params, noise, context, led):
+    def _sample(self, network_params, noise, context, led, kept=None):
         """The frame ``[B, h, w, C]`` after ``context [B, n, h, w, C]`` that noise ``[B, h, w, C]`` becomes."""
         network = {"params": network_params}
         batch, n = led.shape[:2]
@@ -210,7 +284,8 @@ class UNetWorldModel(FrameSpace):
         z = self.start_noise * noise
         for now, after in zip(self.sampler_levels[:-1], self.sampler_levels[1:], strict=True):
             sigma = jnp.full(batch, now)
-            xhat = self.dit.apply(network, z, sigma, guess, context, context_sigma, led, method="denoise")
+            told = guess, context, context_sigma, led, jnp.full(batch, now - after), kept
+            xhat = self.dit.apply(network, z, sigma, *told, method="denoise")
             z = xhat + after / now * (z - xhat)  # Euler: v = (z - xhat) / sigma
         return self.shown(z)
 

@@ -14,6 +14,7 @@ from ring_world import SPEC, Ring, RingWorld
 from table_policy import TablePolicy
 
 from experiments import dream_policy as command
+from experiments.configs import dream_take_cover
 from experiments.configs.dream_voxel import get_config
 from experiments.dreams import learners, transfer, worlds
 from experiments.dreams.settings import DREAM, RULES
@@ -110,7 +111,7 @@ def test_every_learner_and_temperature_has_a_row_of_dream_and_reality(done):
     learned = {("ppo", 0.5), ("ppo", 1.0), ("ppo_in_reality", None)}
     assert rows.keys() == learned | {("random", None), ("cloned", None), ("demonstrator", None)}
     for name, row in rows.items():
-        assert row["low"] <= row["real"] <= row["high"] and row["episodes"] == 3
+        assert row["low"] <= row["real"] <= row["high"] and row["episodes"] == 4
         assert row["seeds"] == (2 if name in learned else 1)
         assert (row["virtual"] is None) == (name[0] == "demonstrator")
     assert rows["demonstrator", None]["real"] > rows["random", None]["real"]  # it goes forward, the other does not
@@ -155,6 +156,17 @@ def test_a_learner_that_was_stopped_goes_on_to_the_same_end(tmp_path, monkeypatc
     assert logged == [4, 5]
 
 
+def test_no_round_is_compiled_again(tmp_path):
+    """Also where a first state is half what a checkpoint gave, which has its place, and half what is new."""
+    config = types.SimpleNamespace(checkpoint_keep=1, checkpoint_every=4, log_every=4, seed=0)
+    log = types.SimpleNamespace(truncate=lambda **row: None, write=lambda **row: None)
+    run = types.SimpleNamespace(config=config, checkpoints=lambda stage: tmp_path / stage, log=log)
+    step = jax.jit(lambda state, key: (jax.tree.map(lambda x: x + 1, state), {"loss": state["new"], "return": 0.0}))
+    state = {"read": jax.device_put(jnp.ones(2), jax.local_devices()[0]), "new": jnp.float32(0)}
+    learners.rounds(run, "ppo", state, step, 3)
+    assert step._cache_size() == 1
+
+
 @pytest.mark.slow
 def test_a_search_is_kept_and_its_map_is_what_acts(tmp_path):
     pytest.importorskip("evosax")
@@ -181,11 +193,12 @@ def test_a_learner_whose_state_is_not_finite_is_not_saved(tmp_path):
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        ("--config.dream.goal=fly", "dream.goal=fly: env.name=voxel has the goals travel, gather_logs"),
+        ("--config.dream.goal=fly", "env.name=voxel with env.task=wander has the goals travel, gather_logs"),
         ("--config.dream.temperatures=(1.0,1.0)", "dream.temperatures=(1.0, 1.0) is not one or more different"),
         ("--config.dream.learners=('es',)", "dream.learners"),
         ("--config.dream.players=('nobody',)", "dream.players"),
         ("--config.dream.ppo.minibatches=3", "dream.ppo.rows=2 are not whole"),
+        ("--config.dream.dropout=0.1", "masks need a unet that was trained with them"),
     ],
 )
 def test_a_mistake_is_one_line(wrong, words, tmp_path, capsys):
@@ -199,6 +212,8 @@ def test_the_variants_are_for_their_goals_and_can_run():
     assert [get_config(goal).dream.goal for goal in ("travel", "gather_logs")] == ["travel", "gather_logs"]
     for variant in ("travel", "gather_logs", "tiny"):
         command_line.validate(get_config(variant), (*consistency.RULES, *RULES))
+    for variant in ("take_cover", "health_gathering", "tiny"):
+        command_line.validate(dream_take_cover.get_config(variant), (*consistency.RULES, *RULES))
     assert all(groups.meanings(DREAM).values())
     with pytest.raises(ValueError, match="fly"):
         get_config("fly")
@@ -207,6 +222,19 @@ def test_the_variants_are_for_their_goals_and_can_run():
 def test_names_of_rows():
     assert transfer.name_of(transfer.Entry("ppo", 1.15, ())) == "ppo_at_1.15"
     assert transfer.name_of(transfer.Entry("random", None, ())) == "random"
+
+
+@pytest.mark.slow
+def test_take_cover(tmp_path):
+    """The same where reality is a game on the host."""
+    for needed in ("evosax", "vizdoom"):
+        pytest.importorskip(needed)
+    arguments = ["--config=experiments/configs/dream_take_cover.py:tiny", f"--workdir={tmp_path / 'run'}"]
+    assert command.main([*arguments, f"--config.dream.results={tmp_path}"]) == 0
+    result = json.loads((tmp_path / "dream_take_cover_tiny.json").read_text())
+    rows = {row["learner"]: row for row in result["transfer"]}
+    assert rows.keys() == {"random", "cloned", "ppo", "cma", "ppo_in_reality", "demonstrator"}
+    assert all(row["real"] == 16.0 for row in rows.values())  # four steps of four tics; nobody dies so soon
 
 
 @pytest.mark.slow

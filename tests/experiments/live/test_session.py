@@ -12,10 +12,12 @@ from PIL import Image
 from experiments.live import messages, recording
 from experiments.live.hunt import LEAST_SEEN, Hunt, length
 from experiments.live.others import MIRRORED, STILL, Hands, third_of, thirds
-from experiments.live.programs import Programs, Sampling, choices, noise_levels, own_sampling, sampled
+from experiments.live.programs import Programs, Sampling, choices, own_sampling, sampled
 from experiments.live.session import RECORDED, Session
 from prowl_jax.envs.voxel import SPEC
 from prowl_jax.metrics.optical_flow import small_flow
+from prowl_jax.models.error_head import ErrorHead
+from prowl_jax.models.unet.world_model import even_levels, noise_levels
 from prowl_jax.rewards.best_of import BestOf
 
 
@@ -168,6 +170,31 @@ def test_noise_levels_fall(played):
     assert four[::2] == pytest.approx((1.0, 0.13, 0.0)) and all(a > b for a, b in zip(four, four[1:], strict=False))
     assert len(noise_levels((1.0, 0.0), 8)) == 9
     assert sampled(played.programs.model, Sampling(2, 0.2)).context_noise == 0.2
+
+
+def test_a_network_that_takes_shortcuts_is_offered_its_own_numbers_of_steps(played):
+    model = played.programs.model
+    short = dataclasses.replace(model, dit=model.dit.clone(shortcut=16), sampler_levels=even_levels(2))
+    assert choices(short)["steps"] == (1, 2, 4, 8, 16)
+    assert sampled(short, Sampling(4)).sampler_levels == even_levels(4)
+
+
+def test_what_a_head_expects_is_a_map_where_the_page_wants_it(played):
+    head = ErrorHead(played.programs.model.action_sizes, width=4)
+    params = head.init(jax.random.key(0), played.programs.model.latent_shape(played.programs.frame_shape), 0.1)
+    session = Session(dataclasses.replace(played, error_head=(head, params)), 3)
+    session.tick()
+    assert session.tick().expected is None
+    session.inbox.append(messages.Change("map", "expected"))
+    picture = session.tick()
+    assert picture.expected.shape == picture.dream.shape and picture.header["panels"][-1] == "expected"
+    std = np.mean(played.params["phase1"]["latent_std"])
+    assert abs(int(picture.expected[0, 0, 0, 0]) - 255 * 0.1 * std / 2) <= 1  # a fresh head says what is typical
+    session.close()
+    session = Session(played, 3)  # without a head nothing is drawn, whatever a page says
+    session.inbox.append(messages.Change("map", "expected"))
+    assert session.tick().expected is None and session.tick().expected is None
+    session.close()
 
 
 def test_a_camera_turns_as_far_as_the_mouse_went():

@@ -30,6 +30,7 @@ CHANGED = {
     "broad": {"adversary.kl_cost": 1.0},  # lambda is 0.10 already
     "focused": {"adversary.kl_cost": 1.5, "phase2.lambda_afs": 0.25},
     "disagreement": {},
+    "predicted_error": {},
     **{
         score: {"phase2.score": score, "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0}
         for score in ("spread_corrected", "energy", "learnability", "reducible", "learning_progress")
@@ -74,6 +75,8 @@ def test_what_an_arm_is_is_asked_of_its_method():
     assert {arm for arm, method in methods.items() if not method.needs().acts} == idle
     assert methods["passive"].needs().rows == get_config().phase2.batch
     assert methods["disagreement"].programs.fit_ensemble is not None and methods["prowl"].programs.fit_ensemble is None
+    assert methods["predicted_error"].programs.fit_error_head is not None
+    assert methods["prowl"].programs.fit_error_head is None
 
 
 def test_branches_begin_from_the_same_seeds_and_are_rows_of_the_budget():
