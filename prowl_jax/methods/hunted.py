@@ -79,7 +79,8 @@ class GRPOPrograms(NFTPrograms):
 class HuntedNFT(prowl.Prowl):
     """NFT whose branches begin in what PROWL's adversary finds; see the module's docstring."""
 
-    Config, Programs, Learner = NFTConfig, NFTPrograms, nft.NFT
+    Config, Programs = NFTConfig, NFTPrograms
+    Learner: type = nft.NFT
 
     @property
     def learner(self):
@@ -162,4 +163,5 @@ class HuntedNFT(prowl.Prowl):
 class HuntedGRPO(HuntedNFT):
     """GRPO whose groups begin in what PROWL's adversary finds; see the module's docstring."""
 
-    Config, Programs, Learner = GRPOConfig, GRPOPrograms, grpo.GRPO
+    Config, Programs = GRPOConfig, GRPOPrograms
+    Learner = grpo.GRPO
