@@ -171,7 +171,16 @@ BROKEN = [
     ({"world_model.fall": 0.0}, "world_model.fall=0.0 is not a share above 0 and at most 1"),
     ({"arms": ("prowl", "vpt")}, "arms=('prowl', 'vpt') holds something other than frozen_reference, prowl"),
     ({"arms": ("prowl", "prowl")}, "each at most once"),
-    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, voxel, minerl, gymnasium, recordings"),
+    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, voxel, craftax, minerl, gymnasium, recordings"),
+    ({"env.name": "craftax", "env.task": "dig"}, "env.task=dig is not one of wander"),
+    (
+        {"env.name": "craftax", "env.task": "wander", "env.held_out_tasks": ("dig",)},
+        "env.held_out_tasks=('dig',) holds something other than wander, restless",
+    ),
+    (
+        {"env.name": "recordings", "demonstrations.play": "plays"},
+        "demonstrations.play=plays is of a game that is played on the page; env.name=recordings reads",
+    ),
     ({"env.name": "voxel"}, "env.task=explore is not one of wander"),
     (
         {"env.name": "voxel", "env.task": "wander"},
