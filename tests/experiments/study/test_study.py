@@ -219,7 +219,7 @@ def test_the_file_is_small_and_reads_back(done, tmp_path):
     results = done[2]
     results_file.save(tmp_path / "again.json", results)
     assert json.loads((tmp_path / "again.json").read_text()) == results
-    assert set(results) == {*results_file.KEYS, "central", "provenance"}
+    assert set(results) == {*results_file.KEYS, "budgets", "central", "provenance"}
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match="no file of results: it has no 'study'"):
         results_file.load_results(tmp_path / "other.json")
