@@ -37,8 +37,8 @@ CHANGES = [f"--config.{{change}}" for change in (
 )]
 """,
 }
-"""What stands in the place of each notebook's parameters. What takes longest to compile is left out: in
-``your_world`` phase 2; ``accelerator`` has the programs of tests/experiments/test_voxel_run.py, which come before."""
+"""What stands in the place of each notebook's parameters. What takes longest to compile is left out of ``your_world``,
+phase 2; ``accelerator`` has the programs of tests/experiments/test_voxel_run.py."""
 
 SAYS = {
     "accelerator": ("works in", "phase2/prowl", "mean error of a pixel"),
@@ -47,6 +47,8 @@ SAYS = {
     "quick_tour": ("kept the 12 worst: True", "latent regret"),
     "your_world": ("([noop], fire", "report/index.html", "regret_over_repeat_last_frame"),
 }
+WHOLE_RUNS = ("accelerator", "your_world")
+"""They start runs, which compile for longer than a test should where nothing is in the compilation cache."""
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_notebook_and_text_are_the_same_and_hold_no_outputs(path):
         assert not cell.get("outputs") and cell.get("execution_count") is None
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in WHOLE_RUNS else n for n in SIZES])
 def test_it_runs_at_a_tiny_size(name, kernel, tmp_path):
     """The quick tour 50 s of processor time where nothing is in the compilation cache, the others less."""
     if name == "your_world":

@@ -6,9 +6,9 @@
 
 A step is worth the tics that it lived, and an episode is 525 steps of 4 tics, World Models' 2,100 tics. The world model
 is trained from nothing on scripted play of the task: a small convolutional denoiser without explicit motion, two
-evaluations a frame, so that a million dreamt frames are a matter of half an hour and not of a day; its dreams are
-simpler than those of the shipped models. It can be stopped and goes on. How long it takes and what comes out has not
-been measured yet. ``:tiny`` is for tests: nothing that it prints means anything.
+evaluations a frame, since millions of frames are dreamt; its dreams are simpler than those of the shipped models. It
+can be stopped and goes on. How long it takes and what comes out has not been measured yet. ``:tiny`` is for tests:
+nothing that it prints means anything.
 """
 
 import ml_collections

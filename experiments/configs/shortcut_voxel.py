@@ -5,9 +5,9 @@
   python -m experiments.sampler_steps --workdir=runs/shortcut_voxel --steps=1,2,4,8,32 --clips=64
   python -m experiments.sampler_steps --weights=voxel --steps=1,2,4,8,32 --clips=64
 
-The first command trains, the other two make the table: the quality of 1 to 32 steps with and without. A step costs half
-as much again as one of the base model's training, so about an hour of one core. What comes out has not been measured
-yet. ``:tiny`` is for tests, and begins from nothing.
+The first command trains, the other two make the table: the quality of 1 to 32 steps with and without. Counted in
+evaluations of the network, an update costs half as much again as one of the base model's training. How long it takes
+and what comes out has not been measured yet. ``:tiny`` is for tests, and begins from nothing.
 """
 
 import ml_collections
