@@ -396,7 +396,8 @@ def test_a_head_says_where_the_dreams_of_a_finished_run_are_wrong(done, tmp_path
     assert uncertainty.main([f"--workdir={workdir}", *flags]) == 0
     assert files_of(workdir) == before
     result, printed = read_json(output), capsys.readouterr().out
-    assert list(result["sets"]) == ["held_out", "task/look_around", "found by prowl"]
+    tasks = [f"task/{task}" for task in get_config("tiny").env.held_out_tasks]
+    assert list(result["sets"]) == ["held_out", *tasks, "found by prowl"]
     assert result["detection"].keys() == result["sets"].keys() - {"held_out"}
     for name, row in result["sets"].items():
         assert 0 < row["clips"] <= 6 and row["error"]["mean"] > 0 < row["said"]["mean"] and name in printed

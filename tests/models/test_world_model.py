@@ -113,8 +113,9 @@ class RecordingDiT:
     record: list = dataclasses.field(compare=False)
     chunk: int = CHUNK
     action_frames: int = 1
+    shortcut: int = 0
 
-    def apply(self, variables, z, sigma, actions, memory=None):
+    def apply(self, variables, z, sigma, actions, memory=None, length=None):
         def note(sigma, z):
             self.record.append((memory is not None, np.array(sigma), np.array(z)))
 
