@@ -9,28 +9,32 @@ Textured 64x64 frames of four worlds at noon, demonstrators who never strafe and
 convolutional denoiser of 2.8 M parameters over pixels, then the reference policy and the inverse dynamics model; no
 phase 2. Twelve core-hours (a second of one core a step); `docs/world_model.md` says what they buy. The rate is constant
 until the last fifth, so a training of fewer steps (``--config.world_model.steps=``) is the same one, finished earlier.
-``:tiny`` is the smallest run, for tests.
+``:next`` goes on from the weights so far of the training that has a predicted deviation and own frames of the sampler
+(docs/world_model.md). ``:tiny`` is the smallest run, for tests.
 """
 
 from experiments.configs import voxel
 
 
 def get_config(arg="full"):
-    """The whole training (``full``), or the smallest one (``tiny``)."""
-    if arg not in ("full", "tiny"):
-        raise ValueError(f"base_voxel has the variants 'full' and 'tiny', not {arg!r}")
-    c = voxel.get_config(arg)
-    c.name = "base_voxel" if arg == "full" else "base_voxel_tiny"
+    """The whole training (``full``), its latest form from where it stands (``next``), or the smallest (``tiny``)."""
+    if arg not in ("full", "next", "tiny"):
+        raise ValueError(f"base_voxel has the variants 'full', 'next' and 'tiny', not {arg!r}")
+    c = voxel.get_config("tiny" if arg == "tiny" else "full")
+    c.name = "base_voxel" if arg == "full" else f"base_voxel_{arg}"
     c.arms = ()
     c.env.update(held_out_tasks=("control",))
     c.env.voxel.update(worlds=4, look="textured", hour=6000)
     c.demonstrations.gaps.update(strafe=0.0, back=0.0)
     pixel_world_model(c)
-    if arg == "full":
+    if arg != "tiny":
         c.env.num_envs = 48
         c.demonstrations.update(episodes=480, episode_frames=300, held_out_task_episodes=24)
         long_training(c)
-    else:
+    if arg == "next":
+        c.world_model.update(weights="results/weights/voxel_next.safetensors", steps=4000, learning_rate=4e-4, fall=0.7)
+        c.world_model.unet.update(predict_residual=True, own_by="sampler", own_frames=(4,), own_since=(0.0,))
+    if arg == "tiny":
         small = {"widths": (16, 24), "blocks": (1, 1), "motion_widths": (8,), "motion_blocks": (1,), "width": 16}
         c.world_model.unet.update(small)
     return c

@@ -23,7 +23,7 @@ from prowl_jax.rewards import OF_BRANCHES, REWARDS
 from prowl_jax.rl.branches import BASELINES
 from prowl_jax.settings import COUNT, NATURAL, SHARE, check, one_of, setting
 from prowl_jax.train.sharding import compiled, on_mesh
-from prowl_jax.train.state import merge
+from prowl_jax.train.state import TrainState, merge
 from prowl_jax.types import RealClip, pytree
 
 
@@ -41,6 +41,18 @@ class Start:
     trained: Any
     fixed: dict
     reference: Any = None
+
+
+@pytree
+class State:
+    """All that changes of a method that trains the world model alone.
+
+    Attributes:
+      theta: the world model's trained part, a ``TrainState``. cycle: int32 scalar, cycles done.
+    """
+
+    theta: TrainState
+    cycle: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)

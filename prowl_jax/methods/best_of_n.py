@@ -11,15 +11,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prowl_jax.methods.base import Method, Needs, training_cost
+from prowl_jax.methods.base import Method, Needs, State, training_cost
 from prowl_jax.methods.dreamt_branches import reward_named
 from prowl_jax.rewards import ERRORS, OF_BRANCHES, OF_JUDGE, REWARDS
 from prowl_jax.rewards.dream import group, make_dream, make_shown
 from prowl_jax.settings import COUNT, SOME_SHARE, check, one_of, setting
 from prowl_jax.train.sharding import program
-from prowl_jax.train.state import TrainState, init_state
+from prowl_jax.train.state import init_state
 from prowl_jax.train.world_model import make_fine_tune, make_update
-from prowl_jax.types import Batch, RealClip, pytree
+from prowl_jax.types import Batch, RealClip
 
 NAMES = ChainMap(dict.fromkeys(OF_JUDGE), OF_BRANCHES, REWARDS)
 """Rewards that may choose."""
@@ -41,14 +41,6 @@ class Config:
 
     def __post_init__(self):
         check(self, "best_of_n")
-
-
-@pytree
-class State:
-    """All that changes: ``theta``, the world model's trained part, and ``cycle``, int32, cycles done."""
-
-    theta: TrainState
-    cycle: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,27 +6,17 @@ Nobody acts and nothing is dreamt. (``Prowl`` with ``pat_share=0`` learns the sa
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from prowl_jax.methods.base import Method, Needs, training_cost
+from prowl_jax.methods.base import Method, Needs, State, training_cost
 from prowl_jax.train.sharding import program
-from prowl_jax.train.state import TrainState, init_state
+from prowl_jax.train.state import init_state
 from prowl_jax.train.world_model import make_fine_tune, make_update
-from prowl_jax.types import pytree
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Settings: none."""
-
-
-@pytree
-class State:
-    """All that changes: ``theta``, the world model's trained part, and ``cycle``, int32, cycles done."""
-
-    theta: TrainState
-    cycle: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)

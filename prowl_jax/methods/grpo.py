@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.diffusion import sde
-from prowl_jax.methods.base import Method, Needs, training_cost
+from prowl_jax.methods.base import Method, Needs, State, training_cost
 from prowl_jax.methods.dreamt_branches import (
     Branching,
     clip_length,
@@ -29,8 +29,7 @@ from prowl_jax.methods.dreamt_branches import (
 from prowl_jax.rl.group import clipped_loss
 from prowl_jax.settings import NOT_NEGATIVE, POSITIVE, SOME_SHARE, one_of, setting
 from prowl_jax.train.sharding import program
-from prowl_jax.train.state import TrainState, apply_gradients, init_state, merge
-from prowl_jax.types import pytree
+from prowl_jax.train.state import apply_gradients, init_state, merge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +50,6 @@ class Config(Branching):
         0.99, "of the sampler's steps, the first, that are trained", SOME_SHARE,
         source="Flow-GRPO: .99, DanceGRPO: .6",
     )  # fmt: skip
-
-
-@pytree
-class State:
-    """All that changes: ``theta``, the world model's trained part, and ``cycle``, int32, cycles done."""
-
-    theta: TrainState
-    cycle: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
