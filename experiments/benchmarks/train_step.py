@@ -19,6 +19,7 @@ from experiments.configs import quickstart
 from experiments.stages import build
 from experiments.stages.world_model import world_model_optimizer
 from prowl_jax.diffusion.forcing import Forcing
+from prowl_jax.models.cpu.convolution import conv
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.train.state import count, init_state, make_optimizer
@@ -41,18 +42,21 @@ class Sizes:
       small, large: ``(DiT, shape)``; a shape is clips, latents, and their height and width, of which 2 x 2 are a token.
       square: side of the matrices whose product is the limit.
       variant: of the quick start.
+      images: of the convolution: how many, their side and channels.
     """
 
     small: tuple = (SMALL, (16, 4, 8, 16))
     large: tuple = (LARGE, (16, 6, 32, 32))
     square: int = 2048
     variant: str = "scratch"
+    images: tuple = (32, 32, 64)
 
 
 def rows(settings, sizes=Sizes()):
-    """The rows ``train_step_...`` and ``clips_per_s``; the shapes are the same with ``settings.quick``."""
+    """The rows ``train_step_...``, ``clips_per_s`` and ``convolution_share``; ``settings.quick`` changes no shape."""
     yield from _against_pytorch(settings, sizes)
     yield from _quick_start(settings, sizes)
+    yield from _convolution(settings, sizes)
     yield from _large(settings, sizes)
 
 
@@ -142,6 +146,24 @@ def _quick_start(settings, sizes):
     against = f"phase 1 of the quick start, {1e3 * seconds:.1f} ms a step of {w.batch} clips"
     yield Row("clips_per_s", w.batch / seconds, "clips/s", against, None, settings.repeats)
     yield timing.compile_row("clips_per_s", step.compile_s)
+
+
+def _convolution(settings, sizes):
+    """A 3x3 convolution of the U-Net's kind with both of its gradients: its rate over the product's."""
+    count, side, channels = sizes.images
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(count, side, side, channels)), jnp.float32)
+    kernel = jnp.asarray(0.02 * rng.normal(size=(3, 3, channels, channels)), jnp.float32)
+    gradients = jax.jit(jax.grad(lambda x, kernel: jnp.sum(conv(x, kernel, (1, 1), "SAME") ** 2), (0, 1)))
+    product, product_flops = matmul_rate(jnp.float32, sizes.square)
+    times = timing.alternate({"ours": lambda: gradients(x, kernel), "product": product}, settings.repeats)
+    rate = flops.TRAINING * 2 * count * side**2 * 9 * channels**2 / times["ours"]
+    limit = product_flops / times["product"]
+    against = (
+        f"{rate / 1e9:,.0f} of {limit / 1e9:,.0f} GFLOP/s of a float32 product of {sizes.square} x {sizes.square}; "
+        f"3x3, {count} images of {side} x {side} x {channels}, with both gradients"
+    )
+    yield Row("convolution_share", rate / limit, "share", against, rate / limit, settings.repeats)
 
 
 def _large(settings, sizes):

@@ -65,6 +65,7 @@ ROWS = (
     "train_step_compile_s",
     "clips_per_s",
     "clips_per_s_compile_s",
+    "convolution_share",
     "train_step_bf16_mfu",
     "train_step_bf16_memory_gb",
     "train_step_bf16_compile_s",
@@ -73,7 +74,7 @@ ROWS = (
 
 def test_every_row_is_there_and_says_what_is_missing(monkeypatch):
     small = (dataclasses.replace(TINY, chunk=1), TINY_SHAPE)
-    sizes = train_step.Sizes(small, large=(TINY, TINY_SHAPE), square=64, variant="tiny")
+    sizes = train_step.Sizes(small, large=(TINY, TINY_SHAPE), square=64, variant="tiny", images=(2, 8, 4))
     monkeypatch.setattr(wan_pytorch, "missing", lambda: "no torch: pip install -r requirements-parity.txt")
     rows = {row.name: row for row in train_step.rows(timing.Settings(quick=True, repeats=10), sizes)}
     assert tuple(rows) == ROWS
