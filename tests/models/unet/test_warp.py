@@ -85,3 +85,15 @@ def test_photometric_is_the_mean_over_three_scales():
         expected.append(np.abs(means).mean((1, 2, 3)))
     found = photometric(space_to_depth(guess, 4), space_to_depth(real, 4), 4)
     np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_gradient_is_that_of_every_pixel_by_its_own_flow(axis):
+    """A pixel of the result depends on its own flow alone, so all slopes show in one pair of moved pictures."""
+    whole, part = rng.integers(-20, 20, (2, 12, 16, 2)), rng.uniform(0.1, 0.9, (2, 12, 16, 2))  # some beyond the edge
+    flow, upstream = jnp.asarray(whole + part, jnp.float32), rng.normal(size=PICTURE.shape).astype(np.float32)
+    gradient = jax.grad(lambda f: jnp.sum(upstream * warp(PICTURE, f)))(flow)[..., axis]
+    step = np.where(np.arange(2) == axis, 0.02, 0.0)
+    slopes = (warp(PICTURE, flow + step) - warp(PICTURE, flow - step)) / 0.04
+    np.testing.assert_allclose(gradient, np.sum(upstream * np.asarray(slopes), -1), atol=5e-3)
+    assert np.mean(np.asarray(gradient) == 0.0) > 0.2  # beyond the edge a flow changes nothing
