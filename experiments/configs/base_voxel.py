@@ -32,8 +32,9 @@ def get_config(arg="full"):
         c.demonstrations.update(episodes=480, episode_frames=300, held_out_task_episodes=24)
         long_training(c)
     if arg == "next":
-        c.world_model.update(weights="results/weights/voxel_next.safetensors", steps=4000, learning_rate=4e-4, fall=0.7)
+        c.world_model.update(weights="results/weights/voxel_next.safetensors", steps=3000, learning_rate=4e-4, fall=0.7)
         c.world_model.unet.update(predict_residual=True, own_by="sampler", own_frames=(4,), own_since=(0.0,))
+        c.world_model.unet.sampler_levels = (1.0, 0.4, 0.1, 0.0)
     if arg == "tiny":
         small = {"widths": (16, 24), "blocks": (1, 1), "motion_widths": (8,), "motion_blocks": (1,), "width": 16}
         c.world_model.unet.update(small)
