@@ -1,6 +1,7 @@
 """Files of weights (``prowl_jax.zoo``) from runs, and what ``python -m experiments.zoo`` says of them."""
 
 import json
+import pathlib
 
 import numpy as np
 
@@ -11,12 +12,13 @@ from experiments.run.provenance import in_words, provenance, without_folders
 from experiments.stages import build
 from experiments.stages.inverse_dynamics import load_inverse_dynamics
 from experiments.stages.reference import load_reference
-from experiments.stages.world_model import load_world_model
+from experiments.stages.world_model import load_world_model, read_beginning
 from prowl_jax import zoo
 from prowl_jax.envs.gaps import Gaps
 from prowl_jax.train.checkpoint import Checkpoints
 from prowl_jax.train.state import count
 
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 SHARED = ("dit", "autoencoder", "latent_mean", "latent_std")
 STAGES = {"world_model": "world_model", "policy": "reference", "inverse_dynamics": "inverse_dynamics"}
 """Part of a file -> the stage that makes it."""
@@ -70,10 +72,11 @@ def card_of(run, model):
     quality = run.workdir / "dream_quality.json"
     return {
         "name": config.name,
-        "command": f"python -m experiments.prowl_main --config=experiments/configs/{config.name}.py",
+        "command": f"python -m experiments.prowl_main --config={config_file(config.name)}",
         "steps": step,
         "of_steps": config.world_model.steps,
         "hours": _hours(run),
+        "began_with": read_beginning(run),
         "data": {
             "environment": build.environment_of(config),
             "task": config.env.task,
@@ -88,6 +91,14 @@ def card_of(run, model):
         "dream_quality": json.loads(quality.read_text()) if quality.exists() else None,
         "provenance": provenance(config, run.workdir),
     }
+
+
+def config_file(name):
+    """The ``--config`` of a configuration of this project by its name, of ``base_voxel_next`` base_voxel.py:next."""
+    files = [path.stem for path in CONFIGS.glob("*.py") if f"{name}_".startswith(f"{path.stem}_")]
+    stem = max(files, key=len, default=name)
+    variant = name.removeprefix(stem).removeprefix("_")
+    return f"experiments/configs/{stem}.py" + (f":{variant}" if variant else "")
 
 
 def _hours(run):
@@ -134,7 +145,8 @@ def checked(name):
 def progress(card):
     """How far a model was trained, in words."""
     hours = "hours not noted" if card["hours"] is None else f"{card['hours']:.1f} hours"
-    return f"{card['steps']:,} of {card['of_steps']:,} steps, {hours}: {card['command']}"
+    words = f"{card['steps']:,} of {card['of_steps']:,} steps, {hours}: {card['command']}"
+    return f"{words}; after {progress(card['began_with'])}" if card.get("began_with") else words
 
 
 def shown(card):

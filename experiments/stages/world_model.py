@@ -1,10 +1,12 @@
 """The stage of phase 1: diffusion forcing on the demonstrations, whose averaged parameters are theta_0."""
 
 import dataclasses
+import json
 
 import jax
 from flax import traverse_util
 
+from experiments.run.files import write_json
 from experiments.run.training_loop import restore_state, shapes, train
 from experiments.stages import build
 from experiments.stages.autoencoder import load_autoencoder
@@ -15,6 +17,8 @@ from prowl_jax.train import world_model as world_model_training
 from prowl_jax.train.mesh import put
 from prowl_jax.train.sharding import DIT_RULES
 from prowl_jax.train.state import Training, count, init_state
+
+BEGAN_WITH = ".began_with.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +54,7 @@ def train_world_model(run):
     config, w = run.config, run.config.world_model
     if config.base:
         return {"parameters": count(build.load_base(config.base).params["dit"]), "tokens": 0}
+    _note_beginning(run)
     optimizer = world_model_optimizer(config)
     step_fn = make_world_model_step(config)
     state = train(
@@ -65,6 +70,20 @@ def train_world_model(run):
         pretrained=pretrained(config, optimizer) if w.weights else None,
     )
     return {"parameters": count(state.params), "tokens": w.steps * w.batch * tokens_per_clip(config)}
+
+
+def _note_beginning(run):
+    """Of the card of ``world_model.weights`` what a card of this run has to tell, once, since a file may change."""
+    noted, weights = run.workdir / BEGAN_WITH, run.config.world_model.weights
+    card = zoo.read_card(weights) if weights and run.config.world_model.network == "unet" else {}
+    if card and not noted.exists():
+        write_json(noted, {name: card.get(name) for name in ("command", "steps", "of_steps", "hours", "began_with")})
+
+
+def read_beginning(run):
+    """The weights that phase 1 of a run began with, as their card told then; None: with none, or without a card."""
+    noted = run.workdir / BEGAN_WITH
+    return json.loads(noted.read_text()) if noted.exists() else None
 
 
 def pretrained(config, optimizer):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -102,6 +103,34 @@ def test_what_a_run_has_not_finished_is_left_out_and_said(base, tmp_path, monkey
     assert card["parts"]["policy"] is None and card["parts"]["inverse_dynamics"] is None
     said = weights.checked(tmp_path / "bare.safetensors")
     assert "without policy and inverse dynamics" in said and "policy: not in the file" in said
+
+
+def test_a_card_tells_the_weights_that_its_run_began_with(base, path, tmp_path, monkeypatch):
+    """Those of the file as it was when the run began, whatever lies there later."""
+    config = base.config.copy_and_resolve_references().unlock()
+    config.name, config.world_model.weights = "base_voxel_next", str(path)
+    again = Run(tmp_path / "again", config.lock())
+    begun = init_state(world_model.init_dit(config), world_model.world_model_optimizer(config))
+    monkeypatch.setattr(world_model, "train", lambda *_, **__: begun)
+    world_model.train_world_model(again)
+    first = {**zoo.read_card(path), "steps": 5}
+    monkeypatch.setattr(zoo, "read_card", lambda name: first)
+    world_model.train_world_model(again)
+    monkeypatch.setattr(weights, "load_world_model", lambda run: world_model.load_world_model(base))
+    shutil.copytree(base.workdir / "checkpoints", again.workdir / "checkpoints")
+    assert "6 of 6 steps, hours not noted: python -m experiments.prowl_main " in (
+        weights.export(again.config, again.workdir, tmp_path / "w.safetensors")
+    )
+    card = json.loads((tmp_path / "w.json").read_text())
+    assert card["began_with"]["steps"] == 6 and card["command"].endswith("configs/base_voxel.py:next")
+    assert f"; after 6 of 6 steps, {base.stages()['world_model']['seconds'] / 3600:.1f} hours" in weights.shown(card)
+
+
+def test_the_file_of_every_configuration_is_found_by_its_name():
+    assert weights.config_file("base_voxel") == "experiments/configs/base_voxel.py"
+    assert weights.config_file("base_voxel_next") == "experiments/configs/base_voxel.py:next"
+    assert weights.config_file("voxel_tiny") == "experiments/configs/voxel.py:tiny"
+    assert weights.config_file("my_own") == "experiments/configs/my_own.py"
 
 
 def test_a_run_that_was_ended_before_it_noted_its_time_is_exported(base, tmp_path, monkeypatch):
