@@ -128,15 +128,21 @@ def _of_arm(config, mesh, model, counted, arm):
     )
     words = {"observe": "encode and flow", "ppo": "PPO"}
     words |= {"fine_tune": f"phase 2, {budget.updates} steps", "learn": f"learn, {budget.updates} steps"}
-    rescored = -(-config.phase2.capacity // min(budget.score_batch, config.phase2.capacity))
     programs = method.on_mesh(mesh, state).programs
     return [
         Step(words.get(name, name), budget.cycles, getattr(programs, name),
              tuple(_placed(mesh, argument) for argument in arguments), getattr(plain.programs, name),
-             rescored if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
+             _batches(method) if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
              gradient=gradient if name in ("fine_tune", "learn") else None)
         for name, arguments in calls.items()
     ]  # fmt: skip
+
+
+def _batches(method):
+    """Batches of the buffer that a cycle scores anew at most."""
+    capacity = method.config.capacity
+    size = min(method.shared.budget.score_batch, capacity)
+    return -(-method.config.rescoring.most(capacity, size) // size)
 
 
 def _by_rules(mesh, shapes, rules):
