@@ -27,6 +27,9 @@ from prowl_jax.train.state import count, init_state, merge
 from prowl_jax.train.world_model import make_train_step
 from prowl_jax.types import Batch, Trajectory
 
+OF_CLIPS = ("observe", "score")
+"""The programs of a cycle that take clips, row by row; all others take batches of every update."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -131,7 +134,8 @@ def _of_arm(config, mesh, model, counted, arm):
     programs = method.on_mesh(mesh, state).programs
     return [
         Step(words.get(name, name), budget.cycles, getattr(programs, name),
-             tuple(_placed(mesh, argument) for argument in arguments), getattr(plain.programs, name),
+             tuple(_placed(mesh, argument, batches=name not in OF_CLIPS) for argument in arguments),
+             getattr(plain.programs, name),
              _batches(method) if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
              gradient=gradient if name in ("fine_tune", "learn") else None)
         for name, arguments in calls.items()
@@ -149,13 +153,16 @@ def _by_rules(mesh, shapes, rules):
     return jax.tree.map(lambda x, where: _on(where)(x), shapes, shardings(mesh, shapes, rules))
 
 
-def _placed(mesh, argument):
-    """An argument whose placement is not known yet: the whole world model's parameters, or rows of clips."""
+def _placed(mesh, argument, batches):
+    """An argument whose placement is not known yet: the whole world model's parameters, or rows of clips.
+
+    Rows are the first axis, of ``batches`` the second: an update a row of the first.
+    """
     if all(leaf.sharding is not None for leaf in jax.tree.leaves(argument)):
         return argument
     if isinstance(argument, dict):
         return _by_rules(mesh, argument, WORLD_MODEL_RULES)
-    return jax.tree.map(_on(split_rows(mesh)), argument)
+    return jax.tree.map(_on(split_rows(mesh, int(batches))), argument)
 
 
 def _of_gradient(mesh, loss, trained, frozen, batch):
