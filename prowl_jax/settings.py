@@ -121,6 +121,7 @@ NOT_NEGATIVE = Check(lambda v: 0 <= v < math.inf, "is not a number of at least 0
 FINITE = Check(lambda v: -math.inf < v < math.inf, "is not a finite number")
 
 
+FOLDER = Check(lambda v: not v.endswith((".json", ".md")), "names a file, and files are put into it: name a folder")
 FILE_NAME = Check(lambda v: _is_file_name(v), "cannot be the name of a folder")
 FILE_NAMES = Check(lambda v: all(map(_is_file_name, v)), "holds what cannot be the name of a folder")
 

@@ -35,6 +35,7 @@ def get_config(arg="voxel"):
     c.evaluation.targets = ml_collections.ConfigDict()
     c.study = groups.make_config(STUDY).study
     c.study.oracles = ("oracle", "oracle_all")
+    c.phase2.watched = ("reducible",)  # how much of PAT is beyond learning, in every cycle
     if arg == "tiny":
         _tiny(c)
         return c

@@ -1,6 +1,7 @@
 """Settings of policies made in dreams, and what they ask of the rest."""
 
 import dataclasses
+import pathlib
 
 from experiments.run import groups
 from prowl_jax.envs import registry
@@ -8,7 +9,7 @@ from prowl_jax.methods.dream_policy import Evolution, Imagination
 from prowl_jax.models.reward_heads import RewardNetwork
 from prowl_jax.rl.pmpo import PMPOConfig
 from prowl_jax.rl.ppo import PPOConfig
-from prowl_jax.settings import COUNT, NATURAL, NOT_NEGATIVE, Check, one_of, setting, some_of, within
+from prowl_jax.settings import COUNT, FOLDER, NATURAL, NOT_NEGATIVE, Check, one_of, setting, some_of, within
 from prowl_jax.train.state import ShortTraining
 
 LEARNERS = ("ppo", "cma")
@@ -47,9 +48,11 @@ class DreamSettings:
     in_reality: bool = setting(True, "ppo learns in the real environment as well, for comparison")
     real_episodes: int = setting(100, "of each policy and seed", within(2), source="World Models: 100")
     dreamt_episodes: int = setting(100, "the same in dreams", within(2))
-    world_models: tuple = setting((), "further weights whose dreams rank the policies: models of the zoo or files")
+    world_models: tuple = setting(
+        (), "further weights whose dreams rank the policies and are learned in: models of the zoo or files"
+    )
     resamples: int = setting(2000, "of the bootstrap", COUNT)
-    results: str = setting("results", "the folder of NAME.json and NAME.md")
+    results: str = setting("results", "the folder of NAME.json and NAME.md", FOLDER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +87,11 @@ def _players(c):
     return set(c.dream.players) <= known
 
 
+def _models(c):
+    """The names of the world models that are compared, as files and tables have them."""
+    return ["theta_0", *c.arms, *(pathlib.Path(name).stem for name in c.dream.world_models)]
+
+
 RULES = (
     *groups.rules(DREAM),
     (
@@ -94,6 +102,11 @@ RULES = (
     (
         lambda c: not _goals(c) or _players(c),
         "dream.players={config.dream.players} holds somebody who is neither demonstrator nor a task of the environment",
+    ),
+    (
+        lambda c: len(_models(c)) == len(set(_models(c))),
+        lambda c: f"dream.world_models={c.dream.world_models}: two of {', '.join(_models(c))} have one name; rename a "
+        "file",
     ),
     (
         lambda c: c.dream.ppo.minibatches < 1 or c.dream.ppo.rows % c.dream.ppo.minibatches == 0,

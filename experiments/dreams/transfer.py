@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import math
 import pathlib
 
 import jax
@@ -33,15 +34,18 @@ from prowl_jax.settings import read
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 REAL, DREAMT = 0, 1
+THETA_0 = worlds.THETA_0
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A row to be: who, learned at which temperature (None: not in dreams), and the actor of every seed."""
+    """A row to be: who, learned at which temperature (None: not in dreams), the actor of every seed, and whose dreams
+    they learned in."""
 
     learner: str
     temperature: float | None
     actors: tuple
+    dreams_of: str = THETA_0
 
 
 def run_dreams(config, workdir):
@@ -60,7 +64,8 @@ def run_dreams(config, workdir):
             returns = {"real": world.real(entry), "dreamt": world.dreamt(entry)}
             rows.append(transfer_row(entry, returns, config))
             kept.append((entry, returns))
-    result = {"transfer": [*rows, demonstrator_row(config)], "ranking": rank(run, base, world, kept), "heads": heads}
+        ranked = rank(run, world, kept)
+    result = {"transfer": [*rows, demonstrator_row(config)], "ranking": ranked, "heads": heads}
     folder = pathlib.Path(config.dream.results)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{config.name}.json", {**result, "provenance": provenance(config, run.workdir)})
@@ -89,9 +94,16 @@ class _World:
 
     def __init__(self, run, base):
         self.run, self.config = run, run.config
-        self.heads = load_heads(run)
-        self.dream = worlds.dream_env(base, run.config, load_world_model(base), self.heads)
+        self.models, heads = worlds.world_models(base, run.config), load_heads(run)
+        self._dreams = {
+            name: worlds.dream_env(base, run.config, params, heads, world_model=model)
+            for name, (model, params) in self.models.items()
+        }
         self.reality = worlds.real_env(run.config)
+
+    def dreams(self, name=THETA_0, temperature=1.0):
+        """Dreams of a world model as an environment; of all of one network they are one program."""
+        return worlds.with_temperature(self._dreams[name], temperature)
 
     def close(self):
         """End the games of the real environment, where there are any."""
@@ -103,14 +115,15 @@ class _World:
         return self._of(entry, "real", self.reality, self.config.dream.real_episodes, REAL)
 
     def dreamt(self, entry):
-        """Returns in dreams of the temperature that it learned at; 1 for who learned in none."""
+        """Returns in the dreams, and at the temperature, that it learned in; 1 for who learned in none."""
         temperature = 1.0 if entry.temperature is None else entry.temperature
-        env = worlds.with_temperature(self.dream, temperature)
+        env = self.dreams(entry.dreams_of, temperature)
         return self._of(entry, "dreamt", env, self.config.dream.dreamt_episodes, DREAMT)
 
-    def dreamt_by(self, entry, name, env):
+    def dreamt_by(self, entry, name):
         """Returns in the dreams of the world model ``name`` at temperature 1."""
-        return self._of(entry, f"dreamt_by_{pathlib.Path(name).stem}", env, self.config.dream.dreamt_episodes, DREAMT)
+        where = f"dreamt_by_{worlds.short(name)}"
+        return self._of(entry, where, self.dreams(name), self.config.dream.dreamt_episodes, DREAMT)
 
     def _of(self, entry, where, env, episodes, which):
         path = self.run.workdir / "returns" / f"{name_of(entry)}_{where}.json"
@@ -132,12 +145,19 @@ class _World:
 
 
 def name_of(entry):
-    """Of files and stages: ``ppo_at_1.15``."""
-    return entry.learner if entry.temperature is None else f"{entry.learner}_at_{entry.temperature:g}"
+    """Of files and stages: ``ppo_at_1.15``, ``ppo_at_1_in_prowl``."""
+    if entry.temperature is None:
+        return entry.learner
+    where = "" if entry.dreams_of == THETA_0 else f"_in_{worlds.short(entry.dreams_of)}"
+    return f"{entry.learner}_at_{entry.temperature:g}{where}"
 
 
 def entries(run, base, world):
-    """Yield each ``Entry``, learned as far as it was not: two that do not learn, then every learner."""
+    """Yield each ``Entry``, learned as far as it was not: two that do not learn, then every learner.
+
+    Learned is in theta_0's dreams at every temperature, in those of every other world model at temperature 1, and by
+    PPO in reality.
+    """
     config, d = run.config, read(DreamSettings, run.config.dream)
     reference = load_reference(base)
     yield Entry("random", None, (learners.random_actor(config, reference),))
@@ -147,10 +167,12 @@ def entries(run, base, world):
         "ppo": lambda stage, env: learners.learn_ppo(run, stage, env, reference),
         "cma": lambda stage, env: learners.learn_cma(run, stage, env, blank),
     }
-    asked = [(name, t) for name in d.learners for t in d.temperatures]
-    for name, temperature in asked + [("ppo_in_reality", None)] * (d.in_reality and "ppo" in d.learners):
-        env = world.reality if temperature is None else worlds.with_temperature(world.dream, temperature)
-        entry = Entry(name, temperature, ())
+    asked = [(name, t, THETA_0) for name in d.learners for t in d.temperatures]
+    asked += [(name, 1.0, other) for name in d.learners for other in world.models if other != THETA_0]
+    asked += [("ppo_in_reality", None, THETA_0)] * (d.in_reality and "ppo" in d.learners)
+    for name, temperature, dreams_of in asked:
+        env = world.reality if temperature is None else world.dreams(dreams_of, temperature)
+        entry = Entry(name, temperature, (), dreams_of)
         actors = [learn[name.split("_")[0]](f"{name_of(entry)}/seed_{seed}", env) for seed in d.seeds]
         yield dataclasses.replace(entry, actors=tuple(actors))
 
@@ -169,6 +191,7 @@ def transfer_row(entry, returns, config):
     return {
         "learner": entry.learner,
         "temperature": entry.temperature,
+        "dreams_of": entry.dreams_of,
         "virtual": dreamt["value"],
         "virtual_low": dreamt["low"],
         "virtual_high": dreamt["high"],
@@ -192,17 +215,16 @@ def demonstrator_row(config):
     real = nested_interval_of_means(lambda mean: mean, [gained], seed=config.seed, resamples=d.resamples)
     dreamt = dict.fromkeys(("virtual", "virtual_low", "virtual_high"))
     return {
-        "learner": "demonstrator", "temperature": None, **dreamt, "real": real["value"], "low": real["low"],
-        "high": real["high"], "episodes": d.real_episodes, "seeds": 1,
+        "learner": "demonstrator", "temperature": None, "dreams_of": None, **dreamt, "real": real["value"],
+        "low": real["low"], "high": real["high"], "episodes": d.real_episodes, "seeds": 1,
     }  # fmt: skip
 
 
-def rank(run, base, world, kept):
+def rank(run, world, kept):
     """Rows of ``ranking``: how each world model's dreams order all actors, each seed's for itself."""
     real, rows = [returns for _, found in kept for returns in found["real"]], []
-    for name, (model, params) in worlds.world_models(base, run.config).items():
-        env = worlds.dream_env(base, run.config, params, world.heads, world_model=model)
-        dreamt = [returns for entry, _ in kept for returns in world.dreamt_by(entry, name, env)]
+    for name in world.models:
+        dreamt = [returns for entry, _ in kept for returns in world.dreamt_by(entry, name)]
         found = ranking(real, dreamt, seed=run.config.seed, resamples=run.config.dream.resamples)
         rows.append({
             "world_model": name,
@@ -217,9 +239,10 @@ def table(result, config):
     """The rows in markdown."""
     unit = build.make_environment(config).goals[config.dream.goal]
     lines = [f"Return of {config.dream.goal}: {unit}; at most {config.dream.steps} steps.", ""]
-    lines += ["| learner | temperature | in dreams | in reality (95 %) | seeds |", "|---|---|---|---|---|"]
+    lines += ["| learner | dreams of | temperature | in dreams | in reality (95 %) | seeds |", "|---" * 6 + "|"]
     for row in result["transfer"]:
-        cells = [row["learner"], _number(row["temperature"]), _number(row["virtual"])]
+        dreams_of = worlds.short(row["dreams_of"]) if row["dreams_of"] else "–"
+        cells = [row["learner"], dreams_of, _number(row["temperature"]), _number(row["virtual"])]
         cells += [f"{_number(row['real'])} ({_number(row['low'])}, {_number(row['high'])})", str(row["seeds"])]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| dreams of | policies | MMRV | Pearson | Spearman (95 %) |", "|---|---|---|---|---|"]
@@ -231,4 +254,4 @@ def table(result, config):
 
 
 def _number(value):
-    return "–" if value is None else f"{value:.3g}"
+    return "–" if value is None or math.isnan(value) else f"{value:.3g}"

@@ -1,6 +1,7 @@
 """Where policies of a dream run act: the real environment with its goal, and dreams of it by any world model."""
 
 import dataclasses
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,13 @@ from prowl_jax import zoo
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.envs.device import keys
 from prowl_jax.envs.dream import DreamEnv
+
+THETA_0 = "theta_0"
+
+
+def short(name):
+    """A world model's name in tables and files: of weights without the folder."""
+    return pathlib.Path(name).stem
 
 
 def real_env(config):
@@ -57,7 +65,7 @@ def world_models(base, config):
       UsageError: weights that are for something else.
     """
     own = build.make_world_model(config)
-    found = {"theta_0": (own, load_world_model(base))}
+    found = {THETA_0: (own, load_world_model(base))}
     found |= {arm: (own, phase2.load_arm(base, arm).params) for arm in build.arms(config)}
     for name in config.dream.world_models:
         try:

@@ -148,6 +148,13 @@ def subsets(theta_0_regret):
     return {"all": order, "hardest_tertile": order[: -(-n // 3)], "hardest_decile": order[: -(-n // 10)]}
 
 
+def thinned(items, most):
+    """At most ``most`` rows of a tree of arrays, as evenly spread over them as they can be."""
+    rows = len(jax.tree.leaves(items)[0])
+    chosen = np.linspace(0, rows - 1, min(most, rows)).round().astype(int)
+    return jax.tree.map(lambda x: x[chosen], items)
+
+
 def action_amounts(spec, actions):
     """How much is done in each clip: int ``[B, T, A]`` -> ``{"keys", "camera"}``, float ``[B]`` each.
 

@@ -8,7 +8,7 @@ from experiments.configs.default import GROUPS
 from experiments.evaluation.settings import unknown_targets
 from experiments.run import groups
 from experiments.run.groups import value_of
-from experiments.stages.arms import OF_SINGLE_FRAMES, ORACLED
+from experiments.stages.arms import OF_SINGLE_FRAMES, asks_oracle
 from experiments.stages.build.world_model import FRAMES_PER_LATENT
 from prowl_jax.diffusion.shortcut import POWER_OF_TWO
 from prowl_jax.envs import registry
@@ -202,9 +202,9 @@ NAMES = (
         for method in ("nft", "grpo")
     ),
     (
-        lambda c: c.phase2.oracle or _has_oracle(c) or not {arm for arm in c.arms if arm in ORACLED},
-        "arms={config.arms}: phase2.oracle is empty; name the weights of a network that was trained on everything, or "
-        "let a study train one (study.oracles)",
+        lambda c: c.phase2.oracle or _has_oracle(c) or not [arm for arm in c.arms if asks_oracle(c, arm)],
+        "arms={config.arms} with phase2.watched={config.phase2.watched}: phase2.oracle is empty; name the weights of a "
+        "network that was trained on everything, or let a study train one (study.oracles)",
     ),
     *(rule for environment in registry.ENVIRONMENTS.values() for rule in _of_environment(environment)),
     (

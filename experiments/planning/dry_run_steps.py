@@ -27,6 +27,9 @@ from prowl_jax.train.state import count, init_state, merge
 from prowl_jax.train.world_model import make_train_step
 from prowl_jax.types import Batch, Trajectory
 
+OF_CLIPS = ("observe", "score")
+"""The programs of a cycle that take clips, row by row; all others take batches of every update."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -128,28 +131,38 @@ def _of_arm(config, mesh, model, counted, arm):
     )
     words = {"observe": "encode and flow", "ppo": "PPO"}
     words |= {"fine_tune": f"phase 2, {budget.updates} steps", "learn": f"learn, {budget.updates} steps"}
-    rescored = -(-config.phase2.capacity // min(budget.score_batch, config.phase2.capacity))
     programs = method.on_mesh(mesh, state).programs
     return [
         Step(words.get(name, name), budget.cycles, getattr(programs, name),
-             tuple(_placed(mesh, argument) for argument in arguments), getattr(plain.programs, name),
-             rescored if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
+             tuple(_placed(mesh, argument, batches=name not in OF_CLIPS) for argument in arguments),
+             getattr(plain.programs, name),
+             _batches(method) if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
              gradient=gradient if name in ("fine_tune", "learn") else None)
         for name, arguments in calls.items()
     ]  # fmt: skip
+
+
+def _batches(method):
+    """Batches of the buffer that a cycle scores anew at most."""
+    capacity = method.config.capacity
+    size = min(method.shared.budget.score_batch, capacity)
+    return -(-method.config.rescoring.most(capacity, size) // size)
 
 
 def _by_rules(mesh, shapes, rules):
     return jax.tree.map(lambda x, where: _on(where)(x), shapes, shardings(mesh, shapes, rules))
 
 
-def _placed(mesh, argument):
-    """An argument whose placement is not known yet: the whole world model's parameters, or rows of clips."""
+def _placed(mesh, argument, batches):
+    """An argument whose placement is not known yet: the whole world model's parameters, or rows of clips.
+
+    Rows are the first axis, of ``batches`` the second: an update a row of the first.
+    """
     if all(leaf.sharding is not None for leaf in jax.tree.leaves(argument)):
         return argument
     if isinstance(argument, dict):
         return _by_rules(mesh, argument, WORLD_MODEL_RULES)
-    return jax.tree.map(_on(split_rows(mesh)), argument)
+    return jax.tree.map(_on(split_rows(mesh, int(batches))), argument)
 
 
 def _of_gradient(mesh, loss, trained, frozen, batch):

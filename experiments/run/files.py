@@ -5,6 +5,7 @@ A reader who comes at any moment, and a run that goes on after a kill, find the 
 
 import io
 import json
+import math
 import os
 import pathlib
 
@@ -27,12 +28,25 @@ def write_text(path, text):
 
 def write_json(path, value, indent=1):
     """``write_text`` of a value as JSON; TypeError, and nothing written, where it is none."""
-    write_text(path, json.dumps(value, indent=indent) + "\n")
+    write_text(path, as_json(value, indent) + "\n")
 
 
 def write_json_lines(path, rows):
     """``write_text`` of one JSON value a line."""
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(path, "".join(as_json(row) + "\n" for row in rows))
+
+
+def as_json(value, indent=None):
+    """A value as JSON; null stands for a number that is not finite, which JSON has not and other readers refuse."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_numpy(path, save, *arrays, **named):

@@ -95,7 +95,12 @@ OF_SINGLE_FRAMES = tuple(
 """The arms whose policy is paid by a network beside the world model, which takes a latent a frame."""
 
 ORACLED = tuple(name for name, arm in ARMS.items() if arm.settings.get("phase2.score") == "reducible")
-"""The arms that ask an oracle."""
+"""The arms that are paid by what an oracle could learn; any may keep it beside its own score (``asks_oracle``)."""
+
+
+def asks_oracle(config, arm):
+    """Whether an arm asks an oracle: to be paid by it, or to tell what of its buffer is beyond learning."""
+    return arm in ORACLED or "reducible" in (config.phase2.score, *config.phase2.watched)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ moves, the actions that are read off it, the energy score of several dreams. ``c
   rows    ``{set, metric, arm, value, value_low, value_high, change, low, high, seeds, clips}``: ``change`` is against
           theta_0, relative or a difference as ``FIGURES`` says; intervals of 95 % over seeds and clips. ``real_frames``
           is what is read off real frames, ``others_actions`` that held against another clip's actions: ceiling, floor
+  control the same rows of the arms, ``change`` against ``BASELINE``, which trained as many tokens; none without it
   drift   arm -> for each of ``STEPS`` equal parts of the long rollout [PSNR, difference to theta_0, low, high]
   claims  what each paper says of its own method, and whether it is so here (``verdict``)
 """
@@ -36,6 +37,8 @@ STILL = 0.2
 WINDOW = 20
 """Frames at the end of a dream in which that is asked."""
 REAL, OTHERS = "real_frames", "others_actions"
+BASELINE = "fine_tuned"
+"""Demonstrations alone: what as many tokens do without a reward."""
 ROWS = 32
 
 
@@ -189,40 +192,53 @@ def compare(config, runs, names):
         return {}
     spec, draws = build.spec_of(config), {"seed": config.seed, "resamples": config.evaluation.resamples}
     tasks = [f"held_out/{task}" for task in config.env.held_out_tasks]
-    rows = []
-    for title, members in (("in_distribution", ["in_distribution"]), ("held_out", tasks)):
-        if members:
-            read = {arm: [_together(run, members, arm) for run in runs.values()] for arm in (*names, REAL)}
-            rows += _rows(title, FIGURES, {arm: read[arm] for arm in names}, draws)
-            rows += _of_actions(title, spec, read, draws)
+    sets = {"in_distribution": ["in_distribution"], "held_out": tasks}
+    sets = {title: {arm: [_together(run, members, arm) for run in runs.values()] for arm in (*names, REAL)}
+            for title, members in sets.items() if members}  # fmt: skip
     long = {arm: [_together(run, ["long_rollout"], arm) for run in runs.values()] for arm in names}
     for seeds in long.values():
         for values, base in zip(seeds, long["phase1"], strict=True):
-            values["wins"] = values["psnr_by_frame"].mean(1) > base["psnr_by_frame"].mean(1)
+            own, theirs = (x["psnr_by_frame"].mean(1) for x in (values, base))
+            values["wins"] = (own > theirs) + 0.5 * (own == theirs)
     perceptual = sorted(name for name in long["phase1"][0] if name.startswith("lpips_"))
     more = {"lpips": Figure("LPIPS", _column(perceptual[0]), relative=False)} if perceptual else {}
-    rows += _rows("long_rollout", LONG | more, long, draws)
+
+    def against(base):
+        rows = []
+        for title, read in sets.items():
+            rows += _rows(title, FIGURES, {arm: read[arm] for arm in names}, base, draws)
+            rows += _of_actions(title, spec, read, base, draws)
+        return rows + _rows("long_rollout", LONG | more, long, base, draws)
+
+    rows = against("phase1")
+    control = [row for row in against(BASELINE) if _of_an_arm(row)] if BASELINE in names else []
     drift = {arm: _drift(long[arm], long["phase1"], draws) for arm in names}
     found = {(row["set"], row["metric"], row["arm"]): row for row in rows}
     claims = [_claimed(claim, found) for claim in CLAIMS if claim.arm in names]
-    return {"compared": {"rows": rows, "drift": drift, "claims": claims}}
+    return {"compared": {"rows": rows, "control": control, "drift": drift, "claims": claims}}
 
 
 def central_rows(compared, told=()):
-    """Of what ``compare`` found, or None: the changes against theta_0 as rows of ``central.central``.
+    """Of what ``compare`` found, or None: the changes against theta_0 and ``BASELINE`` as rows of ``central.central``.
 
     Without the metrics that are ``told`` already; of what is told as a difference, ``relative`` is None.
     """
     rows = []
-    for row in compared["rows"] if compared else ():
-        if row["change"] is None or row["arm"] in (REAL, OTHERS) or row["metric"] in told:
-            continue
-        share = {**FIGURES, **ACTIONS}.get(row["metric"], LONG["psnr"]).relative and row["set"] != "long_rollout"
-        found = {"set": row["set"], "subset": "all", "metric": row["metric"], "arm": row["arm"], "against": "phase1"}
-        found |= {"relative": row["change"] if share else None, "low": row["low"], "high": row["high"]}
-        found |= {} if share else {"difference": row["change"]}
-        rows.append(found | {name: row[name] for name in ("seeds", "clips")})
+    for against, there in (("phase1", "rows"), (BASELINE, "control")):
+        for row in compared[there] if compared else ():
+            if not _of_an_arm(row) or row["metric"] in told:
+                continue
+            share = {**FIGURES, **ACTIONS}.get(row["metric"], LONG["psnr"]).relative and row["set"] != "long_rollout"
+            found = {"set": row["set"], "subset": "all", "metric": row["metric"], "arm": row["arm"]}
+            found |= {"against": against, "relative": row["change"] if share else None}
+            found |= {"low": row["low"], "high": row["high"]} | ({} if share else {"difference": row["change"]})
+            rows.append(found | {name: row[name] for name in ("seeds", "clips")})
     return rows
+
+
+def _of_an_arm(row):
+    """Whether a row is a change of an arm."""
+    return row["change"] is not None and row["arm"] not in (REAL, OTHERS)
 
 
 def _together(run, members, arm):
@@ -236,18 +252,18 @@ def _together(run, members, arm):
     return {name: np.concatenate([values[name] for values in found]) for name in sorted(there)}
 
 
-def _rows(title, figures, read, draws):
+def _rows(title, figures, read, base, draws):
     """A row for every figure and arm, where all seeds have what it is made of."""
     rows = []
     for metric, figure in figures.items():
         columns = {arm: [figure.columns(values) for values in seeds] for arm, seeds in read.items()}
-        rows += [_row(title, metric, arm, figure, columns, draws) for arm in columns]
+        rows += [_row(title, metric, arm, base, figure, columns, draws) for arm in columns]
     return rows
 
 
-def _row(title, metric, arm, figure, columns, draws):
+def _row(title, metric, arm, against, figure, columns, draws):
     """``columns``: arm -> for each seed its list of columns."""
-    own, base = _by_column(columns[arm]), _by_column(columns["phase1"])
+    own, base = _by_column(columns[arm]), _by_column(columns[against])
     count = len(own)
 
     def change(*means):
@@ -255,7 +271,7 @@ def _row(title, metric, arm, figure, columns, draws):
         return after / before - 1.0 if figure.relative else after - before
 
     value = nested_interval_of_means(figure.of, *own, **draws)
-    changed = {} if arm == "phase1" or metric == "wins" else nested_interval_of_means(change, *own, *base, **draws)
+    changed = {} if arm == against or metric == "wins" else nested_interval_of_means(change, *own, *base, **draws)
     row = {"set": title, "metric": metric, "arm": arm, "value": value["value"]}
     row |= {"value_low": value["low"], "value_high": value["high"], "change": changed.get("value")}
     row |= {end: changed.get(end) for end in ("low", "high")}
@@ -268,7 +284,7 @@ def _by_column(seeds):
     return [list(seed) for seed in zip(*seeds, strict=True)]
 
 
-def _of_actions(title, spec, read, draws):
+def _of_actions(title, spec, read, base, draws):
     """Rows of what is read off dreams and off real frames; none without a judge."""
     if not all("recovered_actions" in values for seeds in read.values() for values in seeds):
         return []
@@ -284,7 +300,7 @@ def _of_actions(title, spec, read, draws):
                 columns.setdefault(metric, {}).setdefault(arm, []).append(values)
     for metric, of_arms in columns.items():
         figure = dataclasses.replace(ACTIONS[metric], of=functions[metric])
-        rows += [_row(title, metric, arm, figure, of_arms, draws) for arm in of_arms]
+        rows += [_row(title, metric, arm, base, figure, of_arms, draws) for arm in of_arms]
     return rows
 
 

@@ -1,7 +1,7 @@
 """Methods beside each other, as tables in markdown: what each spent, what it did to the dreams, what papers claim."""
 
 from experiments.report.tables import MINUS, MISSING, number, words
-from experiments.study.compared import ACTIONS, FIGURES, LONG, OTHERS, REAL, Figure
+from experiments.study.compared import ACTIONS, BASELINE, FIGURES, LONG, OTHERS, REAL, Figure
 
 HEADINGS = {
     "held_out": "Held-out tasks",
@@ -28,11 +28,10 @@ def sections(results, table):
     compared = results.get("compared")
     if not compared:
         return parts
-    parts += ["### The methods beside each other", NOTE]
-    for name, title in HEADINGS.items():
-        rows = [row for row in compared["rows"] if row["set"] == name]
-        if rows:
-            parts += [f"{title}:", _by_arm(rows, table)]
+    parts += ["### The methods beside each other", NOTE, *_by_set(compared["rows"], _cell, table)]
+    if compared["control"]:
+        title = f"### Their change against {words(BASELINE)}, which trained as many tokens on demonstrations alone"
+        parts += [title, *_by_set(compared["control"], _change, table)]
     parts += ["### PSNR by step of the long rollout, and its difference to theta_0", _drift(compared["drift"], table)]
     return [*parts, "### What the papers claim", _claims(compared["claims"], table)]
 
@@ -46,16 +45,25 @@ def _budgets(results, table):
     return table(["each seed of", *map(words, names), "minutes", "tokens a second, all counted"], rows)
 
 
-def _by_arm(rows, table):
+def _by_set(rows, cell, table):
+    """A table for each set that has rows; ``cell`` is ``f(row or None) -> text``."""
+    parts = []
+    for name, title in HEADINGS.items():
+        there = [row for row in rows if row["set"] == name]
+        parts += [f"{title}:", _by_arm(there, cell, table)] if there else []
+    return parts
+
+
+def _by_arm(rows, cell, table):
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     found = {(row["arm"], row["metric"]): row for row in rows}
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    lines = [[NAMES.get(arm, words(arm)), *(_cell(found.get((arm, metric))) for metric in metrics)] for arm in arms]
+    lines = [[NAMES.get(arm, words(arm)), *(cell(found.get((arm, metric))) for metric in metrics)] for arm in arms]
     return table(["dreams of", *(FIGURE[metric].title for metric in metrics)], lines)
 
 
 def _cell(row):
-    if row is None or row["value"] is None:
+    if row is None or row["value"] is None or (row["arm"], row["metric"]) == ("phase1", "wins"):
         return MISSING
     metric = row["metric"]
     value = f"{100 * row['value']:.0f} %" if metric in SHARES else number(row["value"])
@@ -63,8 +71,14 @@ def _cell(row):
         value += f" ({100 * row['value_low']:.0f}, {100 * row['value_high']:.0f})"
     if row["change"] is None or row["arm"] in (REAL, OTHERS):
         return value
-    change = _interval([row[k] for k in ("change", "low", "high")], FIGURE[metric].relative or metric in SHARES)
-    return f"{value} {change}"
+    return f"{value} {_change(row)}"
+
+
+def _change(row):
+    if row is None:
+        return MISSING
+    metric = row["metric"]
+    return _interval([row[k] for k in ("change", "low", "high")], FIGURE[metric].relative or metric in SHARES)
 
 
 def _interval(row, percent):

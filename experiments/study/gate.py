@@ -35,6 +35,13 @@ TARGETS = {"gaps": 0.20, "wide": 0.05}
 """Kind of data -> the share of regret on fresh clips of it that fine-tuning must take away, or no study is worth it."""
 FEWEST = 8
 """Clips in which a thing has to happen for it to be told."""
+PARTS = {
+    "mendable": lambda before, after, spread, floor: (before - after) / before,
+    "spread": lambda before, after, spread, floor: spread / before,
+    "floor": lambda before, after, spread, floor: floor / before,
+    "rest": lambda before, after, spread, floor: (after - spread - floor) / before,
+}
+"""Share of theta_0's squared error, of the means of both errors, the spread and the floor."""
 DEVELOPED = 64
 """Clips on which fine-tuning is stopped early."""
 
@@ -202,13 +209,7 @@ def taken_apart(config, after, before):
     """Share of theta_0's squared error of each part, with intervals over clips; see above."""
     draws = {"seed": config.seed, "resamples": config.evaluation.resamples}
     values = before["square"], after["square"], after["spread"], after["floor"]
-    parts = {
-        "mendable": lambda b, a, s, f: (b - a) / b,
-        "spread": lambda b, a, s, f: s / b,
-        "floor": lambda b, a, s, f: f / b,
-        "rest": lambda b, a, s, f: (a - s - f) / b,
-    }
-    told = {name: interval_of_means(of, *values, **draws) for name, of in parts.items()}
+    told = {name: interval_of_means(of, *values, **draws) for name, of in PARTS.items()}
     own = interval_of_means(lambda b, s: s / b, before["square"], before["spread"], **draws)
     return told | {"spread_of_theta_0": own}
 

@@ -42,6 +42,7 @@ from experiments.evaluation.evaluate import (
     measure_all,
     resting,
     subsets,
+    thinned,
 )
 from experiments.evaluation.frame_metrics import FrameMetrics, make_frame_metrics
 from experiments.evaluation.novel_modes import add_novel_sets
@@ -52,7 +53,7 @@ from experiments.run.progress import Progress
 from experiments.stages import build, phase2
 from experiments.stages.inverse_dynamics import with_judge
 from experiments.stages.reference import load_reference
-from experiments.study import compared, unseen
+from experiments.study import apart, compared, unseen
 from experiments.study.acted import measure_acting
 from experiments.study.oracle import load_oracle
 from prowl_jax.methods.acting import collect, make_act
@@ -123,8 +124,10 @@ def measure_arms(run, arms, study):
             if name.startswith("buffer/"):
                 items = thinned(items, study.buffer_clips)
             on_every_arm(name, items, {}, asked)
+        beside = run, found, sets, study, lambda name: values_path(run, name, "phase1").parent
         if study.dreams:
-            compared.measure(run, found, sets, study, lambda name: values_path(run, name, "phase1").parent)
+            compared.measure(*beside)
+        apart.measure(*beside)
         act_out, env = actor(run, found.reference)
         observe = observer(run, found.arms["phase1"].params)
         with contextlib.closing(env):
@@ -133,13 +136,6 @@ def measure_arms(run, arms, study):
                 if made is not None:
                     on_every_arm(name, *made, FrameMetrics(()))
     return {}
-
-
-def thinned(items, most):
-    """At most ``most`` rows of a tree of arrays, as evenly spread over them as they can be."""
-    rows = len(jax.tree.leaves(items)[0])
-    chosen = np.linspace(0, rows - 1, min(most, rows)).round().astype(int)
-    return jax.tree.map(lambda x: x[chosen], items)
 
 
 def values_path(run, name, arm):

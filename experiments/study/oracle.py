@@ -15,7 +15,7 @@ from flax import traverse_util
 from experiments.evaluation.dreamer import in_batches
 from experiments.run.files import write_numpy
 from experiments.stages import build, phase2
-from experiments.stages.arms import ORACLED
+from experiments.stages.arms import asks_oracle
 from experiments.stages.world_model import load_world_model
 from experiments.study import mending
 from experiments.study.recorded import drawn, mixed, record
@@ -62,13 +62,13 @@ def load_oracle(run, name):
 
 
 def run_asking(runs, arm, do, study):
-    """``do(runs)`` of an arm: one whose score asks an oracle (``arms.ORACLED``) is told of the study's own.
+    """``do(runs)`` of an arm: one that asks an oracle (``arms.asks_oracle``) is told of the study's own.
 
     Where ``phase2.oracle`` names another, that one is asked.
     """
     with contextlib.ExitStack() as stack:
         for run in runs if isinstance(runs, tuple | list) else (runs,):
-            if arm in ORACLED and ASKED in study.oracles and not run.config.phase2.oracle:
+            if asks_oracle(run.config, arm) and ASKED in study.oracles and not run.config.phase2.oracle:
                 _name_oracle(run.config, str(path_of(run, ASKED)))
                 stack.callback(_name_oracle, run.config, "")
         return do(runs, arm=arm)

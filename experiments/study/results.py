@@ -22,6 +22,7 @@
   compared                 where the study has ``study.dreams``, what methods are compared by (``compared``)
   central                  those of the differences that settle a study, as rows (``central``)
   oracles, mendable_share  where the study has any: what each trained, and ``central.mendable_share``
+  found_apart              likewise: what theta_0's error on what each arm found is made of (``apart``)
   cycles                   arm -> metric of the loop -> a list of cycles for each seed
   long_rollout             ``means``: arm -> regret of each predicted frame for each seed; ``differences``: arm -> for
                            each frame [relative, low, high] against theta_0, over seeds and clips
@@ -42,12 +43,12 @@ import jax
 import numpy as np
 
 from experiments.evaluation import votes
-from experiments.run.files import write_text
+from experiments.run.files import as_json, write_text
 from experiments.run.metrics_log import read_metrics
 from experiments.run.provenance import provenance, stages_not_noted, starts_of
 from experiments.stages import build, phase2
 from experiments.stages.arms import ARMS, CONTROL, configured
-from experiments.study import compared
+from experiments.study import apart, compared
 from experiments.study.central import METRICS, central, mendable
 from experiments.study.sets import (
     has,
@@ -62,6 +63,12 @@ from prowl_jax.metrics.intervals import hierarchical_bootstrap
 AGAINST = ("phase1", CONTROL, "passive", "fine_tuned")
 """Those of the study's tables."""
 CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pat_mean_regret", "pat_mean_progress")
+OF_SOME = (
+    *("pat_unlearnable", "pat_hard", "pat_reducible_share"),
+    *("reward_of_start", "reward_between_starts", "reward_within_starts"),
+    *("reward", "reward_spread", "idle_groups"),
+)
+"""The same of arms that have them: who knows an oracle, whose trajectories branch, who dreams branches."""
 DIGITS = 5
 MODES = 12
 """So many strictly novel modes are told one by one."""
@@ -110,8 +117,9 @@ def collect(config, runs, shared):
         "differences": differences,
         "central": central(differences, clips) + compared.central_rows(beside.get("compared"), METRICS),
         **mendable(config, sets, names[1:]),
+        **apart.found_apart(config, runs),
         **beside,
-        "cycles": {arm: _cycles(logs, arm, build.make_method(config, arm).trains_policy) for arm in arms},
+        "cycles": {arm: _cycles(logs, arm, build.make_method(config, arm)) for arm in arms},
         "long_rollout": _long(config, sets["long_rollout"]),
         **_acted(runs, arms),
         **voted(shared.workdir.parent / votes.FILE, names),
@@ -270,16 +278,19 @@ def _differences(config, example, sets, against):
     return out
 
 
-def _cycles(logs, arm, trains_policy):
-    """Metric -> for each seed its value in every cycle. A policy that rests has a KL of 0."""
+def _cycles(logs, arm, method):
+    """Metric -> for each seed its value in every cycle. A policy that acts and is not trained has a KL of 0."""
     out = {}
-    for metric in CYCLE_METRICS:
+    for metric in (*CYCLE_METRICS, *OF_SOME):
         seeds = []
         for log in logs:
             rows = sorted((r for r in log if r["stage"] == "phase2" and r["arm"] == arm), key=lambda r: r["step"])
-            rests = metric == "kl_to_reference" and not trains_policy
-            seeds.append([0.0 if rests else _short(row.get(metric)) for row in rows])
-        out[metric] = seeds
+            if metric == "kl_to_reference" and not method.trains_policy:  # what is logged is the world model's
+                seeds.append([0.0 if method.needs().acts else None] * len(rows))
+            else:
+                seeds.append([_short(row.get(metric)) for row in rows])
+        if metric in CYCLE_METRICS or any(value is not None for seed in seeds for value in seed):
+            out[metric] = seeds
     return out
 
 
@@ -361,7 +372,7 @@ def save(path, results):
                 write(inner, indent + 1, str(key), i == len(items) - 1)
             lines.append(" " * indent + "}" + comma)
         else:
-            lines.append(prefix + json.dumps(value) + comma)
+            lines.append(prefix + as_json(value) + comma)
 
     write(results, 0, None, True)
     write_text(path, "\n".join(lines) + "\n")

@@ -4,7 +4,18 @@ import dataclasses
 
 from experiments.run import groups
 from prowl_jax.envs import registry
-from prowl_jax.settings import COUNT, NATURAL, NOT_NEGATIVE, POSITIVE, SOME_SHARE, Check, check, setting, some_of
+from prowl_jax.settings import (
+    COUNT,
+    FOLDER,
+    NATURAL,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SOME_SHARE,
+    Check,
+    check,
+    setting,
+    some_of,
+)
 
 SEEDS = Check(
     lambda v: v and len(set(v)) == len(v) and min(v) >= 0, "is not one or more different whole numbers of at least 0"
@@ -66,7 +77,7 @@ class StudySettings:
     side_by_side: int = setting(
         1, "seeds whose arms run as one program: an accelerator with room (phase2.program=device)", COUNT
     )
-    results: str = setting("results", "the folder of NAME.json and NAME.md")
+    results: str = setting("results", "the folder of NAME.json and NAME.md", FOLDER)
     buffer_clips: int = setting(128, "of each arm's buffer, at most, that all arms are measured on", COUNT)
     event_rounds: int = setting(
         2, "times phase2.trajectories, of every last policy, where the world knows events", COUNT
@@ -158,7 +169,7 @@ class AblationSettings:
     core_minutes: float = setting(10.0, "of computing a variant's training steps; two cores count twice", POSITIVE)
     autoencoder_share: float = setting(0.25, "of these for an autoencoder that is trained", SOME_SHARE)
     probe_steps: int = setting(6, "by which the rate is measured", COUNT)
-    results: str = setting("results", "the folder of NAME.json and NAME.md")
+    results: str = setting("results", "the folder of NAME.json and NAME.md", FOLDER)
 
 
 ABLATION = {"ablation": (AblationSettings,)}

@@ -47,6 +47,14 @@ FRAME_METRICS = {
     "frechet_vgg16": "Fréchet distance, VGG-16",
 }
 """Metrics of a whole set: key, words."""
+APART = {
+    "mendable": "mended by the oracle",
+    "spread": "spread of its own dreams",
+    "floor": "the autoencoder's floor",
+    "rest": "the rest",
+    "spread_of_theta_0": "spread of theta_0's",
+}
+"""Part of an error: key, words."""
 MENDABLE = (
     "(theta_0 − arm) / (theta_0 − oracle) in per cent, 95 % over seeds and clips: 0 where nothing was mended, 100 "
     "where as much as fine-tuning on wide data can; – where it is not sure that anything can be."
@@ -96,6 +104,7 @@ def markdown(results):
     parts.append("### Regret on the critical trajectories against theta_0")
     parts.append(_differences(results, "phase1", "latent_regret", CRITICAL))
     parts += _mendable(results)
+    parts += _found_apart(results)
     if results["events"]:
         parts += ["### Events in 1,000 steps of policies that act on their own", _event_rates(results)]
         groups = [g for g in results["sets"].get("events", {"clips": {}})["clips"] if g != "all"]
@@ -104,6 +113,8 @@ def markdown(results):
             parts += ["### Regret on clips with an event against theta_0"]
             parts += [_differences(results, "phase1", "latent_regret", columns)]
     parts += ["### Regret of what the policies find and the buffers keep", _loop(results)]
+    parts += _beyond_learning(results)
+    parts += _starts(results)
     parts += _modes(results)
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts += _voted(results)
@@ -137,6 +148,22 @@ def _mendable(results):
         if columns:
             parts += [f"{_capital(block)}:", markdown_table(["arm", *(title for title, _, _ in columns)], rows)]
     return parts
+
+
+def _found_apart(results):
+    """What theta_0's error on what each policy found is made of; nothing without an oracle."""
+    found = results.get("found_apart")
+    if not found:
+        return []
+    rows = []
+    for arm, parts in found.items():
+        rows.append([words(arm), number(parts["error"][0]), *(_percent(parts[name]) for name in APART)])
+    head = ["found by", "squared error of a pixel", *APART.values()]
+    return ["### theta_0's squared error on what each policy found, taken apart, %", markdown_table(head, rows)]
+
+
+def _percent(cell):
+    return MISSING if None in cell else f"{100 * cell[0]:.0f} ({100 * cell[1]:.0f} to {100 * cell[2]:.0f})"
 
 
 def _share(cell):
@@ -195,7 +222,7 @@ def _arms(results):
     rows = []
     for arm, described in results["arms"].items():
         cycles, minutes = results["cycles"][arm], results["budget"]["arm_minutes"][arm]
-        kl = [max(seed) for seed in cycles["kl_to_reference"]]
+        kl = [max((kl for kl in seed if kl is not None), default=None) for seed in cycles["kl_to_reference"]]
         camera = [_mean(_second_half(seed)) for seed in cycles["camera_speed_over_reference"]]
         cost = number(described["kl_cost"])
         rows.append([words(arm), described["says"], cost, _range(kl), _range(camera), number(_mean(minutes))])
@@ -214,6 +241,32 @@ def _loop(results):
         rows.append([words(arm), *map(_range, figures), _range([_mean(seed) for seed in delta])])
     head = ["arm", "found, first cycle", "last cycle", "second half", "spread over the cycles"]
     return markdown_table([*head, "in the buffer, first cycle", "last cycle", "mean Delta of the buffer"], rows)
+
+
+def _beyond_learning(results):
+    """How much of each buffer no model can learn, over the cycles; nothing where no oracle was asked."""
+    rows = []
+    for arm in results["arms"]:
+        names = ("pat_unlearnable", "pat_hard", "pat_reducible_share")
+        lost, hard, share = ([s for s in results["cycles"][arm].get(n, ()) if s and None not in s] for n in names)
+        if lost:
+            over = [[seed[at] for seed in lost] for at in (0, len(lost[0]) // 2, -1)]
+            rows.append([words(arm), *map(_range, [*over, *([s[-1] for s in seeds] for seeds in (hard, share))])])
+    head = ["share of the buffer of", "hard, and nothing reducible, first cycle", "middle cycle", "last cycle"]
+    head += ["hard, last cycle", "reducible share of its regret, last cycle"]
+    return ["### What of each buffer is beyond learning", markdown_table(head, rows)] if rows else []
+
+
+def _starts(results):
+    """What the state in which trajectories begin decides of their reward; nothing where none branch."""
+    rows = []
+    for arm in results["arms"]:
+        names = ("reward_of_start", "reward_between_starts", "reward_within_starts")
+        parts = [results["cycles"][arm].get(name) for name in names]
+        if all(parts):
+            rows.append([words(arm), *(_range([_mean(seed) for seed in seeds]) for seeds in parts)])
+    head = ["arm", "share of the reward's variance that the start decides", "variance between starts", "within one"]
+    return ["### What the start of a trajectory decides", markdown_table(head, rows)] if rows else []
 
 
 def dense_rows(results):

@@ -138,11 +138,13 @@ def make_begin(world_model, budget, most, found=0):
         if not most:
             return RealClip(clips.latents[:, : budget.clip], clips.actions[:, :time])
         key, count_key = jax.random.split(key)
-        dreamt = world_model.rollout(params, key, clips.latents[:, :context], clips.actions, most)
-        past = jnp.concatenate([clips.latents[:, :context], dreamt], axis=1)
-        rows = jnp.arange(len(clips.actions))[:, None]
+        rows, own = jnp.arange(len(clips.actions))[:, None], len(clips.actions) - found
+        past = clips.latents[:, : context + most * chunk]
+        if own:
+            dreamt = world_model.rollout(params, key, past[:own, :context], clips.actions[:own], most)
+            past = past.at[:own, context:].set(dreamt)
         first = chunk * jax.random.randint(count_key, rows.shape, 0, most + 1)
-        first = jnp.where(rows < len(rows) - found, first, 0)
+        first = jnp.where(rows < own, first, 0)
         seen = past[rows, first + jnp.arange(context)]
         after = clips.latents[rows, first + context + jnp.arange(budget.horizon)]
         actions = clips.actions[rows, world_model.stride * first + jnp.arange(time)]

@@ -401,8 +401,9 @@ class Prowl(Method):
 
     def spent(self):
         """``dreamt_latents`` is what scoring and at most what rescoring dreams."""
-        budget = self.shared.budget
-        scored = (budget.trajectories + self.config.capacity) * self.config.dreams_per_clip
+        budget, capacity = self.shared.budget, self.config.capacity
+        rescored = self.config.rescoring.most(capacity, budget.score_batch)
+        scored = (budget.trajectories + rescored) * self.config.dreams_per_clip
         return {
             **training_cost(self.shared),
             "environment_steps": acting_cost(self.shared),

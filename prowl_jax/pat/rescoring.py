@@ -37,6 +37,11 @@ class Rescoring:
     def __post_init__(self):
         check(self)
 
+    def most(self, capacity, rows):
+        """Entries of a buffer that a cycle scores anew at most, in whole batches of ``rows`` (``make_rescore``)."""
+        bound = self.rows if self.kind == "due" and self.rows else capacity
+        return min(-(-bound // rows) * rows, capacity)
+
 
 def queue(buffer, cycle, rescoring):
     """Who is to be scored anew, the most urgent first.

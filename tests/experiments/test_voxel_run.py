@@ -204,6 +204,9 @@ def test_a_program_serves_every_seed_and_no_other_arm_or_setting(config):
     other_seed, other_rate = copy.deepcopy(config), copy.deepcopy(config)
     other_seed.seed, other_rate.phase2.learning_rate = 7, 1e-5
     assert phase2.device.build_program(other_seed, "prowl") is program
+    other_oracle = copy.deepcopy(config)
+    other_oracle.phase2.oracle = "seed1/oracles/oracle.npz"
+    assert phase2.device.build_program(other_oracle, "prowl") is program, "a study's seeds have oracles of their own"
     assert phase2.device.build_program(other_rate, "prowl") is not program
     assert phase2.device.build_program(config, "passive") is not program
 

@@ -80,3 +80,19 @@ def test_branches_of_a_found_past_begin_in_it_and_others_in_own_chunks(tiny):
     assert real[8:].all() and not real[:8].all()
     np.testing.assert_array_equal(begun.latents[8:], pasts.latents[8:, : SPENT.clip])
     np.testing.assert_array_equal(begun.actions[8:], pasts.actions[8:, : tiny.model.frames_of(SPENT.clip)])
+
+
+def test_a_found_past_is_not_dreamt_before_its_branches(tiny):
+    """What is told to be spent is what is done: the prefix of the rows that have one."""
+    dreamt = []
+
+    class Counting(type(tiny.model)):
+        def rollout(self, params, key, context, actions, chunks):
+            dreamt.append(len(context) * chunks * self.chunk)
+            return super().rollout(params, key, context, actions, chunks)
+
+    model = Counting(**{field.name: getattr(tiny.model, field.name) for field in dataclasses.fields(tiny.model)})
+    pasts = clips(np.random.default_rng(1), 12, length=SPENT.clip + 3 * model.chunk)
+    for found in (0, 4, 12):
+        jax.eval_shape(make_begin(model, SPENT, 3, found), tiny.params, pasts, jax.random.key(0))
+    assert dreamt == [12 * 3 * model.chunk, 8 * 3 * model.chunk]

@@ -14,6 +14,7 @@ from prowl_jax.methods.base import predicting
 from prowl_jax.methods.prowl import Composite, Config, Prowl
 from prowl_jax.models.policies.small import Policy, PolicyNetwork
 from prowl_jax.pat import buffer as pat
+from prowl_jax.pat.rescoring import Rescoring
 from prowl_jax.rl.ppo import PPOConfig
 from prowl_jax.train.adversary import Adversary
 from prowl_jax.types import Batch, Trajectory
@@ -228,6 +229,10 @@ def test_what_a_cycle_costs(method):
         "world_model_updates": 2, "world_model_tokens": 2 * 4 * 4,
         "environment_steps": 3 * 5, "dreamt_latents": (3 + 5) * 4,
     }  # fmt: skip
+    fewer = dataclasses.replace(CONFIG, rescoring=Rescoring("due", rows=2))
+    budget = dataclasses.replace(method.shared.budget, score_batch=2)
+    cheap = Prowl(fewer, dataclasses.replace(method.shared, budget=budget))
+    assert cheap.spent()["dreamt_latents"] == (3 + 2) * 4, "what waits is not dreamt"
 
 
 def test_mistaken_settings_are_named(method):

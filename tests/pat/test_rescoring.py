@@ -48,6 +48,13 @@ def test_all_is_every_entry_and_so_is_an_age_of_zero():
         assert count == 4 and set(map(int, slots[:4])) == {0, 2, 3, 5}
 
 
+def test_so_many_are_scored_anew_at_most():
+    """Whole batches of what is due, never more than there is room for."""
+    assert Rescoring().most(256, 32) == 256 == Rescoring("due").most(256, 32)
+    assert Rescoring("due", rows=64).most(256, 32) == 64 and Rescoring("due", rows=65).most(256, 32) == 96
+    assert Rescoring("due", rows=64).most(40, 32) == 40 and Rescoring(rows=64).most(256, 32) == 256
+
+
 @pytest.mark.parametrize("wrong", [{"kind": "some"}, {"age": -1}, {"rows": -1}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

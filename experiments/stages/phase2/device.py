@@ -171,6 +171,7 @@ def build_program(config, arm, seeds=1):
     """
     settings = json.loads(config.to_json())
     del settings["seed"]
+    settings["phase2"]["oracle"] = ""  # weights that it is given; of a study each seed has its own
     key = arm, seeds, json.dumps(settings)
     if key not in _PROGRAMS:
         program = make_program(build.make_method(config, arm))

@@ -38,6 +38,7 @@ def get_config():
     c.demonstrations.gaps.update(strafe=1.0, back=1.0)
     c.demonstrations.update(episodes=4, episode_frames=24)
     c.dream.update(goal="forward", temperatures=(0.5, 1.0), learners=("ppo",), seeds=(0, 1))
+    c.dream.world_models = ("weights/mended.safetensors",)
     return c
 """
 
@@ -98,6 +99,9 @@ def done(tmp_path_factory):
         patch.setattr(transfer, "base_run", demonstrations_alone)
         patch.setattr(transfer, "load_reference", cloned)
         patch.setattr(build, "make_policy", lambda config: TablePolicy(SPEC.sizes))
+        theirs = {"spec": SPEC, "frame_shape": (16, 16, 3), "world_model": Rolling()}
+        theirs["params"] = dict.fromkeys(PARTS, jnp.zeros(1))
+        patch.setattr(worlds.zoo, "load", lambda name: types.SimpleNamespace(**theirs))
         for module in (transfer, worlds):
             patch.setattr(module, "load_world_model", lambda base: dict.fromkeys(PARTS, jnp.zeros(1)))
         assert command.main(arguments) == 0
@@ -107,19 +111,24 @@ def done(tmp_path_factory):
 def test_every_learner_and_temperature_has_a_row_of_dream_and_reality(done):
     folder, _ = done
     result = json.loads((folder / "results/dream_ring.json").read_text())
-    rows = {(row["learner"], row["temperature"]): row for row in result["transfer"]}
-    learned = {("ppo", 0.5), ("ppo", 1.0), ("ppo_in_reality", None)}
-    assert rows.keys() == learned | {("random", None), ("cloned", None), ("demonstrator", None)}
+    rows = {(row["learner"], row["temperature"], row["dreams_of"]): row for row in result["transfer"]}
+    mended = "weights/mended.safetensors"
+    learned = {("ppo", 0.5, "theta_0"), ("ppo", 1.0, "theta_0"), ("ppo", 1.0, mended)}
+    learned |= {("ppo_in_reality", None, "theta_0")}
+    others = {("random", None, "theta_0"), ("cloned", None, "theta_0"), ("demonstrator", None, None)}
+    assert rows.keys() == learned | others
     for name, row in rows.items():
         assert row["low"] <= row["real"] <= row["high"] and row["episodes"] == 4
         assert row["seeds"] == (2 if name in learned else 1)
         assert (row["virtual"] is None) == (name[0] == "demonstrator")
-    assert rows["demonstrator", None]["real"] > rows["random", None]["real"]  # it goes forward, the other does not
-    (ranked,) = result["ranking"]
-    assert ranked["world_model"] == "theta_0" and ranked["policies"] == 8 and ranked["mmrv"] >= 0
+    real = {name[0]: row["real"] for name, row in rows.items()}
+    assert real["demonstrator"] > real["random"]  # it goes forward, the other does not
+    assert [ranked["world_model"] for ranked in result["ranking"]] == ["theta_0", mended]
+    assert all(ranked["policies"] == 10 and ranked["mmrv"] >= 0 for ranked in result["ranking"])
     assert {"reward_r2", "over_brier_skill", "over_curve"} <= result["heads"].keys()
     assert result["provenance"]["config"]["dream"]["goal"] == "forward"
-    assert (folder / "results/dream_ring.md").read_text().count("\n|") == 6 + 2 + 1 + 2
+    assert (folder / "results/dream_ring.md").read_text().count("\n|") == 7 + 2 + 2 + 2
+    assert (folder / "run/returns/ppo_at_1_in_mended_dreamt.json").exists()
 
 
 def test_what_is_done_is_not_done_again(done, capsys):
@@ -198,6 +207,8 @@ def test_a_learner_whose_state_is_not_finite_is_not_saved(tmp_path):
         ("--config.dream.learners=('es',)", "dream.learners"),
         ("--config.dream.players=('nobody',)", "dream.players"),
         ("--config.dream.ppo.minibatches=3", "dream.ppo.rows=2 are not whole"),
+        ("--config.dream.world_models=('a/x.safetensors','b/x.safetensors')", "theta_0, x, x have one name; rename"),
+        ("--config.dream.results=found.json", "dream.results=found.json names a file, and files are put into it"),
         ("--config.dream.dropout=0.1", "masks need a unet that was trained with them"),
     ],
 )
@@ -222,6 +233,8 @@ def test_the_variants_are_for_their_goals_and_can_run():
 def test_names_of_rows():
     assert transfer.name_of(transfer.Entry("ppo", 1.15, ())) == "ppo_at_1.15"
     assert transfer.name_of(transfer.Entry("random", None, ())) == "random"
+    assert transfer.name_of(transfer.Entry("cma", 1.0, (), "a/x.safetensors")) == "cma_at_1_in_x"
+    assert [transfer._number(x) for x in (None, float("nan"), 1.5)] == ["–", "–", "1.5"]
 
 
 @pytest.mark.slow

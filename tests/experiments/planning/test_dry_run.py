@@ -12,7 +12,7 @@ from experiments.planning import dry_run
 from experiments.run.command_line import UsageError
 from experiments.stages import build
 from prowl_jax.models.dit.dit import DiT
-from prowl_jax.train.mesh import make_mesh
+from prowl_jax.train.mesh import make_mesh, split_rows
 from prowl_jax.train.state import count
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -119,6 +119,10 @@ def test_arms_without_a_policy_are_all_told_and_learning_has_a_memory(mesh):
     assert kept.keys() == {names[1], names[3]} and min(kept.values()) > 0
     branches = found[2].arguments[-2]
     assert branches.latents.shape[:3] == (2, 4, 6)
+    assert branches.latents.sharding.spec == split_rows(mesh, 1).spec, "updates are done one after the other"
+    config.arms = ("best_of_n",)
+    chosen = next(step for step in dry_run.steps(config, mesh, 2) if step.name == "phase 2, 2 steps").arguments[3]
+    assert chosen.latents.shape[:2] == (2, 4) and chosen.latents.sharding.spec == split_rows(mesh, 1).spec
 
 
 def test_hours_are_flops_over_rate():

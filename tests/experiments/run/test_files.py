@@ -17,6 +17,20 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
+def test_a_number_that_is_not_finite_is_null(tmp_path):
+    """NaN and Infinity are no JSON: a browser and jq refuse the whole file."""
+
+    def refuse(word):
+        raise ValueError(word)
+
+    path, broken = tmp_path / "x.json", {"a": [1.5, float("nan"), (np.float64("inf"), "NaN")], 2: {"b": -float("inf")}}
+    files.write_json(path, broken)
+    files.write_json_lines(tmp_path / "rows", [broken])
+    wanted = {"a": [1.5, None, [None, "NaN"]], "2": {"b": None}}
+    for text in (path.read_text(), (tmp_path / "rows").read_text()):
+        assert json.loads(text, parse_constant=refuse) == wanted
+
+
 @pytest.mark.parametrize("stage", ["fsync", "replace"])
 def test_what_stops_it_leaves_the_old_file(tmp_path, monkeypatch, stage):
     path = tmp_path / "x"

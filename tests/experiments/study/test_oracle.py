@@ -8,7 +8,7 @@ import pytest
 
 from experiments.configs import proof
 from experiments.planning import consistency
-from experiments.study import grid, mending, oracle, unseen
+from experiments.study import apart, grid, mending, oracle, tables, unseen
 from experiments.study.central import central, mendable_share, share
 from experiments.study.recorded import Recorded, drawn, mixed, spread_over
 from experiments.study.sets import SeedSet
@@ -56,7 +56,7 @@ def test_the_nested_interval_is_that_of_relative_differences():
 
 def test_an_arm_that_asks_an_oracle_is_told_of_the_study_s_own(tmp_path):
     config = proof.get_config("tiny")
-    config.arms = ("reducible", "prowl")
+    config.arms, config.phase2.watched = ("reducible", "prowl"), ()
     assert not [text for rule, text in consistency.RULES if "phase2.oracle" in str(text) and not rule(config)]
     asked = []
 
@@ -73,6 +73,34 @@ def test_an_arm_that_asks_an_oracle_is_told_of_the_study_s_own(tmp_path):
     run.config.phase2.oracle = "theirs"
     steps[0].do(run)
     assert asked[-1] == ("reducible", "theirs") and run.config.phase2.oracle == "theirs"
+    run.config.phase2.oracle, run.config.phase2.watched = "", ("reducible",)
+    steps[1].do(run)
+    assert asked[-1] == ("prowl", str(oracle.path_of(run, "oracle"))), "what is beyond learning is told of any arm"
+
+
+def test_an_error_on_what_was_found_is_taken_apart_and_adds_up(tmp_path):
+    """Every clip alike: then every share is a point; what one seed alone has is of that seed."""
+    config = proof.get_config("tiny")
+    config.arms, config.evaluation.resamples = ("prowl", "passive", "nobody"), 50
+    runs = {seed: types.SimpleNamespace(workdir=tmp_path / str(seed)) for seed in (0, 1)}
+    for seed, run in runs.items():
+        for arm in ("prowl", "gone") + ("passive",) * seed:
+            folder = run.workdir / "values" / f"buffer.{arm}"
+            folder.mkdir(parents=True)
+            error = np.random.default_rng(seed).lognormal(size=9 + seed)
+            parts = {"before": 1.0, "after": 0.75, "spread": 0.25, "floor": 0.125, "own_spread": 0.5}
+            np.savez(folder / apart.FILE, **{name: share * error for name, share in parts.items()})
+    found = apart.found_apart(config, runs)["found_apart"]
+    assert set(found) == {"prowl", "passive"}, "neither who is no longer asked for, nor who found nothing"
+    for arm in found:
+        shares = {name: found[arm][name] for name in ("mendable", "spread", "floor", "rest", "spread_of_theta_0")}
+        wanted = {"mendable": 0.25, "spread": 0.25, "floor": 0.125, "rest": 0.375, "spread_of_theta_0": 0.5}
+        assert shares == {name: pytest.approx([share] * 3, abs=1e-4) for name, share in wanted.items()}
+        assert found[arm]["error"][1] < found[arm]["error"][0] < found[arm]["error"][2]
+    table = tables._found_apart({"found_apart": found})[1]
+    assert "| prowl | " in table and " | 25 (25 to 25) | 25 (25 to 25) | 12 (12 to 12) | 38 (38 to 38) | 50" in table
+    config.study.oracles = ()
+    assert apart.found_apart(config, runs) == {} and tables._found_apart({}) == []
 
 
 def test_central_rows_count_seeds_and_clips():

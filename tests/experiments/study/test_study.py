@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import types
 import xml.etree.ElementTree
 
 import numpy as np
@@ -201,6 +202,39 @@ def test_the_loop_the_events_and_the_budget(done):
     p = config.phase2
     assert results["budget"]["each_arm"]["world_model_updates"] == p.cycles * p.updates
     assert results["budget"]["arm_minutes"] == {arm: [0.5, 0.5] for arm in ARM_NAMES}
+
+
+def test_who_never_acts_has_no_kl_and_what_some_have_is_told_of_them_alone():
+    """NFT's anchor is the world model's, under the same name."""
+    row = {"stage": "phase2", "arm": "x", "kl_to_reference": 0.3, "reward": 2.0, "pat_unlearnable": None}
+    logs = [[{**row, "step": step} for step in (1, 2)]] * 2
+
+    def told(trains_policy, acts):
+        method = types.SimpleNamespace(trains_policy=trains_policy, needs=lambda: types.SimpleNamespace(acts=acts))
+        return results_file._cycles(logs, "x", method)
+
+    assert [told(*of)["kl_to_reference"][1] for of in ((True, True), (False, True), (False, False))] == [
+        [0.3, 0.3], [0.0, 0.0], [None, None],
+    ]  # fmt: skip
+    found = told(False, False)
+    assert found["reward"] == [[2.0, 2.0]] * 2 and "pat_unlearnable" not in found
+    assert set(results_file.CYCLE_METRICS) <= found.keys()
+    described = {"says": "what it is", "kl_cost": None}
+    results = {"arms": {"x": described}, "cycles": {"x": found}, "budget": {"arm_minutes": {"x": [1.0]}}}
+    assert "| x | what it is | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | 1.000 |" in tables._arms(results)
+
+
+def test_what_is_beyond_learning_and_what_a_start_decides_have_tables():
+    cycles = {"pat_unlearnable": [[0.1, 0.2, 0.3]] * 2, "pat_hard": [[0.5, 0.5, 0.6]] * 2}
+    cycles |= {"pat_reducible_share": [[0.0, 0.0, 0.25]] * 2}
+    starts = {f"reward_{name}": [[0.25, 0.75]] for name in ("of_start", "between_starts", "within_starts")}
+    results = {"arms": {"prowl": {}, "prowl_branched": {}}, "cycles": {"prowl": cycles, "prowl_branched": starts}}
+    assert tables._beyond_learning(results)[1].splitlines()[2:] == [
+        "| prowl | 0.1000 | 0.2000 | 0.3000 | 0.6000 | 0.2500 |"
+    ]
+    assert tables._starts(results)[1].splitlines()[2:] == ["| prowl branched | 0.5000 | 0.5000 | 0.5000 |"]
+    none = {"arms": {"nft": {}}, "cycles": {"nft": {}}}
+    assert tables._beyond_learning(none) == [] == tables._starts(none)
 
 
 def test_arms_that_spent_differently_are_refused(tmp_path):
@@ -525,6 +559,7 @@ def test_the_shipped_studies_keep_to_the_rules(arg):
         (["--config=experiments/configs/study.py:tiny", "--config.demonstrations.seed=-1"], "share the demonstrations"),
         (["--config=experiments/configs/study.py:tiny", "--config.study.event_clips=0"], "study.event_clips=0"),
         (["--config=experiments/configs/study.py:tiny", "--config.study.side_by_side=0"], "study.side_by_side=0"),
+        (["--config=experiments/configs/study.py:tiny", "--config.study.results=a.json"], "study.results=a.json names"),
         (
             ["--config=experiments/configs/study.py:vizdoom", "--config.study.side_by_side=2"],
             "needs phase2.program=device",
