@@ -42,12 +42,16 @@ class Machine:
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What a look at an environment told: its frames' (h, w), steps a second, how long episodes last; its actions."""
+    """What a look at an environment told: its frames' (h, w), steps a second, how long episodes last; its actions.
+
+    ``hints``: lines about what may be better set otherwise.
+    """
 
     size: tuple
     rate: float
     length: int
     actions: str
+    hints: tuple = ()
 
 
 def look(environment, steps=400, seconds=20.0):
@@ -77,7 +81,23 @@ def look(environment, steps=400, seconds=20.0):
     finally:
         game.close()
     length = int(np.median(lengths)) if len(lengths) > 2 else steps
-    return Seen(picture.seen[:2], done_steps / took, length, words(environment.spec))
+    return Seen(picture.seen[:2], done_steps / took, length, words(environment.spec), tuple(_hints(environment)))
+
+
+def _hints(environment):
+    from prowl_jax.envs.action_spaces import can_rest
+
+    never = [factor for factor in environment.spec.factors if not can_rest(factor)]
+    if never and not environment.sticky and not environment.vector:
+        done = ", ".join(f"{factor.name}={factor.labels[factor.null]}" for factor in never)
+        yield f"nothing rests: where no key is down, {done} is done; --sticky adds a value that repeats the last one"
+
+
+def look_at_store(store):
+    """(``Seen`` of a clip store, how many episodes it has)."""
+    from prowl_jax.envs.action_spaces import words
+
+    return Seen(store.frame_shape[:2], 0.0, int(np.median(store.lengths)), words(store.spec)), len(store.lengths)
 
 
 class _Lone:

@@ -59,7 +59,8 @@ class Actions:
     Args:
       space: of ``gymnasium.spaces``.
       settings: ``ActionSettings``.
-      labels: what the values of a ``Discrete`` space mean, None where nobody says.
+      labels: what the values of a ``Discrete`` space mean, None where nobody says. An environment that takes only the
+        first of its actions (MiniWorld's mazes) may name all.
 
     Attributes:
       spec: the factors.
@@ -114,7 +115,8 @@ def can_rest(factor):
 def _values(factor):
     if factor.camera:
         return f"camera, {factor.size} bins to {factor.camera.max_degrees:g} degrees"
-    shown = [f"[{label or 'nothing'}]" if i == factor.null else label for i, label in enumerate(factor.labels)]
+    still = factor.null if can_rest(factor) else None
+    shown = [f"[{label or 'nothing'}]" if i == still else label for i, label in enumerate(factor.labels)]
     return ", ".join([*shown[:8], "...", shown[-1]] if len(shown) > 10 else shown)
 
 
@@ -165,7 +167,7 @@ def _numbered(name, shape):
 def _choice(name, size, start, settings, labels):
     """The axis of one whole number."""
     size, start = int(size), int(start)
-    words = [str(label) for label in labels or ()]
+    words = [str(label) for label in labels or ()][: size if start == 0 else None]
     if len(words) != size or len(set(words)) != size:
         words = [str(start + i) for i in range(size)]
     values = tuple(range(start, start + size))

@@ -27,6 +27,9 @@ def test_whole_numbers_are_factors_as_they_are():
     assert words(actions.spec) == "action (left, [NOOP], right)" and actions([2]) == 1
     actions = derived(spaces.MultiDiscrete([2, 3]))
     assert actions.spec.sizes == (2, 3) and actions([1, 2]).tolist() == [1, 2]
+    maze = derived(spaces.Discrete(3), ["left", "right", "ahead", "back", "done"])  # which names more than it takes
+    assert words(maze.spec) == "action (left, right, ahead)"  # and none of them does nothing
+    assert words(derived(spaces.Discrete(2)).spec) == "action (0, 1)"
     nested = spaces.Dict({"b": spaces.MultiBinary(2), "a": spaces.Tuple((spaces.Discrete(2), spaces.Discrete(4)))})
     actions = derived(nested)
     assert nested.contains(actions([1] * len(actions.spec.factors)))

@@ -5,16 +5,23 @@ import pathlib
 import re
 import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("gymnasium")
+
+from toy_recordings import write_recording
 
 from experiments import new
 from experiments.configs import default
 from experiments.planning import consistency, own_world
 from experiments.run import command_line, config_file
 from experiments.run.config_file import UsageError
+from experiments.run.directory import Run
 from experiments.stages import budget, build
+from experiments.stages.demonstrations import make_demonstrations
+from prowl_jax.actions import ActionSpec, choice
+from prowl_jax.data.store import StoreWriter
 from prowl_jax.envs.gymnasium import Gymnasium
 
 TOYS = pathlib.Path(__file__).parents[1] / "envs"
@@ -81,6 +88,8 @@ def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
         (["other", "--make=a:b", "--source=c"], "give one of --make"),
         (["other/one", "--make=a:b"], "is no name of a Python module"),
         (["other", "--make=a:b", "--minutes=3"], "starting and compiling alone"),
+        (["other", "--source=none"], "--source=none: no folder or index file none"),
+        (["other", f"--source={here}"], "become a clip store first (python -m experiments.import_recordings)"),
     ):
         with pytest.raises(SystemExit) as end:
             new.main(arguments)
@@ -89,12 +98,58 @@ def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
     assert (here / "mine.py").read_text() == "# mine" and not (here / "other.py").exists()
 
 
+@pytest.mark.parametrize(
+    "answers, line",
+    [(("gym_toys:Plain", ""), ""), (("", "none", "9"), "none: no folder"), (("a:b", "an hour"), "an hour is no")],
+)
+def test_without_either_it_asks(here, capsys, monkeypatch, answers, line):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    said = iter(answers)
+    monkeypatch.setattr("builtins.input", lambda question: next(said))
+    if not line:
+        assert new.main(["asked"]) == 0 and sum(config_file.load_config("asked.py").estimate) == pytest.approx(60)
+        return
+    with pytest.raises(SystemExit) as end:
+        new.main(["asked"])
+    assert end.value.code == 2 and line in capsys.readouterr().err and not (here / "asked.py").exists()
+
+
 def test_recordings_alone_have_no_phase_2(here, capsys):
-    assert new.main(["people", "--source=clips"]) == 0
+    write_recording(here / "minecraft", "one")
+    assert new.main(["people", "--source=minecraft"]) == 0
     assert "no phase 2" in capsys.readouterr().out
     config = config_file.load_config("people.py")
     command_line.validate(config, consistency.RULES)
-    assert build.arms(config) == () and config.demonstrations.source == "clips"
+    assert build.arms(config) == () and config.demonstrations.source == "minecraft"
+
+
+def test_a_clip_store_is_learned_from_with_its_own_actions(here, capsys):
+    spec, rng = ActionSpec((choice("go", "ahead"),)), np.random.default_rng(0)
+    with StoreWriter(here / "store", spec, (24, 48, 3)) as writer:
+        for _ in range(3):
+            frames = rng.integers(0, 256, (30, 24, 48, 3)).astype(np.uint8)
+            writer.add_episode(frames, rng.integers(0, 2, (30, 1)).astype(np.int32))
+    assert new.main(["mine", "--source=store"]) == 0
+    said = capsys.readouterr().out
+    assert "actions: go ([nothing], ahead)" in said and "frames: 24x48; 3 episodes of about 30 steps" in said
+    for variant in ("mine.py", "mine.py:tiny"):
+        config = config_file.load_config(variant)
+        command_line.validate(config, consistency.RULES)
+        build.check_files(config)
+        assert build.arms(config) == () and build.spec_of(config) == spec
+    config = config_file.load_config("mine.py")
+    assert config.env.frame_width > config.env.frame_height
+    config.demonstrations.held_out_fraction = 0.3
+    assert make_demonstrations(Run(here / "run", config)) == {"frames": 90}
+    config.env.clips.path = str(here / "none")
+    with pytest.raises(UsageError, match="env.clips.path=.*none: no clip store at"):
+        build.check_files(config)
+
+
+def test_a_hint_where_no_value_does_nothing(here, capsys):
+    for arguments, told in (([], True), (["--sticky"], False)):
+        new.main([f"pole{len(arguments)}", "--make=gym_toys:Pole", *arguments])
+        assert ("nothing rests: where no key is down, action=0 is done; --sticky" in capsys.readouterr().out) == told
 
 
 def test_sizes_follow_the_machine_and_the_episodes():
