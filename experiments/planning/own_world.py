@@ -8,12 +8,16 @@ import time
 
 import numpy as np
 
+from experiments.stages import budget
+
 PIXELS, PIXELS_GPU = 64 * 64, 96 * 96
 SIDES = range(32, 145, 16)  # what the U-Nets halve
 STEP_CORE_SECONDS = 1.0  # a step of base_voxel's network on 32 windows of 64x64 frames (configs/base_voxel.py)
 GPU_CORES = 60.0  # cores that a GPU stands for: a guess, said so
 START_MINUTES = 5.0  # compiling all stages' programs: two cores, about
 SHARES = {"world_model": 0.6, "phase2": 0.25, "reference": 0.05, "inverse_dynamics": 0.05}  # the rest: evaluation
+SHOWN = 0.2  # so much of the whole may go into playing what is learned from, where that is slow
+EPISODES, EPISODE = 192, 256  # of the demonstrator, and frames of each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +147,10 @@ def changes(name, env, seen, machine, minutes):
     h, w = frame_size(seen.size, machine)
     batch = 32 if machine.memory > 4e9 else 16
     work = max(minutes - START_MINUTES, 1.0)
+    workers = max(1, min(machine.cores, 16))
+    episodes = _episodes(seen.rate * workers, work)
+    playing = _playing(episodes, seen.rate * workers)
+    work = max(work - playing, 0.2 * work)
     step = STEP_CORE_SECONDS * batch / 32 * h * w / PIXELS / machine.speed
     steps = {part: 60 * work * share / step for part, share in SHARES.items()}
     long = min(32, max(8, seen.length // 2))  # of what is dreamt in one go
@@ -151,16 +159,17 @@ def changes(name, env, seen, machine, minutes):
     return {
         "name": name,
         "minutes": 0.0,
-        "estimate": (START_MINUTES, round(work, 1)),
+        "estimate": (START_MINUTES, round(work + playing, 1)),
         **env,
         "env.task": "play",
         "env.held_out_tasks": ("restless",),
         "env.frame_height": h,
         "env.frame_width": w,
-        "env.workers": max(1, min(machine.cores, 16)),
+        "env.workers": workers,
         "env.num_envs": 16,
-        "demonstrations.episodes": 192,
-        "demonstrations.episode_frames": 256,
+        "demonstrations.episodes": episodes,
+        "demonstrations.held_out_task_episodes": max(4, episodes // 12),
+        "demonstrations.episode_frames": EPISODE,
         "autoencoder.kind": "pixels",
         "world_model.network": "unet",
         "world_model.batch": batch,
@@ -180,6 +189,18 @@ def changes(name, env, seen, machine, minutes):
         "evaluation.long_horizon": long,
         "evaluation.clips": 64,
     }
+
+
+def _episodes(rate, work):
+    """How many are played at ``rate`` steps a second, 0 for none, in ``SHOWN`` of ``work`` minutes."""
+    if not rate:
+        return EPISODES
+    return int(np.clip(SHOWN * work / _playing(1, rate), budget.FEWEST, EPISODES))
+
+
+def _playing(episodes, rate):
+    """Minutes that ``episodes`` and the held-out ones take."""
+    return episodes * 13 / 12 * EPISODE / rate / 60 if rate else 0.0
 
 
 TINY = {

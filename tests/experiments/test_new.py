@@ -45,12 +45,20 @@ def test_what_is_written_is_a_configuration_that_holds(here, capsys):
         command_line.validate(config, consistency.RULES)
         assert build.spec_of(config).names == ("keys_0", "keys_1", "wheel")
     config = config_file.load_config("dots.py")
-    steps, estimate = config.world_model.steps, sum(config.estimate)
+    steps, estimate, episodes = config.world_model.steps, sum(config.estimate), config.demonstrations.episodes
     assert estimate == pytest.approx(30)
     assert config.env.frame_height < config.env.frame_width
     config.minutes = 2 * estimate - config.estimate[0]
     budget.fit(config)
-    assert config.world_model.steps == 2 * steps
+    assert config.world_model.steps == 2 * steps and config.demonstrations.episodes == episodes
+    config = config_file.load_config("dots.py")
+    config.minutes = config.estimate[0] + 0.5 * config.estimate[1]
+    budget.fit(config)
+    assert config.world_model.steps == steps // 2 and config.demonstrations.episodes == episodes // 2
+    config = config_file.load_config("dots.py")
+    config.minutes = config.estimate[0] + 0.1
+    budget.fit(config)
+    assert (config.demonstrations.episodes, config.demonstrations.held_out_task_episodes) == (24, 4)
 
 
 def test_what_is_told_of_it_is_what_its_demonstrator_meets():
@@ -158,6 +166,13 @@ def test_sizes_follow_the_machine_and_the_episodes():
     large = own_world.changes("a", {}, long, own_world.Machine(16, 128e9, "gpu"), 60)
     assert large["env.frame_width"] > ours["env.frame_width"] > ours["env.frame_height"]
     assert large["world_model.steps"] > ours["world_model.steps"]
+    slow = own_world.changes("a", {}, own_world.Seen((400, 600), 10.0, 400, ""), SMALL, 60)
+    fast = own_world.changes("a", {}, own_world.Seen((400, 600), 1e4, 400, ""), SMALL, 60)
+    for values, rate in ((slow, 2 * 10.0), (fast, 2 * 1e4)):  # two workers
+        frames = (values["demonstrations.episodes"] + values["demonstrations.held_out_task_episodes"]) * 256
+        assert frames / rate / 60 < 0.25 * sum(values["estimate"]) and sum(values["estimate"]) == pytest.approx(60)
+    assert slow["demonstrations.episodes"] < fast["demonstrations.episodes"] == 192
+    assert slow["world_model.steps"] < fast["world_model.steps"]
     short = own_world.changes("a", {}, own_world.Seen((400, 600), 100.0, 10, ""), SMALL, 60)
     assert short["evaluation.long_horizon"] + 2 <= 10 < ours["evaluation.long_horizon"]
     assert own_world.changes("a", {}, long, own_world.Machine(2, 2e9, ""), 60)["world_model.batch"] == 16
