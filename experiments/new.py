@@ -12,6 +12,7 @@ it asks. It prints the actions that were found, an estimate, and the command tha
 on.
 """
 
+import argparse
 import dataclasses
 import pathlib
 import sys
@@ -60,7 +61,7 @@ def _write(options, machine):
             "lasts longer (--demonstrator=module:function) shows more"
         )
     file.write_text(own_world.text(options.name, file, about, values), encoding="utf-8")
-    there = f"{machine.cores} cores, {machine.memory / 1e9:.0f} GB free, {machine.accelerator or 'no GPU'}"
+    there = f"{machine.cores} core{'s' * (machine.cores > 1)}, {machine.memory / 1e9:.0f} GB free, {machine.accelerator or 'no GPU'}"
     print(f"wrote {file} for {there}: about {sum(values['estimate']) / 60:.1f} hours, a rough estimate")
     print(f"run it: python -m experiments.prowl_main --config={file}")
     print(f"in minutes, to see whether all works: python -m experiments.prowl_main --config={file}:tiny")
@@ -138,7 +139,10 @@ def _parse(argv, fail):
 
 
 def _numbers(text):
-    return tuple(float(word) for word in text.split(","))
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH, such as -1,1") from None
 
 
 def _names(text):

@@ -148,8 +148,9 @@ def changes(name, env, seen, machine, minutes):
     batch = 32 if machine.memory > 4e9 else 16
     work = max(minutes - START_MINUTES, 1.0)
     workers = max(1, min(machine.cores, 16))
-    episodes = _episodes(seen.rate * workers, work)
-    playing = _playing(episodes, seen.rate * workers)
+    one = _playing(seen, workers)
+    episodes = int(np.clip(SHOWN * work / one, budget.FEWEST, EPISODES)) if one else EPISODES
+    playing = one * episodes
     work = max(work - playing, 0.2 * work)
     step = STEP_CORE_SECONDS * batch / 32 * h * w / PIXELS / machine.speed
     steps = {part: 60 * work * share / step for part, share in SHARES.items()}
@@ -168,7 +169,7 @@ def changes(name, env, seen, machine, minutes):
         "env.workers": workers,
         "env.num_envs": 16,
         "demonstrations.episodes": episodes,
-        "demonstrations.held_out_task_episodes": max(4, episodes // 12),
+        "demonstrations.held_out_task_episodes": max(1, episodes // 12),
         "demonstrations.episode_frames": EPISODE,
         "autoencoder.kind": "pixels",
         "world_model.network": "unet",
@@ -191,16 +192,9 @@ def changes(name, env, seen, machine, minutes):
     }
 
 
-def _episodes(rate, work):
-    """How many are played at ``rate`` steps a second, 0 for none, in ``SHOWN`` of ``work`` minutes."""
-    if not rate:
-        return EPISODES
-    return int(np.clip(SHOWN * work / _playing(1, rate), budget.FEWEST, EPISODES))
-
-
-def _playing(episodes, rate):
-    """Minutes that ``episodes`` and the held-out ones take."""
-    return episodes * 13 / 12 * EPISODE / rate / 60 if rate else 0.0
+def _playing(seen, workers):
+    """Minutes that an episode and a twelfth of a held-out one take, 0 where nothing is played."""
+    return 13 / 12 * min(EPISODE, seen.length) / (seen.rate * workers) / 60 if seen.rate else 0.0
 
 
 TINY = {

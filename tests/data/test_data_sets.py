@@ -84,7 +84,7 @@ def test_a_video_that_is_cut_off_costs_its_last_episode(two_cameras, tmp_path):
     assert summary.skipped == [
         (
             "episode_000001",
-            "file-000.parquet has 12 rows and episode_000001 there 0 frames; give a row for each frame, "
+            "file-000.parquet has 12 rows and episode_000001 0 frames; give a row for each frame, "
             "or --truncate to read as many as both have",
         )
     ]

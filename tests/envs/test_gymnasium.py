@@ -110,6 +110,8 @@ def test_pictures_of_all_kinds_become_frames():
         ({"make_with": "NoSuchThing-v0"}, "env.gymnasium.make=NoSuchThing-v0: NameNotFound"),
         ({"make_with": "gym_toys:Nothing"}, "env.gymnasium.make=gym_toys:Nothing"),
         ({"make_with": "no_such_module:f"}, "env.gymnasium.make=no_such_module:f needs a package: .*no_such_module"),
+        ({"make_with": "gym_toys.py:Nothing"}, "cannot be made: .*there is no such file, or no such function in it"),
+        ({"make_with": "os:getcwd"}, "it returned str, which is no environment"),
         ({"make_with": "gym_toys:Words"}, "Text cannot be cut"),
         ({"make_with": "gym_toys:Endless"}, "give limits="),
         ({"make_with": "gym_toys:Old"}, "reset returned no"),

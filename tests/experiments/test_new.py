@@ -96,6 +96,7 @@ def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
         (["other", "--make=a:b", "--source=c"], "give one of --make"),
         (["other/one", "--make=a:b"], "is no name of a Python module"),
         (["other", "--make=a:b", "--minutes=3"], "starting and compiling alone"),
+        (["other", "--make=gym_toys:Dot", "--limits=a"], "argument --limits: 'a' is not LOW,HIGH"),
         (["other", "--source=none"], "--source=none: no folder or index file none"),
         (["other", f"--source={here}"], "become a clip store first (python -m experiments.import_recordings)"),
     ):
