@@ -107,16 +107,21 @@ def words(spec):
 
 def can_rest(factor):
     """Whether a factor has a value that does nothing, which then is its ``null``."""
-    label = factor.labels[factor.null].lower()
+    label = _short(factor)[factor.null].lower()
     zero = label[:1] in ("+", "-") and not label.strip("+-0.")
     return bool(factor.camera) or zero or label in ("", "as before", *NOTHING)
+
+
+def _short(factor):
+    """Its labels; those of recordings (``data.columns``) without the name that they begin with."""
+    return [label.removeprefix(f"{factor.name} ") for label in factor.labels]
 
 
 def _values(factor):
     if factor.camera:
         return f"camera, {factor.size} bins to {factor.camera.max_degrees:g} degrees"
     still = factor.null if can_rest(factor) else None
-    shown = [f"[{label or 'nothing'}]" if i == still else label for i, label in enumerate(factor.labels)]
+    shown = [f"[{label or 'nothing'}]" if i == still else label for i, label in enumerate(_short(factor))]
     return ", ".join([*shown[:8], "...", shown[-1]] if len(shown) > 10 else shown)
 
 

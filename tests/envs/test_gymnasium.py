@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("gymnasium")
 from gymnasium import spaces
 
+from prowl_jax.data import columns
 from prowl_jax.envs.action_spaces import Actions, ActionSettings, levels, words
 from prowl_jax.envs.gymnasium import Gymnasium
 from prowl_jax.envs.gymnasium_game import Game, Picture
@@ -30,6 +31,7 @@ def test_whole_numbers_are_factors_as_they_are():
     maze = derived(spaces.Discrete(3), ["left", "right", "ahead", "back", "done"])  # which names more than it takes
     assert words(maze.spec) == "action (left, right, ahead)"  # and none of them does nothing
     assert words(derived(spaces.Discrete(2)).spec) == "action (0, 1)"
+    assert words(columns.parse("pan:-1..1:3").spec) == "pan (-1, [+0], +1)"
     nested = spaces.Dict({"b": spaces.MultiBinary(2), "a": spaces.Tuple((spaces.Discrete(2), spaces.Discrete(4)))})
     actions = derived(nested)
     assert nested.contains(actions([1] * len(actions.spec.factors)))
