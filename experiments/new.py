@@ -63,7 +63,9 @@ def _write(options, machine):
     file.write_text(own_world.text(options.name, file, about, values), encoding="utf-8")
     cores = f"{machine.cores} core{'s' * (machine.cores > 1)}"
     there = f"{cores}, {machine.memory / 1e9:.0f} GB free, {machine.accelerator or 'no GPU'}"
-    print(f"wrote {file} for {there}: about {sum(values['estimate']) / 60:.1f} hours, a rough estimate")
+    minutes = sum(values["estimate"])
+    takes = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"
+    print(f"wrote {file} for {there}: about {takes}, a rough estimate")
     print(f"run it: python -m experiments.prowl_main --config={file}")
     print(f"in minutes, to see whether all works: python -m experiments.prowl_main --config={file}:tiny")
 

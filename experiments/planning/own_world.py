@@ -94,7 +94,10 @@ def _hints(environment):
     never = [factor for factor in environment.spec.factors if not can_rest(factor)]
     if never and not environment.sticky and not environment.vector:
         done = ", ".join(f"{factor.name}={factor.labels[factor.null]}" for factor in never)
-        yield f"nothing rests: where no key is down, {done} is done; --sticky adds a value that repeats the last one"
+        yield (
+            f"no value is known to do nothing: where no key is down, {done} is done; name one in env.gymnasium.names "
+            "(docs/your_world.md), or let --sticky add one that repeats the last"
+        )
 
 
 def look_at_store(store):

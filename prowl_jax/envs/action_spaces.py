@@ -176,11 +176,16 @@ def _choice(name, size, start, settings, labels):
     if len(words) != size or len(set(words)) != size:
         words = [str(start + i) for i in range(size)]
     values = tuple(range(start, start + size))
-    named = [word.lower() for word in words]
-    still = next((named.index(word) for word in NOTHING if word in named), None)
+    still = _still(words)
     if still is None and settings.sticky:
         return Axis(Factor(name, ("as before", *words)), (None, *values))
     return Axis(Factor(name, tuple(words), still=still or 0), values)
+
+
+def _still(words):
+    """Which of the values does nothing by what they are called, None where none is called so."""
+    named = [word.lower() for word in words]
+    return next((named.index(word) for word in NOTHING if word in named), None)
 
 
 def _bin(axes, settings):
@@ -250,10 +255,12 @@ def _chosen(axes, names):
             raise ValueError(f"names: there is no factor {name!r}; there are {', '.join(old)}")
         columns.append(old.index(name))
         factor = axes[columns[-1]].factor
-        labels = tuple(labels.split(",")) if labels else factor.labels
-        if len(labels) != factor.size:
-            raise ValueError(f"names: {name} has {factor.size} values, and {text!r} names {len(labels)}")
-        factors.append(dataclasses.replace(factor, name=new or name, labels=labels))
+        given = tuple(labels.split(",")) if labels else factor.labels
+        if len(given) != factor.size:
+            raise ValueError(f"names: {name} has {factor.size} values, and {text!r} names {len(given)}")
+        still = _still(given) if labels and not factor.camera else None
+        still = factor.still if still is None else still
+        factors.append(dataclasses.replace(factor, name=new or name, labels=given, still=still))
     new = [factor.name for factor in factors]
     if len(set(columns)) < len(columns) or len(set(new)) < len(new):
         raise ValueError(f"names={tuple(names)} has a factor twice")

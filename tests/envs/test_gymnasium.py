@@ -64,6 +64,11 @@ def test_factors_are_renamed_reordered_and_left_at_rest():
     assert actions([2]) == {"esc": 0, "go": 2}
 
 
+def test_a_value_that_is_named_so_does_nothing():
+    actions = derived(spaces.Discrete(3), names=("action=go:left,idle,right",))
+    assert words(actions.spec) == "go (left, [idle], right)" and actions(actions.spec.null) == 1
+
+
 def test_sticky_repeats_what_was_done():
     actions = derived(spaces.Discrete(2), sticky=True)
     assert [int(actions([i])) for i in (0, 2, 0, 1, 0)] == [0, 1, 1, 0, 0]
