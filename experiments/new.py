@@ -37,6 +37,10 @@ def _write(options, machine):
     from experiments.planning import own_world
     from experiments.run.config_file import UsageError
 
+    if not machine.start + 1 < options.minutes < float("inf"):
+        raise UsageError(
+            f"--minutes={options.minutes:g}: starting and compiling alone take about {machine.start:g}; give more"
+        )
     file = options.output or pathlib.Path(f"{options.name}.py")
     if file.exists():
         raise UsageError(f"{file} is there already; give another NAME, or --output=FILE")
@@ -134,8 +138,6 @@ def _parse(argv, fail):
             options.minutes = float(minutes)
         except ValueError:
             fail(f"{minutes} is no number of minutes")
-    if not 6 < options.minutes < float("inf"):
-        fail(f"--minutes={options.minutes:g}: starting and compiling alone take about 5; give more")
     if bool(options.make) == bool(options.source):
         fail("give one of --make=ID_OR_FUNCTION and --source=DIR_OR_INDEX")
     return options

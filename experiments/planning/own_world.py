@@ -41,7 +41,16 @@ class Machine:
     @property
     def speed(self):
         """Core-seconds a second."""
-        return GPU_CORES if self.accelerator else 0.75 * self.cores + 0.25
+        return GPU_CORES if self.accelerator else _speed(self.cores)
+
+    @property
+    def start(self):
+        """Minutes that starting and compiling take: longer on fewer cores, on more no shorter."""
+        return round(START_MINUTES * max(1.0, _speed(2) / _speed(self.cores)), 1)
+
+
+def _speed(cores):
+    return 0.75 * cores + 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +158,7 @@ def changes(name, env, seen, machine, minutes):
     """
     h, w = frame_size(seen.size, machine)
     batch = 32 if machine.memory > 4e9 else 16
-    work = max(minutes - START_MINUTES, 1.0)
+    work = max(minutes - machine.start, 1.0)
     workers = max(1, min(machine.cores, 16))
     one = _playing(seen, workers)
     episodes = int(np.clip(SHOWN * work / one, budget.FEWEST, EPISODES)) if one else EPISODES
@@ -163,7 +172,7 @@ def changes(name, env, seen, machine, minutes):
     return {
         "name": name,
         "minutes": 0.0,
-        "estimate": (START_MINUTES, round(work + playing, 1)),
+        "estimate": (machine.start, round(work + playing, 1)),
         **env,
         "env.task": "play",
         "env.held_out_tasks": ("restless",),

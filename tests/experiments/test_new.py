@@ -109,7 +109,7 @@ def test_nothing_is_overwritten_and_bad_input_is_one_line(here, capsys):
 
 @pytest.mark.parametrize(
     "answers, line",
-    [(("gym_toys:Plain", ""), ""), (("", "none", "9"), "none: no folder"), (("a:b", "an hour"), "an hour is no")],
+    [(("gym_toys:Plain", ""), ""), (("", "none", "30"), "none: no folder"), (("a:b", "an hour"), "an hour is no")],
 )
 def test_without_either_it_asks(here, capsys, monkeypatch, answers, line):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
@@ -175,6 +175,9 @@ def test_sizes_follow_the_machine_and_the_episodes():
         assert frames / rate / 60 < 0.25 * sum(values["estimate"]) and sum(values["estimate"]) == pytest.approx(60)
     assert slow["demonstrations.episodes"] < fast["demonstrations.episodes"] == 192
     assert slow["world_model.steps"] < fast["world_model.steps"]
+    one = own_world.changes("a", {}, long, own_world.Machine(1, 16e9, ""), 60)
+    assert one["estimate"][0] > ours["estimate"][0] == large["estimate"][0]
+    assert sum(one["estimate"]) == pytest.approx(60)
     short = own_world.changes("a", {}, own_world.Seen((400, 600), 100.0, 10, ""), SMALL, 60)
     assert short["evaluation.long_horizon"] + 2 <= 10 < ours["evaluation.long_horizon"]
     assert own_world.changes("a", {}, long, own_world.Machine(2, 2e9, ""), 60)["world_model.batch"] == 16
