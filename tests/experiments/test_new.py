@@ -18,7 +18,7 @@ from experiments.planning import consistency, own_world
 from experiments.run import command_line, config_file
 from experiments.run.config_file import UsageError
 from experiments.run.directory import Run
-from experiments.stages import budget, build
+from experiments.stages import budget, build, pipeline
 from experiments.stages.demonstrations import make_demonstrations
 from prowl_jax.actions import ActionSpec, choice
 from prowl_jax.data.store import StoreWriter
@@ -181,6 +181,26 @@ def test_sizes_follow_the_machine_and_the_episodes():
     short = own_world.changes("a", {}, own_world.Seen((400, 600), 100.0, 10, ""), SMALL, 60)
     assert short["evaluation.long_horizon"] + 2 <= 10 < ours["evaluation.long_horizon"]
     assert own_world.changes("a", {}, long, own_world.Machine(2, 2e9, ""), 60)["world_model.batch"] == 16
+
+
+@pytest.mark.slow
+def test_from_new_to_the_report(here):
+    """Both arms and all of the evaluation, of actions that are none of those that a game of ours has."""
+    new.main(["pole", "--make=gym_toys:Pole"])
+    config = config_file.load_config("pole.py:tiny")
+    config.update_from_flattened_dict(
+        {
+            "metrics.frechet": "", "env.num_envs": 2, "env.workers": 1, "demonstrations.episodes": 4,
+            "demonstrations.episode_frames": 24, "demonstrations.held_out_task_episodes": 2, "world_model.steps": 4,
+            "world_model.unet.widths": (8,), "world_model.unet.blocks": (1,), "world_model.unet.motion": False,
+            "world_model.unet.attention": False, "world_model.unet.own_frames": (1,),
+            "world_model.unet.own_since": (0.0,), "evaluation.clips": 4, "evaluation.long_clips": 2,
+        }
+    )  # fmt: skip
+    command_line.validate(config, consistency.RULES)
+    evaluation = pipeline.run_all(config, here / "run")
+    assert (here / "run" / "report" / "index.html").exists() and evaluation["modes"] == {}
+    assert evaluation["arms"].keys() == {"phase1", "frozen_reference", "prowl"}
 
 
 def test_minutes_without_an_estimate_or_too_few_are_one_line():
