@@ -6,10 +6,13 @@ Writes: NAME.py, or --output; nothing that is there is overwritten.
 Costs: half a minute; it plays the environment to see its frames and how long episodes last.
 
 Give --make for an environment that lives: an ID of Gymnasium, module:function or file.py:function. Give --source for
-recordings of people (.mp4 and .jsonl): there is no phase 2 then, as there is nothing to act in. Without either, it
-asks. It prints the actions that were found, an estimate, and the command that runs it all. docs/your_world.md goes on.
+recordings: there is no phase 2 then, as there is nothing to act in. It is a folder or an index of people's in Minecraft
+(.mp4 and .jsonl), or a clip store, which python -m experiments.import_recordings makes of all others. Without either,
+it asks. It prints the actions that were found, an estimate, and the command that runs it all. docs/your_world.md goes
+on.
 """
 
+import argparse
 import dataclasses
 import pathlib
 import sys
@@ -34,6 +37,10 @@ def _write(options, machine):
     from experiments.planning import own_world
     from experiments.run.config_file import UsageError
 
+    if not machine.start + 1 < options.minutes < float("inf"):
+        raise UsageError(
+            f"--minutes={options.minutes:g}: starting and compiling alone take about {machine.start:g}; give more"
+        )
     file = options.output or pathlib.Path(f"{options.name}.py")
     if file.exists():
         raise UsageError(f"{file} is there already; give another NAME, or --output=FILE")
@@ -43,22 +50,26 @@ def _write(options, machine):
         print(f"actions: {seen.actions}")
         h, w = seen.size
         print(f"frames: {h}x{w}, {seen.rate:.0f} steps/s; episodes last about {seen.length} steps")
+        for line in seen.hints:
+            print(line)
     else:
-        seen, env = own_world.Seen((360, 640), 0.0, 256, ""), {"env.name": "recordings"}
-        env["demonstrations.source"] = options.source
+        seen, env = _recordings(options.source)
         about = [f"phase 1 on the recordings in {options.source}."]
         print("no phase 2: recordings alone have nothing to act in")
     values = own_world.changes(options.name, env, seen, machine, options.minutes)
     if not options.make:
-        values |= {"env.task": "recordings", "env.held_out_tasks": ()}
+        values |= {"env.task": "recordings", "env.held_out_tasks": (), **env}
     if options.make and seen.length < 40:
         print(
             f"episodes are short: what is dreamt in one go is {values['evaluation.long_horizon']} steps; a policy that "
             "lasts longer (--demonstrator=module:function) shows more"
         )
     file.write_text(own_world.text(options.name, file, about, values), encoding="utf-8")
-    there = f"{machine.cores} cores, {machine.memory / 1e9:.0f} GB free, {machine.accelerator or 'no GPU'}"
-    print(f"wrote {file} for {there}: about {sum(values['estimate']) / 60:.1f} hours, a rough estimate")
+    cores = f"{machine.cores} core{'s' * (machine.cores > 1)}"
+    there = f"{cores}, {machine.memory / 1e9:.0f} GB free, {machine.accelerator or 'no GPU'}"
+    minutes = sum(values["estimate"])
+    takes = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"
+    print(f"wrote {file} for {there}: about {takes}, a rough estimate")
     print(f"run it: python -m experiments.prowl_main --config={file}")
     print(f"in minutes, to see whether all works: python -m experiments.prowl_main --config={file}:tiny")
 
@@ -82,13 +93,30 @@ def _environment(options):
     return own_world.look(environment), {"env.name": "gymnasium", **given}
 
 
+def _recordings(source):
+    """(``Seen``, what the configuration says of it) of a clip store, or of recordings in VPT's format."""
+    from experiments.planning import own_world
+    from experiments.stages.build import recordings
+    from prowl_jax.envs.clips import Clips
+
+    if (pathlib.Path(source) / "index.json").is_file():
+        seen, episodes = own_world.look_at_store(Clips(path=source).open())
+        print(f"actions: {seen.actions}")
+        h, w = seen.size
+        print(f"frames: {h}x{w}; {episodes} episodes of about {seen.length} steps")
+        return seen, {"env.name": "clips", "env.clips.path": source, "demonstrations.episodes": max(2, episodes)}
+    recordings.check_source("--source", source)
+    seen = own_world.Seen((360, 640), 0.0, 256, "")
+    return seen, {"env.name": "recordings", "demonstrations.source": source}
+
+
 def _parse(argv, fail):
     from experiments.run.command_line import Parser
 
     parser = Parser("python -m experiments.new", __doc__)
     parser.add_argument("name", metavar="NAME", help="of the run and the file")
     parser.add_argument("--make", default="", metavar="ID_OR_FUNCTION", help="an environment of Gymnasium's interface")
-    parser.add_argument("--source", default="", metavar="DIR_OR_INDEX", help="recordings of people")
+    parser.add_argument("--source", default="", metavar="DIR_OR_INDEX", help="recordings: Minecraft's, or a clip store")
     parser.add_argument("--arguments", default="", metavar="JSON", help="of what makes the environment")
     parser.add_argument("--frames", default="", metavar="KEY", help="render, or a key of the observation")
     parser.add_argument("--frame-skip", type=int, default=1, metavar="N", help="steps that an action is held (1)")
@@ -102,19 +130,24 @@ def _parse(argv, fail):
     options = parser.parse_args(argv)
     if not options.name.isidentifier():
         fail(f"NAME={options.name} is no name of a Python module: letters, digits and _")
-    if not options.minutes > 6:
-        fail(f"--minutes={options.minutes:g}: starting and compiling alone take about 5; give more")
     if not options.make and not options.source and sys.stdin.isatty():
         options.make = input("Environment (an ID of Gymnasium, module:function; empty: recordings): ").strip()
-        options.source = "" if options.make else input("Folder of recordings (.mp4 and .jsonl): ").strip()
-        options.minutes = float(input("Minutes that a run may take (60): ").strip() or 60)
+        options.source = "" if options.make else input("Recordings (a clip store, or Minecraft's): ").strip()
+        minutes = input("Minutes that a run may take (60): ").strip() or "60"
+        try:
+            options.minutes = float(minutes)
+        except ValueError:
+            fail(f"{minutes} is no number of minutes")
     if bool(options.make) == bool(options.source):
         fail("give one of --make=ID_OR_FUNCTION and --source=DIR_OR_INDEX")
     return options
 
 
 def _numbers(text):
-    return tuple(float(word) for word in text.split(","))
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH, such as -1,1") from None
 
 
 def _names(text):

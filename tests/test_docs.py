@@ -3,6 +3,8 @@
 import importlib.util
 import pathlib
 import re
+import subprocess
+import sys
 import types
 
 import pytest
@@ -67,6 +69,16 @@ def test_the_site_has_every_page_and_every_package():
     ]
     assert all(importlib.util.find_spec(name) for name in shown)
     assert {f"prowl_jax.{name}" for name in prowl_jax.__all__ if name[0].islower()} == set(shown)
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    # Not --quiet: that hides warnings from --strict.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", f"--site-dir={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "<table" in (tmp_path / "commands" / "index.html").read_text(encoding="utf-8")
+    assert "rescore" in (tmp_path / "api" / "pat" / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_site_shows_the_commands_and_no_links_out_of_docs():

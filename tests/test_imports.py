@@ -32,7 +32,7 @@ LAYERS = {
     "pat": BASE,
     "rl": BASE,
     "metrics": BASE,
-    "envs": BASE,
+    "envs": BASE | {"data"},  # of recordings, a clip store
     "data": BASE,
     "models": BASE | MATHS,
     "rewards": BASE | MATHS | {"models"},

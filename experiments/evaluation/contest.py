@@ -115,7 +115,7 @@ def _learned_from(one):
     """(which demonstrations a model has learned from, how some were held out)."""
     config, d = one.config, one.config.demonstrations
     seed, own = build.data_seed(config), one.run is not None and bool(config.base)
-    recorded = d.source or d.play
+    recorded = d.source or d.play or build.make_environment(config).source
     data = recorded or (config.env.name, config.env.task, seed, own)
     return data, (d.held_out_fraction, seed if recorded else 0, d.episodes, d.episode_frames)
 

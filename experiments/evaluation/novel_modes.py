@@ -21,12 +21,12 @@ def add_novel_sets(run, sets, values, resting):
       resting: the arms whose policy is never updated, of those with a buffer.
 
     Returns:
-      arm -> (its modes int ``[clips, windows]``, the strictly novel ones); empty where no policy
-      rests, to compare with.
+      arm -> (its modes int ``[clips, windows]``, the strictly novel ones); empty where no policy rests, to compare
+      with, and where the actions have none of the movements of which modes are made.
     """
-    if not resting:
-        return {}
     spec, rule = build.spec_of(run.config), build.make_mode_rule(run.config)
+    if not resting or not modes.tell_apart(spec):
+        return {}
     found_at_rest = [
         modes.modes_of(spec, sets[f"buffer/{arm}"].actions[:, :-1], rule, stride=1) for arm in resting
     ]

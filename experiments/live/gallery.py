@@ -192,9 +192,12 @@ class Gallery:
 
 
 def _mode(rule, config, actions):
-    """The commonest mode of a clip's steps, in words."""
+    """The commonest mode of a clip's steps, in words; ``any`` where the actions tell none apart."""
+    spec = build.spec_of(config)
+    if not modes.tell_apart(spec):
+        return "any"
     try:
-        windows = modes.modes_of(build.spec_of(config), actions[:-1], rule, stride=1)
+        windows = modes.modes_of(spec, actions[:-1], rule, stride=1)
     except ValueError:  # shorter than a window
         return "short"
     values, counts = np.unique(windows, return_counts=True)

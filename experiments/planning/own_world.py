@@ -8,12 +8,16 @@ import time
 
 import numpy as np
 
+from experiments.stages import budget
+
 PIXELS, PIXELS_GPU = 64 * 64, 96 * 96
 SIDES = range(32, 145, 16)  # what the U-Nets halve
 STEP_CORE_SECONDS = 1.0  # a step of base_voxel's network on 32 windows of 64x64 frames (configs/base_voxel.py)
 GPU_CORES = 60.0  # cores that a GPU stands for: a guess, said so
 START_MINUTES = 5.0  # compiling all stages' programs: two cores, about
 SHARES = {"world_model": 0.6, "phase2": 0.25, "reference": 0.05, "inverse_dynamics": 0.05}  # the rest: evaluation
+SHOWN = 0.2  # so much of the whole may go into playing what is learned from, where that is slow
+EPISODES, EPISODE = 192, 256  # of the demonstrator, and frames of each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +41,30 @@ class Machine:
     @property
     def speed(self):
         """Core-seconds a second."""
-        return GPU_CORES if self.accelerator else 0.75 * self.cores + 0.25
+        return GPU_CORES if self.accelerator else _speed(self.cores)
+
+    @property
+    def start(self):
+        """Minutes that starting and compiling take: longer on fewer cores, on more no shorter."""
+        return round(START_MINUTES * max(1.0, _speed(2) / _speed(self.cores)), 1)
+
+
+def _speed(cores):
+    return 0.75 * cores + 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What a look at an environment told: its frames' (h, w), steps a second, how long episodes last; its actions."""
+    """What a look at an environment told: its frames' (h, w), steps a second, how long episodes last; its actions.
+
+    ``hints``: lines about what may be better set otherwise.
+    """
 
     size: tuple
     rate: float
     length: int
     actions: str
+    hints: tuple = ()
 
 
 def look(environment, steps=400, seconds=20.0):
@@ -77,7 +94,26 @@ def look(environment, steps=400, seconds=20.0):
     finally:
         game.close()
     length = int(np.median(lengths)) if len(lengths) > 2 else steps
-    return Seen(picture.seen[:2], done_steps / took, length, words(environment.spec))
+    return Seen(picture.seen[:2], done_steps / took, length, words(environment.spec), tuple(_hints(environment)))
+
+
+def _hints(environment):
+    from prowl_jax.envs.action_spaces import can_rest
+
+    never = [factor for factor in environment.spec.factors if not can_rest(factor)]
+    if never and not environment.sticky and not environment.vector:
+        done = ", ".join(f"{factor.name}={factor.labels[factor.null]}" for factor in never)
+        yield (
+            f"no value is known to do nothing: where no key is down, {done} is done; name one in env.gymnasium.names "
+            "(docs/your_world.md), or let --sticky add one that repeats the last"
+        )
+
+
+def look_at_store(store):
+    """(``Seen`` of a clip store, how many episodes it has)."""
+    from prowl_jax.envs.action_spaces import words
+
+    return Seen(store.frame_shape[:2], 0.0, int(np.median(store.lengths)), words(store.spec)), len(store.lengths)
 
 
 class _Lone:
@@ -122,7 +158,12 @@ def changes(name, env, seen, machine, minutes):
     """
     h, w = frame_size(seen.size, machine)
     batch = 32 if machine.memory > 4e9 else 16
-    work = max(minutes - START_MINUTES, 1.0)
+    work = max(minutes - machine.start, 1.0)
+    workers = max(1, min(machine.cores, 16))
+    one = _playing(seen, workers)
+    episodes = int(np.clip(SHOWN * work / one, budget.FEWEST, EPISODES)) if one else EPISODES
+    playing = one * episodes
+    work = max(work - playing, 0.2 * work)
     step = STEP_CORE_SECONDS * batch / 32 * h * w / PIXELS / machine.speed
     steps = {part: 60 * work * share / step for part, share in SHARES.items()}
     long = min(32, max(8, seen.length // 2))  # of what is dreamt in one go
@@ -131,16 +172,17 @@ def changes(name, env, seen, machine, minutes):
     return {
         "name": name,
         "minutes": 0.0,
-        "estimate": (START_MINUTES, round(work, 1)),
+        "estimate": (machine.start, round(work + playing, 1)),
         **env,
         "env.task": "play",
         "env.held_out_tasks": ("restless",),
         "env.frame_height": h,
         "env.frame_width": w,
-        "env.workers": max(1, min(machine.cores, 16)),
+        "env.workers": workers,
         "env.num_envs": 16,
-        "demonstrations.episodes": 192,
-        "demonstrations.episode_frames": 256,
+        "demonstrations.episodes": episodes,
+        "demonstrations.held_out_task_episodes": max(1, episodes // 12),
+        "demonstrations.episode_frames": EPISODE,
         "autoencoder.kind": "pixels",
         "world_model.network": "unet",
         "world_model.batch": batch,
@@ -160,6 +202,11 @@ def changes(name, env, seen, machine, minutes):
         "evaluation.long_horizon": long,
         "evaluation.clips": 64,
     }
+
+
+def _playing(seen, workers):
+    """Minutes that an episode and a twelfth of a held-out one take, 0 where nothing is played."""
+    return 13 / 12 * min(EPISODE, seen.length) / (seen.rate * workers) / 60 if seen.rate else 0.0
 
 
 TINY = {

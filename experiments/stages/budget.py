@@ -4,12 +4,17 @@ import dataclasses
 
 from experiments.run.config_file import UsageError
 from experiments.run.groups import value_of
+from prowl_jax.envs.registry import ENVIRONMENTS
 from prowl_jax.settings import NOT_NEGATIVE, Check, setting
 
 SCALED = (
     "autoencoder.steps", "world_model.steps", "reference.steps", "inverse_dynamics.steps", "phase2.cycles",
 )  # fmt: skip
 """What grows with the minutes."""
+PLAYED = ("demonstrations.episodes", "demonstrations.held_out_task_episodes")
+"""What shrinks with them, where somebody has to play it."""
+FEWEST = 24
+"""So many episodes of the demonstrator are played nevertheless."""
 
 _TWO = Check(
     lambda v: len(v) == 2 and v[0] >= 0 and v[1] > 0, "is not (minutes of starting and compiling, of steps)"
@@ -48,3 +53,9 @@ def fit(config):
         group, name = key.split(".")
         count = value_of(config, key)
         config[group][name] = max(1, round(count * share)) if count else 0
+    environment = ENVIRONMENTS.get(config.env.name)  # None has a line of its own too
+    if share < 1 and environment and environment.acts():
+        for key, least in zip(PLAYED, (FEWEST, FEWEST // 6), strict=True):
+            group, name = key.split(".")
+            count = value_of(config, key)
+            config[group][name] = min(count, max(least, round(count * share)))

@@ -59,6 +59,8 @@ def make_demonstrations(run):
             for clip in recorded:
                 writer.add_episode(*clip)
         frames[task] = len(open_store(run, task))
+        if task == config.env.task:
+            _holds_out(run, task)
     store = open_store(run)
     train, kept_back, way = held_out(run, store)
     print(f"held out: {len(kept_back)} of {len(store.lengths)} episodes, {way}; {len(train)} to train on")

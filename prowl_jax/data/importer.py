@@ -114,7 +114,7 @@ def import_recordings(
     _check_place(store, pathlib.Path(source))
     spec = own_columns.parse(columns).spec if columns else SPEC
     if not columns:
-        own_recordings.refuse_data_sets(source)
+        own_recordings.refuse(source)
     found, absent = (own_recordings.find(source, settings.size, frames), 0) if columns else find(source)
     video.check_installed()
     partial = store.with_name(store.name + ".partial")

@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from prowl_jax.data import alignment, arrays, columns, films, lerobot, minari
+from prowl_jax.data import alignment, arrays, columns, films, lerobot, minari, tables
 from prowl_jax.data.own import Asked, tiles
 from prowl_jax.data.recordings import Part, Settings, cut
 from prowl_jax.data.vpt_records import RecordingError
@@ -47,14 +47,22 @@ def find(source, size, frames=()):
     )
 
 
-def refuse_data_sets(source):
-    """ValueError of one line where ``source`` is a data set, whose actions have to be named; it says how."""
+def refuse(source):
+    """ValueError of one line where ``source`` is of one of these formats, whose actions have to be named: how."""
     for whose, (head, module) in _HEADS.items():
         if (pathlib.Path(source) / head).is_file():
             raise ValueError(
                 f"{source} is a data set of {whose}, not of VPT's recordings: import it with "
                 f"--columns='{module.suggested(pathlib.Path(source))}', or as docs/recordings.md says"
             )
+    folder = pathlib.Path(source)
+    endings = {path.suffix.lower() for path in folder.rglob("*")} if folder.is_dir() else set()
+    others = sorted(endings.intersection({*tables.ENDINGS, *arrays.ENDINGS}))
+    if others and ".jsonl" not in endings:
+        raise ValueError(
+            f"{source} has actions in {others[0]} and none in .jsonl, as VPT's recordings have: say with "
+            "--columns=LIST which columns are actions (docs/recordings.md)"
+        )
 
 
 def read_own(own, file, settings, threads=1, *, text, truncate=False):
@@ -126,9 +134,9 @@ def _places(own, raw, rows, truncate):
         return place, fault
     if abs(count - raw.count) > alignment.SLACK and not truncate:
         table = (own.table or own.file).name
-        shown = own.file.name if own.table else f"{own.name} there"
+        shown = f"{own.file.name} {raw.count}" if own.table else f"{own.name} {raw.count}"
         raise RecordingError(
-            f"{table} has {count} rows and {shown} {raw.count} frames; give a row for each frame, "
+            f"{table} has {count} rows and {shown} frames; give a row for each frame, "
             "or --truncate to read as many as both have"
         )
     return np.arange(count), np.zeros(count, np.int8)

@@ -39,6 +39,8 @@ def read_table(path):
     except _DAMAGE as error:
         raise RecordingError(f"{path.name} cannot be read as {path.suffix[1:]}: {short(error)}") from None
     lengths = {name: len(values) for name, values in table.items()}
+    if not lengths and path.suffix.lower() in (".npz", ".parquet"):
+        raise RecordingError(f"{path.name} has no columns of numbers; give one for each action, or an array of them")
     if not lengths or not max(lengths.values()):
         raise RecordingError(f"{path.name} is empty: it needs a row for each frame")
     if len(set(lengths.values())) > 1:

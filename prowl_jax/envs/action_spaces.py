@@ -59,7 +59,8 @@ class Actions:
     Args:
       space: of ``gymnasium.spaces``.
       settings: ``ActionSettings``.
-      labels: what the values of a ``Discrete`` space mean, None where nobody says.
+      labels: what the values of a ``Discrete`` space mean, None where nobody says. An environment that takes only the
+        first of its actions (MiniWorld's mazes) may name all.
 
     Attributes:
       spec: the factors.
@@ -106,15 +107,21 @@ def words(spec):
 
 def can_rest(factor):
     """Whether a factor has a value that does nothing, which then is its ``null``."""
-    label = factor.labels[factor.null].lower()
+    label = _short(factor)[factor.null].lower()
     zero = label[:1] in ("+", "-") and not label.strip("+-0.")
     return bool(factor.camera) or zero or label in ("", "as before", *NOTHING)
+
+
+def _short(factor):
+    """Its labels; those of recordings (``data.columns``) without the name that they begin with."""
+    return [label.removeprefix(f"{factor.name} ") for label in factor.labels]
 
 
 def _values(factor):
     if factor.camera:
         return f"camera, {factor.size} bins to {factor.camera.max_degrees:g} degrees"
-    shown = [f"[{label or 'nothing'}]" if i == factor.null else label for i, label in enumerate(factor.labels)]
+    still = factor.null if can_rest(factor) else None
+    shown = [f"[{label or 'nothing'}]" if i == still else label for i, label in enumerate(_short(factor))]
     return ", ".join([*shown[:8], "...", shown[-1]] if len(shown) > 10 else shown)
 
 
@@ -165,15 +172,20 @@ def _numbered(name, shape):
 def _choice(name, size, start, settings, labels):
     """The axis of one whole number."""
     size, start = int(size), int(start)
-    words = [str(label) for label in labels or ()]
+    words = [str(label) for label in labels or ()][: size if start == 0 else None]
     if len(words) != size or len(set(words)) != size:
         words = [str(start + i) for i in range(size)]
     values = tuple(range(start, start + size))
-    named = [word.lower() for word in words]
-    still = next((named.index(word) for word in NOTHING if word in named), None)
+    still = _still(words)
     if still is None and settings.sticky:
         return Axis(Factor(name, ("as before", *words)), (None, *values))
     return Axis(Factor(name, tuple(words), still=still or 0), values)
+
+
+def _still(words):
+    """Which of the values does nothing by what they are called, None where none is called so."""
+    named = [word.lower() for word in words]
+    return next((named.index(word) for word in NOTHING if word in named), None)
 
 
 def _bin(axes, settings):
@@ -243,10 +255,12 @@ def _chosen(axes, names):
             raise ValueError(f"names: there is no factor {name!r}; there are {', '.join(old)}")
         columns.append(old.index(name))
         factor = axes[columns[-1]].factor
-        labels = tuple(labels.split(",")) if labels else factor.labels
-        if len(labels) != factor.size:
-            raise ValueError(f"names: {name} has {factor.size} values, and {text!r} names {len(labels)}")
-        factors.append(dataclasses.replace(factor, name=new or name, labels=labels))
+        given = tuple(labels.split(",")) if labels else factor.labels
+        if len(given) != factor.size:
+            raise ValueError(f"names: {name} has {factor.size} values, and {text!r} names {len(given)}")
+        still = _still(given) if labels and not factor.camera else None
+        still = factor.still if still is None else still
+        factors.append(dataclasses.replace(factor, name=new or name, labels=given, still=still))
     new = [factor.name for factor in factors]
     if len(set(columns)) < len(columns) or len(set(new)) < len(new):
         raise ValueError(f"names={tuple(names)} has a factor twice")

@@ -39,6 +39,7 @@ class Environment:
       events: names of the ground-truth events that the info of a ``DeviceEnv`` tells, without ``event_``.
       goals: goal -> what there is to gain, in words; see ``make_rewarded``.
       identity: fields that have to be the same for a trained world model to mean anything.
+      source: where its demonstrations lie, if they are files of somebody's; a property where it depends on settings.
       checks: pairs (``holds(settings)``, words) of what spans several settings, asked where it is the one that is
         configured; the words begin with the name of a setting.
 
@@ -58,6 +59,7 @@ class Environment:
     goals: ClassVar[dict] = {}
     identity: ClassVar[tuple] = ()
     checks: ClassVar[tuple] = ()
+    source = ""
 
     frame_size: tuple = (64, 64)
     workers: int = 1

@@ -77,7 +77,9 @@ def make_env(settings, num_envs=None):
             return Pool(make.removeprefix("envpool:"), num_envs, arguments)
         function = named(make)
         if function is not None:
-            return function(**vector, **arguments)
+            return _environment(function(**vector, **arguments))
+        if make.rpartition(":")[0].endswith(".py"):
+            raise FileNotFoundError("there is no such file, or no such function in it")
         for start, module in REGISTERED_BY.items():
             if make.startswith(start):
                 _draw_without_a_screen()
@@ -93,6 +95,12 @@ def make_env(settings, num_envs=None):
         raise ValueError(f"env.gymnasium.make={make}: {said(error)} (an ID, or module:function)") from None
     except Exception as error:  # whatever an environment of somebody's may raise
         raise ValueError(f"env.gymnasium.make={make} cannot be made: {said(error)}") from error
+
+
+def _environment(made):
+    if not (hasattr(made, "step") and hasattr(made, "action_space")):
+        raise TypeError(f"it returned {type(made).__name__}, which is no environment of Gymnasium")
+    return made
 
 
 def _draw_without_a_screen():

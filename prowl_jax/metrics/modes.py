@@ -50,6 +50,12 @@ class ModeRule:
         check(self)
 
 
+def tell_apart(spec):
+    """Whether an ``ActionSpec`` has any of the movements of which modes are made, or a camera."""
+    labels = {label for factor in spec.factors if not factor.camera for label in factor.labels}
+    return bool(spec.camera_factors) or any(labels & set(names) for names in PRIMITIVES.values())
+
+
 def modes_of(spec, actions, rule=ModeRule(), stride=None):
     """The mode of every window of actions.
 
@@ -83,8 +89,7 @@ def modes_of(spec, actions, rule=ModeRule(), stride=None):
 
 def _active(spec, actions):
     """Which steps make each of ``PRIMITIVES``: a list of bool ``[..., T]``."""
-    labels = {label for factor in spec.factors if not factor.camera for label in factor.labels}
-    if not spec.camera_factors and not any(labels & set(names) for names in PRIMITIVES.values()):
+    if not tell_apart(spec):
         raise ValueError(
             f"the factors {', '.join(spec.names)} have none of the movements {', '.join(PRIMITIVES)} and no camera; "
             "turn joint actions into factors first"

@@ -1,6 +1,7 @@
 """Data sets of Minari and LeRobot, read end to end; every mistake is one line that tells the cure."""
 
 import json
+import pathlib
 import shutil
 import sys
 
@@ -17,6 +18,7 @@ from prowl_jax.data.store import ClipStore
 h5py = pytest.importorskip("h5py", reason="the extra recordings is not installed")
 pyarrow = pytest.importorskip("pyarrow", reason="the extra recordings is not installed")
 
+FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
 SMALL = Settings(size=(8, 16), min_frames=3)
 LIST = "pan=action.pan:-1..1:5, grip=action.1"
 
@@ -68,6 +70,20 @@ def test_minari_of_each_form(tmp_path, form, jpeg, keyed):
     assert summary.left_out == {} and len(summary.skipped) == 0
 
 
+@pytest.mark.parametrize("name", ["lerobot_2_1", "lerobot_3_0", "minari_hdf5", "minari_arrow", "minari_parquet"])
+def test_what_the_libraries_wrote_themselves(tmp_path, name):
+    """By LeRobot 0.3.3 and 0.4.4 and Minari 0.5.4; tests/fixtures/make_lerobot.py and make_minari.py write it anew."""
+    shutil.unpack_archive(FIXTURES / f"{name}.zip", tmp_path / "in")
+    (source,) = (tmp_path / "in").iterdir()
+    if name.startswith("minari"):
+        summary, store = read(source, tmp_path, "pan=actions.0:-1..1:5, grip=actions.1")
+        holds(store)
+    else:
+        summary, store = read(source, tmp_path, frames=("wrist", "top"))
+        holds(store, "wrist", "top")
+    assert summary.skipped == [] and summary.left_out == {}
+
+
 def test_a_discrete_action_is_a_choice(tmp_path):
     _, store = read(minari(tmp_path / "in", space="Discrete"), tmp_path, "grip=actions:2")
     np.testing.assert_array_equal(store.episode(0).actions, done(0)[:, 1:])
@@ -84,7 +100,7 @@ def test_a_video_that_is_cut_off_costs_its_last_episode(two_cameras, tmp_path):
     assert summary.skipped == [
         (
             "episode_000001",
-            "file-000.parquet has 12 rows and episode_000001 there 0 frames; give a row for each frame, "
+            "file-000.parquet has 12 rows and episode_000001 0 frames; give a row for each frame, "
             "or --truncate to read as many as both have",
         )
     ]

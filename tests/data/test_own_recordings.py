@@ -201,11 +201,21 @@ def test_a_parquet_file_of_another_schema(folder, tmp_path):
     parquet.write_table(pa.table({"steer": [["x"]] * COUNT, "speed": STEER}), source / "a.parquet")
     folder("b")
     (source / "b.parquet").write_bytes(b"PAR1 no more")
+    folder("c")
+    parquet.write_table(pa.table({"steer": [{"x": 1}] * COUNT}), source / "c.parquet")
     with pytest.raises(NothingReadError) as none:
         read(source, tmp_path)
     said = dict(none.value.summary.skipped)
     assert "a.parquet has no column" in said["a"] and said["b"].startswith("b.parquet cannot be read as parquet")
+    assert said["c"].startswith("c.parquet has no columns of numbers")
     assert not (tmp_path / "clips.partial").exists()
+
+
+def test_without_columns_it_says_that_they_are_needed(folder, tmp_path):
+    source = folder("a", csv_of())
+    with pytest.raises(ValueError, match="has actions in .csv and none in .jsonl, .*: say with --columns=LIST which"):
+        import_recordings(source, tmp_path / "clips", SMALL, 1)
+    assert not (tmp_path / "clips").exists()
 
 
 # Arrays.

@@ -24,7 +24,7 @@ class Dot(gymnasium.Env):
         return self._see(), {}
 
     def step(self, action):
-        assert self.action_space.contains(action), action
+        assert Dot.action_space.contains(action), action
         self.steps += 1
         self.x = int(self.x + action["keys"][1] + round(float(action["wheel"][0]))) % SIZE[1]
         return self._see(), 0.0, False, self.steps >= self.length, {}
@@ -90,6 +90,15 @@ class Plain(Dot):
 
     def _see(self):
         return super()._see()["picture"]
+
+
+class Pole(Plain):
+    """It is pushed to one side or to the other."""
+
+    action_space = spaces.Discrete(2)
+
+    def step(self, action):
+        return super().step({"keys": np.array([0, action], np.int8), "wheel": np.zeros(1, np.float32)})
 
 
 def make_vector(num_envs, mode="NextStep", kind="Plain", **arguments):

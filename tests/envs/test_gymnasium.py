@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("gymnasium")
 from gymnasium import spaces
 
+from prowl_jax.data import columns
 from prowl_jax.envs.action_spaces import Actions, ActionSettings, levels, words
 from prowl_jax.envs.gymnasium import Gymnasium
 from prowl_jax.envs.gymnasium_game import Game, Picture
@@ -27,6 +28,10 @@ def test_whole_numbers_are_factors_as_they_are():
     assert words(actions.spec) == "action (left, [NOOP], right)" and actions([2]) == 1
     actions = derived(spaces.MultiDiscrete([2, 3]))
     assert actions.spec.sizes == (2, 3) and actions([1, 2]).tolist() == [1, 2]
+    maze = derived(spaces.Discrete(3), ["left", "right", "ahead", "back", "done"])  # which names more than it takes
+    assert words(maze.spec) == "action (left, right, ahead)"  # and none of them does nothing
+    assert words(derived(spaces.Discrete(2)).spec) == "action (0, 1)"
+    assert words(columns.parse("pan:-1..1:3").spec) == "pan (-1, [+0], +1)"
     nested = spaces.Dict({"b": spaces.MultiBinary(2), "a": spaces.Tuple((spaces.Discrete(2), spaces.Discrete(4)))})
     actions = derived(nested)
     assert nested.contains(actions([1] * len(actions.spec.factors)))
@@ -57,6 +62,11 @@ def test_factors_are_renamed_reordered_and_left_at_rest():
     actions = derived(space, names=("go=move:stay,ahead,back",))
     assert words(actions.spec) == "move ([stay], ahead, back)"
     assert actions([2]) == {"esc": 0, "go": 2}
+
+
+def test_a_value_that_is_named_so_does_nothing():
+    actions = derived(spaces.Discrete(3), names=("action=go:left,idle,right",))
+    assert words(actions.spec) == "go (left, [idle], right)" and actions(actions.spec.null) == 1
 
 
 def test_sticky_repeats_what_was_done():
@@ -107,6 +117,8 @@ def test_pictures_of_all_kinds_become_frames():
         ({"make_with": "NoSuchThing-v0"}, "env.gymnasium.make=NoSuchThing-v0: NameNotFound"),
         ({"make_with": "gym_toys:Nothing"}, "env.gymnasium.make=gym_toys:Nothing"),
         ({"make_with": "no_such_module:f"}, "env.gymnasium.make=no_such_module:f needs a package: .*no_such_module"),
+        ({"make_with": "gym_toys.py:Nothing"}, "cannot be made: .*there is no such file, or no such function in it"),
+        ({"make_with": "os:getcwd"}, "it returned str, which is no environment"),
         ({"make_with": "gym_toys:Words"}, "Text cannot be cut"),
         ({"make_with": "gym_toys:Endless"}, "give limits="),
         ({"make_with": "gym_toys:Old"}, "reset returned no"),

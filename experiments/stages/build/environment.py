@@ -16,7 +16,7 @@ from prowl_jax.settings import COUNT, FILE_NAME, FILE_NAMES, NATURAL, one_of, re
 class EnvSettings:
     """Where the policy acts and what it sees; each ``Environment`` has settings of its own beside these."""
 
-    name: str = setting("vizdoom", "or voxel, gymnasium, minerl, recordings: no phase 2", one_of(ENVIRONMENTS))
+    name: str = setting("vizdoom", "or voxel, gymnasium, minerl; recordings, clips: no phase 2", one_of(ENVIRONMENTS))
     task: str = setting("explore", "what is trained on", FILE_NAME)
     held_out_tasks: tuple = setting(("look_around", "gather", "freedoom"), "for evaluation alone", FILE_NAMES)
     num_envs: int = setting(16, "side by side", COUNT)

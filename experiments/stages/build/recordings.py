@@ -11,11 +11,16 @@ from prowl_jax.data.people import recorded_actions
 from prowl_jax.data.sources import find
 from prowl_jax.data.vpt_records import RecordingError
 
+_OTHERS = (
+    "recordings that are not Minecraft's become a clip store first (python -m experiments.import_recordings), which "
+    "python -m experiments.new --source=STORE takes"
+)
+
 
 def check_recordings(config):
     """UsageError of one line where ``demonstrations.source`` or ``evaluation.action_prior`` cannot be read."""
     if config.demonstrations.source:
-        _check_source(config.demonstrations.source)
+        check_source("demonstrations.source", config.demonstrations.source)
     if config.evaluation.action_prior:
         people(config)
 
@@ -28,16 +33,18 @@ def check_outside(config, workdir):
         raise UsageError(f"--workdir={workdir} lies inside demonstrations.source={source}; name a folder elsewhere")
 
 
-def _check_source(source):
-    """UsageError unless a recording of ``source`` has both of its files, and they can be opened."""
+def check_source(key, source):
+    """UsageError, which names ``key``, unless both files of a recording in ``source`` can be opened."""
     try:
         recordings = find(source)[0]
     except (OSError, ValueError) as error:
-        raise UsageError(f"demonstrations.source={source}: {error}") from None
+        if os.path.isdir(source):
+            raise UsageError(f"{key}={source}: there is no .mp4 with its .jsonl in it; {_OTHERS}") from None
+        raise UsageError(f"{key}={source}: {error}") from None
     for recording in recordings:
         with contextlib.suppress(RecordingError):
             return recording.check()
-    raise UsageError(f"demonstrations.source={source}: not one recording in it has both its .mp4 and its .jsonl")
+    raise UsageError(f"{key}={source}: not one recording in it has both its .mp4 and its .jsonl; {_OTHERS}")
 
 
 def people(config):

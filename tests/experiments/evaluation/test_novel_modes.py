@@ -7,9 +7,11 @@ import pytest
 
 from experiments.configs.quickstart import get_config
 from experiments.evaluation import novel_modes
+from experiments.live import gallery
 from experiments.stages import build, phase2
 from experiments.stages.clip_stores import tasks
 from experiments.study import measure
+from prowl_jax.actions import ActionSpec, choice
 from prowl_jax.data.store import StoreWriter
 from prowl_jax.envs.vizdoom import action_spec
 from prowl_jax.methods import base
@@ -97,6 +99,17 @@ def test_nothing_is_novel_without_a_reference_or_without_a_find(run):
     found = novel_modes.add_novel_sets(run, there, values := measured(sets), RESTING)
     assert there.keys() == sets.keys()
     assert novel_modes.mode_tables(found, values, ["latent_regret"])["prowl"]["strictly_novel"] == {}
+
+
+def test_where_actions_have_no_such_movements_no_modes_are_told(run, monkeypatch):
+    """As in most of Gymnasium: the evaluation of a run of theirs ended here."""
+    walker = ActionSpec((choice("axis_0", "-1.00", "+0.00", "+1.00"),))
+    monkeypatch.setattr(build, "spec_of", lambda config: walker)
+    sets = dict(SETS)
+    assert novel_modes.add_novel_sets(run, sets, measured(SETS), RESTING) == {} and sets.keys() == SETS.keys()
+    found = types.SimpleNamespace(run=run, arms={"frozen_reference": phase2.Done({}, found=base.Found(None, {}))})
+    assert measure.strictly_novel_modes(found, SETS, None, None) is None
+    assert gallery._mode(build.make_mode_rule(run.config), run.config, np.zeros((30, 1), int)) == "any"
 
 
 def test_a_study_has_the_clips_with_novel_modes_as_a_set_of_groups(run):

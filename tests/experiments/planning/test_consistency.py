@@ -171,7 +171,7 @@ BROKEN = [
     ({"world_model.fall": 0.0}, "world_model.fall=0.0 is not a share above 0 and at most 1"),
     ({"arms": ("prowl", "vpt")}, "arms=('prowl', 'vpt') holds something other than frozen_reference, prowl"),
     ({"arms": ("prowl", "prowl")}, "each at most once"),
-    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, voxel, craftax, minerl, gymnasium, recordings"),
+    ({"env.name": "doom"}, "env.name=doom is not one of vizdoom, voxel, craftax, minerl, gymnasium, recordings, clips"),
     ({"env.name": "craftax", "env.task": "dig"}, "env.task=dig is not one of wander"),
     (
         {"env.name": "craftax", "env.task": "wander", "env.held_out_tasks": ("dig",)},
@@ -194,6 +194,18 @@ BROKEN = [
     ({"reference.weights": "a"}, "reference.weights=a is read for env.name=minerl or recordings only"),
     ({"evaluation.action_prior": "a"}, "evaluation.action_prior=a is read for env.name=minerl or recordings only"),
     ({"env.name": "recordings"}, "demonstrations.source is empty; name a folder of recordings"),
+    (
+        {"env.name": "clips", "env.task": "recordings", "env.held_out_tasks": ()},
+        "env.clips.path is empty; name a clip store",
+    ),
+    (
+        {"env.name": "clips", "env.clips.path": "a", "env.held_out_tasks": ()},
+        "env.task=explore is not one of recordings",
+    ),
+    (
+        {"env.name": "clips", "env.task": "recordings", "env.clips.path": "a", "env.held_out_tasks": ("gather",)},
+        "env.held_out_tasks=('gather',) holds something other than recordings",
+    ),
     (
         {"env.name": "recordings", "demonstrations.source": "a", "env.held_out_tasks": ("gather",)},
         "env.held_out_tasks=('gather',) must be empty: recordings of one task are read",
