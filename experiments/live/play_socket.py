@@ -17,6 +17,7 @@ from experiments.live.programs import choices
 from experiments.live.reading import make_reader
 from experiments.live.server import THREADS, heard, send_json
 from experiments.live.session import Session
+from experiments.live.yardstick import Rivals
 
 
 class Table:
@@ -71,6 +72,15 @@ class Table:
         return make_scorer(self.stage.played)
 
     @functools.cached_property
+    def rivals(self):
+        """Who else is on the leader board, for all."""
+        return Rivals(self.stage.played, self.scorer)
+
+    def hunted(self):
+        """Whether anybody hunts."""
+        return any(session.hunting for session in tuple(self.sessions))
+
+    @functools.cached_property
     def reader(self):
         """Reads actions off the dream, for all; None where nothing can."""
         return make_reader(self.stage.played)
@@ -114,7 +124,7 @@ class Seat:
 
     def __init__(self, ws, session, loop, threads, table):
         self._ws, self.session, self._loop, self._threads, self._table = ws, session, loop, threads, table
-        self._hunt, self._file = Hunt(session.played, table.scorer), table.file_of_finds()
+        self._hunt, self._file = Hunt(session.played, table.scorer, table.rivals), table.file_of_finds()
         self._beside = {}  # name -> what is being computed beside the play
         self._frame_seconds, self._spent = [], []
         self._awake = asyncio.Event()
@@ -191,6 +201,7 @@ class Seat:
         every = max(1, SECOND // session.played.programs.group)
         if session.hunting and picture.header["tick"] % every == 0:
             self._start("hunt", self._score())
+            self._start("rivals", self._in_thread(self._table.rivals.meet, self._table.hunted))
 
     def _start(self, name, work):
         """Do ``work`` beside the play unless one of that name is still going on."""

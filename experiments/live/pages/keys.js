@@ -59,12 +59,20 @@ function otherRows(factors, taken) {
   return rows;
 }
 
+// The factors that turn the camera sideways and up: those of these names, else in the order in which they come.
+function cameras(factors) {
+  const names = factors.filter((each) => each.degrees).map((each) => each.name), axes = ["yaw", "pitch"];
+  const others = names.filter((name) => !axes.includes(name));
+  return Object.fromEntries(axes.map((axis) => [axis, names.includes(axis) ? axis : others.shift()]));
+}
+
 function makeHands(factors, send, stage, touch, help) {
   const byName = new Map(factors.map((factor) => [factor.name, factor]));
   const held = new Set();
   let moved = {}, dirty = false;
   const walks = WALK.filter(([, factor, label]) => byName.get(factor)?.labels.includes(label));
-  const looks = LOOK.filter(([, factor]) => byName.has(factor));
+  const turned = cameras(factors);
+  const looks = LOOK.flatMap(([code, axis, ...rest]) => (turned[axis] ? [[code, turned[axis], ...rest]] : []));
   walks.push(...otherRows(factors, new Set([...walks, ...looks].map(([code]) => code))));
 
   function speed(factor) {  // of the camera under an arrow: a bin in the middle, so that it turns exactly so far
@@ -106,7 +114,7 @@ function makeHands(factors, send, stage, touch, help) {
   stage.addEventListener("mousedown", (event) => {
     stage.focus();
     if (document.pointerLockElement !== stage) {
-      if (matchMedia("(pointer: fine)").matches) stage.requestPointerLock?.()?.catch?.(() => {});
+      if (looks.length && matchMedia("(pointer: fine)").matches) stage.requestPointerLock?.()?.catch?.(() => {});
       return;
     }
     if (mine.has(buttons[event.button])) hold(buttons[event.button], true);
@@ -116,8 +124,9 @@ function makeHands(factors, send, stage, touch, help) {
     if (document.pointerLockElement === stage) turn(event.movementX, event.movementY);
   });
   function turn(x, y) {
-    if (byName.has("yaw")) moved.yaw = (moved.yaw ?? 0) + DEGREES_A_PIXEL * x;
-    if (byName.has("pitch")) moved.pitch = (moved.pitch ?? 0) + DEGREES_A_PIXEL * y;
+    for (const [axis, pixels] of [["yaw", x], ["pitch", y]]) {
+      if (turned[axis]) moved[turned[axis]] = (moved[turned[axis]] ?? 0) + DEGREES_A_PIXEL * pixels;
+    }
     dirty = true;
   }
   setInterval(() => { if (dirty) say(); }, 30);
@@ -126,7 +135,7 @@ function makeHands(factors, send, stage, touch, help) {
   stage.addEventListener("touchstart", (event) => { finger = event.changedTouches[0]; }, { passive: true });
   stage.addEventListener("touchmove", (event) => {
     const now = [...event.changedTouches].find((touch) => touch.identifier === finger?.identifier);
-    if (!now) return;
+    if (!now || !looks.length) return;  // it scrolls
     event.preventDefault();
     turn(2 * (now.clientX - finger.clientX), 2 * (now.clientY - finger.clientY));
     finger = now;
@@ -146,7 +155,16 @@ function makeHands(factors, send, stage, touch, help) {
     return button;
   }));
   tellKeys(help, walks.map(([, , , words]) => words.split(": ")));
-  if (looks.length) tellKeys(help, [["←↑↓→", "look, as the mouse does"]]);
+  if (looks.length) tellKeys(help, [[looks.map(([code]) => ARROWS[code]).join(""), "look, as the mouse does"]]);
+  const uses = [["KeyF", "left"], ["KeyV", "right"]].flatMap(([code, side]) => {
+    const row = walks.find(([bound]) => bound === code);
+    return row ? [`its ${side} button: ${row[5]}`] : [];
+  });
+  const note = document.createElement("p");
+  note.className = "quiet";
+  note.textContent = (looks.length ? `Click a picture to look with the mouse${uses.map((words) => `, ${words}`).join("")}; Esc lets it go. ` : "")
+    + "Keys act while no field has the focus.";
+  help.after(note);
 }
 
 function tellKeys(help, rows) {
