@@ -49,6 +49,7 @@ class Table:
             if played is None or ws.closed:
                 return
             place = await loop.run_in_executor(threads, self.places, query) if self.places and query else None
+            elsewhere = bool(self.places) and "name" in query and place is None
             kept = self.plays and Plays(played, self.plays, f"play_{next(self._numbers)}")
             session = await loop.run_in_executor(threads, Session, played, int(time.time()) % 2**31, place, kept)
         finally:
@@ -59,7 +60,7 @@ class Table:
         seat = Seat(ws, session, loop, threads, self)
         reading = asyncio.create_task(seat.read())
         try:
-            await send_json(ws, **hello(played))
+            await send_json(ws, **hello(played), elsewhere=elsewhere)
             await seat.play(reading)
         finally:
             reading.cancel()

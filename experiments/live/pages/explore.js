@@ -61,7 +61,7 @@ function choices() {
   if (!arm) return;
   options("sort", arm.columns);
   options("mode", ["", ...arm.modes], (mode) => mode || "any");
-  options("cycle", ["", ...arm.cycles], (cycle) => (cycle === "" ? "any" : cycle));
+  options("cycle", ["", ...arm.cycles], (cycle) => ({ "": "any", brought: "none: brought" })[cycle] ?? cycle);
   options("event", ["", ...(state.events.get(arm.name) ?? [])], (event) => event.replaceAll("_", " ") || "any");
   element("event").parentElement.hidden = !state.events.has(arm.name);
   element("find-events").hidden = !state.about.playable || state.events.get(arm.name)?.cycle === arm.cycle;
@@ -108,7 +108,7 @@ function cardOf(arm, card) {
     return canvas;
   });
   words.textContent = `${Object.entries(card.columns).map(([name, value]) => `${name} ${value}`).join("  ·  ")}  ·  ${card.mode.replaceAll("+", " + ")}`
-    + (card.events.length ? `  ·  ${card.events.join(", ").replaceAll("_", " ")}` : "");
+    + (card.by ? `  ·  found by ${card.by}` : "") + (card.events.length ? `  ·  ${card.events.join(", ").replaceAll("_", " ")}` : "");
   button.append(pictures, words); item.append(button);
   button.addEventListener("click", () => open(arm, card.name));
   clipOf(arm, card.name).then((clip) => { item.clip = clip; item.canvases = canvases; draw(clip, clip.frames - 1, canvases); })
@@ -158,14 +158,15 @@ async function open(arm, name) {
   element("frame").max = clip.frames - 1;
   element("frame").value = 0;
   element("o-events").textContent = clip.events.length ? `Events: ${clip.events.join(", ").replaceAll("_", " ")}` : "";
-  element("o-columns").textContent = Object.entries(clip.columns).map(([key, value]) => `${key}: ${value}`).join(" · ");
+  element("o-columns").textContent = Object.entries(clip.columns).map(([key, value]) => `${key}: ${value}`).join(" · ")
+    + (clip.by ? ` · found by ${clip.by}: where it began is not known here` : "");
   element("o-history").querySelector("tbody").replaceChildren(...clip.history.map((row) => {
     const line = document.createElement("tr");
     for (const value of row) { const cell = document.createElement("td"); cell.textContent = value; line.append(cell); }
     return line;
   }));
   element("from-here").href = `/play?${new URLSearchParams({ arm, name })}`;
-  element("from-here").hidden = !state.about.playable;
+  element("from-here").hidden = !state.about.playable || Boolean(clip.by);
   if (!element("opened").open) element("opened").showModal();
   showFrame();
 }

@@ -15,7 +15,8 @@ function bad(message) { element("status").textContent = message.says; }
 
 function hello(message) {
   state.hello = message;
-  element("title").textContent = message.title;
+  element("title").textContent = message.title
+    + (message.elsewhere ? "; another place: where that clip began cannot be made again" : "");
   document.title = `Real beside dream: ${message.title}`;
   makeOnce(message);
   for (const name of ["steps", "context_noise", "cache", "best_of"]) fill(name, message.choices[name]);

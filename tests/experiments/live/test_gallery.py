@@ -58,6 +58,15 @@ def test_what_is_gone_is_no_mistake(gallery):
     assert pages_of_explore.clip(gallery, {"arm": "prowl", "name": "../../etc/passwd"}) is None
 
 
+def test_what_a_person_brought_is_of_no_cycle(gallery):
+    gallery.finders = {"a": "a person", "gone since": "a person"}
+    (card,) = pages_of_explore.cards(gallery, {"arm": "prowl", "cycle": "brought"})["cards"]
+    assert card["name"] == "a" and card["by"] == "a person" and "found in cycle" not in card["columns"]
+    assert names(gallery, cycle="0") == [] and names(gallery, cycle="1") == ["c", "b"]
+    assert pages_of_explore.about(gallery)["arms"][0]["cycles"] == [1, "brought"]
+    assert [card["by"] for card in gallery.cards("prowl")[1]] == ["a person", None, None]
+
+
 def test_what_there_is(gallery):
     about = pages_of_explore.about(gallery)
     assert about["playable"] and about["arms"] == [
