@@ -28,13 +28,33 @@ const ONE_WAY = ["ArrowUp", "ArrowDown", "KeyI", "KeyK"];
 const ANY = [..."1234567890"].map((digit) => `Digit${digit}`).concat([..."BOTUXYZMIJKL"].map((c) => `Key${c}`));
 const ARROWS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
 
+function inWords(label) { return /[a-z]/.test(label) ? label : label.toLowerCase().replaceAll("_", " "); }
+
+// Whether a label is several of others in a row, as Atari's UPLEFTFIRE is: keys of those, held together, mean it.
+function together(label, others) {
+  const parts = (rest, count) => (rest === "" ? count > 1
+    : [...others].some((each) => each !== label && each && rest.startsWith(each) && parts(rest.slice(each.length), count + 1)));
+  return parts(label, 0);
+}
+
+// Which of a factor's values the labels that are held mean: all of them together where it has such a value, else the last.
+function meantBy(factor, labels) {
+  const orders = (left) => (left.length < 2 ? [left]
+    : left.flatMap((one, i) => orders([...left.slice(0, i), ...left.slice(i + 1)]).map((rest) => [one, ...rest])));
+  for (const order of labels.length > 1 && labels.length < 5 ? orders(labels) : []) {
+    const value = factor.labels.indexOf(order.join(""));
+    if (value >= 0) return value;
+  }
+  return factor.labels.indexOf(labels.at(-1));
+}
+
 // Rows as WALK's for every value that no key has yet: an axis of numbers goes to its ends, what has a known name has
 // its arrow, and the others have digits and letters in order, as long as there are some (play.js has letters as well).
 function otherRows(factors, taken) {
   const rows = [], free = (code) => code && !taken.has(code);
   function bind(code, factor, value) {
     const label = factor.labels[value], key = ARROWS[code] ?? code.replace(/^(Digit|Key)/, "");
-    const name = factor.labels.length > 2 && /^[+-]?\d/.test(label) ? `${factor.name} ${label}` : label;
+    const name = factor.labels.length > 2 && /^[+-]?\d/.test(label) ? `${factor.name} ${label}` : inWords(label);
     taken.add(code);
     rows.push([code, factor.name, label, `${key}: ${name}`, ARROWS[code] ?? name, name]);
   }
@@ -50,7 +70,8 @@ function otherRows(factors, taken) {
       else if (there.length === 1 && one) bind(one, factor, there[0]);
       continue;
     }
-    for (const value of rest) {
+    const named = new Set([...bound, ...rest.map((value) => factor.labels[value])]);
+    for (const value of rest.filter((each) => !together(factor.labels[each], named))) {
       const meant = MEANT[factor.labels[value].toLowerCase()];
       const code = free(meant) ? meant : ANY.find(free);
       if (code) bind(code, factor, value);
@@ -81,9 +102,11 @@ function makeHands(factors, send, stage, touch, help) {
   }
   function say() {
     const message = { type: "act", held: {}, turn: {}, camera: moved, stamp: performance.now() };
+    const labels = new Map();
     for (const [code, factor, label] of walks) {
-      if (held.has(code)) message.held[factor] = byName.get(factor).labels.indexOf(label);
+      if (held.has(code)) labels.set(factor, [...(labels.get(factor) ?? []), label]);
     }
+    for (const [factor, several] of labels) message.held[factor] = meantBy(byName.get(factor), several);
     for (const [code, factor, sign] of looks) {
       if (held.has(code)) message.turn[factor] = (message.turn[factor] ?? 0) + sign * speed(factor);
     }
@@ -146,6 +169,7 @@ function makeHands(factors, send, stage, touch, help) {
     const button = document.createElement("button");
     button.type = "button"; button.textContent = shown; button.setAttribute("aria-label", name);
     button.dataset.code = code;
+    if (shown.length > 7) button.className = "wide";
     button.addEventListener("pointerdown", (event) => {
       button.setPointerCapture(event.pointerId); hold(code, true); button.setAttribute("aria-pressed", "true");
     });

@@ -97,6 +97,7 @@ function figures(header) {
   element("left").hidden = !f.left || header.holding;
   element("events").textContent = header.events.join(", ") || "\u00a0";
   const s = header.sampling;
+  if (JSON.stringify(s) !== state.sampling) { state.sampling = JSON.stringify(s); state.latency = []; }
   for (const name of ["steps", "context_noise", "cache", "best_of"]) {
     if (document.activeElement !== element(name) && !header.asked) element(name).value = String(s[name]);
   }
@@ -136,13 +137,24 @@ function strip(header) {
       state.strip.forEach((entry, i) => {
         const action = of(entry), value = action ? action[row] - factor.null : 0;
         if (!value) return;
-        const size = factor.degrees ? Math.min(1, Math.abs(value) / (factor.degrees.length >> 1)) : 1;
-        const up = factor.degrees ? value < 0 : factor.labels.length === 3 ? action[row] === 1 : true;
+        const { size, up } = bar(factor, action[row], value);
         const tall = (lane / 2 - 1) * Math.max(0.3, size);
         pen.fillRect(start + (columns - state.strip.length + i) * step, middle - (up ? tall : 0), Math.max(1, step), tall);
       });
     }
   });
+}
+
+// How tall a value stands, as a share, and whether upwards: turns and numbers by how far they go, of two names the first
+// goes up, and of many names each has a height of its own.
+function bar(factor, chosen, value) {
+  const names = factor.labels.length;
+  if (factor.degrees) return { size: Math.min(1, Math.abs(value) / (factor.degrees.length >> 1)), up: value < 0 };
+  if (names > 3 && factor.labels.every((label) => /^[+-]\d/.test(label))) {
+    const number = Number(factor.labels[chosen]), most = Math.max(...factor.labels.map((label) => Math.abs(Number(label))));
+    return { size: Math.abs(number) / most, up: number > 0 };
+  }
+  return { size: names > 3 ? (chosen + 1) / names : 1, up: names === 3 ? chosen === 1 : true };
 }
 
 function hunt(message) {

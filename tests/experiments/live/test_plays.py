@@ -82,6 +82,7 @@ WHEEL = [
         (WHEEL, "←: steer -1.0|→: steer +1.0|↑: gas +1.0|↓: brake +2.0"),
         ([factor("action", "noop left up do sleep place")], "←: left|↑: up|Space: do|1: sleep|2: place"),
         ([factor("action", "0 1")], "1: 1"),
+        ([factor("action", "NOOP FIRE UP LEFT UPLEFT UPLEFTFIRE UP_HILL")], "Space: fire|↑: up|←: left|1: up hill"),
         ([factor("move", "- forward back")], ""),  # W and S are
     ],
 )
@@ -89,6 +90,16 @@ def test_an_environment_of_somebodys_has_keys(factors, keys):
     """Its values are found by what they are called, or in order."""
     said = said_by_node(f"console.log(otherRows({json.dumps(factors)}, new Set()).map((row) => row[3]).join('|'));")
     assert said == keys
+
+
+@pytest.mark.parametrize(
+    ("held", "meant"),
+    [("LEFT", 3), ("UP LEFT", 4), ("LEFT UP", 4), ("FIRE LEFT UP", 5), ("UP FIRE", 1), ("UP", 2)],
+)
+def test_keys_that_are_held_together_mean_the_value_that_is_called_so(held, meant):
+    """Where none is, the last of the list counts."""
+    action = factor("action", "NOOP FIRE UP LEFT UPLEFT UPLEFTFIRE")
+    assert said_by_node(f"console.log(meantBy({json.dumps(action)}, {json.dumps(held.split())}))") == str(meant)
 
 
 @pytest.mark.parametrize(
