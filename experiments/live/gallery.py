@@ -130,7 +130,7 @@ class Gallery:
             for name, value in row.items():
                 if name not in ("stage", "arm", "step") and value is not None:
                     lines.setdefault(where, {}).setdefault(name, []).append([row["step"], value])
-        return {w: {n: points[:: -(-len(points) // MOST_POINTS)] for n, points in m.items()} for w, m in lines.items()}
+        return {where: {name: _thinned(points) for name, points in m.items()} for where, m in lines.items()}
 
     @functools.cached_property
     def finders(self):
@@ -204,6 +204,11 @@ class Gallery:
         pictures = [np.ascontiguousarray(x, np.uint8).tobytes() for x in (real, before, after)]
         quarters = [np.clip(np.round(4 * f), -127, 127).astype(np.int8).tobytes() for f in flows]
         return header, pictures + quarters
+
+
+def _thinned(points):
+    """At most ``MOST_POINTS`` of them, the first and the newest among them."""
+    return [*points[: -1 : -(-len(points) // (MOST_POINTS - 1))], points[-1]]
 
 
 def _mode(rule, config, actions):

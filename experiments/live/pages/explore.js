@@ -41,6 +41,7 @@ async function look() {
     element("title").textContent = state.about.title;
     const cycles = (about) => about?.arms.map((arm) => `${arm.name} ${arm.cycle}`).join();
     if (cycles(before) !== cycles(state.about)) { choices(); await list(true); }
+    element("filters").hidden = !state.about.arms.length;  // nothing to choose
     element("status").textContent = state.about.arms.length
       ? state.about.arms.map((arm) => `${arm.name}: cycle ${arm.cycle}`).join(", ") : "no arm has saved a cycle yet";
     state.curves = await (await ask("/api/curves")).json();
@@ -207,7 +208,7 @@ function figures() {
   const names = [...new Set(Object.values(state.curves).flatMap((metrics) => Object.keys(metrics)))].sort();
   const kept = element("figure").value;
   options("figure", names);
-  if (!kept && names.includes("regret")) element("figure").value = "regret";
+  if (!kept) element("figure").value = ["regret", "loss"].find((name) => names.includes(name)) ?? names[0] ?? "";
   curve();
 }
 
@@ -234,7 +235,9 @@ function curve() {
     if (metrics[name].length < 20) for (const [x, y] of metrics[name]) pen.fillRect(px(x) - 2, py(y) - 2, 5, 5);
   });
   const names = ["green", "violet", "red", "grey"];
-  element("legend").textContent = lines.map(([where], i) => `${names[i % 4]}${i >= 4 ? ", dashed" : ""}: ${where}`).join(" · ");
+  const last = (points) => `${points.at(-1)[1].toPrecision(3)} after ${points.at(-1)[0]}`;
+  element("legend").textContent = lines
+    .map(([where, metrics], i) => `${names[i % 4]}${i >= 4 ? ", dashed" : ""}: ${where}, ${last(metrics[name])}`).join(" · ");
 }
 
 function pressed(id) { return element(id).getAttribute("aria-pressed") === "true"; }

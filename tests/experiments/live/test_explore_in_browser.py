@@ -228,6 +228,7 @@ def test_it_can_be_read_and_reached(browser, explored, size, scheme):
     with opened(browser, explored.url, size, scheme) as page:
         listed(page, 12)
         page.locator("#figure").filter(has_text="regret").wait_for()
+        assert page.locator("#legend").inner_text() == "green: phase2/prowl, 0.500 after 2"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate(CONTRAST) == []
         page.locator(".cards button").first.click()
