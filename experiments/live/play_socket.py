@@ -19,6 +19,9 @@ from experiments.live.server import THREADS, heard, send_json
 from experiments.live.session import Session
 from experiments.live.yardstick import Rivals
 
+AHEAD, PATIENCE = 3, 2.0
+"""Pictures on their way to a page at most, and seconds that the next one waits for it to say that it has shown them."""
+
 
 class Table:
     """Where all play: what they share. ``sit`` is a socket's whole life.
@@ -128,7 +131,7 @@ class Seat:
         self._hunt, self._file = Hunt(session.played, table.scorer, table.rivals), table.file_of_finds()
         self._beside = {}  # name -> what is being computed beside the play
         self._frame_seconds, self._spent = [], []
-        self._awake = asyncio.Event()
+        self._awake, self._seen, self._sees = asyncio.Event(), None, asyncio.Event()
         self._awake.set()
 
     async def read(self):
@@ -136,6 +139,9 @@ class Seat:
         async for said in heard(self._ws, lambda text: messages.read(text, self.session.played.spec)):
             if isinstance(said, messages.Switch) and said.name == "pause":
                 self._awake.clear() if said.on else self._awake.set()
+            elif isinstance(said, messages.Seen):
+                self._seen = said.tick
+                self._sees.set()
             elif isinstance(said, messages.Order) and said.name in ("clip", "finds"):
                 self._start(said.name, self._send_clip(said.value) if said.name == "clip" else self._send_finds())
             else:
@@ -153,6 +159,7 @@ class Seat:
             self._spent = [*self._spent[-29:], time.monotonic() - began]
             await self._show(picture)
             self._look_beside(picture)
+            await self._until_seen(picture.header["tick"], reading)
             due = max(due + session.played.programs.group / SECOND, time.monotonic() - 0.5)
             now = time.monotonic()
             self._frame_seconds = [*self._frame_seconds[-29:], now]
@@ -168,6 +175,16 @@ class Seat:
         waiting = asyncio.create_task(self._awake.wait())
         await asyncio.wait({waiting, reading}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+
+    async def _until_seen(self, tick, reading):
+        """Who shows pictures slower than they come plays slower, not later; who does not tell is not waited for."""
+        while self._seen is not None and self._seen < tick - AHEAD and not reading.done():
+            self._sees.clear()
+            waiting = asyncio.create_task(self._sees.wait())
+            done, _ = await asyncio.wait({waiting, reading}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if not done:
+                self._seen = None  # it tells no longer
 
     async def _show(self, picture):
         session, times = self.session, self._frame_seconds

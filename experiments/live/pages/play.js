@@ -54,6 +54,7 @@ function picture(header, bytes) {
   element("third-name").textContent = header.third.toUpperCase();
   figures(header);
   strip(header);
+  send({ type: "seen", tick: header.tick });
 }
 
 function show(header, bytes, at, offset, height, width) {
@@ -188,7 +189,11 @@ const DO = {
   record: () => send({ type: "record", on: toggle("record") }),
   webp: () => send({ type: "clip", format: "webp" }),
   mp4: () => send({ type: "clip", format: "mp4" }),
-  hunt: () => send({ type: "hunt", on: toggle("hunt") }),
+  hunt: () => {
+    const on = toggle("hunt");
+    send({ type: "hunt", on });
+    if (on && element("board").hidden) element("score").textContent = "compiling what scores a second; the first score comes after that";
+  },
   finds: () => send({ type: "finds" }),
 };
 for (const [id, act] of Object.entries(DO)) element(id).addEventListener("click", act);
