@@ -41,7 +41,7 @@ async function look() {
     element("title").textContent = state.about.title;
     const cycles = (about) => about?.arms.map((arm) => `${arm.name} ${arm.cycle}`).join();
     if (cycles(before) !== cycles(state.about)) { choices(); await list(true); }
-    element("filters").hidden = !state.about.arms.length;  // nothing to choose
+    for (const id of ["filters", "order-of-pictures"]) element(id).hidden = !state.about.arms.length;  // nothing to choose
     element("status").textContent = state.about.arms.length
       ? state.about.arms.map((arm) => `${arm.name}: cycle ${arm.cycle}`).join(", ") : "no arm has saved a cycle yet";
     state.curves = await (await ask("/api/curves")).json();
