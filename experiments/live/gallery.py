@@ -16,7 +16,7 @@ from experiments.live.restore import events_of
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build
 from experiments.stages.clip_stores import clip_name
-from experiments.stages.phase2 import initial_state, saved_arms, starting_point
+from experiments.stages.phase2 import finders, initial_state, saved_arms, starting_point
 from experiments.stages.world_model import load_world_model
 from prowl_jax.metrics import modes
 from prowl_jax.rewards.dream import make_dream
@@ -24,6 +24,8 @@ from prowl_jax.train.checkpoint import CheckpointError, Checkpoints
 
 MOST_POINTS = 300
 KEPT_CLIPS = 64
+BROUGHT = "brought"
+"""In the place of a cycle: what no cycle found, but ``phase2.include`` brought."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,11 @@ class Gallery:
         order = np.argsort(values if rising else -values, kind="stable")
         found_in = shelf.columns.get("found in cycle")
         order = [i for i in order if not mode or shelf.modes[i] == mode]
-        order = [i for i in order if cycle is None or (found_in is not None and found_in[i] == cycle)]
+        brought = np.array([name in self.finders for name in shelf.names], bool)
+        if cycle == BROUGHT:
+            order = [i for i in order if brought[i]]
+        elif cycle is not None:
+            order = [i for i in order if found_in is not None and found_in[i] == cycle and not brought[i]]
         order = [i for i in order if not event or event in (self._events.get((arm, shelf.names[i])) or ())]
         return len(order), [self._card(shelf, int(i)) for i in order[offset : offset + limit]]
 
@@ -124,7 +130,12 @@ class Gallery:
             for name, value in row.items():
                 if name not in ("stage", "arm", "step") and value is not None:
                     lines.setdefault(where, {}).setdefault(name, []).append([row["step"], value])
-        return {w: {n: points[:: -(-len(points) // MOST_POINTS)] for n, points in m.items()} for w, m in lines.items()}
+        return {where: {name: _thinned(points) for name, points in m.items()} for where, m in lines.items()}
+
+    @functools.cached_property
+    def finders(self):
+        """Name of a clip -> who found it, of those that ``phase2.include`` brought."""
+        return finders(self.run.config)
 
     @functools.cached_property
     def before(self):
@@ -134,7 +145,11 @@ class Gallery:
     def _card(self, shelf, i):
         columns = {name: round(float(column[i]), 4) for name, column in shelf.columns.items()}
         events = self._events.get((shelf.arm, shelf.names[i])) or ()
-        return {"name": shelf.names[i], "mode": shelf.modes[i], "columns": columns, "events": list(events)}
+        card = {"name": shelf.names[i], "mode": shelf.modes[i], "columns": columns, "events": list(events)}
+        by = self.finders.get(shelf.names[i])
+        if by:  # of no cycle
+            columns.pop("found in cycle", None)
+        return card | {"by": by}
 
     def _take(self, arm, step):
         """Read one checkpoint; what cannot be read is left for later, or gone."""
@@ -189,6 +204,11 @@ class Gallery:
         pictures = [np.ascontiguousarray(x, np.uint8).tobytes() for x in (real, before, after)]
         quarters = [np.clip(np.round(4 * f), -127, 127).astype(np.int8).tobytes() for f in flows]
         return header, pictures + quarters
+
+
+def _thinned(points):
+    """At most ``MOST_POINTS`` of them, the first and the newest among them."""
+    return [*points[: -1 : -(-len(points) // (MOST_POINTS - 1))], points[-1]]
 
 
 def _mode(rule, config, actions):

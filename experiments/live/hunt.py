@@ -3,7 +3,8 @@
     score(tau) = z(l_regret) + lambda_AFS z(l_AFS)          as ``pat.score``, Delta = 0 for what is new
 
 z is over an arm's buffer where the run has one; else over a yardstick, what the demonstrator or pi_ref does
-(``yardstick``); where there is neither, over what this person has shown so far.
+(``yardstick``); where there is neither, over what this person has shown so far. The leader board has those who went
+before, pi_ref and the adversary, once they are measured (``yardstick.Rivals``).
 """
 
 import dataclasses
@@ -16,8 +17,6 @@ import numpy as np
 from experiments.live import yardstick
 from experiments.stages import build, trajectory_file
 from experiments.stages.trajectory_file import Trajectories
-from prowl_jax.methods.prowl import Composite
-from prowl_jax.pat import score as scores
 from prowl_jax.rewards import REWARDS
 from prowl_jax.rewards.dream import make_dream, make_observe, make_score
 from prowl_jax.types import RealClip
@@ -66,13 +65,12 @@ class Hunt:
     """One person's.
 
     Args:
-      scorer: of ``make_scorer``, shared by all.
+      scorer: of ``make_scorer``, shared by all. rivals: ``yardstick.Rivals``, shared as well, or None.
     """
 
-    def __init__(self, played, scorer):
-        self._played, self._scorer, self._lock = played, scorer, threading.Lock()
+    def __init__(self, played, scorer, rivals=None):
+        self._played, self._scorer, self._lock, self._rivals = played, scorer, threading.Lock(), rivals
         self._finds, self._raw = [], []
-        self._others, self._measure = yardstick.rows(played), yardstick.measure_of(played)
 
     def look(self, frames, actions):
         """Score the last second of a clip: what to tell the page, or None where there is not that much of one."""
@@ -93,15 +91,13 @@ class Hunt:
 
     def score(self, raw):
         """The composite score of raw scores; None where there is nothing to measure them by yet."""
-        measure = self._measure
+        measure = yardstick.measure_of(self._played, self._met)
         if measure is None:
             if len(self._raw) < LEAST_SEEN:
                 return None
             columns = {name: np.array([r[name] for r in self._raw]) for name in raw}
             measure = {n: {"mean": float(c.mean()), "std": float(c.std())} for n, c in columns.items()}
-        weights, _ = Composite().weights
-        z = {n: float(scores.z_score(raw[n], measure[n]["mean"], measure[n]["std"])) for n in weights}
-        return sum(weight * z[name] for name, weight in weights.items())
+        return float(yardstick.composite(raw, measure))
 
     def as_bytes(self):
         """The finds as a ``trajectory_file``; None where there are none."""
@@ -140,13 +136,16 @@ class Hunt:
 
     def _board(self, best):
         mine = [r["regret"] for r in self._raw]
-        rows = [*self._others, {"who": "you", "regret": float(np.mean(mine)), "best": best, "seconds": len(mine)}]
+        me = {"who": "you", "regret": float(np.mean(mine)), "best": best, "seconds": len(mine)}
+        rows = [*yardstick.rows(self._played, self._met), me]
         return sorted(rows, key=lambda row: -row["regret"])
 
     def _says(self):
-        if self._measure is None:
-            return "your own seconds so far"
-        return "the buffer" if self._played.buffer else yardstick.says(self._played)
+        return yardstick.says(self._played, self._met) or "your own seconds so far"
+
+    @property
+    def _met(self):
+        return self._rivals.raw if self._rivals else {}
 
 
 def _order(score, raw):

@@ -57,6 +57,13 @@ class Order:
     value: object = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """The page has shown the picture of this tick."""
+
+    tick: int
+
+
 SWITCHES = ("hold", "pause", "record", "hunt")
 SETTINGS = ("steps", "temperature", "context_noise", "cache", "best_of", "third", "map")
 MAPS = ("real", "expected")
@@ -80,6 +87,8 @@ def read(text, spec):
         return Switch(kind, said["on"])
     if kind == "set":
         return _change(said)
+    if kind == "seen":
+        return Seen(whole(said.get("tick")))
     if kind in ("resync", "finds"):
         return Order(kind)
     if kind == "restart":

@@ -64,12 +64,17 @@ def third_of(played, name):
 
 
 def _mirror(spec):
-    """For each factor, what its values become where left and right are exchanged."""
+    """For each factor, what its values become where left and right are exchanged.
+
+    The camera turns sideways by the factor ``yaw``, or where none is called so, by the first that is not ``pitch``.
+    """
+    cameras = [spec.factors[i].name for i in spec.camera_factors]
+    sideways = "yaw" if "yaw" in cameras else next((name for name in cameras if name != "pitch"), None)
     columns = []
     for factor in spec.factors:
         column = np.arange(factor.size)
         labels = list(factor.labels)
-        if factor.camera and factor.name == "yaw":
+        if factor.name == sideways:
             column = column[::-1]
         elif "left" in labels and "right" in labels:
             column[[labels.index("left"), labels.index("right")]] = labels.index("right"), labels.index("left")

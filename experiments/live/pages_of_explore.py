@@ -8,7 +8,7 @@ import jax
 
 from experiments.configs import quickstart
 from experiments.live import messages, played, server
-from experiments.live.gallery import Gallery
+from experiments.live.gallery import BROUGHT, Gallery
 from experiments.live.pages_of_play import PAGES as PLAY_PAGES
 from experiments.live.play_socket import Table
 from experiments.live.restore import place_of
@@ -56,7 +56,9 @@ def about(gallery):
     for arm in gallery.arms():
         shelf = gallery.shelf(arm)
         if shelf is not None:
-            cycles = sorted({int(c) for c in shelf.columns.get("found in cycle", ())})
+            found = [*zip(shelf.names, shelf.columns.get("found in cycle", ()), strict=False)]
+            cycles = sorted({int(cycle) for name, cycle in found if name not in gallery.finders})
+            cycles += [BROUGHT] if any(name in gallery.finders for name in shelf.names) else []
             arms.append(
                 {"name": arm, "cycle": shelf.cycle, "columns": list(shelf.columns), "modes": sorted(set(shelf.modes)),
                  "cycles": cycles, "clips": len(shelf.names)}
@@ -70,8 +72,8 @@ def cards(gallery, query):
     cycle = query.get("cycle", "")
     count, rows = gallery.cards(
         _arm(gallery, query), query.get("sort", "score")[:100], query.get("order") == "rising", query.get("mode", ""),
-        _whole(cycle) if cycle else None, query.get("event", ""), _whole(query.get("offset", "0")),
-        min(MOST_CARDS, _whole(query.get("limit", "12"))),
+        (cycle if cycle == BROUGHT else _whole(cycle)) if cycle else None, query.get("event", ""),
+        _whole(query.get("offset", "0")), min(MOST_CARDS, _whole(query.get("limit", "12"))),
     )  # fmt: skip
     return {"count": count, "cards": rows}
 

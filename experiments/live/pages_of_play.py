@@ -10,7 +10,6 @@ from experiments.live.session import Session
 from experiments.live.stage import Stage
 from experiments.run.files import write_bytes, write_json
 from experiments.run.memory import keep_freed_memory
-from prowl_jax.methods.prowl import Composite
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 SHARED = {f"/{name}": name for name in ("pictures.js", "socket.js", "style.css", "icon.svg")}
@@ -30,7 +29,7 @@ def serve_play(options):
     if options.head is not None:
         ready = played.with_error_head(ready, options.head)
     if options.yardstick is not None:
-        known = yardstick.measured(ready, make_scorer(ready), Composite().weights[0])
+        known = yardstick.measured(ready, make_scorer(ready))
         write_json(options.yardstick, known)
         print(f"written: {options.yardstick}")
         return 0

@@ -17,6 +17,10 @@ from experiments.live.programs import choices
 from experiments.live.reading import make_reader
 from experiments.live.server import THREADS, heard, send_json
 from experiments.live.session import Session
+from experiments.live.yardstick import Rivals
+
+AHEAD, PATIENCE = 3, 2.0
+"""Pictures on their way to a page at most, and seconds that the next one waits for it to say that it has shown them."""
 
 
 class Table:
@@ -48,6 +52,7 @@ class Table:
             if played is None or ws.closed:
                 return
             place = await loop.run_in_executor(threads, self.places, query) if self.places and query else None
+            elsewhere = bool(self.places) and "name" in query and place is None
             kept = self.plays and Plays(played, self.plays, f"play_{next(self._numbers)}")
             session = await loop.run_in_executor(threads, Session, played, int(time.time()) % 2**31, place, kept)
         finally:
@@ -58,7 +63,7 @@ class Table:
         seat = Seat(ws, session, loop, threads, self)
         reading = asyncio.create_task(seat.read())
         try:
-            await send_json(ws, **hello(played))
+            await send_json(ws, **hello(played), elsewhere=elsewhere)
             await seat.play(reading)
         finally:
             reading.cancel()
@@ -69,6 +74,15 @@ class Table:
     def scorer(self):
         """Scores seconds, for all."""
         return make_scorer(self.stage.played)
+
+    @functools.cached_property
+    def rivals(self):
+        """Who else is on the leader board, for all."""
+        return Rivals(self.stage.played, self.scorer)
+
+    def hunted(self):
+        """Whether anybody hunts."""
+        return any(session.hunting for session in tuple(self.sessions))
 
     @functools.cached_property
     def reader(self):
@@ -114,10 +128,10 @@ class Seat:
 
     def __init__(self, ws, session, loop, threads, table):
         self._ws, self.session, self._loop, self._threads, self._table = ws, session, loop, threads, table
-        self._hunt, self._file = Hunt(session.played, table.scorer), table.file_of_finds()
+        self._hunt, self._file = Hunt(session.played, table.scorer, table.rivals), table.file_of_finds()
         self._beside = {}  # name -> what is being computed beside the play
         self._frame_seconds, self._spent = [], []
-        self._awake = asyncio.Event()
+        self._awake, self._seen, self._sees = asyncio.Event(), None, asyncio.Event()
         self._awake.set()
 
     async def read(self):
@@ -125,6 +139,9 @@ class Seat:
         async for said in heard(self._ws, lambda text: messages.read(text, self.session.played.spec)):
             if isinstance(said, messages.Switch) and said.name == "pause":
                 self._awake.clear() if said.on else self._awake.set()
+            elif isinstance(said, messages.Seen):
+                self._seen = said.tick
+                self._sees.set()
             elif isinstance(said, messages.Order) and said.name in ("clip", "finds"):
                 self._start(said.name, self._send_clip(said.value) if said.name == "clip" else self._send_finds())
             else:
@@ -142,6 +159,7 @@ class Seat:
             self._spent = [*self._spent[-29:], time.monotonic() - began]
             await self._show(picture)
             self._look_beside(picture)
+            await self._until_seen(picture.header["tick"], reading)
             due = max(due + session.played.programs.group / SECOND, time.monotonic() - 0.5)
             now = time.monotonic()
             self._frame_seconds = [*self._frame_seconds[-29:], now]
@@ -157,6 +175,16 @@ class Seat:
         waiting = asyncio.create_task(self._awake.wait())
         await asyncio.wait({waiting, reading}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+
+    async def _until_seen(self, tick, reading):
+        """Who shows pictures slower than they come plays slower, not later; who does not tell is not waited for."""
+        while self._seen is not None and self._seen < tick - AHEAD and not reading.done():
+            self._sees.clear()
+            waiting = asyncio.create_task(self._sees.wait())
+            done, _ = await asyncio.wait({waiting, reading}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if not done:
+                self._seen = None  # it tells no longer
 
     async def _show(self, picture):
         session, times = self.session, self._frame_seconds
@@ -191,6 +219,7 @@ class Seat:
         every = max(1, SECOND // session.played.programs.group)
         if session.hunting and picture.header["tick"] % every == 0:
             self._start("hunt", self._score())
+            self._start("rivals", self._in_thread(self._table.rivals.meet, self._table.hunted))
 
     def _start(self, name, work):
         """Do ``work`` beside the play unless one of that name is still going on."""

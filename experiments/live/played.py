@@ -12,6 +12,7 @@ import numpy as np
 from experiments.configs import base_voxel, quickstart
 from experiments.live.programs import Programs
 from experiments.live.reality import DeviceWorld, HostWorld
+from experiments.live.yardstick import ADVERSARY, PI_REF
 from experiments.run.config_file import UsageError
 from experiments.run.directory import Run
 from experiments.run.finished_run import read_config
@@ -19,7 +20,7 @@ from experiments.run.groups import value_of
 from experiments.run.training_loop import saved
 from experiments.stages import build, error_heads
 from experiments.stages.phase2 import load_arm, load_state, saved_arms
-from experiments.stages.world_model import load_world_model
+from experiments.stages.reference import has_reference, load_reference
 from prowl_jax import zoo
 from prowl_jax.rewards.inverse_dynamics import NAME
 
@@ -36,7 +37,8 @@ class Played:
       params: name of an arm -> the world model's parameters; the first is who dreams.
       programs, world: what is compiled, ``Programs`` and ``DeviceWorld`` or ``HostWorld``.
       config: of the environment, as ``build`` knows it. task: its task.
-      judge: (inverse dynamics model, parameters), or None. policy: (policy, parameters), or None.
+      judge: (inverse dynamics model, parameters), or None.
+      policies: who -> (policy, parameters), ``yardstick.PI_REF`` and ``yardstick.ADVERSARY`` as far as they are there.
       horizon: latents that are dreamt to score the last second.
       weights: what tells these parameters from others, for files that are about them.
       error_head: (``ErrorHead``, parameters) that says where the dream is wrong, or None.
@@ -50,7 +52,7 @@ class Played:
     config: Any
     task: str
     judge: tuple | None
-    policy: tuple | None
+    policies: dict
     horizon: int
     weights: str
     buffer: dict | None = None
@@ -81,14 +83,14 @@ def of_weights(name, task=None):
     task = task or config.env.task
     params = {"phase1": jax.device_put({**model.params, **build.flow_params(config)})}
     judge = model.inverse_dynamics and (model.inverse_dynamics, jax.device_put(model.inverse_dynamics_params))
-    policy = model.policy and (model.policy, jax.device_put(model.policy_params))
+    policies = {PI_REF: (model.policy, jax.device_put(model.policy_params))} if model.policy else {}
     own = getattr(model.world_model, "context", None) or config.world_model.window - config.world_model.chunk
     horizon = _whole(model.world_model, SECOND)
     sha = zoo.read_card(name).get("sha256") or _digest(params["phase1"])
     dreamer, params = _choosing(model.world_model, params, judge, config)
     programs = Programs(dreamer, params["phase1"], model.frame_shape, own, build.make_flow(config))
     title = f"weights {pathlib.Path(name).stem}, task {task}"
-    return Played(title, params, programs, _world(config, task), config, task, judge, policy, horizon, sha)
+    return Played(title, params, programs, _world(config, task), config, task, judge, policies, horizon, sha)
 
 
 def of_run(workdir, arms=(), task=None):
@@ -108,11 +110,10 @@ def of_run(workdir, arms=(), task=None):
     for arm in arms:
         if arm not in known:
             raise UsageError(f"--arm={arm}: this run has {', '.join(known)}")
-    params, buffer = {}, None
-    for arm in dict.fromkeys((*arms, "phase1")):
-        params[arm] = jax.device_put(load_world_model(run) if arm == "phase1" else load_arm(run, arm).params)
-        if arm != "phase1" and buffer is None:
-            buffer = statistics(run, arm)
+    done = {arm: load_arm(run, arm) for arm in dict.fromkeys((*arms, "phase1"))}
+    params = {arm: jax.device_put(one.params) for arm, one in done.items()}
+    buffers = (statistics(run, arm) for arm in done if arm != "phase1")
+    buffer = next((each for each in buffers if each is not None), None)
     task, model, budget = task or config.env.task, build.make_world_model(config), build.make_budget(config)
     horizon = budget.horizon if buffer else _whole(model, SECOND)
     title = f"run {pathlib.Path(workdir).name}, {next(iter(params))}, task {task}"
@@ -120,7 +121,17 @@ def of_run(workdir, arms=(), task=None):
     sha = _digest(params[next(iter(params))])
     model, params = _choosing(model, params, judge, config)
     programs = Programs(model, params["phase1"], build.frame_shape(config), budget.context, build.make_flow(config))
-    return Played(title, params, programs, _world(config, task), config, task, judge, None, horizon, sha, buffer)
+    world, policies = _world(config, task), _policies(run, done)
+    return Played(title, params, programs, world, config, task, judge, policies, horizon, sha, buffer)
+
+
+def _policies(run, done):
+    """``Played.policies`` of a run; the adversary is that of the first arm that has one."""
+    params = {PI_REF: load_reference(run)} if has_reference(run) else {}
+    hunters = [arm.policy for arm in done.values() if arm.policy is not None]
+    params |= {ADVERSARY: hunters[0]} if hunters else {}
+    policy = build.make_policy(run.config) if params else None
+    return {who: (policy, jax.device_put(own)) for who, own in params.items()}
 
 
 def _choosing(model, params, judge, config):
@@ -206,5 +217,3 @@ def _digest(params):
 def environment_json(played):
     """What the environment of ``played`` is, for files of trajectories."""
     return json.dumps({**build.environment_of(played.config), "env.task": played.task}, sort_keys=True)
-
-

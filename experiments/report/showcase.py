@@ -15,6 +15,7 @@ from experiments.run.metrics_log import read_metrics
 from experiments.run.places import read_json
 from experiments.stages import build, phase2
 from experiments.stages.arms import WHOLE
+from experiments.stages.clip_stores import clip_name
 
 REELS, LONG_REELS = 6, 3
 
@@ -36,14 +37,14 @@ def report(run):
     hunters = [arm for arm in with_policy(models) if f"buffer/{arm}" in sets and len(sets[f"buffer/{arm}"].actions)]
     if hunters:
         arm = hunters[0]
-        items, top, columns = _top(models[arm].found)
+        items, top, columns, brought = _top(models[arm].found, phase2.finders(config))
         shown = {"before": (params["phase1"], items), "after": (params[arm], items)}
         galleries.append(
             Gallery(
                 "Where the adversary broke the dream",
                 f"The trajectories with the highest score of all that {_in_words(arm)} kept after the last cycle: "
                 "what happened; before: what the world model of phase 1 dreamt under the same actions; after: what "
-                "the fine-tuned one does.",
+                f"the fine-tuned one does.{brought}",
                 reels(items, shown, top, columns),
             )
         )
@@ -114,11 +115,21 @@ def _reels(measure, seen, spec, key, items, shown, rows, columns=None):
     return reels
 
 
-def _top(found):
-    """The trajectories that an arm made most of, ``methods.base.Found``: (clips, rows, figures of each)."""
+def _top(found, finders):
+    """The trajectories that an arm made most of, ``methods.base.Found``: (clips, rows, figures of each, a sentence).
+
+    ``finders``: as ``phase2.finders``; what they found belongs to no cycle, and the sentence says how much was kept.
+    """
     top = np.argsort(-found.columns["score"])[:REELS]
+    who = [finders.get(clip_name(found.clips, i)) for i in range(len(found.clips.actions))] if finders else []
     columns = [{name: column[i].item() for name, column in found.columns.items()} for i in top]
-    return found.clips, top, columns
+    for i, column in zip(top, columns, strict=True):
+        if who and who[i]:
+            column["found"] = f"by {who[i]}"
+            column.pop("found in cycle", None)
+    kept = sum(one is not None for one in who)
+    sentence = f" Of {len(finders)} trajectories that were brought (phase2.include) it kept {kept}." if finders else ""
+    return found.clips, top, columns, sentence
 
 
 def _explore(workdir):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from experiments.run import processes
-from experiments.run.training_loop import restore_state, shapes, train
+from experiments.run.training_loop import restore_state, saved, shapes, train
 from experiments.stages import build
 from experiments.stages.clip_stores import clip_starts, open_store, own_starts, split
 from prowl_jax.data.feeder import batch_starts
@@ -72,6 +72,11 @@ def _measure_reference(run, policy, params, store):
 def _of_base(config):
     """Whether the base model that the run begins with brings its policy."""
     return bool(config.base) and build.load_base(config.base).policy is not None
+
+
+def has_reference(run):
+    """Whether pi_ref is there already."""
+    return bool(run.config.reference.weights) or _of_base(run.config) or saved(run, "behaviour")
 
 
 def load_reference(run):

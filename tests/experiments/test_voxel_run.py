@@ -345,3 +345,34 @@ def test_clips_are_acted_again_from_where_they_began(run, config):
         by_hand |= {name for name in EVENTS if after.info[f"event_{name}"]}
     assert None not in events and set(events[0]) == by_hand and any(events)
     assert restore.place_of(run, clip, int(cycles[0]) + 1) is None
+
+
+def test_a_leader_board_has_pi_ref_and_the_adversary(run, config, monkeypatch):
+    """Each acts its seconds in the world that is played, by its own policy; who stops hunting meanwhile stops them."""
+    pytest.importorskip("aiohttp", reason="the live pages need the extra play")
+    from experiments.live import hunt, played, yardstick
+
+    monkeypatch.setattr(yardstick, "SECONDS", 4)
+    monkeypatch.setattr(yardstick, "AWAY", 2)
+    ready, seen = played.of_run(run.workdir, ("prowl",)), []
+    assert list(ready.policies) == [yardstick.PI_REF, yardstick.ADVERSARY]
+    own, reference = ready.policies[yardstick.ADVERSARY][1], ready.policies[yardstick.PI_REF][1]
+    jax.tree.map(np.testing.assert_array_equal, reference, load_reference(run))
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (own, reference)), strict=True))
+
+    def scorer(frames, actions):
+        seen.append((frames, actions))
+        return {name: np.array([float(len(seen))]) for name in ("regret", "afs")}
+
+    rivals = yardstick.Rivals(ready, scorer)
+    rivals.meet(lambda: len(seen) < 6)
+    assert list(rivals.raw) == [yardstick.PI_REF] and len(seen) == 6
+    rivals.meet()
+    rivals.meet()
+    assert rivals.raw[yardstick.ADVERSARY]["regret"].tolist() == [7.0, 8.0, 9.0, 10.0]
+    for frames, actions in seen:
+        assert frames.shape[1:] == (hunt.length(ready), 64, 64, 3) and frames.shape[:2] == actions.shape[:2]
+    alike = [np.array_equal(seen[i][1], seen[i + 6][1]) for i in range(4)]
+    assert not all(alike)
+    board = hunt.Hunt(ready, scorer, rivals).look(*(x[0] for x in seen[0]))["board"]
+    assert {row["who"] for row in board} == {yardstick.PI_REF, yardstick.ADVERSARY, "the adversary's buffer", "you"}

@@ -41,6 +41,7 @@ async function look() {
     element("title").textContent = state.about.title;
     const cycles = (about) => about?.arms.map((arm) => `${arm.name} ${arm.cycle}`).join();
     if (cycles(before) !== cycles(state.about)) { choices(); await list(true); }
+    for (const id of ["filters", "order-of-pictures"]) element(id).hidden = !state.about.arms.length;  // nothing to choose
     element("status").textContent = state.about.arms.length
       ? state.about.arms.map((arm) => `${arm.name}: cycle ${arm.cycle}`).join(", ") : "no arm has saved a cycle yet";
     state.curves = await (await ask("/api/curves")).json();
@@ -61,7 +62,7 @@ function choices() {
   if (!arm) return;
   options("sort", arm.columns);
   options("mode", ["", ...arm.modes], (mode) => mode || "any");
-  options("cycle", ["", ...arm.cycles], (cycle) => (cycle === "" ? "any" : cycle));
+  options("cycle", ["", ...arm.cycles], (cycle) => ({ "": "any", brought: "none: brought" })[cycle] ?? cycle);
   options("event", ["", ...(state.events.get(arm.name) ?? [])], (event) => event.replaceAll("_", " ") || "any");
   element("event").parentElement.hidden = !state.events.has(arm.name);
   element("find-events").hidden = !state.about.playable || state.events.get(arm.name)?.cycle === arm.cycle;
@@ -108,7 +109,7 @@ function cardOf(arm, card) {
     return canvas;
   });
   words.textContent = `${Object.entries(card.columns).map(([name, value]) => `${name} ${value}`).join("  ·  ")}  ·  ${card.mode.replaceAll("+", " + ")}`
-    + (card.events.length ? `  ·  ${card.events.join(", ").replaceAll("_", " ")}` : "");
+    + (card.by ? `  ·  found by ${card.by}` : "") + (card.events.length ? `  ·  ${card.events.join(", ").replaceAll("_", " ")}` : "");
   button.append(pictures, words); item.append(button);
   button.addEventListener("click", () => open(arm, card.name));
   clipOf(arm, card.name).then((clip) => { item.clip = clip; item.canvases = canvases; draw(clip, clip.frames - 1, canvases); })
@@ -158,14 +159,15 @@ async function open(arm, name) {
   element("frame").max = clip.frames - 1;
   element("frame").value = 0;
   element("o-events").textContent = clip.events.length ? `Events: ${clip.events.join(", ").replaceAll("_", " ")}` : "";
-  element("o-columns").textContent = Object.entries(clip.columns).map(([key, value]) => `${key}: ${value}`).join(" · ");
+  element("o-columns").textContent = Object.entries(clip.columns).map(([key, value]) => `${key}: ${value}`).join(" · ")
+    + (clip.by ? ` · found by ${clip.by}: where it began is not known here` : "");
   element("o-history").querySelector("tbody").replaceChildren(...clip.history.map((row) => {
     const line = document.createElement("tr");
     for (const value of row) { const cell = document.createElement("td"); cell.textContent = value; line.append(cell); }
     return line;
   }));
   element("from-here").href = `/play?${new URLSearchParams({ arm, name })}`;
-  element("from-here").hidden = !state.about.playable;
+  element("from-here").hidden = !state.about.playable || Boolean(clip.by);
   if (!element("opened").open) element("opened").showModal();
   showFrame();
 }
@@ -206,7 +208,7 @@ function figures() {
   const names = [...new Set(Object.values(state.curves).flatMap((metrics) => Object.keys(metrics)))].sort();
   const kept = element("figure").value;
   options("figure", names);
-  if (!kept && names.includes("regret")) element("figure").value = "regret";
+  if (!kept) element("figure").value = ["regret", "loss"].find((name) => names.includes(name)) ?? names[0] ?? "";
   curve();
 }
 
@@ -233,7 +235,9 @@ function curve() {
     if (metrics[name].length < 20) for (const [x, y] of metrics[name]) pen.fillRect(px(x) - 2, py(y) - 2, 5, 5);
   });
   const names = ["green", "violet", "red", "grey"];
-  element("legend").textContent = lines.map(([where], i) => `${names[i % 4]}${i >= 4 ? ", dashed" : ""}: ${where}`).join(" · ");
+  const last = (points) => `${points.at(-1)[1].toPrecision(3)} after ${points.at(-1)[0]}`;
+  element("legend").textContent = lines
+    .map(([where, metrics], i) => `${names[i % 4]}${i >= 4 ? ", dashed" : ""}: ${where}, ${last(metrics[name])}`).join(" · ");
 }
 
 function pressed(id) { return element(id).getAttribute("aria-pressed") === "true"; }

@@ -28,13 +28,33 @@ const ONE_WAY = ["ArrowUp", "ArrowDown", "KeyI", "KeyK"];
 const ANY = [..."1234567890"].map((digit) => `Digit${digit}`).concat([..."BOTUXYZMIJKL"].map((c) => `Key${c}`));
 const ARROWS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
 
+function inWords(label) { return /[a-z]/.test(label) ? label : label.toLowerCase().replaceAll("_", " "); }
+
+// Whether a label is several of others in a row, as Atari's UPLEFTFIRE is: keys of those, held together, mean it.
+function together(label, others) {
+  const parts = (rest, count) => (rest === "" ? count > 1
+    : [...others].some((each) => each !== label && each && rest.startsWith(each) && parts(rest.slice(each.length), count + 1)));
+  return parts(label, 0);
+}
+
+// Which of a factor's values the labels that are held mean: all of them together where it has such a value, else the last.
+function meantBy(factor, labels) {
+  const orders = (left) => (left.length < 2 ? [left]
+    : left.flatMap((one, i) => orders([...left.slice(0, i), ...left.slice(i + 1)]).map((rest) => [one, ...rest])));
+  for (const order of labels.length > 1 && labels.length < 5 ? orders(labels) : []) {
+    const value = factor.labels.indexOf(order.join(""));
+    if (value >= 0) return value;
+  }
+  return factor.labels.indexOf(labels.at(-1));
+}
+
 // Rows as WALK's for every value that no key has yet: an axis of numbers goes to its ends, what has a known name has
 // its arrow, and the others have digits and letters in order, as long as there are some (play.js has letters as well).
 function otherRows(factors, taken) {
   const rows = [], free = (code) => code && !taken.has(code);
   function bind(code, factor, value) {
     const label = factor.labels[value], key = ARROWS[code] ?? code.replace(/^(Digit|Key)/, "");
-    const name = factor.labels.length > 2 && /^[+-]?\d/.test(label) ? `${factor.name} ${label}` : label;
+    const name = factor.labels.length > 2 && /^[+-]?\d/.test(label) ? `${factor.name} ${label}` : inWords(label);
     taken.add(code);
     rows.push([code, factor.name, label, `${key}: ${name}`, ARROWS[code] ?? name, name]);
   }
@@ -50,7 +70,8 @@ function otherRows(factors, taken) {
       else if (there.length === 1 && one) bind(one, factor, there[0]);
       continue;
     }
-    for (const value of rest) {
+    const named = new Set([...bound, ...rest.map((value) => factor.labels[value])]);
+    for (const value of rest.filter((each) => !together(factor.labels[each], named))) {
       const meant = MEANT[factor.labels[value].toLowerCase()];
       const code = free(meant) ? meant : ANY.find(free);
       if (code) bind(code, factor, value);
@@ -59,12 +80,20 @@ function otherRows(factors, taken) {
   return rows;
 }
 
+// The factors that turn the camera sideways and up: those of these names, else in the order in which they come.
+function cameras(factors) {
+  const names = factors.filter((each) => each.degrees).map((each) => each.name), axes = ["yaw", "pitch"];
+  const others = names.filter((name) => !axes.includes(name));
+  return Object.fromEntries(axes.map((axis) => [axis, names.includes(axis) ? axis : others.shift()]));
+}
+
 function makeHands(factors, send, stage, touch, help) {
   const byName = new Map(factors.map((factor) => [factor.name, factor]));
   const held = new Set();
   let moved = {}, dirty = false;
   const walks = WALK.filter(([, factor, label]) => byName.get(factor)?.labels.includes(label));
-  const looks = LOOK.filter(([, factor]) => byName.has(factor));
+  const turned = cameras(factors);
+  const looks = LOOK.flatMap(([code, axis, ...rest]) => (turned[axis] ? [[code, turned[axis], ...rest]] : []));
   walks.push(...otherRows(factors, new Set([...walks, ...looks].map(([code]) => code))));
 
   function speed(factor) {  // of the camera under an arrow: a bin in the middle, so that it turns exactly so far
@@ -73,9 +102,11 @@ function makeHands(factors, send, stage, touch, help) {
   }
   function say() {
     const message = { type: "act", held: {}, turn: {}, camera: moved, stamp: performance.now() };
+    const labels = new Map();
     for (const [code, factor, label] of walks) {
-      if (held.has(code)) message.held[factor] = byName.get(factor).labels.indexOf(label);
+      if (held.has(code)) labels.set(factor, [...(labels.get(factor) ?? []), label]);
     }
+    for (const [factor, several] of labels) message.held[factor] = meantBy(byName.get(factor), several);
     for (const [code, factor, sign] of looks) {
       if (held.has(code)) message.turn[factor] = (message.turn[factor] ?? 0) + sign * speed(factor);
     }
@@ -106,7 +137,7 @@ function makeHands(factors, send, stage, touch, help) {
   stage.addEventListener("mousedown", (event) => {
     stage.focus();
     if (document.pointerLockElement !== stage) {
-      if (matchMedia("(pointer: fine)").matches) stage.requestPointerLock?.()?.catch?.(() => {});
+      if (looks.length && matchMedia("(pointer: fine)").matches) stage.requestPointerLock?.()?.catch?.(() => {});
       return;
     }
     if (mine.has(buttons[event.button])) hold(buttons[event.button], true);
@@ -116,8 +147,9 @@ function makeHands(factors, send, stage, touch, help) {
     if (document.pointerLockElement === stage) turn(event.movementX, event.movementY);
   });
   function turn(x, y) {
-    if (byName.has("yaw")) moved.yaw = (moved.yaw ?? 0) + DEGREES_A_PIXEL * x;
-    if (byName.has("pitch")) moved.pitch = (moved.pitch ?? 0) + DEGREES_A_PIXEL * y;
+    for (const [axis, pixels] of [["yaw", x], ["pitch", y]]) {
+      if (turned[axis]) moved[turned[axis]] = (moved[turned[axis]] ?? 0) + DEGREES_A_PIXEL * pixels;
+    }
     dirty = true;
   }
   setInterval(() => { if (dirty) say(); }, 30);
@@ -126,7 +158,7 @@ function makeHands(factors, send, stage, touch, help) {
   stage.addEventListener("touchstart", (event) => { finger = event.changedTouches[0]; }, { passive: true });
   stage.addEventListener("touchmove", (event) => {
     const now = [...event.changedTouches].find((touch) => touch.identifier === finger?.identifier);
-    if (!now) return;
+    if (!now || !looks.length) return;  // it scrolls
     event.preventDefault();
     turn(2 * (now.clientX - finger.clientX), 2 * (now.clientY - finger.clientY));
     finger = now;
@@ -137,6 +169,7 @@ function makeHands(factors, send, stage, touch, help) {
     const button = document.createElement("button");
     button.type = "button"; button.textContent = shown; button.setAttribute("aria-label", name);
     button.dataset.code = code;
+    if (shown.length > 7) button.className = "wide";
     button.addEventListener("pointerdown", (event) => {
       button.setPointerCapture(event.pointerId); hold(code, true); button.setAttribute("aria-pressed", "true");
     });
@@ -146,7 +179,16 @@ function makeHands(factors, send, stage, touch, help) {
     return button;
   }));
   tellKeys(help, walks.map(([, , , words]) => words.split(": ")));
-  if (looks.length) tellKeys(help, [["←↑↓→", "look, as the mouse does"]]);
+  if (looks.length) tellKeys(help, [[looks.map(([code]) => ARROWS[code]).join(""), "look, as the mouse does"]]);
+  const uses = [["KeyF", "left"], ["KeyV", "right"]].flatMap(([code, side]) => {
+    const row = walks.find(([bound]) => bound === code);
+    return row ? [`its ${side} button: ${row[5]}`] : [];
+  });
+  const note = document.createElement("p");
+  note.className = "quiet";
+  note.textContent = (looks.length ? `Click a picture to look with the mouse${uses.map((words) => `, ${words}`).join("")}; Esc lets it go. ` : "")
+    + "Keys act while no field has the focus.";
+  help.after(note);
 }
 
 function tellKeys(help, rows) {

@@ -15,7 +15,8 @@ function bad(message) { element("status").textContent = message.says; }
 
 function hello(message) {
   state.hello = message;
-  element("title").textContent = message.title;
+  element("title").textContent = message.title
+    + (message.elsewhere ? "; another place: where that clip began cannot be made again" : "");
   document.title = `Real beside dream: ${message.title}`;
   makeOnce(message);
   for (const name of ["steps", "context_noise", "cache", "best_of"]) fill(name, message.choices[name]);
@@ -53,6 +54,7 @@ function picture(header, bytes) {
   element("third-name").textContent = header.third.toUpperCase();
   figures(header);
   strip(header);
+  send({ type: "seen", tick: header.tick });
 }
 
 function show(header, bytes, at, offset, height, width) {
@@ -96,6 +98,7 @@ function figures(header) {
   element("left").hidden = !f.left || header.holding;
   element("events").textContent = header.events.join(", ") || "\u00a0";
   const s = header.sampling;
+  if (JSON.stringify(s) !== state.sampling) { state.sampling = JSON.stringify(s); state.latency = []; }
   for (const name of ["steps", "context_noise", "cache", "best_of"]) {
     if (document.activeElement !== element(name) && !header.asked) element(name).value = String(s[name]);
   }
@@ -135,13 +138,24 @@ function strip(header) {
       state.strip.forEach((entry, i) => {
         const action = of(entry), value = action ? action[row] - factor.null : 0;
         if (!value) return;
-        const size = factor.degrees ? Math.min(1, Math.abs(value) / (factor.degrees.length >> 1)) : 1;
-        const up = factor.degrees ? value < 0 : factor.labels.length === 3 ? action[row] === 1 : true;
+        const { size, up } = bar(factor, action[row], value);
         const tall = (lane / 2 - 1) * Math.max(0.3, size);
         pen.fillRect(start + (columns - state.strip.length + i) * step, middle - (up ? tall : 0), Math.max(1, step), tall);
       });
     }
   });
+}
+
+// How tall a value stands, as a share, and whether upwards: turns and numbers by how far they go, of two names the first
+// goes up, and of many names each has a height of its own.
+function bar(factor, chosen, value) {
+  const names = factor.labels.length;
+  if (factor.degrees) return { size: Math.min(1, Math.abs(value) / (factor.degrees.length >> 1)), up: value < 0 };
+  if (names > 3 && factor.labels.every((label) => /^[+-]\d/.test(label))) {
+    const number = Number(factor.labels[chosen]), most = Math.max(...factor.labels.map((label) => Math.abs(Number(label))));
+    return { size: Math.abs(number) / most, up: number > 0 };
+  }
+  return { size: names > 3 ? (chosen + 1) / names : 1, up: names === 3 ? chosen === 1 : true };
 }
 
 function hunt(message) {
@@ -175,7 +189,11 @@ const DO = {
   record: () => send({ type: "record", on: toggle("record") }),
   webp: () => send({ type: "clip", format: "webp" }),
   mp4: () => send({ type: "clip", format: "mp4" }),
-  hunt: () => send({ type: "hunt", on: toggle("hunt") }),
+  hunt: () => {
+    const on = toggle("hunt");
+    send({ type: "hunt", on });
+    if (on && element("board").hidden) element("score").textContent = "compiling what scores a second; the first score comes after that";
+  },
   finds: () => send({ type: "finds" }),
 };
 for (const [id, act] of Object.entries(DO)) element(id).addEventListener("click", act);

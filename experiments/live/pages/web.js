@@ -86,7 +86,7 @@ async function choose(steps) {
   await page.dreamer.ready(steps);
   if (Number(element("steps").value) !== steps) return;  // another number was chosen meanwhile
   page.steps = steps;
-  page.times = []; page.work = [];
+  page.times = []; page.work = []; page.latency = [];
   status(page.paused ? "paused" : "dreaming");
 }
 

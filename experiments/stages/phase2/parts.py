@@ -7,10 +7,11 @@ import jax
 import numpy as np
 
 from experiments.run import divergence
+from experiments.run.config_file import UsageError
 from experiments.run.files import write_numpy
 from experiments.run.training_loop import saved
 from experiments.stages import build
-from experiments.stages.clip_stores import open_store, split
+from experiments.stages.clip_stores import clip_name, open_store, split
 from experiments.stages.inverse_dynamics import load_inverse_dynamics
 from experiments.stages.passive_batches import latents_of
 from experiments.stages.reference import load_reference
@@ -21,7 +22,7 @@ from prowl_jax.rewards import OF_JUDGE
 from prowl_jax.rewards.inverse_dynamics import NAME
 from prowl_jax.settings import POSITIVE, setting
 from prowl_jax.train.checkpoint import Checkpoints
-from prowl_jax.types import Batch, Trajectory
+from prowl_jax.types import Batch, RealClip, Trajectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +59,9 @@ def prepare(run, config, method, state, start, place=lambda trajectory: trajecto
     state = method.prepare(state, start, demonstrations, build.stage_key(config, "ensemble"))
     if config.phase2.include:
         state = method.take_in(state, start, place(included(config)))
+        found, names = method.found(state), finders(config)
+        stay = sum(clip_name(found.clips, i) in names for i in range(len(found.clips.actions))) if found else 0
+        print(f"{config.phase2.include}: {len(names)} trajectories offered to the buffer, {stay} stay in it")
     return state
 
 
@@ -66,11 +70,9 @@ def included(config):
 
     n is a multiple of the devices there may be; the rows that fill it up are not valid.
     """
-    found = build.read_included(config)
-    length, (_, to_policy) = trajectory_length(config), build.action_maps(config)
-    starts = range(0, found.frames.shape[1] - length + 1, length)
-    frames = np.concatenate([found.frames[:, at : at + length] for at in starts])
-    actions = np.concatenate([found.actions[:, at : at + length] for at in starts])
+    clips, _ = _windows(config)
+    frames, actions = clips.frames, clips.actions
+    length, (_, to_policy) = frames.shape[1], build.action_maps(config)
     count, devices = len(frames), jax.device_count()
     rows = np.arange(-(-count // devices) * devices)
     frames, actions, zero = frames[rows % count], actions[rows % count], np.zeros((len(rows), length), np.float32)
@@ -78,6 +80,25 @@ def included(config):
     first[:, 0] = True
     actions = actions if to_policy is None else to_policy(actions)
     return Trajectory(frames, actions, first, zero, zero, rows < count)
+
+
+def _windows(config):
+    """What ``phase2.include`` names in windows of a trajectory's length: ``RealClip`` ``[n, ...]``, who found each."""
+    found, length = build.read_included(config), trajectory_length(config)
+    starts = range(0, found.frames.shape[1] - length + 1, length)
+    cut = (np.concatenate([x[:, at : at + length] for at in starts]) for x in (found.actions, found.frames))
+    return RealClip(None, *cut), [str(one.get("by", "somebody")) for one in found.found] * len(starts)
+
+
+def finders(config):
+    """Name of a clip (``clip_name``) -> who found it, for all that ``phase2.include`` brings; {} where it is gone."""
+    if not config.phase2.include:
+        return {}
+    try:
+        clips, who = _windows(config)
+    except UsageError:
+        return {}
+    return {clip_name(clips, i): by for i, by in enumerate(who)}
 
 
 def open_checkpoints(run, arm):

@@ -42,7 +42,7 @@ def played():
     programs = Programs(model, params, ring.frame_shape, model.context, small_flow)
     config, world = base_voxel.get_config("tiny"), DeviceWorld(ring)
     world.compile_ahead()
-    return Played("a toy", {"phase1": params}, programs, world, config, "wander", None, None, 4, "toy")
+    return Played("a toy", {"phase1": params}, programs, world, config, "wander", None, {}, 4, "toy")
 
 
 @pytest.fixture

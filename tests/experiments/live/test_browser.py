@@ -75,6 +75,19 @@ def test_fingers_hold_what_they_touch(browser, served):
         assert held
 
 
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_many_actions_with_long_names_find_room(browser, served, size):
+    """As Craftax has them: on a finger's buttons and in the list of keys, at both widths."""
+    names = ["noop", "left", *(f"MAKE_{what}_PICKAXE_AND_SWORD" for what in ("WOOD", "STONE", "IRON", "DIAMOND"))]
+    factors = [{"name": "action", "labels": names, "null": 0, "degrees": None}]
+    with opened(browser, served.url, size) as page:
+        playing(page)
+        page.evaluate("f => makeHands(f, () => {}, element('stage'), element('touch'), element('keys'))", factors)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        boxes = "[...document.querySelectorAll('#keys dd, #touch button')]"
+        assert page.evaluate(f"{boxes}.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)") == []
+
+
 @pytest.mark.parametrize("size, scheme", zip(SIZES, ("light", "dark"), strict=True), ids=str)
 def test_keys_vote_and_the_result_is_shown(browser, voting, size, scheme):
     with opened(browser, voting.url, size, scheme) as page:

@@ -183,6 +183,28 @@ def test_one_plays_on_from_a_card(browser, explored, played):
         page.keyboard.up("w")
 
 
+def test_who_comes_from_a_clip_that_is_gone_is_told_so(browser, explored):
+    with opened(browser, explored.url) as page:
+        page.goto(f"{explored.url}play?arm=prowl&name=gone")
+        playing(page)
+        page.locator("#title").filter(has_text="another place").wait_for(timeout=SHOWN)
+
+
+def test_what_a_person_brought_says_so_and_leads_nowhere(browser, explored, gallery):
+    gallery.finders = {"clip1": "a person"}
+    try:
+        with opened(browser, explored.url) as page:
+            listed(page, 12)
+            page.select_option("#cycle", "brought")
+            assert listed(page, 1) == [1]
+            assert page.locator(".cards .words").inner_text().endswith("found by a person")
+            page.locator(".cards button").first.click()
+            page.locator("#o-columns").filter(has_text="found by a person").wait_for()
+            assert page.locator("#from-here").is_hidden()
+    finally:
+        gallery.finders = {}
+
+
 def test_a_cycle_that_is_saved_meanwhile_is_seen(browser, explored, gallery):
     with opened(browser, explored.url) as page:
         listed(page, 12)
@@ -206,6 +228,7 @@ def test_it_can_be_read_and_reached(browser, explored, size, scheme):
     with opened(browser, explored.url, size, scheme) as page:
         listed(page, 12)
         page.locator("#figure").filter(has_text="regret").wait_for()
+        assert page.locator("#legend").inner_text() == "green: phase2/prowl, 0.500 after 2"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate(CONTRAST) == []
         page.locator(".cards button").first.click()

@@ -58,6 +58,15 @@ def test_what_is_gone_is_no_mistake(gallery):
     assert pages_of_explore.clip(gallery, {"arm": "prowl", "name": "../../etc/passwd"}) is None
 
 
+def test_what_a_person_brought_is_of_no_cycle(gallery):
+    gallery.finders = {"a": "a person", "gone since": "a person"}
+    (card,) = pages_of_explore.cards(gallery, {"arm": "prowl", "cycle": "brought"})["cards"]
+    assert card["name"] == "a" and card["by"] == "a person" and "found in cycle" not in card["columns"]
+    assert names(gallery, cycle="0") == [] and names(gallery, cycle="1") == ["c", "b"]
+    assert pages_of_explore.about(gallery)["arms"][0]["cycles"] == [1, "brought"]
+    assert [card["by"] for card in gallery.cards("prowl")[1]] == ["a person", None, None]
+
+
 def test_what_there_is(gallery):
     about = pages_of_explore.about(gallery)
     assert about["playable"] and about["arms"] == [
@@ -73,7 +82,11 @@ def test_curves_of_a_run_that_is_writing_are_thinned(gallery):
     (gallery.run.workdir / "metrics.jsonl").write_text(text)
     lines = gallery.curves()["phase2/prowl"]
     assert list(lines) == ["regret"] and len(lines["regret"]) <= MOST_POINTS
-    assert lines["regret"][0] == [0, 0.0] and lines["regret"][1][0] == 4
+    assert lines["regret"][0] == [0, 0.0] and lines["regret"][1][0] == 4 and lines["regret"][-1][0] == 998
+    for count in (1, 2, MOST_POINTS - 1, MOST_POINTS, MOST_POINTS + 1):
+        (gallery.run.workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:count]))
+        steps = [step for step, _ in gallery.curves()["phase2/prowl"]["regret"]]
+        assert len(steps) <= MOST_POINTS and steps[0] == 0 and steps[-1] == count - 1 and len(set(steps)) == len(steps)
 
 
 def test_a_checkpoint_that_cannot_be_read_is_left_for_later(gallery, monkeypatch):

@@ -57,6 +57,7 @@ def test_what_is_held_and_moved():
         ({"type": "set", "name": "temperature", "value": 5}, "between"),
         ({"type": "clip", "format": "../../etc/passwd"}, "clip"),
         ({"type": "restart", "seed": -1}, "whole"),
+        ({"type": "seen", "tick": "7"}, "number"),
         ([], "type"),
     ],
 )

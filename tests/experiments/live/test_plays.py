@@ -59,6 +59,16 @@ def factor(name, labels, null=0, degrees=None):
     return {"name": name, "labels": labels.split(), "null": null, "degrees": degrees}
 
 
+def said_by_node(code):
+    """What ``keys.js`` and then ``code`` print."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    page = (files("experiments.live") / "pages" / "keys.js").read_text(encoding="utf-8")
+    said = subprocess.run([node, "-"], input=page + code, capture_output=True, text=True, timeout=60, check=True)
+    return said.stdout.strip()
+
+
 WHEEL = [
     factor("steer", "-1.0 -0.5 +0.0 +0.5 +1.0", 2),
     factor("gas", "+0.0 +0.5 +1.0"),
@@ -72,18 +82,39 @@ WHEEL = [
         (WHEEL, "←: steer -1.0|→: steer +1.0|↑: gas +1.0|↓: brake +2.0"),
         ([factor("action", "noop left up do sleep place")], "←: left|↑: up|Space: do|1: sleep|2: place"),
         ([factor("action", "0 1")], "1: 1"),
+        ([factor("action", "NOOP FIRE UP LEFT UPLEFT UPLEFTFIRE UP_HILL")], "Space: fire|↑: up|←: left|1: up hill"),
         ([factor("move", "- forward back")], ""),  # W and S are
     ],
 )
 def test_an_environment_of_somebodys_has_keys(factors, keys):
     """Its values are found by what they are called, or in order."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
-    code = (files("experiments.live") / "pages" / "keys.js").read_text(encoding="utf-8")
-    code += f"console.log(otherRows({json.dumps(factors)}, new Set()).map((row) => row[3]).join('|'));"
-    said = subprocess.run([node, "-"], input=code, capture_output=True, text=True, timeout=60, check=True)
-    assert said.stdout.strip() == keys
+    said = said_by_node(f"console.log(otherRows({json.dumps(factors)}, new Set()).map((row) => row[3]).join('|'));")
+    assert said == keys
+
+
+@pytest.mark.parametrize(
+    ("held", "meant"),
+    [("LEFT", 3), ("UP LEFT", 4), ("LEFT UP", 4), ("FIRE LEFT UP", 5), ("UP FIRE", 1), ("UP", 2)],
+)
+def test_keys_that_are_held_together_mean_the_value_that_is_called_so(held, meant):
+    """Where none is, the last of the list counts."""
+    action = factor("action", "NOOP FIRE UP LEFT UPLEFT UPLEFTFIRE")
+    assert said_by_node(f"console.log(meantBy({json.dumps(action)}, {json.dumps(held.split())}))") == str(meant)
+
+
+@pytest.mark.parametrize(
+    ("names", "turned"),
+    [
+        (["pitch", "yaw"], {"yaw": "yaw", "pitch": "pitch"}),
+        (["axis_2", "axis_0"], {"yaw": "axis_2", "pitch": "axis_0"}),
+        (["yaw"], {"yaw": "yaw"}),
+        (["pitch", "heading"], {"yaw": "heading", "pitch": "pitch"}),
+        ([], {}),
+    ],
+)
+def test_a_camera_is_turned_whatever_its_axes_are_called(names, turned):
+    factors = [factor("move", "- forward"), *(factor(name, "-1 +0 +1", 1, [-1, 0, 1]) for name in names)]
+    assert json.loads(said_by_node(f"console.log(JSON.stringify(cameras({json.dumps(factors)})))")) == turned
 
 
 @pytest.fixture

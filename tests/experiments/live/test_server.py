@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.live import messages, server
+from experiments.live import messages, play_socket, server
 from experiments.live.server import loopback
 from experiments.stages import trajectory_file
 
@@ -107,6 +107,29 @@ def test_keys_come_back_as_pictures_and_two_pages_are_two_worlds(served):
 
     asyncio.run(play())
     assert gone(served)
+
+
+def test_a_page_that_shows_slowly_plays_slower_and_not_later(served, monkeypatch):
+    """No more pictures are on their way than a few; who tells no longer what it has shown is waited for no longer."""
+    monkeypatch.setattr(play_socket, "PATIENCE", 1.5)
+
+    async def play():
+        async with aiohttp.ClientSession() as client, socket(client, served) as ws:
+            header, _ = await until(ws, "picture")
+            ticks = []
+            for _ in range(4):
+                await ws.send_str(json.dumps({"type": "seen", "tick": header["tick"]}))
+                began = header["tick"]
+                with contextlib.suppress(TimeoutError):
+                    for _ in range(20):
+                        header, _ = await until(ws, "picture", seconds=0.7)
+                ticks.append(header["tick"] - began)
+            assert all(0 < came <= 6 for came in ticks)
+            told = header["tick"]
+            while (await until(ws, "picture"))[0]["tick"] < told + 10:
+                pass
+
+    asyncio.run(play())
 
 
 def test_who_leaves_without_a_word_is_let_go_within_five_seconds(served):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import types
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.live import messages, recording
+from experiments.live import messages, recording, yardstick
 from experiments.live.hunt import LEAST_SEEN, Hunt, length
 from experiments.live.others import MIRRORED, STILL, Hands, third_of, thirds
 from experiments.live.programs import Programs, Sampling, choices, own_sampling, sampled
 from experiments.live.session import RECORDED, Session
+from experiments.live.yardstick import ADVERSARY, PI_REF
+from prowl_jax.actions import ActionSpec, Camera, camera
 from prowl_jax.envs.voxel import SPEC
 from prowl_jax.metrics.optical_flow import small_flow
 from prowl_jax.models.error_head import ErrorHead
@@ -127,6 +130,16 @@ def test_the_third_picture(session):
     assert session.third == STILL
     _, mirrored = third_of(session.played, MIRRORED)
     assert mirrored(np.array([[1, 0], [2, 3]])).tolist() == [[1, 4], [2, 1]]
+
+
+@pytest.mark.parametrize(("names", "which"), [(("yaw", "pitch"), 0), (("pitch", "axis_0"), 1), (("pitch",), None)])
+def test_a_mirror_exchanges_left_and_right_of_any_camera(names, which):
+    spec = ActionSpec(tuple(camera(name, Camera(10.0, bins=5)) for name in names))
+    _, mirrored = third_of(types.SimpleNamespace(spec=spec, dreamer="a"), MIRRORED)
+    expected = np.zeros((1, len(names)), int)
+    if which is not None:
+        expected[0, which] = 4
+    assert mirrored(np.zeros((1, len(names)), int)).tolist() == expected.tolist()
 
 
 def test_settings_wait_until_they_are_compiled(session, played):
@@ -245,6 +258,29 @@ def test_who_hunts_without_a_measure_becomes_one(played):
     assert [said["score"] is None for said in told] == [True] * (LEAST_SEEN - 1) + [False] * 2
     assert [said["board"][0]["best"] is None for said in told] == [True] * (LEAST_SEEN - 1) + [False] * 2
     assert told[-1]["board"][0]["best"] == told[-1]["score"] == max(told[-1]["best"])
+
+
+def test_pi_ref_is_the_measure_where_there_is_no_other(played, monkeypatch, capsys):
+    """And the adversary stands beside it; one whose world breaks does not, and who hunts goes on."""
+    worlds = {PI_REF: 3, ADVERSARY: 2, "another": None}
+    ready = dataclasses.replace(played, policies=dict.fromkeys(worlds))
+    regrets = iter([1.0, 2.0, 3.0, 5.0, 9.0, 4.0])
+
+    def seconds_of(played, who, seconds, seed, check):
+        if worlds[who] is None:
+            raise RuntimeError("its process died\nand more of it")
+        return np.zeros((worlds[who], length(played), 16, 16, 3), np.uint8), np.zeros((worlds[who], 6, 2), np.int32)
+
+    monkeypatch.setattr(yardstick, "_seconds_of", seconds_of)
+    scorer = lambda frames, actions: {"regret": np.array([next(regrets)]), "afs": np.array([1.0])}  # noqa: E731
+    rivals = yardstick.Rivals(ready, scorer)
+    rivals.meet()
+    said = Hunt(ready, scorer, rivals).look(*(x[0] for x in seconds_of(ready, PI_REF, 1, 0, None)))
+    assert said["measure"] == "3 seconds of pi_ref"
+    assert said["score"] == pytest.approx((4 - 2) / np.std([1, 2, 3]), 1e-4)
+    assert [(row["who"], row["regret"]) for row in said["board"]] == [(ADVERSARY, 7.0), ("you", 4.0), (PI_REF, 2.0)]
+    assert said["board"][0]["best"] == pytest.approx((9 - 2) / np.std([1, 2, 3]), 1e-4)
+    assert capsys.readouterr().out == "another could not be measured: RuntimeError: its process died\n"
 
 
 def test_closing_lets_go(session):

@@ -2,16 +2,19 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from experiments.configs import base_voxel
 from experiments.run.config_file import UsageError
 from experiments.stages import build, trajectory_file
+from experiments.stages.clip_stores import clip_name
 from experiments.stages.phase2 import parts
 from experiments.stages.trajectory_file import Trajectories
 from prowl_jax.actions import ActionSpec, choice
 from prowl_jax.envs.voxel import SPEC
+from prowl_jax.types import RealClip
 
 
 @pytest.fixture
@@ -49,6 +52,18 @@ def test_every_window_of_every_find_is_a_trajectory(config):
     np.testing.assert_array_equal(trajectory.frames[3], written.frames[0, length : 2 * length])
     np.testing.assert_array_equal(trajectory.actions[3], written.actions[0, length : 2 * length])
     assert trajectory.first[:, 0].all() and not trajectory.first[:, 1:].any()
+
+
+def test_what_was_brought_is_known_again(config):
+    """By what it shows and what is done in it; where the file is gone, nothing is."""
+    assert parts.finders(config) == {}
+    trajectory_file.write(config.phase2.include, finds(config))
+    trajectory, who = parts.included(config), parts.finders(config)
+    valid = jax.tree.map(lambda x: x[trajectory.valid], trajectory)
+    clips = RealClip(None, valid.actions, valid.frames)
+    assert who == {clip_name(clips, i): "a person" for i in range(len(valid.frames))}
+    config.phase2.include = ""
+    assert parts.finders(config) == {}
 
 
 @pytest.mark.parametrize(
