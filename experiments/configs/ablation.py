@@ -2,7 +2,7 @@
 
   python -m experiments.ablation --config=experiments/configs/ablation.py
 
-Twelve variants of ten core-minutes each: about three hours of one core with the looks at their dreams.
+Fifteen variants of ten core-minutes each: about three and a half hours of one core with the looks at their dreams.
 ``:tiny`` is for tests: nothing that it prints means anything.
 """
 

@@ -9,15 +9,15 @@ Textured 64x64 frames of four worlds at noon, demonstrators who never strafe and
 convolutional denoiser of 2.8 M parameters over pixels, then the reference policy and the inverse dynamics model; no
 phase 2. Twelve core-hours (a second of one core a step); `docs/world_model.md` says what they buy. The rate is constant
 until the last fifth, so a training of fewer steps (``--config.world_model.steps=``) is the same one, finished earlier.
-``:next`` goes on from the weights so far of the training that has a predicted deviation and own frames of the sampler
-(docs/world_model.md). ``:tiny`` is the smallest run, for tests.
+``:next`` goes on from the shipped weights, on own frames alone, by a rate that falls. ``:tiny`` is the smallest run, for
+tests.
 """
 
 from experiments.configs import voxel
 
 
 def get_config(arg="full"):
-    """The whole training (``full``), its latest form from where it stands (``next``), or the smallest (``tiny``)."""
+    """The whole training (``full``), more of it after the shipped weights (``next``), or the smallest (``tiny``)."""
     if arg not in ("full", "next", "tiny"):
         raise ValueError(f"base_voxel has the variants 'full', 'next' and 'tiny', not {arg!r}")
     c = voxel.get_config("tiny" if arg == "tiny" else "full")
@@ -32,9 +32,8 @@ def get_config(arg="full"):
         c.demonstrations.update(episodes=480, episode_frames=300, held_out_task_episodes=24)
         long_training(c)
     if arg == "next":
-        c.world_model.update(weights="results/weights/voxel_next.safetensors", steps=3000, learning_rate=4e-4, fall=0.7)
-        c.world_model.unet.update(predict_residual=True, own_by="sampler", own_frames=(4,), own_since=(0.0,))
-        c.world_model.unet.sampler_levels = (1.0, 0.4, 0.1, 0.0)
+        c.world_model.update(weights="voxel", steps=3000, learning_rate=4e-4, fall=0.7)
+        c.world_model.unet.update(own_frames=(4,), own_since=(0.0,))
     if arg == "tiny":
         small = {"widths": (16, 24), "blocks": (1, 1), "motion_widths": (8,), "motion_blocks": (1,), "width": 16}
         c.world_model.unet.update(small)
@@ -54,3 +53,4 @@ def pixel_world_model(c):
     c.autoencoder.kind = "pixels"
     c.world_model.network = "unet"
     c.world_model.window = 3  # of the context and the frame predicted: what phase 2 trains on
+    c.world_model.unet.update(predict_residual=True, own_by="sampler", sampler_levels=(1.0, 0.4, 0.1, 0.0))

@@ -129,13 +129,20 @@ TRANSFORMER = {
     "world_model.network": "dit", "world_model.window": 10, "world_model.learning_rate": 4e-3,
     "world_model.sampler_steps": 4,
 }  # fmt: skip
-LATENTS = {"autoencoder.kind": "small", "autoencoder.widths": (64, 96), "world_model.unet.motion": False}
+NO_MOTION = {"world_model.unet.motion": False, "world_model.unet.predict_residual": False}
+LATENTS = {"autoencoder.kind": "small", "autoencoder.widths": (64, 96), **NO_MOTION}
 EIGHTFOLD = {**LATENTS, "world_model.unet.widths": (96, 128), "world_model.unet.blocks": (2, 2)}
 TERMS = {"autoencoder.gradient_weight": 1.0, "autoencoder.equivariance_weight": 0.25}
 
 VARIANTS = {
     "base": ("U-Net over pixels, motion, own frames 1, 2, 4, context of 2", {}),
-    "no_motion": ("without motion: the denoiser works around 0", {"world_model.unet.motion": False}),
+    "no_motion": ("without motion: the denoiser works around 0", NO_MOTION),
+    "one_deviation": (
+        "one deviation of what the motion misses, in place of predicted ones",
+        {"world_model.unet.predict_residual": False},
+    ),
+    "own_answers": ("own frames are answers at the drawn level", {"world_model.unet.own_by": "answer"}),
+    "two_evaluations": ("two evaluations a frame", {"world_model.unet.sampler_levels": (1.0, 0.13, 0.0)}),
     "real_context": (
         "without own frames in training",
         {"world_model.unet.own_frames": (1,), "world_model.unet.own_since": (0.0,)},
