@@ -9,6 +9,7 @@ This module needs numpy only, so that environment workers start fast.
 """
 
 import dataclasses
+import re
 
 import numpy as np
 
@@ -75,6 +76,23 @@ class Factor:
     def null(self):
         """The value that does nothing: ``still``, or the middle bin of a camera axis."""
         return self.camera.bins // 2 if self.camera else self.still
+
+    @property
+    def rests(self):
+        """Whether ``null`` does nothing as far as its label tells; where not, it is one of several that all do."""
+        label = self.labels[self.null].lower()
+        numbers = re.findall(r"[+-][\d.]+", label)
+        zero = numbers and not any(number.strip("+-0.") for number in numbers)
+        return bool(self.camera or zero or label in ("", "as before", *NOTHING))
+
+    def said(self, value):
+        """A value's label, and of which factor it is a number."""
+        label = self.labels[value]
+        return f"{self.name} {label}" if self.camera or re.fullmatch(r"[+-]?[\d.]+", label) else label
+
+
+NOTHING = ("noop", "no-op", "no_op", "nop", "nothing", "none", "idle", "still", "stay", "done")
+"""What values that do nothing are called; ``done`` in MiniGrid and MiniWorld."""
 
 
 def choice(name, *labels):
@@ -152,12 +170,8 @@ class ActionSpec:
 
     def describe(self, action):
         """One action ``[A]`` as words, such as ``"forward, yaw +3.2"``; "" for none."""
-        words = []
-        for factor, value in zip(self.factors, np.asarray(action).tolist(), strict=True):
-            if value != factor.null:
-                label = factor.labels[value]
-                words.append(f"{factor.name} {label}" if factor.camera else label)
-        return ", ".join(words)
+        pairs = zip(self.factors, np.asarray(action).tolist(), strict=True)
+        return ", ".join(factor.said(value) for factor, value in pairs if value != factor.null or not factor.rests)
 
     def to_json(self):
         """A JSON-able list from which ``from_json`` makes an equal spec."""

@@ -125,3 +125,11 @@ def test_describe_says_what_is_done():
     assert SPEC.describe(SPEC.null) == ""
     assert SPEC.describe([1, 5, 4]) == "forward, yaw +20.0"
     assert SPEC.describe([2, 0, 2]) == "back, pitch -10.0"
+
+
+def test_numbers_are_told_with_their_factor_and_what_does_something_is_not_nothing():
+    wheel, turn = Factor("wheel", ("-1.00", "+0.00", "+1.00"), still=1), Factor("action", ("turn_left", "ahead"))
+    assert ActionSpec((wheel, wheel)).describe([0, 1]) == "wheel -1.00" and wheel.rests
+    assert ActionSpec((turn,)).describe([0]) == "turn_left" and not turn.rests
+    assert ActionSpec((Factor("action", ("0", "1")),)).describe([0]) == "action 0"
+    assert Factor("pan", ("pan -1", "pan +0"), still=1).rests and Factor("go", ("noop", "go")).rests

@@ -98,9 +98,7 @@ def look(environment, steps=400, seconds=20.0):
 
 
 def _hints(environment):
-    from prowl_jax.envs.action_spaces import can_rest
-
-    never = [factor for factor in environment.spec.factors if not can_rest(factor)]
+    never = [factor for factor in environment.spec.factors if not factor.rests]
     if never and not environment.sticky and not environment.vector:
         done = ", ".join(f"{factor.name}={factor.labels[factor.null]}" for factor in never)
         yield (

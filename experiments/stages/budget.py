@@ -30,6 +30,19 @@ class BudgetSettings:
     estimate: tuple = setting((), "minutes of starting and compiling, and of the steps as they are set", _NONE)
 
 
+NOISE = 200
+"""Of a network that was trained for fewer steps dreams are noise, as far as was seen: of 76 they were."""
+
+
+def say(config):
+    """Print what the minutes that were asked for make of the steps; nothing where none were."""
+    if not config.minutes:
+        return
+    steps, cycles = config.world_model.steps, config.phase2.cycles
+    warning = "; of so few steps dreams are noise, give more minutes" if 0 < steps < NOISE else ""
+    print(f"minutes={config.minutes:g}: world_model.steps={steps}, phase2.cycles={cycles}{warning}", flush=True)
+
+
 def fit(config):
     """Scale the steps of ``config`` in place to its ``minutes``; nothing where none are set.
 

@@ -11,7 +11,7 @@ from experiments.run import opening, processes
 from experiments.run.directory import Run
 from experiments.run.memory import keep_freed_memory
 from experiments.run.places import read_json
-from experiments.stages import build, phase2
+from experiments.stages import budget, build, phase2
 from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.clip_stores import verify_stores
 from experiments.stages.demonstrations import make_demonstrations
@@ -39,6 +39,7 @@ def run_all(config, workdir=None, anew=()):
     run = Run(workdir, config, anew=anew)
     print(f"run directory: {run.workdir}", flush=True)
     preflight.say(config)
+    budget.say(config)
     print(f"actions: {words(build.spec_of(config))}", flush=True)
     if config.arms and not build.arms(config):
         print(f"no phase 2: env.name={config.env.name} has nothing to act in", flush=True)

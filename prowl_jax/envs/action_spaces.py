@@ -9,13 +9,11 @@ import dataclasses
 
 import numpy as np
 
-from prowl_jax.actions import ActionSpec, Camera, Factor, camera
+from prowl_jax.actions import NOTHING, ActionSpec, Camera, Factor, camera
 from prowl_jax.settings import NOT_NEGATIVE, Check, one_of, setting
 
 MOST_AXES = 64
 """More dimensions than this are a picture or a table, not what somebody presses."""
-NOTHING = ("noop", "no-op", "no_op", "nop", "nothing", "none", "idle", "still", "stay", "done")
-"""What values that do nothing are called; ``done`` in MiniGrid and MiniWorld."""
 MU = 10.0  # as VPT's
 
 _ODD = Check(lambda v: v >= 3 and v % 2 == 1 and v <= 255, "is not an odd number within 3..255")
@@ -105,13 +103,6 @@ def words(spec):
     return ", ".join(f"{f.name} ({_values(f)})" for f in spec.factors)
 
 
-def can_rest(factor):
-    """Whether a factor has a value that does nothing, which then is its ``null``."""
-    label = _short(factor)[factor.null].lower()
-    zero = label[:1] in ("+", "-") and not label.strip("+-0.")
-    return bool(factor.camera) or zero or label in ("", "as before", *NOTHING)
-
-
 def _short(factor):
     """Its labels; those of recordings (``data.columns``) without the name that they begin with."""
     return [label.removeprefix(f"{factor.name} ") for label in factor.labels]
@@ -120,7 +111,7 @@ def _short(factor):
 def _values(factor):
     if factor.camera:
         return f"camera, {factor.size} bins to {factor.camera.max_degrees:g} degrees"
-    still = factor.null if can_rest(factor) else None
+    still = factor.null if factor.rests else None
     shown = [f"[{label or 'nothing'}]" if i == still else label for i, label in enumerate(_short(factor))]
     return ", ".join([*shown[:8], "...", shown[-1]] if len(shown) > 10 else shown)
 

@@ -9,7 +9,6 @@ import dataclasses
 import numpy as np
 
 from prowl_jax.actions import ActionSpec
-from prowl_jax.envs.action_spaces import can_rest
 from prowl_jax.settings import SHARE, Check, setting
 
 _STEPS = Check(
@@ -56,7 +55,7 @@ class Hands:
 
     def _hold(self, factor):
         values = list(range(factor.size))
-        if factor.size > 1 and can_rest(factor):
+        if factor.size > 1 and factor.rests:
             values.remove(factor.null)
             values = [factor.null] if self.rng.random() < self.settings.rest else values
         return [int(self.rng.choice(values))] * self._steps(self.settings.hold)

@@ -203,6 +203,19 @@ def test_from_new_to_the_report(here):
     assert evaluation["arms"].keys() == {"phase1", "frozen_reference", "prowl"}
 
 
+def test_it_is_told_what_few_minutes_make_of_the_steps(capsys):
+    config = default.get_config()
+    budget.say(config)
+    assert capsys.readouterr().out == ""
+    config.estimate, config.minutes = (5.0, 10.0), 6.0
+    for steps, warned in ((1900, False), (2000, False), (190, True)):
+        config.world_model.steps = steps * 10
+        budget.fit(config)
+        budget.say(config)
+        said = capsys.readouterr().out
+        assert f"minutes=6: world_model.steps={steps}," in said and ("dreams are noise" in said) == warned
+
+
 def test_minutes_without_an_estimate_or_too_few_are_one_line():
     config = default.get_config()
     budget.fit(config)  # none are asked for
