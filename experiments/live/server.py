@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import os
 import pathlib
 import sys
+import threading
 import time
 import webbrowser
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,9 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".s
 HEARTBEAT = 3.0
 """Seconds between two questions whether a page is still there; half of it is waited for an answer."""
 MOST_SOCKETS = 6
+ENDING = 3.0
+"""Seconds that who stops the server waits for what it is still at."""
+THREAD_NAMES = "live"
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -46,7 +51,7 @@ def application(pages, socket=None, status=None, answers=None):
       answers: path -> ``f(query: mapping) -> JSON or bytes``, done in a thread; ValueError is a 400, None a 404.
     """
     app = web.Application(middlewares=[_guard], client_max_size=1024)
-    app[THREADS], app[SOCKETS], app[HOSTS] = ThreadPoolExecutor(8, "live"), set(), set()  # no hosts: any
+    app[THREADS], app[SOCKETS], app[HOSTS] = ThreadPoolExecutor(8, THREAD_NAMES), set(), set()  # no hosts: any
     for path, name in pages.items():
         app.router.add_get(path, _page((PAGES / name).read_bytes(), TYPES[pathlib.Path(name).suffix]))
 
@@ -176,13 +181,25 @@ def loopback(host):
 def serve(app, host, port, path="/", opens=True, says=print):
     """Serve until interrupted; prints the address, and opens it where there is a browser. Returns the exit code."""
     try:
-        return asyncio.run(serving(app, host, port, path, opens, says))
+        return _end(asyncio.run(serving(app, host, port, path, opens, says)))
     except KeyboardInterrupt:
-        return 0
+        return _end(0)
     except OSError as error:
         from experiments.run.command_line import fail
 
         fail(f"--host={host} --port={port}: {error.strerror or error}")
+
+
+def _end(code, seconds=ENDING):
+    """``code``, once the server's threads are done; a program that one is still compiling is not waited for."""
+    until = time.monotonic() + seconds
+    for thread in [one for one in threading.enumerate() if one.name.startswith(THREAD_NAMES)]:
+        thread.join(max(0.0, until - time.monotonic()))
+        if thread.is_alive():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return code
 
 
 async def serving(app, host, port, path="/", opens=False, says=print, ended=None):

@@ -11,8 +11,10 @@ from experiments.planning.traced_memory import traced_peak
 from experiments.stages import build, phase2
 from experiments.stages.world_model import world_model_optimizer
 from prowl_jax.methods.base import Start
+from prowl_jax.methods.prowl import REDUCIBLE
 from prowl_jax.rewards import OF_JUDGE
 from prowl_jax.rewards.inverse_dynamics import NAME
+from prowl_jax.rewards.reducible import ORACLE
 from prowl_jax.train.mesh import replicated, split_rows
 from prowl_jax.train.sharding import (
     DIT_RULES,
@@ -27,8 +29,8 @@ from prowl_jax.train.state import count, init_state, merge
 from prowl_jax.train.world_model import make_train_step
 from prowl_jax.types import Batch, Trajectory
 
-OF_CLIPS = ("observe", "score")
-"""The programs of a cycle that take clips, row by row; all others take batches of every update."""
+OF_BATCHES = ("branch", "learn", "fine_tune")
+"""The programs of a cycle that take batches of every update; all others take rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +109,12 @@ def _of_arm(config, mesh, model, counted, arm):
         reference = method.shared.policy.init(jax.random.key(0), build.frame_shape(config))
         params = _params(config, model)
         trained, frozen = build.split_phase2(config, params["dit"])
-        judge = {}
+        others = {}
         if set(method.rewards_asked()) & set(OF_JUDGE):
-            judge[NAME] = build.make_inverse_dynamics(config).init(jax.random.key(0), build.frame_shape(config))
-        start = Start(trained, {**params, **build.flow_params(config), "dit": frozen, **judge}, reference)
+            others[NAME] = build.make_inverse_dynamics(config).init(jax.random.key(0), build.frame_shape(config))
+        if REDUCIBLE in method.rewards_asked():
+            others[ORACLE] = params["dit"]
+        start = Start(trained, {**params, **build.flow_params(config), "dit": frozen, **others}, reference)
         return phase2.initial_state(config, method, start), start
 
     state, start = jax.eval_shape(begin)
@@ -134,7 +138,7 @@ def _of_arm(config, mesh, model, counted, arm):
     programs = method.on_mesh(mesh, state).programs
     return [
         Step(words.get(name, name), budget.cycles, getattr(programs, name),
-             tuple(_placed(mesh, argument, batches=name not in OF_CLIPS) for argument in arguments),
+             tuple(_placed(mesh, argument, batches=name in OF_BATCHES) for argument in arguments),
              getattr(plain.programs, name),
              _batches(method) if name == "rescore" else 1, layered=name not in ("observe", "ppo"),
              gradient=gradient if name in ("fine_tune", "learn") else None)

@@ -38,8 +38,8 @@ DIT_RULES = (
 )
 """The DiT in training: its matrices over ``fsdp``, biases, norms and small tables whole."""
 
-WORLD_MODEL_RULES = (*((f"^dit/.*{pattern[1:]}", spec) for pattern, spec in DIT_RULES[:-1]), *REPLICATED)
-"""``WorldModel``'s parameters: the DiT as in training, autoencoder and statistics whole."""
+WORLD_MODEL_RULES = (*((f"^(dit|oracle)/.*{pattern[1:]}", spec) for pattern, spec in DIT_RULES[:-1]), *REPLICATED)
+"""``WorldModel``'s parameters: the DiT, and an oracle's, as in training, autoencoder and statistics whole."""
 
 LOOP_RULES = (
     (r"^buffer/items/", PartitionSpec(("data", "fsdp"))),

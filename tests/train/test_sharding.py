@@ -153,6 +153,7 @@ EIGHT = jax.sharding.AbstractMesh((2, 4), ("data", "fsdp"))
         (LOOP_RULES, "theta/params/block_3/cross_attention/to_v/lora_out", (4, 8), (None, "fsdp")),
         (DIT_RULES, "step", (), ()),
         (WORLD_MODEL_RULES, "dit/block_0/self_attention/to_v/kernel", (8, 8), (None, "fsdp")),
+        (WORLD_MODEL_RULES, "oracle/block_0/self_attention/to_v/kernel", (8, 8), (None, "fsdp")),
         (WORLD_MODEL_RULES, "autoencoder/head/kernel", (8, 8), ()),
         (LOOP_RULES, "theta/ema/block_0/cross_attention/to_out/kernel", (8, 8), ("fsdp",)),
         (LOOP_RULES, "before/block_0/cross_attention/to_out/kernel", (8, 8), ("fsdp",)),

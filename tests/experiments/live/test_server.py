@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import json
 import struct
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import numpy as np
@@ -239,6 +241,16 @@ def test_only_so_many_pages_at_once(served, monkeypatch):
             assert refused.value.status == 503
 
     asyncio.run(two())
+
+
+def test_who_stops_the_server_does_not_wait_for_a_program_that_is_compiled(monkeypatch):
+    ended, release, compiles = [], threading.Event(), ThreadPoolExecutor(1, server.THREAD_NAMES)
+    monkeypatch.setattr(server.os, "_exit", ended.append)
+    compiles.submit(release.wait, 60)
+    compiles.shutdown(wait=False)
+    assert server._end(0, 0.1) == 0 and ended == [0]
+    release.set()
+    assert server._end(0, 10.0) == 0 and ended == [0]
 
 
 def test_what_is_loopback():

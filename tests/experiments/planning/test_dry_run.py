@@ -107,6 +107,17 @@ def test_the_steps_of_phase_2_are_those_of_the_loop(config, mesh):
     assert outputs["encode and flow"].flow.shape == (4, 12, 32, 48, 2)
 
 
+def test_an_oracle_that_is_asked_is_among_what_a_score_is_given(config, mesh):
+    other = config.copy_and_resolve_references()
+    other.phase2.watched = ("reducible",)
+    plain, asked = (
+        next(step for step in dry_run.steps(one, mesh, 2) if step.name == "score") for one in (config, other)
+    )
+    raw = jax.eval_shape(asked.program, *asked.arguments)
+    assert raw.keys() == {"regret", "afs", "reducible"} and "oracle" not in plain.arguments[0]
+    assert count(asked.arguments[0]["oracle"]) == count(asked.arguments[0]["dit"])
+
+
 def test_arms_without_a_policy_are_all_told_and_learning_has_a_memory(mesh):
     """NFT's and GRPO's programs; what a gradient keeps is of branches, K a group, not of demonstrations."""
     config = get_config("rewards_reduced")
