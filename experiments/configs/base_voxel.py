@@ -9,8 +9,8 @@ Textured 64x64 frames of four worlds at noon, demonstrators who never strafe and
 convolutional denoiser of 2.8 M parameters over pixels, then the reference policy and the inverse dynamics model; no
 phase 2. Twelve core-hours (a second of one core a step); `docs/world_model.md` says what they buy. The rate is constant
 until the last fifth, so a training of fewer steps (``--config.world_model.steps=``) is the same one, finished earlier.
-``:next`` goes on from the shipped weights, on own frames alone, by a rate that falls. ``:tiny`` is the smallest run, for
-tests.
+``:next`` goes on from the shipped weights, on own frames alone, by a rate that falls. ``:tiny`` is the smallest run,
+for tests.
 """
 
 from experiments.configs import voxel
