@@ -36,8 +36,9 @@ def get_config(arg="take_cover"):
     c.dream.update(goal="survive", steps=525, players=("demonstrator", task), beginnings=True, seeds=(0, 1, 2))
     c.dream.ppo.update(kl_cost=0.02, entropy_cost=1e-3, reward_scale=0.05, discount=0.99)
     c.checkpoint_every, c.log_every = 20, 5
-    small = {"motion": False, "widths": (24, 48), "blocks": (1, 1), "width": 96, "attention": True}
+    small = {"motion": False, "predict_residual": False, "widths": (24, 48), "blocks": (1, 1), "width": 96}
     c.world_model.unet.update(small)
+    c.world_model.unet.update(attention=True, sampler_levels=(1.0, 0.3, 0.0))  # two evaluations: there are many frames
     if arg == "tiny":
         c.env.update(num_envs=2, frame_height=32, frame_width=32)
         dream_voxel.shrink(c)
