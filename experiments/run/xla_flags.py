@@ -13,8 +13,8 @@ KNOWN_TO = ((0, 10), (0, 13))
 def prefer_eigen_convolutions():
     """Puts ``EIGEN_CONVOLUTIONS`` into XLA_FLAGS; to be called before JAX first compiles, later it does nothing.
 
-    With YNNPACK's convolutions, their default, jaxlib 0.10.2 takes three times as long for a convolution of 64
-    channels with its gradients on two AVX-512 cores, 0.12.0 half as long again (docs/performance.md).
+    With YNNPACK's convolutions, its default, jaxlib 0.10.2 takes two to three times as long for a convolution of 64
+    channels with its gradients on two AVX-512 cores, and 0.12.0 half as long again (docs/performance.md).
 
     Returns:
       Whether the flag is set now; where the user set it to something, or jaxlib is another, it is left alone.
