@@ -43,9 +43,12 @@ def read_sets(runs, arms):
 
 
 def pooled(parts):
-    """Several sets of a seed as one: its subsets chosen anew, means of what belongs to whole sets."""
+    """Several sets of a seed as one: its subsets chosen anew, means of what belongs to whole sets.
+
+    What every part has of every arm is there, what is told of each frame too.
+    """
     arms = parts[0].values
-    names = metrics_of(parts)
+    names = sorted(set.intersection(*(set(values) for part in parts for values in part.values.values())))
     values = {arm: {m: np.concatenate([part.values[arm][m] for part in parts]) for m in names} for arm in arms}
     of_set = {arm: _means([part.of_set[arm] for part in parts]) for arm in arms}
     real_frames = _means([part.real_frames for part in parts])

@@ -1,5 +1,6 @@
 """The share of the mendable against values made by hand; early stopping; how critical clips are chosen."""
 
+import dataclasses
 import types
 
 import jax.numpy as jnp
@@ -9,9 +10,9 @@ import pytest
 from experiments.configs import proof
 from experiments.planning import consistency
 from experiments.study import apart, grid, mending, oracle, tables, unseen
-from experiments.study.central import central, mendable_share, share
+from experiments.study.central import METRICS, central, mendable_share, share
 from experiments.study.recorded import Recorded, drawn, mixed, spread_over
-from experiments.study.sets import SeedSet
+from experiments.study.sets import SeedSet, pooled
 from experiments.study.settings import Mending
 from prowl_jax.metrics.intervals import hierarchical_bootstrap, nested_interval_of_means
 from prowl_jax.types import Clip
@@ -33,6 +34,17 @@ def test_the_share_of_the_mendable_is_exact_where_every_clip_gains_alike():
         assert shares["prowl"]["critical"][subset] == pytest.approx([0.25] * 3, abs=1e-4)
         assert shares["worse"]["critical"][subset] == pytest.approx([-0.5] * 3, abs=1e-4)
         assert shares["oracle"]["critical"][subset] == pytest.approx([1.0] * 3, abs=1e-4)
+
+
+def test_held_out_tasks_together_have_a_share_by_frame_too():
+    """The pooled set is made of the tasks' own, whose values of each frame it once left behind."""
+    parts = [dataclasses.replace(seed_set(seed, 12), rows={"all": np.arange(12)}) for seed in (0, 1)]
+    for part in parts:
+        for values in part.values.values():
+            values.update(dict.fromkeys(METRICS, values["latent_regret"]))
+    sets = {"held_out": [pooled([dataclasses.replace(part, of_set=dict.fromkeys(part.values, {})) for part in parts])]}
+    shares = mendable_share(CONFIG, sets, ("prowl",), "oracle")["prowl"]["held_out"]
+    assert shares["all"] == shares["frame_8"] == pytest.approx([0.25] * 3, abs=1e-4)
 
 
 def test_nothing_is_said_where_nothing_is_surely_mendable():
