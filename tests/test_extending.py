@@ -19,7 +19,7 @@ COSTS = {
         (2, 1),
         [r"\{'frames': 480\}"],
     ),
-    "A reward": ((1, 1), [r"^\[1\. 1\.\] \[0\.3\d* 0\.3\d*\]\nConfig\(dreams=4, best_by='detail'"]),
+    "A reward": ((1, 1), [r"^\[1\. 1\.\] \[0\.3\d* 0\.3\d* *\]\nConfig\(dreams=4, best_by='detail'"]),
     "A model size": ((0, 1), [r"^7\.0 M parameters\nmemory: .* GB"]),
     "A method": ((1, 2), [r"^cycle 1: loss \d+\.\d\d, spent .*'environment_steps': 0"]),
     "Own recordings": (

@@ -8,7 +8,8 @@ from prowl_jax.envs.vizdoom import ViZDoom
 from prowl_jax.envs.voxel.environment import Voxel
 
 ENVIRONMENTS = {
-    environment.name: environment for environment in (ViZDoom, Voxel, Craftax, MineRL, Gymnasium, Recordings, Clips)
+    environment.name: environment
+    for environment in (ViZDoom, Voxel, Craftax, MineRL, Gymnasium, Recordings, Clips)
 }
 """name -> ``Environment``."""
 
