@@ -21,6 +21,7 @@ from experiments.stages.world_model import world_model_optimizer
 from prowl_jax.diffusion.forcing import Forcing
 from prowl_jax.models.cpu.convolution import conv
 from prowl_jax.models.dit.dit import DiT
+from prowl_jax.models.unet.warp import warp
 from prowl_jax.models.world_model import WorldModel
 from prowl_jax.train.state import count, init_state, make_optimizer
 from prowl_jax.train.world_model import make_loss, make_train_step
@@ -53,10 +54,11 @@ class Sizes:
 
 
 def rows(settings, sizes=Sizes()):
-    """The rows ``train_step_...``, ``clips_per_s`` and ``convolution_share``; ``settings.quick`` changes no shape."""
+    """The rows ``train_step_...``, ``clips_per_s`` and of the U-Net's parts; ``settings.quick`` changes no shape."""
     yield from _against_pytorch(settings, sizes)
     yield from _quick_start(settings, sizes)
     yield from _convolution(settings, sizes)
+    yield from _warp(settings, sizes)
     yield from _large(settings, sizes)
 
 
@@ -164,6 +166,22 @@ def _convolution(settings, sizes):
         f"3x3, {count} images of {side} x {side} x {channels}, with both gradients"
     )
     yield Row("convolution_share", rate / limit, "share", against, rate / limit, settings.repeats)
+
+
+def _warp(settings, sizes):
+    """The gradient of the U-Net's warp by its flow, by its own rule, over that which JAX derives of the same sum."""
+    count, side, _ = sizes.images
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(count, 2 * side, 2 * side, 3)), jnp.float32)
+    flow = jnp.asarray(3.0 * rng.normal(size=(*image.shape[:3], 2)), jnp.float32)
+
+    def gradient(function):
+        return functools.partial(jax.jit(jax.grad(lambda flow: jnp.sum(function(image, flow) ** 2))), flow)
+
+    times = timing.alternate({"ours": gradient(warp), "derived": gradient(warp.fun)}, settings.repeats)
+    against = f"derived by JAX: {1e3 * times['derived']:.1f} ms; {count} images of {2 * side} x {2 * side}"
+    ratio = times["derived"] / times["ours"]
+    yield Row("warp_gradient_speedup", 1e3 * times["ours"], "ms", against, ratio, settings.repeats)
 
 
 def _large(settings, sizes):

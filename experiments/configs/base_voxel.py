@@ -3,7 +3,7 @@ r"""The shipped base model of the world of blocks, trained from nothing: hours o
   XLA_FLAGS=--xla_force_host_platform_device_count=2 \
     python -m experiments.prowl_main --config=experiments/configs/base_voxel.py
 
-(A device a core: XLA's convolutions take one, and halves of a batch take two, two thirds of the time together.)
+(A device a core, each with half of a batch; where other programs keep a core busy, one device is better.)
 
 Textured 64x64 frames of four worlds at noon, demonstrators who never strafe and never walk back (the planted gaps), a
 convolutional denoiser of 2.8 M parameters over pixels, then the reference policy and the inverse dynamics model; no

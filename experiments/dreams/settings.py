@@ -13,6 +13,7 @@ from prowl_jax.settings import COUNT, FOLDER, NATURAL, NOT_NEGATIVE, Check, one_
 from prowl_jax.train.state import ShortTraining
 
 LEARNERS = ("ppo", "cma")
+THETA_0 = "theta_0"
 DIFFERENT = Check(lambda v: len(v) > 0 and len(set(v)) == len(v), "is not one or more different values")
 TEMPERATURES = Check(
     lambda v: DIFFERENT.holds(v) and all(NOT_NEGATIVE.holds(t) for t in v),
@@ -87,9 +88,14 @@ def _players(c):
     return set(c.dream.players) <= known
 
 
+def short(name):
+    """A world model's name in tables and files: of weights without the folder."""
+    return pathlib.Path(name).stem
+
+
 def _models(c):
     """The names of the world models that are compared, as files and tables have them."""
-    return ["theta_0", *c.arms, *(pathlib.Path(name).stem for name in c.dream.world_models)]
+    return [THETA_0, *c.arms, *map(short, c.dream.world_models)]
 
 
 RULES = (

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.dreams import learners, worlds
 from experiments.dreams.heads import load_heads, record_play, train_heads
-from experiments.dreams.settings import DreamSettings
+from experiments.dreams.settings import THETA_0, DreamSettings, short
 from experiments.run.config_file import UsageError
 from experiments.run.directory import Run
 from experiments.run.files import write_json, write_text
@@ -34,7 +34,6 @@ from prowl_jax.settings import read
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 REAL, DREAMT = 0, 1
-THETA_0 = worlds.THETA_0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +121,7 @@ class _World:
 
     def dreamt_by(self, entry, name):
         """Returns in the dreams of the world model ``name`` at temperature 1."""
-        where = f"dreamt_by_{worlds.short(name)}"
+        where = f"dreamt_by_{short(name)}"
         return self._of(entry, where, self.dreams(name), self.config.dream.dreamt_episodes, DREAMT)
 
     def _of(self, entry, where, env, episodes, which):
@@ -148,7 +147,7 @@ def name_of(entry):
     """Of files and stages: ``ppo_at_1.15``, ``ppo_at_1_in_prowl``."""
     if entry.temperature is None:
         return entry.learner
-    where = "" if entry.dreams_of == THETA_0 else f"_in_{worlds.short(entry.dreams_of)}"
+    where = "" if entry.dreams_of == THETA_0 else f"_in_{short(entry.dreams_of)}"
     return f"{entry.learner}_at_{entry.temperature:g}{where}"
 
 
@@ -241,7 +240,7 @@ def table(result, config):
     lines = [f"Return of {config.dream.goal}: {unit}; at most {config.dream.steps} steps.", ""]
     lines += ["| learner | dreams of | temperature | in dreams | in reality (95 %) | seeds |", "|---" * 6 + "|"]
     for row in result["transfer"]:
-        dreams_of = worlds.short(row["dreams_of"]) if row["dreams_of"] else "–"
+        dreams_of = short(row["dreams_of"]) if row["dreams_of"] else "–"
         cells = [row["learner"], dreams_of, _number(row["temperature"]), _number(row["virtual"])]
         cells += [f"{_number(row['real'])} ({_number(row['low'])}, {_number(row['high'])})", str(row["seeds"])]
         lines.append("| " + " | ".join(cells) + " |")

@@ -1,13 +1,13 @@
 """Where policies of a dream run act: the real environment with its goal, and dreams of it by any world model."""
 
 import dataclasses
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.dreams.heads import make_heads
+from experiments.dreams.settings import THETA_0
 from experiments.run.config_file import UsageError
 from experiments.stages import build, phase2
 from experiments.stages.clip_stores import open_store, split
@@ -16,13 +16,6 @@ from prowl_jax import zoo
 from prowl_jax.data.feeder import batch_starts
 from prowl_jax.envs.device import keys
 from prowl_jax.envs.dream import DreamEnv
-
-THETA_0 = "theta_0"
-
-
-def short(name):
-    """A world model's name in tables and files: of weights without the folder."""
-    return pathlib.Path(name).stem
 
 
 def real_env(config):

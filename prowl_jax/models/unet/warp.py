@@ -39,7 +39,7 @@ def warp(image, flow):
 
     Returns:
       float ``[B, H, W, C]``. Its gradient reads the slopes beside the pixels, in one pass over them; derived from the
-      weighted sums by itself it took seven times as long on a CPU.
+      weighted sums by itself it took five times as long on a CPU.
     """
     places, weights, _ = _places(image, flow)
     return _weighted(image, places, [weights])[0]

@@ -66,6 +66,7 @@ ROWS = (
     "clips_per_s",
     "clips_per_s_compile_s",
     "convolution_share",
+    "warp_gradient_speedup",
     "train_step_bf16_mfu",
     "train_step_bf16_memory_gb",
     "train_step_bf16_compile_s",
