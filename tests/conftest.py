@@ -21,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from browsing import browser  # noqa: F401
 from summaries import held_to, pytest_terminal_summary, show  # noqa: F401
 
+import experiments  # noqa: F401  asks XLA for its kernels: every test has the same ones, whatever it imports and when
 from prowl_jax.train.compilation_cache import enable_compilation_cache, forget_programs
 
 enable_compilation_cache()

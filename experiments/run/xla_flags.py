@@ -20,7 +20,10 @@ def prefer_eigen_convolutions():
       Whether the flag is set now; where the user set it to something, or jaxlib is another, it is left alone.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    version = tuple(int(part) for part in metadata.version("jaxlib").split(".")[:2])
+    try:
+        version = tuple(int(part) for part in metadata.version("jaxlib").split(".")[:2])
+    except metadata.PackageNotFoundError:
+        return False  # whoever imports JAX says what is missing
     if KERNELS in flags or not TRIED[0] <= version < TRIED[1]:
         return EIGEN_CONVOLUTIONS in flags
     os.environ["XLA_FLAGS"] = f"{flags} {EIGEN_CONVOLUTIONS}".strip()

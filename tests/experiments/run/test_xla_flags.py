@@ -36,6 +36,16 @@ def test_a_jaxlib_that_might_not_know_the_flag_is_not_told(monkeypatch, version)
     assert asked(monkeypatch, version=version) == (False, None)
 
 
+def test_without_jaxlib_the_commands_that_need_none_still_run(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(xla_flags.metadata, "version", missing)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert xla_flags.prefer_eigen_convolutions() is False
+    assert "XLA_FLAGS" not in os.environ
+
+
 def test_a_command_compiles_under_the_flag():
     """The jaxlib that is installed knows it, and it is set before JAX reads the flags."""
     code = "import experiments, os, jax; jax.jit(lambda x: x + 1)(1); print(os.environ['XLA_FLAGS'])"
