@@ -160,7 +160,8 @@ async function open(arm, name) {
   element("frame").value = 0;
   element("o-events").textContent = clip.events.length ? `Events: ${clip.events.join(", ").replaceAll("_", " ")}` : "";
   element("o-columns").textContent = Object.entries(clip.columns).map(([key, value]) => `${key}: ${value}`).join(" · ")
-    + (clip.by ? ` · found by ${clip.by}: where it began is not known here` : "");
+    + (clip.by ? ` · found by ${clip.by}: where it began is not known here` : "")
+    + (state.about.playable ? "" : " · one cannot play on from here: this environment's state cannot be set");
   element("o-history").querySelector("tbody").replaceChildren(...clip.history.map((row) => {
     const line = document.createElement("tr");
     for (const value of row) { const cell = document.createElement("td"); cell.textContent = value; line.append(cell); }
