@@ -55,10 +55,22 @@ def _act(flags):
     from experiments.stages import weights
 
     if flags.action == "export":
-        return weights.export(config, flags.workdir, flags.output)
+        return _with_quality(weights.export(config, flags.workdir, flags.output), flags.output)
     if flags.action == "picture":
         return _picture(flags)
-    return weights.checked(flags.name) if flags.action == "check" else weights.listed()
+    return _with_quality(weights.checked(flags.name), flags.name) if flags.action == "check" else weights.listed()
+
+
+def _with_quality(words, name):
+    """Behind the words of a model's card the table of ``dream_quality``, where the card has one."""
+    from experiments.evaluation.quality_table import table
+    from prowl_jax import zoo
+
+    quality = zoo.read_card(name).get("dream_quality")
+    try:
+        return f"{words}\n\n{table(quality)}" if quality else words
+    except (KeyError, TypeError, AttributeError):
+        return f"{words}\n\nwhat its card says of the dreams' quality is not what experiments.dream_quality writes"
 
 
 def _picture(flags):

@@ -3,8 +3,6 @@
 import json
 import pathlib
 
-import numpy as np
-
 from experiments.run.config_file import UsageError
 from experiments.run.directory import Run
 from experiments.run.files import write_json
@@ -150,13 +148,10 @@ def progress(card):
 
 
 def shown(card):
-    """A card in words."""
+    """A card in words, without its figures of the dreams' quality."""
     lines = [progress(card), f"data: {json.dumps(card['data'], ensure_ascii=False)}", f"cannot: {card['cannot']}"]
     for part, figures in (card.get("parts") or {}).items():
-        lines.append(f"{part.replace('_', ' ')}: {json.dumps(figures) if figures else 'not in the file'}")
+        told = "  ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v:.4g}" for k, v in (figures or {}).items())
+        lines.append(f"{part.replace('_', ' ')}: {told or 'not in the file'}")
     lines += in_words(card.get("provenance"))
-    quality = card.get("dream_quality") or {}
-    for frame, row in (quality.get("frames") or {}).items():
-        kept = {k: round(v, 3) for k, v in row.items() if isinstance(v, int | float | np.floating)}
-        lines.append(f"frame {frame}: {json.dumps(kept)}")
     return "\n".join(lines)

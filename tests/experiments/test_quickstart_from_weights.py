@@ -95,6 +95,16 @@ def test_the_file_carries_everything_and_its_card_no_folder(base, path):
     assert "with policy and inverse dynamics model" in weights.checked(path)
 
 
+def test_check_prints_the_quality_of_the_dreams_that_a_card_has(path, tmp_path, capsys):
+    beside = tmp_path / "w.safetensors"
+    shutil.copy(path, beside)
+    card = zoo.read_card(path) | {"dream_quality": zoo.read_card("voxel")["dream_quality"]}
+    for quality, said in ((card["dream_quality"], "over floor: error"), ({"frames": {"8": {}}}, "is not what")):
+        beside.with_suffix(".json").write_text(json.dumps(card | {"dream_quality": quality}))
+        assert zoo_command.main(["check", str(beside)]) == 0
+        assert said in capsys.readouterr().out
+
+
 def test_what_a_run_has_not_finished_is_left_out_and_said(base, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "stages", lambda self: {"world_model": {"seconds": 1.0}})
     weights.export(base.config, base.workdir, tmp_path / "bare.safetensors")
