@@ -8,6 +8,7 @@ from experiments.evaluation.evaluate import BATCH
 from experiments.run.config_file import UsageError
 from prowl_jax.metrics.image import gradient_energy, psnr
 from prowl_jax.rewards.dream import make_dream
+from prowl_jax.spans import program
 from prowl_jax.types import Clip, RealClip
 
 
@@ -55,7 +56,7 @@ class Dreamer:
             latents = model.encode(params, frames)
             return _seen(model.decode_after(params, latents[:, :context], latents[:, context:]))
 
-        self._dream, self._decode = dreamt, decoded
+        self._dream, self._decode = program(dreamt), program(decoded)
 
     def dream(self, clips, frames):
         """The first ``frames`` predicted frames of every clip: uint8 ``[B, frames, H, W, 3]``."""

@@ -38,6 +38,7 @@ from prowl_jax.pat.score import latent_regret
 from prowl_jax.rewards.afs import afs
 from prowl_jax.rewards.dream import make_dream
 from prowl_jax.rewards.regret import frame_regret, regret
+from prowl_jax.spans import program
 from prowl_jax.types import RealClip
 
 METRICS = ("latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy")
@@ -70,7 +71,7 @@ def make_measure(world_model, context, flow):
         }
         return values, jnp.round(dreamt.frames * 255.0).astype(jnp.uint8)
 
-    return measure
+    return program(measure)
 
 
 def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None):

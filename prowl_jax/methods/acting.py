@@ -20,6 +20,7 @@ import numpy as np
 
 from prowl_jax.envs.base import grouped
 from prowl_jax.rl import categorical
+from prowl_jax.spans import program
 from prowl_jax.types import Trajectory, pytree
 
 
@@ -83,7 +84,7 @@ def make_act(policy):
             actions = categorical.sample(key, whole.at[place // alike].set(logits), policy.sizes)[place // alike]
         return actions, categorical.log_prob(logits, actions, policy.sizes), value, memory
 
-    return act
+    return program(act)
 
 
 def collect(
