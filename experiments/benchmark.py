@@ -3,10 +3,11 @@
     python -m experiments.benchmark [--quick] [--only=SUBJECT,...] [--output=benchmark.json]
     python -m experiments.benchmark --profile=CONFIG[:ARG] [--workdir=DIR] [--config.KEY=VALUE ...]
 
-Writes: --output, rows {name, value, unit, against, ratio, repeats, seconds} and where they come from; of a profile
-profile.json, where the time of a whole run went, stage by stage (docs/performance.md).
-Costs: under two minutes on 2 cores with --quick, most of it compiling; without it several times that; a profile the
-whole run of the configuration, in a folder that is deleted unless --workdir names one.
+Writes: --output, rows {name, value, unit, against, ratio, repeats, seconds} and where they come from; of a profile too.
+Costs: under two minutes on 2 cores with --quick, most of it compiling; without it several times that; a profile a run.
+
+--profile does a whole run, in a folder that is deleted unless --workdir names one, and says where its time went, stage
+by stage: compiling, computing, waiting, host (docs/performance.md).
 
 Values are medians of at least 10 timed calls, rivals in alternation, compile times in rows of their own. A rival
 that is not installed is a row without a value that says so. Compare ratios, not times: machines have
