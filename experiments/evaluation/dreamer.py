@@ -35,12 +35,13 @@ def spread_clips(store, episodes, clips, length, seed):
 
 
 class Dreamer:
-    """Dreams and decodes clips of numpy arrays, ``BATCH`` at a time: one program for each number of frames.
+    """Dreams and decodes clips of numpy arrays, ``rows`` at a time: one program for each number of frames.
 
     The noise belongs to (key, number of the batch): what is dreamt twice of the same rows differs by its actions.
     """
 
-    def __init__(self, model, params, context, key, on_batch):
+    def __init__(self, model, params, context, key, on_batch, rows=BATCH):
+        self.rows = rows
         self.model, self.params, self.context = model, params, context
         self.seen = model.frames_of(context)
         self._key, self._on_batch = key, on_batch
@@ -82,7 +83,9 @@ class Dreamer:
 
     def _batches(self, function, clips, frames, more, told=True):
         length, out = pixel_frames(self.model, self.context, frames), []
-        for start, some, count in in_batches(Clip(clips.frames[:, :length], clips.actions[:, :length])):
+        for start, some, count in in_batches(
+            Clip(clips.frames[:, :length], clips.actions[:, :length]), self.rows
+        ):
             dreamt = function(self.params, *more(start), some.frames, some.actions)
             out.append(np.asarray(dreamt)[:count, :frames])
             if told:

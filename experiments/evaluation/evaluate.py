@@ -42,7 +42,13 @@ from prowl_jax.spans import program
 from prowl_jax.types import RealClip
 
 METRICS = ("latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy")
-BATCH = 32
+BATCH, FEWEST = 32, 8
+"""Clips that are measured at a time, and where the sets of a run are smaller."""
+
+
+def batch_of(config):
+    """Clips that a run measures at a time: no more than its sets hold, since the rest would be filled up."""
+    return min(BATCH, max(FEWEST, config.evaluation.clips))
 
 
 def make_measure(world_model, context, flow):
@@ -74,15 +80,15 @@ def make_measure(world_model, context, flow):
     return program(measure)
 
 
-def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None):
-    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape for all sets of a length).
+def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None, batch=None):
+    """``measure`` over any number of clips, ``batch`` (``BATCH``) at a time: one compiled shape for every length.
 
     ``frame_metrics`` are ``FrameMetrics``; their rows stand beside the others.
     """
-    rows = items.actions.shape[0]
+    rows, batch = items.actions.shape[0], batch or BATCH
     out = []
-    for start in range(0, rows, BATCH):
-        chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
+    for start in range(0, rows, batch):
+        chosen = np.arange(start, start + batch) % rows  # the last batch is filled up with the first clips
         some = jax.tree.map(lambda x, i=chosen: x[i], items)
         values, dreamt = measure(params, some, jax.random.fold_in(key, start))
         values = {**values, **(frame_metrics.rows(dreamt, some) if frame_metrics else {})}
@@ -189,18 +195,19 @@ def evaluate(run):
     measure, key = make_measure(world_model, context, build.make_flow(config)), build.stage_key(config, "evaluation")
     frame_metrics = make_frame_metrics(run)
 
-    batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
+    batch = batch_of(config)
+    batches = sum(-(-len(items.actions) // batch) for items in sets.values()) * len(arms)
     values, seconds, counted = {}, {}, itertools.count(1)
     with Progress("evaluation", batches) as progress:
         for arm, done in models.items():
             for name, items in sets.items():
                 began = time.monotonic()
                 values[arm, name] = measure_all(
-                    measure, done.params, items, key, lambda: progress.update(next(counted)), frame_metrics
+                    measure, done.params, items, key, lambda: progress.update(next(counted)), frame_metrics, batch
                 )
                 seconds[arm, name] = round(time.monotonic() - began, 2)
     exchanged = measure_all(
-        measure, models["phase1"].params, exchange_actions(sets["in_distribution"], seen), key
+        measure, models["phase1"].params, exchange_actions(sets["in_distribution"], seen), key, batch=batch
     )
     modes = add_novel_sets(run, sets, values, resting(models))
     evaluation = _summary(config, arms, sets, values, frame_metrics)
@@ -263,7 +270,7 @@ def _summary(config, arms, sets, values, frame_metrics):
     for name, items in sets.items():
         rows = subsets(values["phase1", name]["latent_regret"])
         baselines[name] = float(values["phase1", name]["repeat_last_frame"].mean())
-        ceilings[name] = frame_metrics.ceilings(items, BATCH)
+        ceilings[name] = frame_metrics.ceilings(items, batch_of(config))
         for arm in arms:
             tables[arm][name] = {"clips": len(items.actions)} | {
                 metric: {subset: float(values[arm, name][metric][chosen].mean()) for subset, chosen in rows.items()}
