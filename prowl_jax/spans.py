@@ -90,6 +90,24 @@ def program(function):
     return function if _listener is None else _Told(function)
 
 
+def kept(make):
+    """``make``, whose results are kept: equal arguments give the same program, so that JAX compiles it once.
+
+    Arguments that cannot be hashed get one of their own. What is made while somebody listens is kept apart.
+    """
+    once = functools.lru_cache(maxsize=32)(lambda listening, *arguments, **keywords: make(*arguments, **keywords))
+
+    @functools.wraps(make)
+    def maker(*arguments, **keywords):
+        try:
+            hash((*arguments, *keywords.values()))
+        except TypeError:
+            return make(*arguments, **keywords)
+        return once(_listener is not None, *arguments, **keywords)
+
+    return maker
+
+
 class _Told:
     """A function whose calls are told."""
 

@@ -38,7 +38,7 @@ from prowl_jax.pat.score import latent_regret
 from prowl_jax.rewards.afs import afs
 from prowl_jax.rewards.dream import make_dream
 from prowl_jax.rewards.regret import frame_regret, regret
-from prowl_jax.spans import program
+from prowl_jax.spans import kept, program
 from prowl_jax.types import RealClip
 
 METRICS = ("latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy")
@@ -51,6 +51,7 @@ def batch_of(config):
     return min(BATCH, max(FEWEST, config.evaluation.clips))
 
 
+@kept
 def make_measure(world_model, context, flow):
     """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
 
@@ -113,14 +114,19 @@ def exchange_actions(items, seen, factor=None):
     return dataclasses.replace(items, actions=actions)
 
 
+@kept
+def make_flow_of(flow):
+    """``flow_of(params, frames) -> flow`` from each frame to the next, jitted."""
+    return program(jax.jit(lambda params, frames: flow_of_frames(frames, functools.partial(flow, params))))
+
+
 def clip_set(run, task, episodes, clips, length, context):
     """``clips`` clips of ``length`` latents from ``episodes`` of a task's store, as a ``RealClip`` of numpy arrays."""
     store, model = open_store(run, task), build.make_world_model(run.config)
     time, seen = model.frames_of(length), model.frames_of(context)
     starts = batch_starts(run.config.seed + 7, 0, store.starts(episodes, time), clips)
     frames = store.gather(starts, time)
-    flow, params = build.make_flow(run.config), build.flow_params(run.config)
-    flow_of = jax.jit(lambda params, frames: flow_of_frames(frames, functools.partial(flow, params)))
+    flow_of, params = make_flow_of(build.make_flow(run.config)), build.flow_params(run.config)
     scored = frames.frames[:, seen - 1 :].astype(np.float32) / 255.0
     flows = np.concatenate([flow_of(params, scored[i : i + 1]) for i in range(clips)]).astype(np.float16)
     if model.stride == 1:

@@ -20,7 +20,7 @@ import numpy as np
 
 from prowl_jax.envs.base import grouped
 from prowl_jax.rl import categorical
-from prowl_jax.spans import program
+from prowl_jax.spans import kept, program
 from prowl_jax.types import Trajectory, pytree
 
 
@@ -61,6 +61,7 @@ def _said(policy, params, seen, leader=None, leads=None):
     return jax.tree.map(lambda a, b: jnp.where(leads.reshape(-1, *[1] * (b.ndim - 1)), a, b), theirs, said)
 
 
+@kept
 def make_act(policy):
     """``act(params, seen, key, start=0, total=None, alike=1, leader=None, every=1)``, jitted.
 

@@ -3,6 +3,7 @@
 It is also run in parts a second time, interrupted, and must come to the same bits.
 """
 
+import collections
 import contextlib
 import dataclasses
 import io
@@ -156,6 +157,13 @@ def test_a_profile_says_where_its_time_went(profiled):
     table = out[out.index("stage, seconds") :].splitlines()
     assert [line.split()[0] for line in table[1 : len(stages) + 2]] == [*stages, "all"]
     assert max(map(len, table[:-1])) <= 80
+
+
+def test_no_program_is_compiled_twice(profiled):
+    """But for those of a cycle, of which every arm has its own: the second reads them from the cache."""
+    again = collections.Counter(profiled[2]["programs"]["twice"])
+    of_a_cycle = {"observe", "score_all", "insert", "fine_tune", "rescore"}
+    assert set(again) <= of_a_cycle and max(again.values()) == 1, again
 
 
 def scores_by_hand(spec, true, said):

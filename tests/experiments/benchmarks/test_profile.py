@@ -96,6 +96,22 @@ def test_nobody_is_told_afterwards_and_nothing_is_wrapped():
         pass
 
 
+def test_equal_arguments_give_one_program():
+    made = []
+
+    @spans.kept
+    def make(size, of=None):
+        made.append(size)
+        return spans.program(jax.jit(lambda x: x + size))
+
+    assert make(1) is make(1) and make(2) is not make(1) and make(1, of=3) is not make(1)
+    assert make([1]) is not make([1]), "what cannot be hashed gets its own"
+    before = len(made)
+    with spans.listen(profile.Watch()):
+        assert make(1) is make(1) and hasattr(make(1), "__wrapped__")
+    assert len(made) == before + 1 and made.count(1) == 3
+
+
 def test_lines_are_read_at_80_columns(watch):
     text = list(profile.lines(profile.table(watch, rate=2e11)))
     assert max(map(len, text)) <= 80 and text[0].startswith("stage, seconds")
