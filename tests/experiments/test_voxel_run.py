@@ -181,7 +181,7 @@ def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in (run.workdir / "values").rglob("prowl.npz")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(acted, "act_freely", lambda *_, **__: pytest.fail("acted again"))
-        patch.setattr(measure, "measure_all", lambda *_: pytest.fail("measured again"))
+        patch.setattr(measure, "measure_all", lambda *_, **__: pytest.fail("measured again"))
         measure.measure_arms(run, ("prowl",), study)
     assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
 
