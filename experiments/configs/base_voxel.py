@@ -18,7 +18,7 @@ from experiments.configs import voxel
 
 
 def get_config(arg="full"):
-    """The whole training (``full``), more of it (``next``), one with more gaps (``gaps``), or the smallest (``tiny``)."""
+    """The whole training (``full``), more of it (``next``), with more gaps (``gaps``), or the smallest (``tiny``)."""
     if arg not in ("full", "next", "gaps", "tiny"):
         raise ValueError(f"base_voxel has the variants 'full', 'next', 'gaps' and 'tiny', not {arg!r}")
     c = voxel.get_config("tiny" if arg == "tiny" else "full")
