@@ -1,22 +1,30 @@
 """Every speed beside its rival or its limit, measured in one run.
 
     python -m experiments.benchmark [--quick] [--only=SUBJECT,...] [--output=benchmark.json]
+    python -m experiments.benchmark --profile=CONFIG[:ARG] [--workdir=DIR] [--config.KEY=VALUE ...]
 
-Writes: --output, rows {name, value, unit, against, ratio, repeats, seconds} and where they come from.
-Costs: under two minutes on 2 cores with --quick, most of it compiling; without it several times that.
+Writes: --output, rows {name, value, unit, against, ratio, repeats, seconds} and where they come from; of a profile too.
+Costs: under two minutes on 2 cores with --quick, most of it compiling; without it several times that; a profile a run.
+
+--profile does a whole run, in a folder that is deleted unless --workdir names one, and says where its time went, stage
+by stage: compiling, computing, waiting, host (docs/performance.md).
 
 Values are medians of at least 10 timed calls, rivals in alternation, compile times in rows of their own. A rival
 that is not installed is a row without a value that says so. Compare ratios, not times: machines have
 moods. --quick compiles at LLVM's level 1, a third faster, and the programs are as fast.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import os
 import pathlib
 import sys
+import tempfile
 import textwrap
 import time
+
+PROFILE = "python -m experiments.benchmark --profile=CONFIG"
 
 
 def main(argv):
@@ -24,10 +32,12 @@ def main(argv):
     from experiments import benchmarks
     from experiments.run import command_line
 
-    options = _parse(argv, benchmarks.SUBJECTS, command_line.fail)
+    options, rest = _parse(argv, benchmarks.SUBJECTS, command_line.fail)
     output = pathlib.Path(options.output)
     if not output.parent.is_dir():
         command_line.fail(f"--output: there is no directory {output.parent}")
+    if options.profile:
+        return _profile(options, rest, output)
     if options.quick:
         _compile_sooner()
     from experiments.run.files import write_json
@@ -47,6 +57,40 @@ def main(argv):
     write_json(output, {"provenance": noted, "rows": rows}, indent=2)
     print(f"{len(rows)} rows in {time.monotonic() - began:.0f} s: {output}")
     return 0
+
+
+def _profile(options, rest, output):
+    """Do a run, print where its time went and write it; returns the exit code."""
+    from experiments.run.memory import keep_freed_memory
+
+    keep_freed_memory()  # before JAX starts its threads
+    from experiments.benchmarks import profile
+    from experiments.configs.default import MEANINGS
+    from experiments.planning import consistency, preflight
+    from experiments.run import command_line
+    from experiments.run.failures import guarded
+    from experiments.run.files import write_json
+    from experiments.run.provenance import provenance
+    from experiments.stages import budget
+
+    config, _ = command_line.parse([f"--config={options.profile}", *rest], program=PROFILE, meanings=MEANINGS)
+    command_line.checked(budget.fit, config)
+    command_line.validate(config, consistency.RULES)
+    if config.dry_run:
+        command_line.fail("config key 'dry_run' runs nothing, so nothing can be profiled")
+    with contextlib.ExitStack() as stack:
+        workdir = options.workdir or stack.enter_context(tempfile.TemporaryDirectory(prefix="profile_")) + "/run"
+        if (pathlib.Path(workdir) / "config.json").exists():
+            command_line.fail(f"--workdir: {workdir} holds a run; a profile is of a whole one, name a new folder")
+
+        def run():
+            found = profile.profile(config, workdir)
+            print(*profile.lines(found), sep="\n")
+            write_json(output, {"provenance": provenance(config, workdir), **found}, indent=2)
+            print(f"profile: {output}")
+            return 0
+
+        return guarded(run, config, preflight.largest)
 
 
 def _measure(options):
@@ -70,13 +114,20 @@ def _parse(argv, subjects, fail):
     parser = Parser("python -m experiments.benchmark", __doc__)
     parser.add_argument("--quick", action="store_true", help="small shapes, 10 repeats")
     parser.add_argument("--only", metavar="SUBJECT,...", default=",".join(subjects), help=", ".join(subjects))
-    parser.add_argument("--output", metavar="FILE", default="benchmark.json", help="where the rows go")
-    options = parser.parse_args(argv)
+    parser.add_argument("--output", metavar="FILE", help="where the rows or the profile go")
+    parser.add_argument("--profile", metavar="CONFIG", help="where the time of a run of this configuration goes")
+    parser.add_argument("--workdir", metavar="DIR", help="with --profile: where its run stays")
+    options, rest = parser.parse_known_args(argv)
+    if rest and not options.profile:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.workdir and not options.profile:
+        fail("--workdir is of --profile: without it nothing is run that could stay")
+    options.output = options.output or ("profile.json" if options.profile else "benchmark.json")
     options.only = options.only.split(",")
     for subject in options.only:
         if subject not in subjects:
             fail(f"--only: there is no subject {subject!r}; take some of {', '.join(subjects)}")
-    return options
+    return options, rest
 
 
 def _compile_sooner():

@@ -37,9 +37,9 @@ def main(argv):
 
     # JAX is imported after the command line has been checked: a mistake is answered at once.
     def measured():
-        from experiments.evaluation.dream_quality import QUICK, Sizes, measure_run
+        from experiments.evaluation.dream_quality import QUICK, Sizes, limited, measure_run
 
-        sizes = QUICK if options.quick else Sizes()
+        sizes = limited(QUICK, config) if options.quick else Sizes()
         asked = {name: getattr(options, name) for name in _SIZES if getattr(options, name) is not None}
         sizes = dataclasses.replace(sizes, **asked)
         with asked_run(options, config, EPISODES) as run:
@@ -74,7 +74,7 @@ _SIZES = {
 
 def _parser():
     parser = finished_run.parser("dream_quality", __doc__, or_weights=True)
-    parser.add_argument("--quick", action="store_true", help="64 clips to frame 20")
+    parser.add_argument("--quick", action="store_true", help="64 clips, or what the evaluation takes, to frame 20")
     for name, words in _SIZES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=_size(name), metavar="N", help=words)
     return parser

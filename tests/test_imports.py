@@ -20,10 +20,11 @@ EXPERIMENTS = ROOT / "experiments"
 # settings, types, actions, minecraft -> diffusion, pat, rl, metrics -> models -> rewards -> train -> methods ->
 # experiments.
 # envs and data stand beside the maths and know neither it nor each other.
-BASE = {"settings", "types", "actions", "minecraft", "lazy"}
+BASE = {"settings", "types", "actions", "minecraft", "lazy", "spans"}
 MATHS = {"diffusion", "pat", "rl", "metrics"}
 LAYERS = {
     "lazy": set(),
+    "spans": set(),
     "settings": set(),
     "types": set(),
     "actions": set(),
@@ -53,6 +54,7 @@ ROOMS = {
     "converting": {"run", "stages"},
     "planning": {"run", "configs", "stages", "evaluation/settings"},
     "benchmarks": {"run", "configs", "stages"},
+    "benchmarks/profile": {"run", "configs", "stages", "stages/pipeline", "planning", "benchmarks"},
     "evaluation": {"run", "stages", "benchmarks", "evaluation/settings"},
     "report": {"run", "stages", "evaluation", "evaluation/settings"},
     "live": {"run", "configs", "stages", "evaluation"},
@@ -67,6 +69,7 @@ MACHINERY = {
     "prowl_jax.data.feeder",
     "prowl_jax.envs.workers",
     "prowl_jax.settings",
+    "prowl_jax.spans",
     "prowl_jax.train.checkpoint",
     "prowl_jax.train.compilation_cache",
     "prowl_jax.train.mesh",

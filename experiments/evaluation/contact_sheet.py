@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from experiments.run.files import write_bytes
 from prowl_jax.metrics.image import psnr
+from prowl_jax.spans import span
 
 CLIPS = 16
 _MARGIN, _HEADER, _CAPTION, _GAP, _SIDE = 10, 16, 15, 2, 72
@@ -75,6 +76,7 @@ class Sheet:
                     picture.paste(tile, place)
         return picture
 
+    @span("pictures")
     def webp(self):
         """The picture as the bytes of a WebP file."""
         content = io.BytesIO()

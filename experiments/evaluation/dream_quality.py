@@ -68,9 +68,15 @@ LOOK = dataclasses.replace(QUICK, clips=32, frames=24, dream_clips=0)
 """For a run that begins with weights, whose card has the whole table; its first look has compiled the same program."""
 
 
+def limited(sizes, config):
+    """``sizes`` with no more clips than the evaluation of a run takes of a set, and a quarter of them dreamt often."""
+    clips = min(sizes.clips, config.evaluation.clips)
+    return dataclasses.replace(sizes, clips=clips, dream_clips=min(sizes.dream_clips, -(-clips // 4)))
+
+
 def measure_quality(run):
     """The stage: a quick look at the finished world model, with which the report opens."""
-    figures, sheet = measure_run(run, LOOK if run.config.base else QUICK)
+    figures, sheet = measure_run(run, limited(LOOK if run.config.base else QUICK, run.config))
     path = run.workdir / "dream_quality.json"
     write_json(path, figures)
     write_sheet(path, sheet)
@@ -140,8 +146,9 @@ def measure_dreams(model, params, context, spec, clips, long, sizes, key, recove
     rows = (2 * n, factors * (1 + len(spec.factors)), several * sizes.dreams, len(long.actions) if long else 0)
     done = itertools.count(1)
     resample = {"resamples": sizes.resamples}
-    with Progress("dream quality", sum(-(-r // BATCH) for r in (n, n, *rows[1:]))) as progress:
-        dreamer = Dreamer(model, params, context, key, lambda: progress.update(next(done)))
+    batch = min(BATCH, n)
+    with Progress("dream quality", sum(-(-r // batch) for r in (n, n, *rows[1:]))) as progress:
+        dreamer = Dreamer(model, params, context, key, lambda: progress.update(next(done)), batch)
         table, dreamt = frame_table(dreamer, clips, sizes.frames, recover, spec, resample)
         if factors:
             add_factors(table, dreamer, _first(clips, factors), sizes.factor_frames, spec, resample)
@@ -224,9 +231,9 @@ def add(row, name, function, *values, **resample):
 
 def _in_batches(recover, frames):
     """``recover`` of any number of clips, in one compiled shape."""
-    out = []
-    for start in range(0, len(frames), BATCH):
-        out.append(np.asarray(recover(frames[np.arange(start, start + BATCH) % len(frames)]))[: len(frames) - start])
+    out, batch = [], min(BATCH, len(frames))
+    for start in range(0, len(frames), batch):
+        out.append(np.asarray(recover(frames[np.arange(start, start + batch) % len(frames)]))[: len(frames) - start])
     return np.concatenate(out)
 
 

@@ -8,6 +8,7 @@ from experiments.evaluation.evaluate import BATCH
 from experiments.run.config_file import UsageError
 from prowl_jax.metrics.image import gradient_energy, psnr
 from prowl_jax.rewards.dream import make_dream
+from prowl_jax.spans import program
 from prowl_jax.types import Clip, RealClip
 
 
@@ -34,12 +35,13 @@ def spread_clips(store, episodes, clips, length, seed):
 
 
 class Dreamer:
-    """Dreams and decodes clips of numpy arrays, ``BATCH`` at a time: one program for each number of frames.
+    """Dreams and decodes clips of numpy arrays, ``rows`` at a time: one program for each number of frames.
 
     The noise belongs to (key, number of the batch): what is dreamt twice of the same rows differs by its actions.
     """
 
-    def __init__(self, model, params, context, key, on_batch):
+    def __init__(self, model, params, context, key, on_batch, rows=BATCH):
+        self.rows = rows
         self.model, self.params, self.context = model, params, context
         self.seen = model.frames_of(context)
         self._key, self._on_batch = key, on_batch
@@ -55,7 +57,7 @@ class Dreamer:
             latents = model.encode(params, frames)
             return _seen(model.decode_after(params, latents[:, :context], latents[:, context:]))
 
-        self._dream, self._decode = dreamt, decoded
+        self._dream, self._decode = program(dreamt), program(decoded)
 
     def dream(self, clips, frames):
         """The first ``frames`` predicted frames of every clip: uint8 ``[B, frames, H, W, 3]``."""
@@ -81,7 +83,9 @@ class Dreamer:
 
     def _batches(self, function, clips, frames, more, told=True):
         length, out = pixel_frames(self.model, self.context, frames), []
-        for start, some, count in in_batches(Clip(clips.frames[:, :length], clips.actions[:, :length])):
+        for start, some, count in in_batches(
+            Clip(clips.frames[:, :length], clips.actions[:, :length]), self.rows
+        ):
             dreamt = function(self.params, *more(start), some.frames, some.actions)
             out.append(np.asarray(dreamt)[:count, :frames])
             if told:

@@ -38,12 +38,20 @@ from prowl_jax.pat.score import latent_regret
 from prowl_jax.rewards.afs import afs
 from prowl_jax.rewards.dream import make_dream
 from prowl_jax.rewards.regret import frame_regret, regret
+from prowl_jax.spans import kept, program
 from prowl_jax.types import RealClip
 
 METRICS = ("latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy")
-BATCH = 32
+BATCH, FEWEST = 32, 8
+"""Clips that are measured at a time, and where the sets of a run are smaller."""
 
 
+def batch_of(config):
+    """Clips that a run measures at a time: no more than its sets hold, since the rest would be filled up."""
+    return min(BATCH, max(FEWEST, config.evaluation.clips))
+
+
+@kept
 def make_measure(world_model, context, flow):
     """``measure(params, items, key) -> dict of [B]`` and the dreamt frames, jitted.
 
@@ -70,18 +78,18 @@ def make_measure(world_model, context, flow):
         }
         return values, jnp.round(dreamt.frames * 255.0).astype(jnp.uint8)
 
-    return measure
+    return program(measure)
 
 
-def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None):
-    """``measure`` over any number of clips, ``BATCH`` at a time (one compiled shape for all sets of a length).
+def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None, batch=None):
+    """``measure`` over any number of clips, ``batch`` (``BATCH``) at a time: one compiled shape for every length.
 
     ``frame_metrics`` are ``FrameMetrics``; their rows stand beside the others.
     """
-    rows = items.actions.shape[0]
+    rows, batch = items.actions.shape[0], batch or BATCH
     out = []
-    for start in range(0, rows, BATCH):
-        chosen = np.arange(start, start + BATCH) % rows  # the last batch is filled up with the first clips
+    for start in range(0, rows, batch):
+        chosen = np.arange(start, start + batch) % rows  # the last batch is filled up with the first clips
         some = jax.tree.map(lambda x, i=chosen: x[i], items)
         values, dreamt = measure(params, some, jax.random.fold_in(key, start))
         values = {**values, **(frame_metrics.rows(dreamt, some) if frame_metrics else {})}
@@ -106,14 +114,19 @@ def exchange_actions(items, seen, factor=None):
     return dataclasses.replace(items, actions=actions)
 
 
+@kept
+def make_flow_of(flow):
+    """``flow_of(params, frames) -> flow`` from each frame to the next, jitted."""
+    return program(jax.jit(lambda params, frames: flow_of_frames(frames, functools.partial(flow, params))))
+
+
 def clip_set(run, task, episodes, clips, length, context):
     """``clips`` clips of ``length`` latents from ``episodes`` of a task's store, as a ``RealClip`` of numpy arrays."""
     store, model = open_store(run, task), build.make_world_model(run.config)
     time, seen = model.frames_of(length), model.frames_of(context)
     starts = batch_starts(run.config.seed + 7, 0, store.starts(episodes, time), clips)
     frames = store.gather(starts, time)
-    flow, params = build.make_flow(run.config), build.flow_params(run.config)
-    flow_of = jax.jit(lambda params, frames: flow_of_frames(frames, functools.partial(flow, params)))
+    flow_of, params = make_flow_of(build.make_flow(run.config)), build.flow_params(run.config)
     scored = frames.frames[:, seen - 1 :].astype(np.float32) / 255.0
     flows = np.concatenate([flow_of(params, scored[i : i + 1]) for i in range(clips)]).astype(np.float16)
     if model.stride == 1:
@@ -188,18 +201,19 @@ def evaluate(run):
     measure, key = make_measure(world_model, context, build.make_flow(config)), build.stage_key(config, "evaluation")
     frame_metrics = make_frame_metrics(run)
 
-    batches = sum(-(-len(items.actions) // BATCH) for items in sets.values()) * len(arms)
+    batch = batch_of(config)
+    batches = sum(-(-len(items.actions) // batch) for items in sets.values()) * len(arms)
     values, seconds, counted = {}, {}, itertools.count(1)
     with Progress("evaluation", batches) as progress:
         for arm, done in models.items():
             for name, items in sets.items():
                 began = time.monotonic()
                 values[arm, name] = measure_all(
-                    measure, done.params, items, key, lambda: progress.update(next(counted)), frame_metrics
+                    measure, done.params, items, key, lambda: progress.update(next(counted)), frame_metrics, batch
                 )
                 seconds[arm, name] = round(time.monotonic() - began, 2)
     exchanged = measure_all(
-        measure, models["phase1"].params, exchange_actions(sets["in_distribution"], seen), key
+        measure, models["phase1"].params, exchange_actions(sets["in_distribution"], seen), key, batch=batch
     )
     modes = add_novel_sets(run, sets, values, resting(models))
     evaluation = _summary(config, arms, sets, values, frame_metrics)
@@ -262,7 +276,7 @@ def _summary(config, arms, sets, values, frame_metrics):
     for name, items in sets.items():
         rows = subsets(values["phase1", name]["latent_regret"])
         baselines[name] = float(values["phase1", name]["repeat_last_frame"].mean())
-        ceilings[name] = frame_metrics.ceilings(items, BATCH)
+        ceilings[name] = frame_metrics.ceilings(items, batch_of(config))
         for arm in arms:
             tables[arm][name] = {"clips": len(items.actions)} | {
                 metric: {subset: float(values[arm, name][metric][chosen].mean()) for subset, chosen in rows.items()}

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from experiments.benchmarks.timing import alternate
-from experiments.evaluation.evaluate import BATCH, clip_set, make_measure, measure_all
+from experiments.evaluation.evaluate import batch_of, clip_set, make_measure, measure_all
 from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store, split
@@ -54,13 +54,14 @@ def measure_sampler_steps(run, task, horizon, clips, variants, limit=None):
     energy = jax.jit(lambda frames: gradient_energy(frames).mean(axis=-1))
     configured = {name: getattr(model, name) for name in variants[0]}
     every = [configured, *(v for v in variants if v != configured)]
-    batch = jax.tree.map(lambda x: x[: min(BATCH, clips)], items)
+    batch = jax.tree.map(lambda x: x[: min(batch_of(config), clips)], items)
     values, calls, spent = {}, {}, {}
     with Progress("sampler steps", len(every)) as progress:
         for i, fields in enumerate(every):
             began, name = time.monotonic(), tuple(fields.values())
             variant = dataclasses.replace(model, **fields)
-            values[name] = measure_all(make_measure(variant, context, build.make_flow(config)), params, items, key)
+            measure = make_measure(variant, context, build.make_flow(config))
+            values[name] = measure_all(measure, params, items, key, batch=batch_of(config))
             rollout = jax.jit(variant.rollout, static_argnums=4)
             calls[name] = lambda f=rollout: f(
                 params, key, batch.latents[:, :context], batch.actions, horizon // model.chunk

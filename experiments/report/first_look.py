@@ -10,7 +10,7 @@ from experiments.stages.clip_stores import open_store, split
 from experiments.stages.world_model import load_world_model
 
 CLIPS, FRAMES, SHOWN = 32, 24, 4
-"""Clips that are dreamt, the frames of each, and how many of them are shown."""
+"""Clips that are dreamt at most, the frames of each, and how many of them are shown."""
 
 
 def first_look(run):
@@ -33,9 +33,10 @@ def draw(run, path, frames=FRAMES):
     held_out = split(run, store)[1]
     reach = [n for n in range(1, frames + 1) if pixel_frames(model, context, n) <= store.lengths[held_out].max()]
     frames = reach[-1]
-    clips = spread_clips(store, held_out, CLIPS, pixel_frames(model, context, frames), config.seed)
+    count = min(CLIPS, config.evaluation.clips)
+    clips = spread_clips(store, held_out, count, pixel_frames(model, context, frames), config.seed)
     key = build.stage_key(config, "first look")
-    dreamer = Dreamer(model, load_world_model(run), context, key, lambda: None)
+    dreamer = Dreamer(model, load_world_model(run), context, key, lambda: None, len(clips.actions))
     real, dreamt = dreamer.real(clips, frames), dreamer.dream(clips, frames)
     regret = compare(dreamt, real)["regret"].mean(axis=1)
     rows, seen, spec = middling(regret, SHOWN), dreamer.seen, build.spec_of(config)

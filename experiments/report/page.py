@@ -18,6 +18,7 @@ from experiments.report.headline import headline
 from experiments.report.page_templates import template
 from experiments.run.files import write_text
 from experiments.run.provenance import in_words
+from prowl_jax.spans import span
 
 EXPLORED_AT = 8642
 """The port of the command to explore a run that its page tells, and of the link beside it."""
@@ -53,6 +54,7 @@ class Gallery:
     reels: list
 
 
+@span("pictures")
 def write_report(path, *, title, config, evaluation, metrics, galleries, command=None, opening="", explore=None):
     """Write the page.
 

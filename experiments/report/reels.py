@@ -8,12 +8,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experiments.run.files import write_bytes
+from prowl_jax.spans import span
 
 FRAMES_PER_SECOND = 8
 MOST_PIXELS = 320
 """Of a frame's longer side in the page; larger frames are made smaller: a report is sent by mail."""
 
 
+@span("pictures")
 def sheet(reel):
     """A reel as one picture, from which the page cuts its frames (``templates/reels.js``).
 
@@ -64,6 +66,7 @@ def _panels(reel):
     return np.round(blocks.mean(axis=(3, 5))).astype(np.uint8)
 
 
+@span("pictures")
 def save_stacked(path, reels, columns=1):
     """Several reels of equal shape, row by row in so many columns, as one animated WebP file, for a README."""
     pictures = []

@@ -7,7 +7,7 @@ import shlex
 import jax
 import numpy as np
 
-from experiments.evaluation.evaluate import BATCH, exchange_actions, make_measure, make_sets, with_policy
+from experiments.evaluation.evaluate import batch_of, exchange_actions, make_measure, make_sets, with_policy
 from experiments.report.page import EXPLORED_AT, Gallery, Reel, write_report
 from experiments.report.quality import opening
 from experiments.report.reels import save_stacked
@@ -29,7 +29,7 @@ def report(run):
     sets = make_sets(run, {arm: done.found for arm, done in models.items() if done.found is not None})
     params = {arm: done.params for arm, done in models.items()}
     reels = functools.partial(
-        _reels, make_measure(model, context, build.make_flow(config)), seen,
+        _reels, make_measure(model, context, build.make_flow(config)), batch_of(config), seen,
         build.spec_of(config), build.stage_key(config, "evaluation"),
     )  # fmt: skip
 
@@ -91,14 +91,14 @@ def report(run):
     return {}
 
 
-def _reels(measure, seen, spec, key, items, shown, rows, columns=None):
+def _reels(measure, batch, seen, spec, key, items, shown, rows, columns=None):
     """A ``Reel`` for each of ``rows``: reality, and every dream of ``shown``.
 
     ``seen`` is the frames of the context. ``shown`` is name -> (parameters, clips whose context and actions are
-    dreamt); ``columns`` holds further figures of each row. Rows are filled up to the evaluation's batch, so that its
-    compiled program serves here too.
+    dreamt); ``columns`` holds further figures of each row. Rows are filled up to ``batch``, the evaluation's, so that
+    its compiled program serves here too.
     """
-    filled = np.resize(rows, BATCH)
+    filled = np.resize(rows, batch)
     dreams = {
         name: measure(params, jax.tree.map(lambda x: x[filled], clips), key) for name, (params, clips) in shown.items()
     }

@@ -17,6 +17,7 @@ from experiments.run.files import write_json, write_text
 from experiments.run.memory import peak_memory_gb
 from experiments.run.metrics_log import MetricsLog
 from experiments.run.places import folder_to_write, read_json, read_stages
+from prowl_jax import spans
 from prowl_jax.settings import FILE_NAME, NATURAL, setting
 from prowl_jax.train.compilation_cache import forget_programs
 
@@ -108,7 +109,10 @@ class Run:
         if processes.is_main():
             provenance.note_stage(self.workdir, name)
         spent_path = self.workdir / f".spent_{name.replace('/', '_')}"
-        with _Stopwatch(spent_path, self.NOTE_SECONDS, writes=processes.is_main()) as stopwatch:
+        with (
+            spans.span(spans.STAGE, name),
+            _Stopwatch(spent_path, self.NOTE_SECONDS, writes=processes.is_main()) as stopwatch,
+        ):
             figures = function(self) or {}
         forget_programs()
         if not processes.is_main():

@@ -10,6 +10,7 @@ from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.build import plays
 from experiments.stages.clip_stores import held_out, open_store, tasks
+from prowl_jax import spans
 from prowl_jax.data.importer import import_recordings
 from prowl_jax.data.recordings import Settings
 from prowl_jax.data.store import StoreWriter
@@ -56,7 +57,7 @@ def make_demonstrations(run):
                 task, d.episode_frames, episodes, _seed(config, i), progress.update,
                 gaps=build.gaps_of(config, task), num_envs=config.env.num_envs,
             )  # fmt: skip
-            for clip in recorded:
+            for clip in spans.each("environments", recorded):
                 writer.add_episode(*clip)
         frames[task] = len(open_store(run, task))
         if task == config.env.task:
@@ -122,7 +123,8 @@ def _import(run, task):
             progress.update(done, **({"frames": frames} if frames else {}))
 
         try:
-            summary = import_recordings(d.source, run.data(task), settings, on_progress=show)
+            with spans.span("input"):
+                summary = import_recordings(d.source, run.data(task), settings, on_progress=show)
         except (ValueError, OSError, ImportError) as error:
             if getattr(error, "errno", None) in FULL:
                 raise  # a full disk is no mistake of the source's

@@ -34,9 +34,9 @@ import jax
 import numpy as np
 
 from experiments.evaluation.evaluate import (
-    BATCH,
     METRICS,
     action_amounts,
+    batch_of,
     make_measure,
     make_sets,
     measure_all,
@@ -99,7 +99,7 @@ def measure_arms(run, arms, study):
             write_json(path, demonstrated_events(run, study.event_episodes))
         measure_acting(run, found.policies, found.reference, study)
     context = build.make_budget(run.config).context
-    flow = build.make_flow(run.config)
+    flow, batch = build.make_flow(run.config), batch_of(run.config)
     measure_fn = make_measure(build.make_used_world_model(run.config), context, flow)
     key = build.stage_key(run.config, "evaluation")
     sets, asked = make_sets(run, found.clips), make_frame_metrics(run)
@@ -112,11 +112,13 @@ def measure_arms(run, arms, study):
             real = values_path(run, name, "real_frames")
             _begin(run, real.parent, items, groups)
             if not real.exists():
-                write_numpy(real, np.savez, **frame_metrics.ceilings(items, BATCH))
+                write_numpy(real, np.savez, **frame_metrics.ceilings(items, batch))
             for arm, left in found.arms.items():
                 path = values_path(run, name, arm)
                 if not path.exists():
-                    rows = measure_all(measure_fn, left.params, items, key, frame_metrics=frame_metrics)
+                    rows = measure_all(
+                        measure_fn, left.params, items, key, frame_metrics=frame_metrics, batch=batch
+                    )
                     write_numpy(path, np.savez, **_values(rows, items, frame_metrics))
                 progress.update(next(done))
 
@@ -199,15 +201,15 @@ def actor(run, reference):
 
 
 def observer(run, params):
-    """``observe(trajectory) -> RealClip`` of numpy arrays, ``BATCH`` rows at a time."""
-    config = run.config
+    """``observe(trajectory) -> RealClip`` of numpy arrays, as many rows at a time as are measured."""
+    config, batch = run.config, batch_of(run.config)
     context, flow = build.make_budget(config).context, build.make_flow(config)
     observe = make_observe(build.make_world_model(config), context, flow, build.action_maps(config)[0])
 
     def observe_all(trajectory):
         rows, parts = len(trajectory.actions), []
-        for start in range(0, rows, BATCH):
-            chosen = np.arange(start, start + BATCH) % rows  # one shape, one compilation
+        for start in range(0, rows, batch):
+            chosen = np.arange(start, start + batch) % rows  # one shape, one compilation
             items = observe(params, jax.tree.map(lambda x, i=chosen: x[i], trajectory))
             parts.append(jax.tree.map(lambda x, n=rows - start: np.asarray(x)[:n], items))
         return concatenated(parts)

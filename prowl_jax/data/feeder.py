@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from prowl_jax.spans import span
+
 
 def batch_starts(seed: int, step: int, starts, batch: int):
     """The clip starts of one step: int64 ``[batch]``, drawn uniformly from ``starts``.
@@ -87,7 +89,8 @@ class Feeder:
             raise self._error
         if self._closed.is_set():
             raise StopIteration
-        item, self._error = self._ready.get()
+        with span("input"):
+            item, self._error = self._ready.get()
         if self._error is not None:
             raise self._error
         self._slots.release()

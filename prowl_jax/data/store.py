@@ -17,6 +17,7 @@ import numpy as np
 
 from prowl_jax.actions import ActionSpec
 from prowl_jax.data.held_out import Origin, hold_out
+from prowl_jax.spans import span
 from prowl_jax.types import Clip
 
 VERSION = 1
@@ -71,6 +72,7 @@ class StoreWriter:
             file.truncate(kept)
         return self
 
+    @span("clip stores")
     def add_episode(self, frames, actions, origin: Origin | None = None, **arrays):
         """Append one episode: frames uint8 ``[T, H, W, 3]``, actions int ``[T, A]``, T >= 1.
 
@@ -100,12 +102,14 @@ class StoreWriter:
         self.lengths.append(len(frames))
         self.origins.append(origin or _own_origins(self.lengths)[-1])
 
+    @span("clip stores")
     def flush(self):
         """Bring every episode added so far to the disk, so that ``resume`` may count on it."""
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
 
+    @span("clip stores")
     def __exit__(self, kind, error, trace):
         failed = []
         for attempt in (self.flush, *(file.close for file in self._files.values())):
@@ -222,6 +226,7 @@ class ClipStore:
             raise ValueError(f"{path} has the action factors {own.names}, not {spec.names} as wanted")
         return cls(path, own, frame_shape, lengths, origins)
 
+    @span("checksums")
     def verify(self):
         """Read all of it and hold it against its checksums, and the actions against the spec.
 

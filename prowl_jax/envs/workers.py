@@ -22,6 +22,7 @@ from prowl_jax.actions import ActionSpec
 from prowl_jax.envs.base import Step
 from prowl_jax.envs.worker_handle import WorkerHandle, cores, deal, environments_of, quiet_start, shut_down
 from prowl_jax.envs.worker_process import SharedMemory, SingleEnv, receive, send
+from prowl_jax.spans import span
 
 START_SECONDS = 60.0  # at least so long a worker may take to start, however short its answers shall be
 
@@ -59,6 +60,7 @@ class ProcessVectorEnv:
     then ended.
     """
 
+    @span("environments")
     def __init__(
         self,
         make_one: Callable[[], SingleEnv],
@@ -98,6 +100,7 @@ class ProcessVectorEnv:
             self.close()
             raise
 
+    @span("environments")
     def reset(self, seeds) -> Step:
         """Start every environment's episode from ``seeds``, non-negative ints ``[N]``."""
         seeds = np.asarray(seeds)
@@ -121,6 +124,7 @@ class ProcessVectorEnv:
         self._started = True
         return self._seen(slice(None))
 
+    @span("environments")
     def step(self, actions) -> Step:
         """Do ``actions`` (int32 ``[N, A]``); ValueError names a factor that is out of range."""
         actions = self._checked(actions, self.num_envs)
@@ -145,6 +149,7 @@ class ProcessVectorEnv:
         self._actions[rows] = actions
         self._ask("step", group)
 
+    @span("environments")
     def receive(self, group) -> Step:
         """The step that ``send`` began, once all workers have done their share of it.
 
@@ -160,6 +165,7 @@ class ProcessVectorEnv:
         self._answers("step", group)
         return self._seen(rows)
 
+    @span("environments")
     def close(self) -> None:
         """End all workers and remove their directories. Safe to call twice."""
         self._finalizer()

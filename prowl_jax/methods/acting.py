@@ -20,6 +20,7 @@ import numpy as np
 
 from prowl_jax.envs.base import grouped
 from prowl_jax.rl import categorical
+from prowl_jax.spans import kept, program
 from prowl_jax.types import Trajectory, pytree
 
 
@@ -60,6 +61,7 @@ def _said(policy, params, seen, leader=None, leads=None):
     return jax.tree.map(lambda a, b: jnp.where(leads.reshape(-1, *[1] * (b.ndim - 1)), a, b), theirs, said)
 
 
+@kept
 def make_act(policy):
     """``act(params, seen, key, start=0, total=None, alike=1, leader=None, every=1)``, jitted.
 
@@ -83,7 +85,7 @@ def make_act(policy):
             actions = categorical.sample(key, whole.at[place // alike].set(logits), policy.sizes)[place // alike]
         return actions, categorical.log_prob(logits, actions, policy.sizes), value, memory
 
-    return act
+    return program(act)
 
 
 def collect(

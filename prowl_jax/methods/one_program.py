@@ -11,6 +11,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from prowl_jax import spans
 from prowl_jax.methods.acting import make_collect
 from prowl_jax.types import Batch, pytree
 
@@ -120,7 +121,7 @@ def make_program(method):
 
         return jax.lax.scan(one_cycle, state, plan)
 
-    return jax.jit(run, donate_argnums=2)
+    return spans.program(jax.jit(run, donate_argnums=2))
 
 
 def _finite(tree):

@@ -10,7 +10,10 @@ import functools
 
 import numpy as np
 
+from prowl_jax.spans import span
 
+
+@span("statistics")
 def paired_bootstrap(a, b, *, seed=0, resamples=2000, level=0.95):
     """Percentile interval of the relative difference (mean a - mean b) / mean b.
 
@@ -47,6 +50,7 @@ def paired_bootstrap(a, b, *, seed=0, resamples=2000, level=0.95):
     }
 
 
+@span("statistics")
 def hierarchical_bootstrap(a, b, *, over_seeds=True, seed=0, resamples=2000, level=0.95):
     """Percentile interval of the relative difference of two models that were trained from several seeds.
 
@@ -81,6 +85,7 @@ def hierarchical_bootstrap(a, b, *, over_seeds=True, seed=0, resamples=2000, lev
     return {**result, "relative": mean_a / mean_b - 1.0, "low": float(low), "high": float(high)}
 
 
+@span("statistics")
 def nested_interval_of_means(function, *groups, over_seeds=True, seed=0, resamples=2000, level=0.95):
     """``interval_of_means`` of several seeds: seeds are drawn first, then clips within each.
 
@@ -130,6 +135,7 @@ def _nested_weights(sizes, over_seeds, seed, resamples):
     return weights
 
 
+@span("statistics")
 def mean_interval(a, *, seed=0, resamples=2000, level=0.95):
     """Percentile interval of a mean: float ``[n]`` -> dict of floats mean, low, high.
 
@@ -140,6 +146,7 @@ def mean_interval(a, *, seed=0, resamples=2000, level=0.95):
     return {"mean": float(a.mean()), "low": float(low), "high": float(high)}
 
 
+@span("statistics")
 def interval_of_means(function, *values, seed=0, resamples=2000, level=0.95):
     """Percentile interval of a function of means over clips, such as the ratio of two of them.
 

@@ -9,6 +9,8 @@ import threading
 import time
 from concurrent.futures import Future
 
+from prowl_jax.spans import span
+
 
 class Abandoned(Exception):
     """Raised inside a collection that nobody waits for any more."""
@@ -74,7 +76,8 @@ class Ahead:
             raise RuntimeError(f"cycle {cycle} is asked for, but cycle {self._started} was started")
         else:
             future, self._future = self._future, None
-            trajectory = future.result()
+            with span("environments"):
+                trajectory = future.result()
         self.waited = time.perf_counter() - began
         return trajectory
 

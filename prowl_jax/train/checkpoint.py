@@ -15,6 +15,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from prowl_jax.spans import span
+
 VERSION = 1
 
 
@@ -33,6 +35,7 @@ class Checkpoints:
         together, each with its part of the arrays, in a directory that all of them see.
     """
 
+    @span("checkpoints")
     def __init__(self, directory, keep=2, best=False, alone=False):
         self._directory = pathlib.Path(directory).absolute()
         self._keep, self._best = keep, best
@@ -65,6 +68,7 @@ class Checkpoints:
         """The latest complete step, or None."""
         return self._manager.latest_step()
 
+    @span("checkpoints")
     def save(self, step, state, meta=None, loss=None):
         """Start saving; returns once the arrays are copied. A step that is there is a mistake.
 
@@ -93,6 +97,7 @@ class Checkpoints:
         self._unproven = step
         self._losses[step] = loss
 
+    @span("checkpoints")
     def prove(self):
         """Wait for the last save, read it back, and only then let older steps go.
 
@@ -164,6 +169,7 @@ class Checkpoints:
             raise FileNotFoundError(f"no checkpoint under {self._directory}")
         return self._read(step, None)
 
+    @span("checkpoints")
     def close(self):
         """Wait until all is written and proven."""
         try:
@@ -184,6 +190,7 @@ class Checkpoints:
                 f"{self._directory}: the checkpoint of step {step} cannot be written ({_reason(error)}); {left}"
             ) from error
 
+    @span("checkpoints")
     def _read(self, step, abstract):
         """({name: array}, meta) of ``step``; without ``abstract`` as numpy arrays."""
         try:
@@ -264,6 +271,7 @@ def _empty(described):
     return np.empty(sizes, jax.numpy.dtype(dtype))
 
 
+@span("checksums")
 def _checksums(arrays):
     """{name: CRC-32 of the bytes}; None for an array of which this process holds a part only."""
     return {name: _crc(leaf) if getattr(leaf, "is_fully_addressable", True) else None for name, leaf in arrays.items()}

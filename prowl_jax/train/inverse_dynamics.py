@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.rl import categorical
+from prowl_jax.spans import kept, program
 from prowl_jax.train.state import make_step
 
 
@@ -22,6 +23,7 @@ def make_train_step(model, optimizer, *, ema_decay=0.0):
     return make_step(functools.partial(negative_log_likelihood, model), optimizer, ema_decay=ema_decay)
 
 
+@kept
 def make_recover(model):
     """``recover(params, frames uint8 [B, T, H, W, 3]) -> int32 [B, T - 1, A]``, the likeliest actions, jitted."""
-    return jax.jit(lambda params, frames: categorical.mode(model.apply(params, frames), model.sizes))
+    return program(jax.jit(lambda params, frames: categorical.mode(model.apply(params, frames), model.sizes)))

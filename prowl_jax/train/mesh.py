@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from prowl_jax.settings import COUNT, LARGEST, Check, setting
+from prowl_jax.spans import span
 
 ALL_OR_COUNT = Check(lambda v: v == -1 or 1 <= v <= LARGEST, "is neither -1 (all devices) nor 1 or more")
 
@@ -53,6 +54,7 @@ def replicated(mesh):
     return NamedSharding(mesh, PartitionSpec())
 
 
+@span("transfers")
 def place_batch(mesh, batch, axis=0):
     """A host batch on the devices, its rows split over them; ``axis`` says which axis they are.
 
@@ -72,6 +74,7 @@ def replicate(mesh, tree):
     return put(tree, jax.tree.map(lambda _: replicated(mesh), tree))
 
 
+@span("transfers")
 def put(tree, placement):
     """The tree on the devices as ``placement``, a tree of shardings, says; over all processes."""
     if jax.process_count() == 1:

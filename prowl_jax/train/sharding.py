@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from prowl_jax import spans
 from prowl_jax.train.mesh import put, replicated, split_rows
 
 REPLICATED = ((r".*", PartitionSpec()),)
@@ -124,7 +125,9 @@ def keep_placement(step_fn, state):
     """
     placement = jax.tree.map(lambda x: x.sharding, state)
     mesh = jax.tree.leaves(placement)[0].mesh
-    return jax.jit(_by_rows(mesh, step_fn), donate_argnums=0, out_shardings=(placement, replicated(mesh)))
+    return spans.program(
+        jax.jit(_by_rows(mesh, step_fn), donate_argnums=0, out_shardings=(placement, replicated(mesh)))
+    )
 
 
 def program(gives, donates=()):
@@ -168,7 +171,9 @@ def _each(programs, compile_one):
     if silent := [field.name for field in fields if "gives" not in field.metadata]:
         raise ValueError(f"{type(programs).__name__}.{', '.join(silent)}: declare with sharding.program what it gives")
     functions = {field.name: getattr(programs, field.name) for field in fields}
-    return type(programs)(**{f.name: functions[f.name] and compile_one(functions[f.name], f) for f in fields})
+    return type(programs)(
+        **{f.name: functions[f.name] and spans.program(compile_one(functions[f.name], f)) for f in fields}
+    )
 
 
 def _by_rows(mesh, function):

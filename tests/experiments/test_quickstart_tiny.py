@@ -3,6 +3,7 @@
 It is also run in parts a second time, interrupted, and must come to the same bits.
 """
 
+import collections
 import contextlib
 import dataclasses
 import io
@@ -16,7 +17,7 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from experiments import compare, dream_quality, sampler_steps, uncertainty
+from experiments import benchmark, compare, dream_quality, sampler_steps, uncertainty
 from experiments.configs.quickstart import get_config
 from experiments.evaluation import evaluate
 from experiments.evaluation.reward_bench import make_bench
@@ -54,11 +55,20 @@ def run_all(workdir, config=None):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """The workdir of a whole run, and what it printed."""
-    workdir = tmp_path_factory.mktemp("quickstart") / "tiny"
-    _, out = run_all(workdir)
-    return workdir, out
+def profiled(tmp_path_factory):
+    """The workdir of a whole run, what it printed, and its profile."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    out, output = io.StringIO(), folder / "profile.json"
+    with contextlib.redirect_stdout(out):
+        flags = [f"--workdir={folder / 'tiny'}", f"--output={output}"]
+        assert benchmark.main(["--profile=experiments/configs/quickstart.py:tiny", *flags]) == 0
+    return folder / "tiny", out.getvalue(), read_json(output)
+
+
+@pytest.fixture(scope="module")
+def done(profiled):
+    """The workdir of the run, and what it printed."""
+    return profiled[:2]
 
 
 def read_json(path):
@@ -128,6 +138,32 @@ def test_figures_say_where_they_come_from(done):
     page = (done[0] / "report" / "index.html").read_text()
     assert start["machine"]["cpu"] in page[page.index("<footer") :]
     assert all(table["seconds"] > 0 for arm in evaluation["arms"].values() for table in arm.values())
+
+
+def test_a_profile_says_where_its_time_went(profiled):
+    """Of a run that compiles for longer than it computes."""
+    workdir, out, profile = profiled
+    stages, noted = profile["stages"], read_json(workdir / "stages.json")
+    assert list(stages) == [*STAGES, "between"]
+    for name, row in stages.items():
+        parts = [row[part] for part in ("compiling", "computing", "waiting", "host", "counting")]
+        assert min(parts) >= 0 and row["seconds"] == pytest.approx(sum(parts))
+        assert name == "between" or row["seconds"] == pytest.approx(noted[name]["seconds"], abs=0.1, rel=0.02)
+    trained = ("autoencoder", "world_model", "reference", "inverse_dynamics", "phase2/prowl", "evaluation")
+    assert all(stages[name]["flops"] > 0 < stages[name]["compiling"] for name in trained)
+    assert stages["demonstrations"]["waiting"] > stages["demonstrations"]["computing"], "it only records"
+    assert stages["report"]["host"] > 0 and profile["host"].keys() >= {"checkpoints", "checksums", "pictures"}
+    assert profile["provenance"]["config"]["name"] == "tiny" and profile["rate"] > 1e8
+    table = out[out.index("stage, seconds") :].splitlines()
+    assert [line.split()[0] for line in table[1 : len(stages) + 2]] == [*stages, "all"]
+    assert max(map(len, table[:-1])) <= 80
+
+
+def test_no_program_is_compiled_twice(profiled):
+    """But for those of a cycle, of which every arm has its own: the second reads them from the cache."""
+    again = collections.Counter(profiled[2]["programs"]["twice"])
+    of_a_cycle = {"observe", "score_all", "insert", "fine_tune", "rescore"}
+    assert set(again) <= of_a_cycle and max(again.values()) == 1, again
 
 
 def scores_by_hand(spec, true, said):

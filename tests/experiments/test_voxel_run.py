@@ -139,8 +139,7 @@ def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run,
 @pytest.mark.slow
 def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
-    for module in (evaluate, measure):
-        monkeypatch.setattr(module, "BATCH", 4)
+    monkeypatch.setattr(evaluate, "BATCH", 4)
     study = types.SimpleNamespace(buffer_clips=3, event_rounds=3, event_steps=8, event_clips=2, event_episodes=2)
     train_inverse_dynamics(run)
     measure.measure_arms(run, ("prowl",), study)
@@ -182,7 +181,7 @@ def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in (run.workdir / "values").rglob("prowl.npz")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(acted, "act_freely", lambda *_, **__: pytest.fail("acted again"))
-        patch.setattr(measure, "measure_all", lambda *_: pytest.fail("measured again"))
+        patch.setattr(measure, "measure_all", lambda *_, **__: pytest.fail("measured again"))
         measure.measure_arms(run, ("prowl",), study)
     assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
 

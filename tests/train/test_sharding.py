@@ -43,7 +43,7 @@ def start(name, devices, **environment):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         # On a crowded machine pretended devices may wait long for each other.
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices} "
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
         "PYTHONPATH": f"{ROOT}{os.pathsep}{script.parent}",
         **environment,

@@ -22,9 +22,9 @@ SCRIPT = pathlib.Path(__file__).with_name("two_processes.py")
 
 
 def start(workdir, stop_after, *changes, **environment):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_collective_call_terminate_timeout_seconds=600"
     environment = {
-        **os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_cpu_collective_call_terminate_timeout_seconds=600", **environment,
+        **os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, **environment,
     }  # fmt: skip
     command = [sys.executable, SCRIPT, workdir, str(stop_after), *changes]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
