@@ -28,7 +28,7 @@ class Beginnings:
         self._config, config = run.config, run.config
         self.shared = build.make_method(config, next(iter(build.arms(config)))).shared
         self._act, self._reference = make_act(self.shared.policy), starting_point(run).reference
-        self._env = build.make_env(config, config.env.task, self.shared.budget.trajectories)
+        self._env = build.make_env(config, config.env.task, config.phase2.trajectories)
         self._lock = threading.Lock()
 
     def of(self, cycle):

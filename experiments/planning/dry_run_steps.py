@@ -124,7 +124,7 @@ def _of_arm(config, mesh, model, counted, arm):
         _by_rules(mesh, start.fixed, WORLD_MODEL_RULES),
         _by_rules(mesh, start.reference, REPLICATED),
     )
-    trajectory = _trajectory(mesh, config, method.shared.policy) if needs.acts else None
+    trajectory = _trajectory(mesh, config, method.shared) if needs.acts else None
     passive = _clips(mesh, config, model, (budget.updates, needs.rows), needs.length, split_rows(mesh, 1))
     calls = method.calls(state, start, trajectory, passive, _key(mesh))
     of_step = _clips(mesh, config, model, (budget.batch,), budget.window, split_rows(mesh))
@@ -222,13 +222,12 @@ def _clips(mesh, config, model, rows, length, sharding):
     return Batch(_shape(sharding, *latents), _shape(sharding, *actions, dtype="int32"))
 
 
-def _trajectory(mesh, config, policy):
+def _trajectory(mesh, config, shared):
     """Shapes of what a cycle collects."""
-    shape = functools.partial(_shape, split_rows(mesh), config.phase2.trajectories)
-    time_ = phase2.trajectory_length(config)
+    shape, time_ = functools.partial(_shape, split_rows(mesh), shared.budget.trajectories), shared.trajectory_length
     return Trajectory(
         frames=shape(time_, *build.frame_shape(config), dtype="uint8"),
-        actions=shape(time_, len(policy.sizes), dtype="int32"),
+        actions=shape(time_, len(shared.policy.sizes), dtype="int32"),
         first=shape(time_, dtype=jnp.bool_), log_prob=shape(time_), value=shape(time_),
         valid=shape(dtype=jnp.bool_), broken=shape(dtype=jnp.bool_),
     )  # fmt: skip

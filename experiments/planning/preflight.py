@@ -47,7 +47,7 @@ def parts(config):
     if methods:
         item = methods[0].shared.example_clip
         trajectory = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(item))
-        acted = p.trajectories * any(method.needs().acts for method in methods)
+        acted = max(method.shared.budget.trajectories * method.needs().acts for method in methods)
         kept = max(method.kept_bytes() for method in methods)
         found += [
             Part("the PAT buffer", kept, "phase2.capacity or phase2.horizon"),

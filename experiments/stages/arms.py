@@ -43,6 +43,11 @@ def _scored(score, says, method="prowl"):
     return Arm(says, method, changed)
 
 
+def _branched(baseline):
+    """Four branches of a state; for the warm-ups that these save, more trajectories: the same environment steps."""
+    return {"phase2.branches": 4, "phase2.branch_baseline": baseline, "phase2.equal_steps": True}
+
+
 RESTS = {"reward": None}
 """The policy is paid nothing and stays pi_ref."""
 
@@ -68,11 +73,11 @@ ARMS = {
     "keeps_progress": Arm("Delta with the other sign: what gets better is kept", settings={"phase2.delta_scale": -1.0}),
     "prowl_branched": Arm(
         "each four trajectories from one state, each paid for what it found more than the others",
-        settings={"phase2.branches": 4, "phase2.branch_baseline": "siblings"},
+        settings=_branched("siblings"),
     ),
     "prowl_against_reference": Arm(
         "each four from one state, the first by pi_ref: the others are paid for what they found more than it",
-        settings={"phase2.branches": 4, "phase2.branch_baseline": "reference"},
+        settings=_branched("reference"),
     ),
     "fine_tuned": Arm("demonstrations alone, and nobody acts or dreams", method="fine_tune", compared=True),
     "best_of_n": Arm("the best of N dreams of each context, trained on as data", method="best_of_n"),

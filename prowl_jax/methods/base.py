@@ -14,6 +14,7 @@ or traced as a whole into one program (``one_program``), where the environment l
 """
 
 import dataclasses
+import math
 from typing import Any, Protocol
 
 import jax
@@ -67,6 +68,7 @@ class Budget:
       cycles: length of schedules.
       branches: k trajectories begin in the same state, after one warm-up. branch_baseline: what the reward of each is
         against, see ``rl.branches``; with ``"reference"`` the first of them is acted by it and is not learned from.
+      equal_steps: who makes a budget turns ``trajectories`` into ``equal_trajectories`` of them.
       score_batch: clips dreamt at a time, so that memory stays bounded.
       ema_decay: of the average of the trained parameters, which is what predicts and is evaluated; 0 keeps none.
     """
@@ -81,6 +83,9 @@ class Budget:
     branches: int = setting(1, "trajectories that begin in the same state, after one warm-up", COUNT)
     branch_baseline: str = setting(
         "none", f"what a branch's reward is against: {', '.join(BASELINES)}", one_of(BASELINES)
+    )
+    equal_steps: bool = setting(
+        False, "with branches, trajectories for all the steps that they would take without: the saved warm-ups' too"
     )
     horizon: int = setting(3, "latents predicted and scored", COUNT, source="paper: a chunk")
     updates: int = setting(30, "world-model steps a cycle", COUNT)
@@ -310,3 +315,18 @@ def acting_cost(shared):
     budget = shared.budget
     steps = budget.trajectories * (shared.trajectory_length - 1)
     return budget.trajectories // budget.branches * budget.warm_up + steps
+
+
+def equal_trajectories(trajectories, branches, *, warm_up, steps, parts=1):
+    """How many branched trajectories take as many environment steps as ``trajectories`` that share no warm-up.
+
+    Args:
+      branches: k, which share one. warm_up, steps: of the environment, before a trajectory and in it.
+      parts: what their number must divide into.
+
+    Returns:
+      the number nearest to that in whole groups, at least one of them; ``acting_cost`` says what it takes.
+    """
+    at_a_time = math.lcm(branches, parts)
+    taken = at_a_time * steps + at_a_time // branches * warm_up
+    return max(1, round(trajectories * (warm_up + steps) / taken)) * at_a_time

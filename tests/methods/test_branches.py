@@ -12,7 +12,7 @@ from tiny_world import BUDGET, shared_by
 
 from prowl_jax.envs.device import DeviceVectorEnv, keys
 from prowl_jax.methods.acting import collect, make_act, make_collect
-from prowl_jax.methods.base import acting_cost
+from prowl_jax.methods.base import acting_cost, equal_trajectories
 from prowl_jax.methods.branches import weigh_branches
 from prowl_jax.models.policies.small import Policy, PolicyNetwork
 
@@ -81,9 +81,12 @@ def test_one_branch_is_what_there_was_without(policies):
 def test_a_budget_has_whole_groups_and_counts_a_warm_up_once(tiny):
     budget = dataclasses.replace(BUDGET, trajectories=8, warm_up=10)
     shared = shared_by(tiny, optax.sgd(1.0), None, budget)
-    steps = 8 * (shared.trajectory_length - 1)
+    steps, few = 8 * (shared.trajectory_length - 1), {"warm_up": 1, "steps": 9}
     assert acting_cost(shared) == 80 + steps
     assert acting_cost(dataclasses.replace(shared, budget=dataclasses.replace(budget, branches=4))) == 20 + steps
+    assert equal_trajectories(64, 4, warm_up=30, steps=9) == 152  # 152 * 9 + 38 * 30 = 2508, 64 * 39 = 2496
+    assert equal_trajectories(64, 4, warm_up=30, steps=9, parts=16) == 144 and equal_trajectories(2, 4, **few) == 4
+    assert equal_trajectories(64, 4, warm_up=0, steps=9) == 64 == equal_trajectories(64, 1, warm_up=30, steps=9)
     with pytest.raises(ValueError, match="whole groups"):
         dataclasses.replace(budget, branches=3)
     with pytest.raises(ValueError, match="of 2 or more"):

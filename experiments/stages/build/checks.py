@@ -5,7 +5,7 @@ import os
 import jax
 
 from experiments.run.config_file import UsageError
-from experiments.stages.arms import ARMS
+from experiments.stages.arms import ARMS, configured
 from experiments.stages.build import plays
 from experiments.stages.build.base import check_base, check_unet_weights, load_oracle
 from experiments.stages.build.environment import gaps_of, make_environment, spec_of
@@ -117,6 +117,9 @@ def check_division(config, devices):
     if arms(config):
         rows |= {f"phase2.{name}": config.phase2[name] for name in ("trajectories", "capacity", "batch")}
         rows["(1 - phase2.pat_share) * phase2.batch"] = passive_rows(config)
+        budgets = {arm: make_budget(configured(config, arm)) for arm in arms(config)}
+        equal = {arm: budget.trajectories for arm, budget in budgets.items() if budget.equal_steps}
+        rows |= {f"the trajectories of {arm}": count for arm, count in equal.items()}
     misfits = [f"{key}={value}" for key, value in rows.items() if value % devices]
     if misfits:
         raise UsageError(

@@ -10,7 +10,7 @@ from experiments.stages.build.rewards import make_rewards
 from experiments.stages.build.world_model import make_loss, make_world_model
 from prowl_jax.envs.registry import ENVIRONMENTS
 from prowl_jax.methods import METHODS, prowl
-from prowl_jax.methods.base import Budget, Shared
+from prowl_jax.methods.base import Budget, Shared, equal_trajectories
 from prowl_jax.models.error_head import ErrorHead
 from prowl_jax.pat.buffer import Scoring
 from prowl_jax.pat.priority import Priority
@@ -56,7 +56,14 @@ def arms(config):
 def make_budget(config):
     """What every arm of phase 2 may spend; the context is one window less one chunk."""
     p, w = config.phase2, config.world_model
-    return read(Budget, p, context=w.window - w.chunk, window=w.window, score_batch=min(p.trajectories, 32))
+    sizes = {"context": w.window - w.chunk, "window": w.window, "score_batch": min(p.trajectories, 32)}
+    budget = read(Budget, p, **sizes)
+    if not budget.equal_steps or budget.branches == 1:
+        return budget
+    steps = make_world_model(config).frames_of(budget.clip) - 1
+    parts = config.adversary.minibatches
+    equal = equal_trajectories(budget.trajectories, budget.branches, warm_up=p.warm_up, steps=steps, parts=parts)
+    return dataclasses.replace(budget, trajectories=equal)
 
 
 def phase2_optimizer(config, updates=None, cycles=None):

@@ -188,7 +188,7 @@ def planner(run, method):
     starts = passive_starts(run, needs.rows, needs.length)
 
     def plan_of(draws):
-        seeds = np.stack([parts.env_seeds(config, draw, budget.branches) for draw in draws])
+        seeds = np.stack([parts.env_seeds(config, draw, budget) for draw in draws])
         clips = [[starts(draw * updates + i) for i in range(updates)] for draw in draws]
         env_keys = keys(seeds.reshape(-1), seeds.size).reshape(seeds.shape)
         return Plan(env_keys, jnp.asarray(clips, jnp.int32), jnp.asarray(draws, jnp.int32))

@@ -121,7 +121,7 @@ def _players(config, method, start, keys_of):
         trajectory, _ = collect(
             env, act, shared.policy, params, keys_of(draw)[0], length=shared.trajectory_length,
             warm_up=budget.warm_up, warm_up_params=start.reference, to_env=shared.to_env, check=check,
-            seeds=env_seeds(config, draw, budget.branches)[mine], branches=budget.branches,
+            seeds=env_seeds(config, draw, budget)[mine], branches=budget.branches,
             reference_leads=budget.reference_leads,
         )  # fmt: skip
         return trajectory

@@ -123,10 +123,13 @@ def starting_point(run, method=None):
     return Start(trained, {**theta_0, "dit": frozen, **oracle, **judge}, load_reference(run))
 
 
-def env_seeds(config, cycle, branches=1):
-    """Seeds ``[trajectories]`` that a cycle's environments are reset from; ``branches`` in a row have the same."""
-    seeds = np.random.SeedSequence([config.seed, cycle]).generate_state(config.phase2.trajectories)
-    return np.repeat(seeds[: len(seeds) // branches], branches)
+def env_seeds(config, cycle, budget=None):
+    """Seeds ``[trajectories]`` that a cycle's environments are reset from; those of branches in a row are the same.
+
+    ``budget`` is an arm's; without, nobody branches. Of fewer starts the seeds are the first of those of more.
+    """
+    rows, branches = (budget.trajectories, budget.branches) if budget else (config.phase2.trajectories, 1)
+    return np.repeat(np.random.SeedSequence([config.seed, cycle]).generate_state(rows // branches), branches)
 
 
 def spent(method):

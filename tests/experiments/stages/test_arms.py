@@ -1,9 +1,12 @@
 """The table of arms: what each row changes, and that it changes nothing else."""
 
 import json
+import math
 
+import numpy as np
 import pytest
 
+from experiments.configs import proof
 from experiments.configs.quickstart import get_config
 from experiments.planning import consistency
 from experiments.stages import build
@@ -36,8 +39,8 @@ CHANGED = {
         for score in ("spread_corrected", "energy", "learnability", "reducible", "learning_progress")
     },
     "keeps_progress": {"phase2.delta_scale": -1.0},
-    "prowl_branched": {"phase2.branches": 4, "phase2.branch_baseline": "siblings"},
-    "prowl_against_reference": {"phase2.branches": 4, "phase2.branch_baseline": "reference"},
+    "prowl_branched": {"phase2.branches": 4, "phase2.branch_baseline": "siblings", "phase2.equal_steps": True},
+    "prowl_against_reference": {"phase2.branches": 4, "phase2.branch_baseline": "reference", "phase2.equal_steps": True},
     "fine_tuned": {},
     "best_of_n": {},
     "nft": {},
@@ -79,14 +82,29 @@ def test_what_an_arm_is_is_asked_of_its_method():
     assert methods["prowl"].programs.fit_error_head is None
 
 
-def test_branches_begin_from_the_same_seeds_and_are_rows_of_the_budget():
+def test_branches_begin_from_the_same_seeds_and_are_rows_of_their_budget():
     config = get_config()
-    seeds, branched = env_seeds(config, 3), env_seeds(config, 3, 4)
-    assert branched.shape == seeds.shape == (config.phase2.trajectories,)
-    assert (branched.reshape(-1, 4) == seeds[: len(seeds) // 4, None]).all()
-    ours, plain = (build.make_method(config, arm).spent() for arm in ("prowl_branched", "prowl"))
-    warm_ups = config.phase2.trajectories * config.phase2.warm_up
-    assert plain["environment_steps"] - ours["environment_steps"] == warm_ups * 3 // 4
+    budget = build.make_budget(configured(config, "prowl_branched"))
+    seeds, branched = env_seeds(config, 3), env_seeds(config, 3, budget)
+    assert seeds.shape == (config.phase2.trajectories,) and branched.shape == (budget.trajectories,)
+    starts = budget.trajectories // 4
+    assert (branched.reshape(-1, 4) == branched[::4, None]).all() and len(np.unique(branched)) == starts
+    both = min(starts, len(seeds))
+    assert (branched[::4][:both] == seeds[:both]).all()
+
+
+@pytest.mark.parametrize("variant", ["voxel", "vizdoom"])
+def test_who_branches_spends_the_environment_steps_of_who_does_not(variant):
+    """The promise of a study, to 2 %; what the saved warm-ups buy is more trajectories."""
+    config = proof.get_config(variant)
+    config.base = ""  # costs are no matter of weights
+    plain, *branched = (build.make_method(config, arm) for arm in ("prowl", "prowl_branched", "prowl_against_reference"))
+    for method in branched:
+        ours, theirs = method.spent(), plain.spent()
+        assert ours["environment_steps"] == pytest.approx(theirs["environment_steps"], rel=0.02)
+        assert ours["world_model_tokens"] == theirs["world_model_tokens"]
+        assert method.shared.budget.trajectories > 2 * plain.shared.budget.trajectories
+        assert method.shared.budget.trajectories % math.lcm(4, config.adversary.minibatches) == 0
 
 
 def test_settings_of_a_method_are_the_group_of_its_name():
