@@ -156,6 +156,12 @@ def _widths_and_blocks(c):
     return all(len(w) == len(b) > 0 and min(w) >= 1 and min(b) >= 1 for w, b in pairs)
 
 
+def _narrowest(c):
+    """Channels of the narrowest level of either U-Net."""
+    u = c.world_model.unet
+    return min((*u.widths, *u.motion_widths) if u.motion else u.widths)
+
+
 def _even_steps(c):
     """What a network that takes shortcuts is asked for: a power of two of steps of one length."""
     w = c.world_model
@@ -325,6 +331,12 @@ SHAPES = (
         lambda c: c.world_model.size not in DIT_SIZES or c.phase2.lora_rank <= DIT_SIZES[c.world_model.size]["width"],
         "phase2.lora_rank={config.phase2.lora_rank} is more than the width of "
         "world_model.size={config.world_model.size}",
+    ),
+    (
+        lambda c: (
+            c.world_model.network != "unet" or c.phase2.trainable != "lora" or c.phase2.lora_rank <= _narrowest(c)
+        ),
+        "phase2.lora_rank={config.phase2.lora_rank} is more than the channels of a level of world_model.unet",
     ),
     *map(_whole_patches, ("env.frame_height", "env.frame_width")),
     *map(_whole_chunks, ("world_model.window", "phase2.horizon", "evaluation.horizon", "evaluation.long_horizon")),

@@ -93,6 +93,11 @@ class WorldModel(FrameSpace):
         """Names on the paths of what the network is told its actions through: what phase 2 trains of it."""
         return self.dit.action_conditioning
 
+    @property
+    def low_rank(self):
+        """Names on the paths of what LoRA adds to, and of what it trains whole."""
+        return self.dit.low_rank
+
     def tokens(self, frame_shape):
         """N, the tokens of one latent of frames ``(H, W, 3)``."""
         height, width, _ = self.latent_shape(frame_shape)

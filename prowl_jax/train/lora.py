@@ -1,6 +1,7 @@
 """Low-rank updates as another trainable set: ``W + in @ out`` for chosen matrices W, which stay frozen.
 
-LoRA (arXiv 2106.09685) with its scale at 1. The two factors stand in the trained tree where the matrix
+LoRA (arXiv 2106.09685) with its scale at 1. A convolution is the matrix of what it sees by what it says, [kh kw C, D]:
+its update is a convolution of few channels and after it one of a pixel. The two factors stand in the trained tree where the matrix
 stands in the frozen one, as ``lora_in`` and ``lora_out`` beside its ``kernel``; ``state.merge`` folds them
 into it. So whatever merges the trained and the frozen part, the loop, the evaluation, an export, needs to
 know nothing of them. ``out`` starts at zero: the merged parameters start as they were.
@@ -13,13 +14,13 @@ from flax import traverse_util
 from prowl_jax.train.state import LORA_IN, LORA_OUT, split_by_path
 
 
-def split_low_rank(params, key, rank, components=("self_attention", "cross_attention"), whole=("action_adapter",)):
+def split_low_rank(params, key, rank, components, whole):
     """(what is trained, what is frozen): low-rank factors and the parts that are trained whole; all the rest.
 
     Args:
       params: nested dict. key: for the factors.
       rank: columns of ``in``, rows of ``out``.
-      components: a matrix gets factors if any of these names is on its path.
+      components: a matrix gets factors if any of these names is on its path; a network names its own (``low_rank``).
       whole: a parameter is trained itself if any of these names is on its path.
 
     Returns:
@@ -34,12 +35,13 @@ def split_low_rank(params, key, rank, components=("self_attention", "cross_atten
     }
     if not matrices:
         raise ValueError(f"no matrix has any of {', '.join(components)} on its path")
-    smallest = min(min(kernel.shape) for kernel in matrices.values())
+    sides = {path: (kernel.size // kernel.shape[-1], kernel.shape[-1]) for path, kernel in matrices.items()}
+    smallest = min(map(min, sides.values()))
     if not 1 <= rank <= smallest:
         raise ValueError(f"a rank is 1 to {smallest}, the shortest side of the matrices, not {rank}")
     factors = {}
     for i, (path, kernel) in enumerate(matrices.items()):
-        rows, columns = kernel.shape
+        rows, columns = sides[path]
         noise = jax.random.normal(jax.random.fold_in(key, i), (rows, rank), kernel.dtype)
         factors[(*path[:-1], LORA_IN)] = noise * rows**-0.5
         factors[(*path[:-1], LORA_OUT)] = jnp.zeros((rank, columns), kernel.dtype)

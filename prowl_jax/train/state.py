@@ -164,7 +164,8 @@ def merge(chosen, rest):
     for path in [path for path in flat if path[-1] == LORA_IN]:
         *layer, _ = path
         kernel = (*layer, "kernel")
-        flat[kernel] = flat[kernel] + flat.pop(path) @ flat.pop((*layer, LORA_OUT))
+        update = flat.pop(path) @ flat.pop((*layer, LORA_OUT))
+        flat[kernel] = flat[kernel] + update.reshape(flat[kernel].shape)
     return traverse_util.unflatten_dict(flat)
 
 

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -18,7 +19,8 @@ from prowl_jax.models.dit.sizes import dit_size
 from prowl_jax.models.unet.unet import UNet
 from prowl_jax.models.unet.world_model import UNetWorldModel
 from prowl_jax.models.world_model import WorldModel
-from prowl_jax.train.state import count
+from prowl_jax.train.lora import split_low_rank
+from prowl_jax.train.state import count, merge
 from prowl_jax.train.world_model import make_loss, split_trainable
 from prowl_jax.types import Batch
 
@@ -219,3 +221,22 @@ def test_at_the_size_of_the_configurations_phase_2_trains_15_to_25_per_cent(case
     shapes = jax.eval_shape(lambda: case.whole.init(KEY, (64, 64, 3), 3))["dit"]
     trained, _ = split_trainable(case.whole, shapes)
     assert 0.15 <= count(trained) / count(shapes) <= 0.25
+
+
+def test_lora_adds_to_what_the_network_names_and_trains_beside_it_what_reads_actions(case):
+    """Every matrix of its trunk, a third of all parameters or fewer, and at first nothing of what it says changes."""
+    shapes = jax.eval_shape(lambda: case.whole.init(KEY, (64, 64, 3), 3))["dit"]
+    components, whole = case.whole.low_rank
+    trained, frozen = jax.eval_shape(lambda: split_low_rank(zeros_of(shapes), KEY, 8, components, whole))
+    again = jax.eval_shape(merge, trained, frozen)
+    assert jax.tree.map(lambda x: x.shape, again) == jax.tree.map(lambda x: x.shape, shapes)
+    flat = traverse_util.flatten_dict(trained)
+    assert {path[0] for path in flat if path[-1] not in ("lora_in", "lora_out")} == set(whole)
+    matrices = [p for p in traverse_util.flatten_dict(frozen) if p[-1] == "kernel" and set(p) & set(components)]
+    assert len(matrices) == sum(path[-1] == "lora_in" for path in flat) > 0
+    assert 0.05 <= count(trained) / count(shapes) <= 0.34
+
+
+def zeros_of(shapes):
+    """A tree of zeros."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)

@@ -26,7 +26,7 @@ def chosen(path):
 
 @pytest.fixture(scope="module")
 def parts(tiny):
-    return split_low_rank(tiny.params["dit"], KEY, RANK)
+    return split_low_rank(tiny.params["dit"], KEY, RANK, *tiny.model.low_rank)
 
 
 def test_at_first_nothing_is_changed(tiny, parts):
@@ -67,6 +67,25 @@ def test_a_step_moves_the_factors_and_the_adapter_only(tiny, parts):
             np.testing.assert_array_equal(after[path], leaf)
 
 
+def test_a_convolution_s_update_is_one_of_few_channels_and_one_of_a_pixel():
+    rng = np.random.default_rng(0)
+    kernel, x = (rng.normal(size=size).astype(np.float32) for size in ((3, 3, 5, 6), (2, 7, 8, 5)))
+    params = {"net": {"conv": {"kernel": kernel, "bias": np.ones(6)}}, "told": {"kernel": np.ones((2, 2))}}
+    trained, frozen = split_low_rank(params, KEY, RANK, ("net",), ("told",))
+    low, out = trained["net"]["conv"]["lora_in"], rng.normal(size=(RANK, 6)).astype(np.float32)
+    assert low.shape == (45, RANK) and trained["told"] == params["told"] and "told" not in frozen
+    trained["net"]["conv"]["lora_out"] = out
+    whole = merge(trained, frozen)["net"]["conv"]["kernel"]
+
+    def conv(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    apart = conv(x, kernel) + conv(conv(x, low.reshape(3, 3, 5, RANK)), out[None, None])
+    np.testing.assert_allclose(conv(x, whole), apart, atol=1e-4)
+    with pytest.raises(ValueError, match="a rank is 1 to 6"):
+        split_low_rank(params, KEY, 7, ("net",), ("told",))
+
+
 def test_an_export_has_the_factors_folded_in(tiny, parts):
     trained, frozen = parts
     trained = jax.tree.map(lambda x: x + 0.1, trained)
@@ -82,6 +101,6 @@ def test_what_cannot_be_is_refused(tiny):
     params = tiny.params["dit"]
     for rank in (0, 25):
         with pytest.raises(ValueError, match=f"a rank is 1 to 24, the shortest side of the matrices, not {rank}"):
-            split_low_rank(params, KEY, rank)
+            split_low_rank(params, KEY, rank, *tiny.model.low_rank)
     with pytest.raises(ValueError, match="no matrix has any of convolution on its path"):
-        split_low_rank(params, KEY, 2, components=("convolution",))
+        split_low_rank(params, KEY, 2, ("convolution",), ("action_adapter",))

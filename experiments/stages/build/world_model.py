@@ -86,7 +86,7 @@ class TrainableSettings:
     """What phase 2 trains of the network."""
 
     trainable: str = setting(
-        "action_conditioning", "or lora: low-rank updates of all attention, and the adapter",
+        "action_conditioning", "or lora: low-rank updates of a dit's attention or of both U-Nets, and what reads actions",
         one_of(("action_conditioning", "lora")), source="paper: action_conditioning",
     )  # fmt: skip
     lora_rank: int = setting(16, "of lora", COUNT)
@@ -257,9 +257,10 @@ def make_forcing(config):
 
 def split_phase2(config, dit_params):
     """(what phase 2 trains of the DiT, the rest), both nested dicts; ``state.merge`` makes one of them."""
+    model = make_world_model(config)
     if config.phase2.trainable == "lora":
-        return split_low_rank(dit_params, stage_key(config, "lora"), config.phase2.lora_rank)
-    return split_trainable(make_world_model(config), dit_params)
+        return split_low_rank(dit_params, stage_key(config, "lora"), config.phase2.lora_rank, *model.low_rank)
+    return split_trainable(model, dit_params)
 
 
 def shortest_episode(config):

@@ -20,6 +20,9 @@ from prowl_jax.models.dit.action_adapter import ActionAdapter
 from prowl_jax.models.dit.attention import ATTENTION_KINDS, QKVAttention, apply_rope, rope_angles, rope_split
 from prowl_jax.settings import COUNT, POSITIVE, one_of, setting
 
+LOW_RANK = ("self_attention", "cross_attention"), ("action_adapter",)
+"""Path components of the matrices that LoRA adds to, and of what it trains whole beside them."""
+
 ACTION_CONDITIONING = ("cross_attention", "cross_norm", "action_adapter")
 """Path components of the parameters that phase 2 trains (PROWL section 3.2)."""
 
@@ -125,6 +128,7 @@ class DiT(nn.Module):
     shortcut: int = 0
 
     action_conditioning = ACTION_CONDITIONING
+    low_rank = LOW_RANK
 
     @nn.compact
     def __call__(self, z, sigma, actions, memory=None, mask=None, start=None, length=None):

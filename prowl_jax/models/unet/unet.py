@@ -37,6 +37,9 @@ ACTION_CONDITIONING = ("actions", "motion_actions", "film", "global_motion")
 """Path components of the parameters that phase 2 trains: embeddings of the actions, what they scale and shift, and
 the motion that they alone tell; 15 to 25 % of all, as in PROWL (280 M of 1.3 B)."""
 
+LOW_RANK = ("denoiser", "flow_net"), ("actions", "motion_actions", "global_motion")
+"""Path components of the matrices and convolutions that LoRA adds to, and of what it trains whole beside them."""
+
 FARTHEST = 12.0
 """Pixels that the flow of a place goes beyond that of the action, at most."""
 

@@ -10,7 +10,7 @@ from prowl_jax.diffusion import flow
 from prowl_jax.diffusion.autoregressive import autoregressive_loss, autoregressive_shortcut_loss
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
-from prowl_jax.models.unet.unet import ACTION_CONDITIONING, UNet, dropout_mask
+from prowl_jax.models.unet.unet import ACTION_CONDITIONING, LOW_RANK, UNet, dropout_mask
 from prowl_jax.models.unet.warp import photometric
 from prowl_jax.models.world_model import FrameSpace
 from prowl_jax.settings import POSITIVE, SHARE, Check, check, setting
@@ -91,6 +91,7 @@ class UNetWorldModel(FrameSpace):
     )
     context_noise: float = setting(0.0, "level of noise on the context when dreaming", SHARE)
     action_conditioning = ACTION_CONDITIONING
+    low_rank = LOW_RANK
     stride = 1
     chunk = 1
 

@@ -155,6 +155,7 @@ BROKEN = [
     ({"base": "a", "world_model.weights": "b"}, "base=a stands in phase 1's place and world_model.weights=b begins it"),
     (WAN | {"world_model.network": "unet"}, "world_model.network=unet takes a latent a frame, which autoencoder"),
     ({"autoencoder.downsampling": 2}, "autoencoder.downsampling=2 is not one of 8, 4"),
+    (UNET | {"phase2.trainable": "lora", "phase2.lora_rank": 33}, "lora_rank=33 is more than the channels of a level"),
     (UNET | {"dry_run": True}, "dry_run=True counts the steps of a transformer; world_model.network=unet is none"),
     (UNET | {"world_model.action_text": "a"}, "world_model.action_text=a is read by world_model.network=dit only"),
     (UNET | {"env.frame_height": 40}, "env.frame_height=40 and env.frame_width=64 do not halve into the levels of"),
