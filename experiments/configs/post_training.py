@@ -29,7 +29,7 @@ def get_config(arg="voxel"):
     c, arg = proof.get_config(world), world
     c.name = f"post_training_{arg}"
     c.arms = ARMS + COMBINED * bool(combined)
-    c.study.oracles = c.phase2.watched = ()
+    c.study.oracles = c.study.by_cycle = c.phase2.watched = c.phase2.keep_cycles = ()
     c.study.seeds = tuple(range(5))
     c.grpo.reward = "inverse_dynamics"  # RLIR
     c.best_of_n.best_by = "group_similarity"  # as NFT's, so that what differs is how it is learned from

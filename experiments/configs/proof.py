@@ -3,11 +3,17 @@ r"""The proof again, where errors can be mended: shipped weights as theta_0, gap
   python -m experiments.gate --weights=voxel                               # first: is there enough to mend?
   python -m experiments.study --config=experiments/configs/proof.py:voxel
   python -m experiments.study --config=experiments/configs/proof.py:vizdoom
+  python -m experiments.study --config=experiments/configs/proof.py:lora
+  python -m experiments.study --config=experiments/configs/proof.py:dose \
+    --config.study.dose.bases="('early.safetensors', 'voxel')"
 
 Every arm of every seed begins with the same weights (``base``), and spends the same updates, tokens and environment
-steps; ``oracle`` and ``oracle_all`` are no arms: they learn from wide data until they no longer improve. The study can
-be stopped and goes on, and writes results/NAME.json and NAME.md after every seed. How long it takes and what is to be
-expected has not been measured yet. ``:tiny`` is for tests: nothing that it prints means anything.
+steps (where trajectories branch, to 2 %); ``oracle`` and ``oracle_all`` are no arms: they learn from wide data until
+they no longer improve. The study can be stopped and goes on, and writes results/NAME.json and NAME.md after every seed.
+How long it takes and what is to be expected has not been measured yet. ``:dose`` asks when hunting pays: fewer arms and
+seeds, with fewer and with more trajectories, and from each of ``study.dose.bases``. ``:lora`` is the second block:
+low-rank updates in the place of the action conditioning, fewer arms and seeds. ``:tiny`` is for tests: nothing that it
+prints means anything.
 """
 
 import ml_collections
@@ -22,11 +28,16 @@ ARMS = (
 )  # fmt: skip
 """With ``phase1``, which every study measures, and the oracles."""
 
+DOSED = ("frozen_reference", "prowl", "prowl_branched")
+"""Of which it is asked when hunting pays."""
+
 
 def get_config(arg="voxel"):
-    """The study in the world of blocks (``voxel``), in ViZDoom (``vizdoom``), or the smallest (``tiny``)."""
-    if arg not in ("voxel", "vizdoom", "tiny"):
-        raise ValueError(f"proof has the variants 'voxel', 'vizdoom' and 'tiny', not {arg!r}")
+    """The study in the world of blocks (``voxel``; ``dose`` and ``lora`` are of it), in ViZDoom (``vizdoom``), or the
+    smallest (``tiny``).
+    """
+    if arg not in ("voxel", "vizdoom", "dose", "lora", "tiny"):
+        raise ValueError(f"proof has the variants 'voxel', 'vizdoom', 'dose', 'lora' and 'tiny', not {arg!r}")
     file = base_vizdoom if arg == "vizdoom" else base_voxel
     c = file.get_config("tiny" if arg == "tiny" else "full")
     c.name = f"proof_{arg}"
@@ -39,7 +50,7 @@ def get_config(arg="voxel"):
     if arg == "tiny":
         _tiny(c)
         return c
-    c.base = arg
+    c.base = "vizdoom" if arg == "vizdoom" else "voxel"
     c.env.num_envs = 16
     c.demonstrations.update(episodes=96, episode_frames=300, held_out_task_episodes=16)
     c.reference.steps = 1500  # where the weights bring none
@@ -49,13 +60,20 @@ def get_config(arg="voxel"):
     c.adversary.update(learning_rate=1e-3, epochs=4, minibatches=4, kl_cost=0.2)
     c.adversary.kl_costs.update(weak=0.01, middle=0.2, strong=0.5)
     c.evaluation.update(clips=64, horizon=8, long_clips=32, long_horizon=20)
-    c.study.update(event_rounds=1, unseen_clips=128)
-    if arg == "voxel":
+    c.study.update(event_rounds=1, unseen_clips=128, by_cycle=DOSED)
+    c.phase2.keep_cycles = (1, 2, 4, 8)
+    if arg != "vizdoom":
         c.env.held_out_tasks = ("control", "wide", "mine", "desert")  # of these desert is a gap in places
         c.study.seeds = tuple(range(8))
     else:
         c.env.held_out_tasks = ("control", "wide", "look_around")
         c.study.seeds = tuple(range(5))
+    if arg == "dose":
+        c.arms, c.study.seeds = DOSED, (0, 1, 2)
+        c.study.dose.update(trajectories=(32, 64, 128, 256), arms=DOSED, seeds=(0, 1, 2))
+    if arg == "lora":
+        c.arms, c.study.seeds = (*DOSED, "passive"), (0, 1, 2)
+        c.phase2.update(trainable="lora", lora_rank=16)  # 23 % of the network, where action conditioning is 20 %
     return c
 
 
@@ -66,7 +84,7 @@ def _tiny(c):
     c.study.seeds = (0, 1)
     c.study.update(event_rounds=1, event_steps=8, event_clips=2, event_episodes=2, unseen_clips=4)
     c.study.oracle.update(updates=4, look_every=2, episodes=2, frames=24, develop_clips=4)
-    c.study.oracles = ("oracle",)
+    c.study.oracles, c.study.by_cycle, c.phase2.keep_cycles = ("oracle",), c.arms, (1,)
     c.demonstrations.update(episodes=4, episode_frames=24)
     c.inverse_dynamics.steps, c.metrics.frechet = 0, ""
     c.world_model.steps = 4

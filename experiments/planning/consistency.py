@@ -377,6 +377,15 @@ SHAPES = (
         ),
     ),
     (
+        lambda c: (
+            c.phase2.program != "device"
+            or c.phase2.cycles_per_call < 1
+            or all(cycle % c.phase2.cycles_per_call == 0 for cycle in c.phase2.keep_cycles)
+        ),
+        "phase2.keep_cycles={config.phase2.keep_cycles} are not all ends of calls of "
+        "phase2.cycles_per_call={config.phase2.cycles_per_call} cycles",
+    ),
+    (
         _together(["phase2.branches"], lambda c: c.phase2.branches > 1 or c.phase2.branch_baseline == "none"),
         "phase2.branch_baseline={config.phase2.branch_baseline} needs phase2.branches of 2 or more",
     ),

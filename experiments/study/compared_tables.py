@@ -37,10 +37,10 @@ def sections(results, table):
 
 
 def _budgets(results, table):
-    names = ("world_model_tokens", "dreamt_latents", "environment_steps", "world_model_updates")
+    names = ("world_model_tokens", "dreamt_latents", "environment_steps", "repeated_steps", "world_model_updates")
     rows = []
     for arm, spent in results["budgets"].items():
-        shown = [number(spent[name]) for name in names]
+        shown = [number(spent.get(name, 0)) for name in names]
         rows.append([words(arm), *shown, *(number(_mean(spent[n])) for n in ("minutes", "tokens_per_second"))])
     return table(["each seed of", *map(words, names), "minutes", "tokens a second, all counted"], rows)
 

@@ -24,7 +24,7 @@ from experiments.stages.demonstrations import make_demonstrations
 from experiments.stages.inverse_dynamics import train_inverse_dynamics
 from experiments.stages.reference import clone_reference
 from experiments.stages.world_model import train_world_model
-from experiments.study import measure, oracle, results, tables
+from experiments.study import dose, measure, oracle, results, tables
 from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 SHARED = ("autoencoder", "inverse_dynamics")
@@ -126,18 +126,30 @@ def run_study(config, workdir=None, stages=STAGES):
     build.check_mesh(config)
     opening.say(config, config.study.seeds)
     folder, began = pathlib.Path(workdir or pathlib.Path("runs") / config.name), time.monotonic()
+    doses = dose.studies(config, folder)
+    for _, _, own, _ in doses:
+        build.check_files(own)
+        build.check_mesh(own)
+    _study(config, folder, stages)
+    for axis, value, own, place in doses:
+        print(f"{axis} {value}:", flush=True)
+        _study(own, place, stages)
+        write(own, open_runs(own, place, own=()))
+    runs = open_runs(config, folder, own=())
+    print(f"[{left(plan(config, runs, stages))}] this call took {(time.monotonic() - began) / 60:.0f} min", flush=True)
+    return write(config, runs, show=True)
+
+
+def _study(config, folder, stages):
+    """What is left of one study, without its doses."""
     for arm in config.arms:
         spent = phase2.spent(build.make_method(config, arm))
         print(f"{arm}, each seed: " + ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in spent.items()), flush=True)
     processes = _processes(config)
     if processes == 1:
-        runs = open_runs(config, folder)
-        do_steps(config, runs, stages=stages)
+        do_steps(config, open_runs(config, folder), stages=stages)
     else:
         _in_processes(config, folder, processes, stages)
-        runs = open_runs(config, folder, own=())
-    print(f"[{left(plan(config, runs, stages))}] this call took {(time.monotonic() - began) / 60:.0f} min", flush=True)
-    return write(config, runs, show=True)
 
 
 def do_steps(config, runs, processes=1, stages=STAGES):

@@ -24,6 +24,7 @@ What is measured once is not measured again, so that a stopped evaluation goes o
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -53,7 +54,7 @@ from experiments.run.progress import Progress
 from experiments.stages import build, phase2
 from experiments.stages.inverse_dynamics import with_judge
 from experiments.stages.reference import load_reference
-from experiments.study import apart, compared, unseen
+from experiments.study import apart, by_cycle, compared, unseen
 from experiments.study.acted import measure_acting
 from experiments.study.oracle import load_oracle
 from prowl_jax.methods.acting import collect, make_act
@@ -137,6 +138,9 @@ def measure_arms(run, arms, study):
                 made = make(found, sets, act_out, observe)
                 if made is not None:
                     on_every_arm(name, *made, FrameMetrics(()))
+                if name == by_cycle.SET:
+                    path_of = functools.partial(values_path, run, name)
+                    by_cycle.measure(found, made[0], measure_fn, key, path_of, act_out, observe, MEASURED)
     return {}
 
 

@@ -4,7 +4,7 @@ writes NAME_critical.svg (regret on the fixed critical trajectories against thet
 cycle by cycle), NAME_camera.svg (camera speed against c_kl), NAME_long.svg (regret by predicted frame against theta_0),
 NAME_dense.svg (appearance and AFS-EPE on the clips with the most action, against the frozen reference) and, where the
 world knows events, NAME_events.svg. Intervals are 95 % bootstraps: of regret over seeds and clips, of all
-else over seeds.
+else over seeds. Where doses were asked for, NAME_dose.svg is what PROWL gains over its control by how much of what.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from experiments.report.figures import STYLE, bare_axes, svg_text
 from experiments.report.tables import words
 from experiments.stages.arms import CONTROL
-from experiments.study.tables import dense_rows, dense_words
+from experiments.study.tables import DOSED, dense_rows, dense_words
 from prowl_jax.metrics.intervals import mean_interval
 
 # Legible on white and on black, since a page may be either.
@@ -64,6 +64,8 @@ def draw(results):
         plots["dense"] = dense
     if results["events"]:
         plots["events"] = events
+    if results.get("dose"):
+        plots["dose"] = dose
     return {name: _drawn(plot, results) for name, plot in plots.items()}
 
 
@@ -158,6 +160,39 @@ def dense(figure, results):
     _name_rows(axes, [dense_words(metric).replace(", ", ",\n") for metric in rows])
     axes.set_xlabel("difference on action-dense clips, % of the frozen reference's")
     _legend(figure)
+
+
+def dose(figure, results):
+    """Regret on critical trajectories against the control's, per cent, by how much of what: a panel an axis."""
+    rows = [row for row in results["dose"] if (row["set"], row["subset"]) == ("critical", "all")]
+    rows = [row for row in rows if row["metric"] == "latent_regret"]
+    there = [axis for axis in DOSED if any(row["axis"] == axis for row in rows)]
+    panels = figure.subplots(1, len(there), sharey=True, squeeze=False)[0]
+    for axes, axis in zip(panels, there, strict=True):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", linewidth=0.6)
+        axes.axhline(0, color=_INK, linewidth=1)
+        of_axis = [row for row in rows if row["axis"] == axis]
+        for arm in dict.fromkeys(row["arm"] for row in of_axis):
+            own = [row for row in of_axis if row["arm"] == arm]
+            values, gains = [row["value"] for row in own], np.array([_told(row) for row in own]).T
+            tone, label = colour(results, arm), words(arm) if axis == there[0] else None
+            axes.plot(values, gains[0], "o-", color=tone, linewidth=1.6, markersize=4, label=label)
+            axes.fill_between(values, gains[1], gains[2], color=tone, alpha=0.15, linewidth=0)
+        if axis != "base":
+            axes.set_xscale("log", base=2)
+            ticks = sorted({row["value"] for row in of_axis})
+            axes.set_xticks(ticks, list(map(str, ticks)))
+            axes.minorticks_off()
+        axes.set_xlabel(DOSED[axis])
+    panels[0].set_ylabel("regret on critical trajectories,\n% of the control's")
+    _legend(figure)
+
+
+def _told(row):
+    """Per cent, and its bounds; a figure without an interval is its own."""
+    bounds = [row["relative"] if row[k] is None else row[k] for k in ("low", "high")]
+    return 100 * np.array([row["relative"], *bounds], float)
 
 
 def events(figure, results):

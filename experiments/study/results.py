@@ -6,9 +6,11 @@
   machine, settings        where the results were put together, and what matters of what it was set to
   provenance               commits, versions and machines of every seed's starts, each with its ``run``, and the whole
                            configuration (``run.provenance``); studies that are older have none
-  budget                   what each arm spent on each seed, counted in what it left; ``minutes`` of each seed
-  budgets                  arm -> what one seed of it spent of everything, latents dreamt and environment steps too,
-                           ``minutes``, one a seed, and ``tokens_per_second``, all of these minutes counted
+  budget                   what each arm spent on each seed, counted in what it left; ``minutes`` of each seed;
+                           ``environment_steps``, the fewest and the most of an arm that acts
+  budgets                  arm -> what one seed of it spent of everything, latents dreamt and environment steps too
+                           (``repeated_steps``, warm-ups that branches took again, apart), ``minutes``, one a seed, and
+                           ``tokens_per_second``, all of these minutes counted
   sets                     set -> ``clips`` of each subset and seed; ``means``: arm -> metric -> subset -> one a seed
                            (``held_out`` is all its tasks together); where the configuration asks for them,
                            ``of_set``: arm -> metric of the whole set -> one a seed, for ``held_out`` the mean of
@@ -20,6 +22,8 @@
                            two bounds are of clips alone, the others of seeds and clips; ``cross_buffer`` is all
                            buffers but the arm's own and the baseline's
   compared                 where the study has ``study.dreams``, what methods are compared by (``compared``)
+  dose                     where the study asks for doses, what PROWL gains by how much of what (``dose``)
+  ppo_progress             how far PPO came for its environment steps, of arms whose policy is paid (``by_cycle``)
   central                  those of the differences that settle a study, as rows (``central``)
   oracles, mendable_share  where the study has any: what each trained, and ``central.mendable_share``
   found_apart              likewise: what theta_0's error on what each arm found is made of (``apart``)
@@ -48,7 +52,7 @@ from experiments.run.metrics_log import read_metrics
 from experiments.run.provenance import provenance, stages_not_noted, starts_of
 from experiments.stages import build, phase2
 from experiments.stages.arms import ARMS, CONTROL, configured
-from experiments.study import apart, compared
+from experiments.study import apart, by_cycle, compared, dose
 from experiments.study.central import METRICS, central, mendable
 from experiments.study.sets import (
     has,
@@ -66,9 +70,11 @@ CYCLE_METRICS = ("kl_to_reference", "camera_speed_over_reference", "regret", "pa
 OF_SOME = (
     *("pat_unlearnable", "pat_hard", "pat_reducible_share"),
     *("reward_of_start", "reward_between_starts", "reward_within_starts"),
+    *("reward_variance", "reward_over_reference"),
     *("reward", "reward_spread", "idle_groups"),
 )
-"""The same of arms that have them: who knows an oracle, whose trajectories branch, who dreams branches."""
+"""The same of arms that have them: who knows an oracle, whose trajectories branch, who trains a policy, who dreams
+branches."""
 DIGITS = 5
 MODES = 12
 """So many strictly novel modes are told one by one."""
@@ -98,6 +104,11 @@ def collect(config, runs, shared):
     differences = {against: _all_differences(config, sets, against) for against in AGAINST if against in names}
     clips = {name: {subset: _clips(one, subset) for subset in subsets_of(one)} for name, one in sets.items()}
     beside = compared.compare(config, runs, names)
+    cycles, budgets = {arm: _cycles(logs, arm, build.make_method(config, arm)) for arm in arms}, _budgets(config, runs)
+    found = {
+        "sets": {name: _figures(one) for name, one in sets.items()},
+        "central": central(differences, clips) + compared.central_rows(beside.get("compared"), METRICS),
+    }
     return {
         "study": config.name,
         "seeds": list(runs),
@@ -106,8 +117,8 @@ def collect(config, runs, shared):
         "settings": _settings(config),
         "provenance": _provenance(config, runs, shared),
         "budget": _budget(config, runs, shared),
-        "budgets": _budgets(config, runs),
-        "sets": {name: _figures(one) for name, one in sets.items()},
+        "budgets": budgets,
+        "sets": found["sets"],
         "novel_modes": novel,
         "inverse_dynamics": {
             k.removeprefix("held_out_"): _short(v)
@@ -115,11 +126,13 @@ def collect(config, runs, shared):
             if k.startswith("held_out_")
         },
         "differences": differences,
-        "central": central(differences, clips) + compared.central_rows(beside.get("compared"), METRICS),
+        "central": found["central"],
+        **dose.rows(config, runs, shared.workdir.parent, found),
+        **by_cycle.ppo_progress(config, runs, cycles, budgets),
         **mendable(config, sets, names[1:]),
         **apart.found_apart(config, runs),
         **beside,
-        "cycles": {arm: _cycles(logs, arm, build.make_method(config, arm)) for arm in arms},
+        "cycles": cycles,
         "long_rollout": _long(config, sets["long_rollout"]),
         **_acted(runs, arms),
         **voted(shared.workdir.parent / votes.FILE, names),
@@ -188,8 +201,10 @@ def _budget(config, runs, shared):
     phase1 = [run.stages()["world_model"] for run in runs.values()]
     every = [*(run.stages() for run in runs.values()), shared.stages()]
     first = planned[config.arms[0]]
+    steps = [plan["environment_steps"] for plan in planned.values() if plan["environment_steps"]]
     return {
         "each_arm": {n: first[n] for n in names if all(plan[n] == first[n] for plan in planned.values())},
+        "environment_steps": [min(steps, default=0), max(steps, default=0)],
         "phase1_tokens": phase1[0]["tokens"] if phase1 else None,
         "arm_minutes": counted,
         "total_minutes": round(sum(seconds_of(s) for stages in every for s in stages.values()) / 60, 1),
@@ -200,11 +215,20 @@ def _budgets(config, runs):
     """Everything that an arm spends on one seed, as its method says; none of it is hidden in another."""
     found = {}
     for arm in config.arms:
-        spent = phase2.spent(build.make_method(config, arm))
+        method = build.make_method(config, arm)
+        spent = {**phase2.spent(method), "repeated_steps": _repeated(config, method)}
         seconds = [seconds_of(run.stages()[f"phase2/{arm}"]) for run in runs.values()]
         rate = [_short(spent["world_model_tokens"] / max(s, 1e-9)) for s in seconds]
         found[arm] = {**spent, "minutes": [round(s / 60, 2) for s in seconds], "tokens_per_second": rate}
     return found
+
+
+def _repeated(config, method):
+    """Steps of warm-ups that branches take again where no state is copied: time, and nothing is learned."""
+    budget = method.shared.budget
+    if config.phase2.program == "device" or not method.needs().acts:
+        return 0
+    return budget.cycles * budget.warm_up * (budget.trajectories - budget.trajectories // budget.branches)
 
 
 def seconds_of(figures):

@@ -34,12 +34,17 @@ def read_sets(runs, arms):
     """Set -> list of ``SeedSet``; ``held_out`` is all held-out tasks together."""
     folders = sorted({folder.name for run in runs.values() for folder in (run.workdir / "values").iterdir()})
     names = [folder.replace(".", "/") for folder in folders]
-    sets = {name: [_read(run, name, arms) for run in runs.values()] for name in names}
+    sets = {name: read_set(runs, name, arms) for name in names}
     sets = {name: seeds for name, seeds in sets.items() if any(seeds)}
     tasks = [seeds for name, seeds in sets.items() if name.startswith("held_out/")]
     if tasks:
         sets["held_out"] = [pooled(parts) for parts in zip(*tasks, strict=True)]
     return sets
+
+
+def read_set(runs, name, arms):
+    """The list of ``SeedSet`` of one set, in which the named arms are."""
+    return [_read(run, name, arms) for run in runs.values()]
 
 
 def pooled(parts):

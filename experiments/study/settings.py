@@ -3,6 +3,7 @@
 import dataclasses
 
 from experiments.run import groups
+from experiments.stages.arms import ARMS, CONTROL
 from prowl_jax.envs import registry
 from prowl_jax.settings import (
     COUNT,
@@ -20,6 +21,8 @@ from prowl_jax.settings import (
 SEEDS = Check(
     lambda v: v and len(set(v)) == len(v) and min(v) >= 0, "is not one or more different whole numbers of at least 0"
 )
+
+DIFFERENT = Check(lambda v: len(set(v)) == len(v), "are not all different")
 
 SEEDED = registry.names(lambda environment: environment.seeded)
 
@@ -69,6 +72,16 @@ class OracleSettings(Mending):
 
 
 @dataclasses.dataclass(frozen=True)
+class DoseSettings:
+    """When does hunting pay? The same study with more or less of something, each with runs of its own (``dose.py``)."""
+
+    trajectories: tuple = setting((), "of phase2.trajectories, a study of each", DIFFERENT)
+    bases: tuple = setting((), "of base, weights or their files: a study from each", DIFFERENT)
+    arms: tuple = setting(("frozen_reference", "prowl", "prowl_branched"), "of each of these studies", some_of(ARMS))
+    seeds: tuple = setting((0, 1, 2), "of each of these studies", SEEDS)
+
+
+@dataclasses.dataclass(frozen=True)
 class StudySettings:
     """How many seeds, and what is measured of each."""
 
@@ -90,12 +103,16 @@ class StudySettings:
         Check(lambda v: v == 0 or 2 <= v <= 64, "is neither 0 nor 2..64"),
     )  # fmt: skip
     oracles: tuple = setting((), "ceilings, fine-tuned on wide data: oracle, oracle_all", some_of(ORACLES))
+    by_cycle: tuple = setting(
+        (), "arms measured after phase2.keep_cycles too: on critical trajectories, and by what their policies find",
+        some_of(ARMS),
+    )  # fmt: skip
     unseen_clips: int = setting(
         0, "critical trajectories from seeds and places that no arm saw, chosen by theta_0 and by what is done", NATURAL
     )
 
 
-STUDY = {"study": (StudySettings,), "study.oracle": (OracleSettings,)}
+STUDY = {"study": (StudySettings,), "study.oracle": (OracleSettings,), "study.dose": (DoseSettings,)}
 """As ``configs.default.GROUPS``."""
 
 RULES = (
@@ -117,6 +134,18 @@ RULES = (
             "evaluation.horizon={config.evaluation.horizon} is not phase2.horizon={config.phase2.horizon}: "
             "critical trajectories are of both"
         ),
+    ),
+    (
+        lambda c: set(c.study.by_cycle) <= set(c.arms) and bool(c.study.by_cycle) <= bool(c.phase2.keep_cycles),
+        "study.by_cycle={config.study.by_cycle} are not all arms={config.arms}, or phase2.keep_cycles names no cycles",
+    ),
+    (
+        lambda c: not (c.study.dose.trajectories or c.study.dose.bases) or CONTROL in c.study.dose.arms,
+        "study.dose.arms={config.study.dose.arms} has not " + CONTROL + ", against which gains are told",
+    ),
+    (
+        lambda c: not c.study.dose.bases or c.base,
+        "study.dose.bases={config.study.dose.bases} needs base, weights that this study itself begins with",
     ),
     (
         lambda c: c.study.side_by_side <= 1 or (c.phase2.program == "device" and c.on_nan == "stop"),

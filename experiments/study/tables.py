@@ -59,6 +59,11 @@ MENDABLE = (
     "(theta_0 − arm) / (theta_0 − oracle) in per cent, 95 % over seeds and clips: 0 where nothing was mended, 100 "
     "where as much as fine-tuning on wide data can; – where it is not sure that anything can be."
 )
+PROGRESS = (
+    "How much more regret the policy finds for every 1,000 environment steps, per cent, and its interval over seeds: "
+    "in the loop against what the control finds in the same cycle, each by its own world model; and by theta_0, which "
+    "learns nothing, from starts that no arm has seen, against what pi_ref finds there."
+)
 NOTHING = "No study has been run yet.\n"
 
 
@@ -84,7 +89,7 @@ def document(results):
 def markdown(results):
     """The tables of one study."""
     seeds, settings, budget = results["seeds"], results["settings"], results["budget"]
-    spent = ", ".join(f"{number(v)} {words(k)}" for k, v in budget["each_arm"].items())
+    spent = ", ".join(f"{number(v)} {words(k)}" for k, v in budget["each_arm"].items()) + _steps_apart(budget)
     opening = (
         f"{settings['environment']}, task `{settings['task']}`, seeds {', '.join(map(str, seeds))}, world model "
         f"{settings['world_model']}; {results['machine']}; {number(budget['total_minutes'])} minutes, those of seeds "
@@ -115,6 +120,8 @@ def markdown(results):
     parts += ["### Regret of what the policies find and the buffers keep", _loop(results)]
     parts += _beyond_learning(results)
     parts += _starts(results)
+    parts += _progress(results)
+    parts += _dose(results)
     parts += _modes(results)
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts += _voted(results)
@@ -125,6 +132,14 @@ def markdown(results):
         "Other brackets: lowest and highest seed."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _steps_apart(budget):
+    """The environment steps of arms that differ in them; nothing where all are alike, or older studies do not say."""
+    fewest, most = budget.get("environment_steps", (0, 0))
+    if fewest == most:
+        return ""
+    return f", {number(fewest)} to {number(most)} environment steps ({100 * (most / fewest - 1):.2g} % apart)"
 
 
 def _mendable(results):
@@ -267,6 +282,54 @@ def _starts(results):
             rows.append([words(arm), *(_range([_mean(seed) for seed in seeds]) for seeds in parts)])
     head = ["arm", "share of the reward's variance that the start decides", "variance between starts", "within one"]
     return ["### What the start of a trajectory decides", markdown_table(head, rows)] if rows else []
+
+
+def _progress(results):
+    """How far PPO came for its environment steps; nothing in older studies."""
+    rows = []
+    for arm, of in results.get("ppo_progress", {}).items():
+        control = MISSING if "in_the_loop" not in of else _slope(of["in_the_loop"])
+        theta_0, last = MISSING, MISSING
+        if "by_theta_0" in of:
+            theta_0, last = _slope(of["by_theta_0"]), _range(list(of["by_theta_0"]["curve"].values())[-1])
+        steps, variance = number(of["environment_steps_a_cycle"]), _range(of["reward_variance"])
+        rows.append([words(arm), steps, variance, control, theta_0, last])
+    head = ["arm", "environment steps a cycle", "variance of what is paid", "against what the control finds"]
+    head += ["by theta_0, against what pi_ref finds", "after the last cycle, %"]
+    return ["### PPO's progress", PROGRESS, markdown_table(head, rows)] if rows else []
+
+
+def _slope(cell):
+    if cell["mean"] is None:
+        return MISSING
+    bounds = "" if cell["low"] is None else f" ({cell['low']:+.3g}, {cell['high']:+.3g})"
+    text = f"{cell['mean']:+.3g}{bounds}".replace("-", MINUS)
+    return f"**{text}**" if bounds and cell["low"] * cell["high"] > 0 else text
+
+
+DOSED = {"cycles": "cycles", "trajectories": "trajectories a cycle", "base": "theta_0's regret in distribution"}
+"""Axis of the dose curve: words."""
+
+
+def _dose(results):
+    """What hunting gains over the control, against how much it was given; nothing where no dose was asked for."""
+    parts = []
+    for axis, title in DOSED.items():
+        there = [row for row in results.get("dose", ()) if row["axis"] == axis]
+        columns = list(dict.fromkeys((row["metric"], row["set"], row["subset"]) for row in there))
+        cells = {}
+        for row in there:
+            key = row["value"], row.get("base", ""), row["arm"]
+            place = row["metric"], row["set"], row["subset"]
+            cells.setdefault(key, {})[place] = _interval([row[k] for k in ("relative", "low", "high")])
+            cells[key]["seeds"] = number(row["seeds"])
+        rows = [
+            [f"{number(value)} {base}".strip(), words(arm), of["seeds"], *(of.get(c, MISSING) for c in columns)]
+            for (value, base, arm), of in cells.items()
+        ]
+        head = [title, "arm", "seeds", *(", ".join(map(words, column)) for column in columns)]
+        parts += [f"By {title}:", markdown_table(head, rows)] if rows else []
+    return ["### When does hunting pay: against the control", *parts] if parts else []
 
 
 def dense_rows(results):

@@ -225,6 +225,7 @@ class Prowl(Method):
         # phi <- KL-anchored PPO(phi, tau, reward, pi_ref)
         phi, safe_phi, learned = state.phi, state.safe_phi, {}
         if self.programs.ppo is not None:
+            metrics = {**metrics, "reward_variance": variance_of(reward, trajectory.valid)}
             phi, safe_phi, learned = self.programs.ppo(
                 phi, safe_phi, start.reference, trajectory, reward, ppo_key, state.cycle
             )
@@ -443,6 +444,14 @@ def _scoring_params(state, start):
     if state.before is not None:
         params["before"] = merge(state.before, start.fixed["dit"])
     return params
+
+
+@jax.jit
+def variance_of(values, valid):
+    """The variance of ``[B]`` over the rows that are valid; 0 of none."""
+    total = jnp.maximum(jnp.sum(valid), 1)
+    mean = jnp.sum(jnp.where(valid, values, 0.0)) / total
+    return jnp.sum(jnp.where(valid, jnp.square(values - mean), 0.0)) / total
 
 
 @jax.jit

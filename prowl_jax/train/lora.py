@@ -1,8 +1,8 @@
 """Low-rank updates as another trainable set: ``W + in @ out`` for chosen matrices W, which stay frozen.
 
 LoRA (arXiv 2106.09685) with its scale at 1. A convolution is the matrix of what it sees by what it says, [kh kw C, D]:
-its update is a convolution of few channels and after it one of a pixel. The two factors stand in the trained tree where the matrix
-stands in the frozen one, as ``lora_in`` and ``lora_out`` beside its ``kernel``; ``state.merge`` folds them
+its update is a convolution of few channels and after it one of a pixel. The two factors stand in the trained tree where
+the matrix stands in the frozen one, as ``lora_in`` and ``lora_out`` beside its ``kernel``; ``state.merge`` folds them
 into it. So whatever merges the trained and the frozen part, the loop, the evaluation, an export, needs to
 know nothing of them. ``out`` starts at zero: the merged parameters start as they were.
 """

@@ -104,6 +104,8 @@ def check_mesh(config):
         raise UsageError(f"{error}; set mesh.data and mesh.fsdp, or mesh.data=-1") from None
     if arms(config) and config.phase2.program == "device" and jax.process_count() > 1:
         raise UsageError("phase2.program=device runs in one process; set phase2.program=host")
+    if arms(config) and config.phase2.keep_cycles and jax.process_count() > 1:
+        raise UsageError("phase2.keep_cycles is for runs of one process")
     check_division(config, devices)
 
 

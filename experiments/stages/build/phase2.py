@@ -17,7 +17,7 @@ from prowl_jax.pat.priority import Priority
 from prowl_jax.pat.rescoring import Rescoring
 from prowl_jax.rewards.disagreement import Ensemble
 from prowl_jax.rl.ppo import PPOConfig
-from prowl_jax.settings import COUNT, POSITIVE, SHARE, one_of, read, setting, settings_of
+from prowl_jax.settings import COUNT, POSITIVE, SHARE, Check, one_of, read, setting, settings_of
 from prowl_jax.train.adversary import Adversary
 from prowl_jax.train.state import Optimizer
 
@@ -35,6 +35,10 @@ class Phase2Settings:
     oracle: str = setting(
         "", "a network that was trained on everything, a study's oracles/NAME.npz or weights as of base: what regret "
         "it has too cannot be reduced"
+    )  # fmt: skip
+    keep_cycles: tuple = setting(
+        (), "cycles after which an arm is kept, small, beside its checkpoints (cycles/ARM in the run)",
+        Check(lambda v: all(cycle >= 1 for cycle in v), "are not whole numbers of at least 1"),
     )  # fmt: skip
     overlap: bool = setting(True, "collect for the next cycle while this one trains: the same numbers, sooner")
 

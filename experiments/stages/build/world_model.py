@@ -86,7 +86,7 @@ class TrainableSettings:
     """What phase 2 trains of the network."""
 
     trainable: str = setting(
-        "action_conditioning", "or lora: low-rank updates of a dit's attention or of both U-Nets, and what reads actions",
+        "action_conditioning", "or lora: low-rank updates of a dit's attention or of both U-Nets, and the adapter",
         one_of(("action_conditioning", "lora")), source="paper: action_conditioning",
     )  # fmt: skip
     lora_rank: int = setting(16, "of lora", COUNT)

@@ -20,7 +20,7 @@ from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.clip_stores import open_store
 from experiments.stages.passive_batches import passive_starts
-from experiments.stages.phase2 import parts
+from experiments.stages.phase2 import kept, parts
 from prowl_jax.envs.device import keys
 from prowl_jax.methods.one_program import Demonstrations, Plan, make_program
 
@@ -122,6 +122,7 @@ class _Seed:
             self.run.log.write(stage="phase2", arm=self.arm, step=cycle + 1, **self.metrics)
         if done.actions is not None:
             parts.save_actions(self.run, self.arm, done.actions[-1][:, :-1])
+        kept.keep(self.run, self.arm, self.method, state, cycles[-1] + 1)
         loss = self.metrics["world_model_loss"]
         self.checkpoints.save(cycles[-1] + 1, state, {**self.notes, **self.metrics}, loss=loss)
 

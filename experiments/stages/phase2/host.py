@@ -10,6 +10,7 @@ from experiments.run import divergence, processes
 from experiments.run.progress import Progress
 from experiments.stages import build
 from experiments.stages.passive_batches import passive_fetch
+from experiments.stages.phase2 import kept
 from experiments.stages.phase2.parts import (
     camera,
     check_cycle,
@@ -100,6 +101,7 @@ def _attempt(run, arm, make_fetch, skipped):
                 metrics |= _acted(run, arm, method, source.trajectory, notes) | {"collection_wait_s": collection.waited}
             run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
             progress.update(cycle + 1, **shown(metrics))
+            kept.keep(run, arm, method, state, cycle + 1)
             checkpoints.save(cycle + 1, state, {**notes, **metrics}, loss=metrics["world_model_loss"])
     return {**spent(method), **(metrics or notes)}
 

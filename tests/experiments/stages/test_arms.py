@@ -39,8 +39,10 @@ CHANGED = {
         for score in ("spread_corrected", "energy", "learnability", "reducible", "learning_progress")
     },
     "keeps_progress": {"phase2.delta_scale": -1.0},
-    "prowl_branched": {"phase2.branches": 4, "phase2.branch_baseline": "siblings", "phase2.equal_steps": True},
-    "prowl_against_reference": {"phase2.branches": 4, "phase2.branch_baseline": "reference", "phase2.equal_steps": True},
+    **{
+        arm: {"phase2.branches": 4, "phase2.branch_baseline": baseline, "phase2.equal_steps": True}
+        for arm, baseline in (("prowl_branched", "siblings"), ("prowl_against_reference", "reference"))
+    },
     "fine_tuned": {},
     "best_of_n": {},
     "nft": {},
@@ -98,7 +100,8 @@ def test_who_branches_spends_the_environment_steps_of_who_does_not(variant):
     """The promise of a study, to 2 %; what the saved warm-ups buy is more trajectories."""
     config = proof.get_config(variant)
     config.base = ""  # costs are no matter of weights
-    plain, *branched = (build.make_method(config, arm) for arm in ("prowl", "prowl_branched", "prowl_against_reference"))
+    names = ("prowl", "prowl_branched", "prowl_against_reference")
+    plain, *branched = (build.make_method(config, arm) for arm in names)
     for method in branched:
         ours, theirs = method.spent(), plain.spent()
         assert ours["environment_steps"] == pytest.approx(theirs["environment_steps"], rel=0.02)
