@@ -24,9 +24,11 @@ from experiments.stages.autoencoder import train_autoencoder
 from experiments.stages.demonstrations import make_demonstrations
 from experiments.stages.inverse_dynamics import train_inverse_dynamics
 from experiments.stages.passive_batches import passive_fetch
+from experiments.stages.phase2 import kept
 from experiments.stages.reference import clone_reference, load_reference
 from experiments.stages.world_model import train_world_model
-from experiments.study import acted, learnability, measure, sets
+from experiments.study import acted, by_cycle, learnability, measure, sets
+from experiments.study.settings import StudySettings
 from prowl_jax.envs.voxel import EVENTS
 from prowl_jax.methods.acting import event_rates
 from prowl_jax.train.checkpoint import Checkpoints
@@ -37,7 +39,7 @@ def config():
     config = get_config("tiny")
     config.env.held_out_tasks = ()
     config.demonstrations.update(episodes=4, episode_frames=24)
-    config.phase2.update(cycles=3, warm_up=1, horizon=4)
+    config.phase2.update(cycles=3, warm_up=1, horizon=4, keep_cycles=(1, 3))
     return config
 
 
@@ -82,6 +84,11 @@ def test_what_it_leaves_is_what_every_arm_leaves(run):
     done = phase2.load_arm(run, "prowl")
     assert len(done.found.clips.actions) == 8 and "dit" in done.params and done.cycles == 3
     assert (done.found.columns["found in cycle"] < 3).all() and done.policy is not None
+    first, last = (kept.load(run, "prowl", cycle) for cycle in (1, 3))
+    jax.tree.map(np.testing.assert_array_equal, (last.params, last.policy), (done.params, done.policy))
+    for ours, theirs in ((first.params["dit"], last.params["dit"]), (first.policy, last.policy)):
+        assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True))
+    assert not kept.path_of(run, "prowl", 2).exists()
 
 
 def test_a_cycle_with_bad_numbers_is_gone_around(run, config, tmp_path):
@@ -140,7 +147,9 @@ def test_an_ensemble_knows_the_demonstrations_and_is_part_of_the_checkpoint(run,
 def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     """The fixed critical set, the clips with events, and that nothing is measured twice."""
     monkeypatch.setattr(evaluate, "BATCH", 4)
-    study = types.SimpleNamespace(buffer_clips=3, event_rounds=3, event_steps=8, event_clips=2, event_episodes=2)
+    study = StudySettings(
+        buffer_clips=3, event_rounds=3, event_steps=8, event_clips=2, event_episodes=2, by_cycle=("prowl",)
+    )
     train_inverse_dynamics(run)
     measure.measure_arms(run, ("prowl",), study)
     rows = [row for row in read_metrics(run.workdir) if row["arm"] == "prowl"]
@@ -181,9 +190,14 @@ def test_a_measures_what_the_arms_left(run, config, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in (run.workdir / "values").rglob("prowl.npz")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(acted, "act_freely", lambda *_, **__: pytest.fail("acted again"))
-        patch.setattr(measure, "measure_all", lambda *_, **__: pytest.fail("measured again"))
+        for module in (measure, by_cycle):
+            patch.setattr(module, "measure_all", lambda *_, **__: pytest.fail("measured again"))
         measure.measure_arms(run, ("prowl",), study)
     assert before == {p: p.stat().st_mtime_ns for p in before} and len(before) == 5
+    between = np.load(measure.values_path(run, "critical", "prowl@1"))["latent_regret"]
+    assert (between != critical["prowl"]["latent_regret"]).all() and len(between) == config.phase2.trajectories
+    found = sorted(path.stem for path in (run.workdir / "found").iterdir())
+    assert found == ["frozen_reference@0", "prowl@1", "prowl@3"]
 
 
 def test_the_plan_is_the_chance_of_the_host_path(run, config):

@@ -45,7 +45,7 @@ def arm():
         bad.clear()
         bad.update(broken)
         config = ml_collections.ConfigDict({
-            "seed": 3, "env": {"task": ""}, "phase2": {"cycles": CYCLES, "cycles_per_call": A_CALL},
+            "seed": 3, "env": {"task": ""}, "phase2": {"cycles": CYCLES, "cycles_per_call": A_CALL, "keep_cycles": ()},
             "checkpoint_keep": 2, "checkpoint_best": False, "loss_limit": 1e4, "on_nan": on_nan, "rewinds": 2,
         })  # fmt: skip
         run = Run(workdir, config)

@@ -429,6 +429,31 @@ def test_arms_and_seeds_can_be_added(noted, tmp_path):
     assert len(calls) == done + 2 + 6
 
 
+def test_doses_are_studies_of_their_own_and_go_on_too(noted, tmp_path):
+    config, calls, stages = noted
+    config.study.seeds, own = (3,), config.phase2.trajectories
+    config.study.dose.update(trajectories=(own, 2 * own), seeds=(5,), arms=("frozen_reference", "prowl"))
+
+    def stopped(run, arm):
+        if run.config.phase2.trajectories != own and arm == "prowl":
+            raise KeyboardInterrupt
+        return stages["arm"](run, arm)
+
+    with pytest.raises(KeyboardInterrupt):
+        grid.run_study(config, tmp_path / "runs", stages | {"arm": stopped})
+    file = tmp_path / "results" / "study_tiny.json"
+    assert {row["value"] for row in results_file.load_results(file)["dose"]} == {own}, "its own rows are a dose"
+    done = len(calls)
+    results = grid.run_study(config, tmp_path / "runs", stages)
+    assert calls[done:] == [("seed5", "prowl"), ("seed5", "evaluation")]
+    gain = (1 + OFF["prowl"]) / (1 + OFF["frozen_reference"]) - 1
+    rows = [row for row in results["dose"] if row["metric"] == "latent_regret" and row["set"] == "critical"]
+    assert [(row["value"], row["arm"], row["seeds"]) for row in rows] == [(n, "prowl", 1) for n in (own, 2 * own)]
+    assert [row["relative"] for row in rows] == pytest.approx([gain] * 2, abs=1e-4)
+    assert "### When does hunting pay: against the control" in file.with_suffix(".md").read_text()
+    assert "dose" in plots.draw(results)
+
+
 def test_seeds_side_by_side_are_the_same_steps_in_groups(noted, tmp_path):
     config, calls, stages = noted
 
