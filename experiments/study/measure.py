@@ -10,9 +10,9 @@ Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``G
   critical  what was wrong before anything was learned: the hardest decile of each held-out task by the regret
             of theta_0 (group ``held_out``), and all trajectories of cycle 0 (``first_cycle``). In cycle 0 the
             policy of every arm is still pi_ref and the environments start from the same seeds, so that these
-            are the same trajectories for all arms. With ``study.unseen_clips`` also some from seeds and places
-            that no arm saw (``unseen``, and ``unseen_KIND`` of each kind of them: ``study/unseen.py``). Nothing of
-            it depends on an arm: the set is fixed.
+            are the same trajectories for all arms, but those whose trajectories branch: they have others. With
+            ``study.unseen_clips`` also some from seeds and places that no arm saw (``unseen``, and ``unseen_KIND`` of
+            each kind of them: ``study/unseen.py``). Nothing of it depends on an arm: the set is fixed.
   events    where the world knows any: trajectories in whose scored part something of ``EVENTS`` happened, found by
             pi_ref and by the last policies of all arms that train one, under seeds that no arm has learned
             from. A group an event, each policy's finds in turn, at most ``study.event_clips`` of them.

@@ -163,9 +163,13 @@ def dense(figure, results):
 
 
 def dose(figure, results):
-    """Regret on critical trajectories against the control's, per cent, by how much of what: a panel an axis."""
-    rows = [row for row in results["dose"] if (row["set"], row["subset"]) == ("critical", "all")]
-    rows = [row for row in rows if row["metric"] == "latent_regret"]
+    """Regret on critical trajectories against the control's, per cent, by how much of what: a panel an axis.
+
+    Of those that no arm saw, where there are any: they are the same whatever the number of trajectories.
+    """
+    rows = [row for row in results["dose"] if (row["set"], row["metric"]) == ("critical", "latent_regret")]
+    subset = "unseen" if any(row["subset"] == "unseen" for row in rows) else "all"
+    rows = [row for row in rows if row["subset"] == subset]
     there = [axis for axis in DOSED if any(row["axis"] == axis for row in rows)]
     panels = figure.subplots(1, len(there), sharey=True, squeeze=False)[0]
     for axes, axis in zip(panels, there, strict=True):
@@ -185,7 +189,8 @@ def dose(figure, results):
             axes.set_xticks(ticks, list(map(str, ticks)))
             axes.minorticks_off()
         axes.set_xlabel(DOSED[axis])
-    panels[0].set_ylabel("regret on critical trajectories,\n% of the control's")
+    which = "unseen critical" if subset == "unseen" else "critical"
+    panels[0].set_ylabel(f"regret on {which} trajectories,\n% over the control's")
     _legend(figure)
 
 
