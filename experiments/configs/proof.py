@@ -70,7 +70,7 @@ def get_config(arg="voxel"):
         c.study.seeds = tuple(range(5))
     if arg == "dose":
         c.arms, c.study.seeds = DOSED, (0, 1, 2)
-        c.study.dose.update(trajectories=(32, 64, 128, 256), arms=DOSED, seeds=(0, 1, 2))
+        c.study.dose.update(trajectories=(32, 64, 128, 256), seeds=(0, 1, 2))
     if arg == "lora":
         c.arms, c.study.seeds = (*DOSED, "passive"), (0, 1, 2)
         c.phase2.update(trainable="lora", lora_rank=16)  # 23 % of the network, where action conditioning is 20 %

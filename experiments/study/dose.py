@@ -41,12 +41,17 @@ def studies(config, folder):
         name = f"{axis}_{re.sub(r'[^A-Za-z0-9]+', '_', str(value)).strip('_')}"
         with own.unlocked():
             (own[group] if group else own)[axis] = value
-            own.name, own.arms = f"{config.name}_{name}", tuple(config.study.dose.arms)
+            own.name, own.arms = f"{config.name}_{name}", arms_of(config)
             own.phase2.keep_cycles = own.study.by_cycle = ()
-            own.study.dose.trajectories = own.study.dose.bases = ()
+            own.study.dose.trajectories = own.study.dose.bases = own.study.dose.arms = ()
             own.study.update(seeds=tuple(config.study.dose.seeds), results=str(folder / "dose" / "results"))
         out.append((axis, value, own, folder / "dose" / name))
     return out
+
+
+def arms_of(config):
+    """The arms of every dose."""
+    return tuple(config.study.dose.arms or config.arms)
 
 
 def rows(config, runs, folder, own):
@@ -62,12 +67,12 @@ def rows(config, runs, folder, own):
     for axis, value, study, _ in studies(config, folder):
         path = pathlib.Path(study.study.results) / f"{study.name}.json"
         if path.exists():
-            found += _of_study(axis, value, load_results(path), dose.arms)
+            found += _of_study(axis, value, load_results(path), arms_of(config))
     for axis, doses, value in (
         ("trajectories", dose.trajectories, config.phase2.trajectories), ("base", dose.bases, config.base)
     ):  # fmt: skip
         if value in doses:
-            found += _of_study(axis, value, own, dose.arms)
+            found += _of_study(axis, value, own, arms_of(config))
     found.sort(key=lambda row: (row["axis"], row["value"]))
     return {"dose": found} if found else {}
 

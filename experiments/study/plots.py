@@ -9,6 +9,7 @@ else over seeds. Where doses were asked for, NAME_dose.svg is what PROWL gains o
 
 import pathlib
 import sys
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -188,7 +189,7 @@ def dose(figure, results):
             ticks = sorted({row["value"] for row in of_axis})
             axes.set_xticks(ticks, list(map(str, ticks)))
             axes.minorticks_off()
-        axes.set_xlabel(DOSED[axis])
+        axes.set_xlabel(textwrap.fill(DOSED[axis], 16))
     which = "unseen critical" if subset == "unseen" else "critical"
     panels[0].set_ylabel(f"regret on {which} trajectories,\n% over the control's")
     _legend(figure)

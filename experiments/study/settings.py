@@ -3,7 +3,6 @@
 import dataclasses
 
 from experiments.run import groups
-from experiments.stages.arms import ARMS, CONTROL
 from prowl_jax.envs import registry
 from prowl_jax.settings import (
     COUNT,
@@ -21,6 +20,9 @@ from prowl_jax.settings import (
 SEEDS = Check(
     lambda v: v and len(set(v)) == len(v) and min(v) >= 0, "is not one or more different whole numbers of at least 0"
 )
+
+CONTROL = "frozen_reference"
+"""As in ``stages/arms.py``, of which settings know nothing."""
 
 DIFFERENT = Check(lambda v: len(set(v)) == len(v), "are not all different")
 
@@ -77,7 +79,7 @@ class DoseSettings:
 
     trajectories: tuple = setting((), "of phase2.trajectories, a study of each", DIFFERENT)
     bases: tuple = setting((), "of base, weights or their files: a study from each", DIFFERENT)
-    arms: tuple = setting(("frozen_reference", "prowl", "prowl_branched"), "of each of these studies", some_of(ARMS))
+    arms: tuple = setting((), "of each of these studies; empty: those of the study itself", DIFFERENT)
     seeds: tuple = setting((0, 1, 2), "of each of these studies", SEEDS)
 
 
@@ -105,7 +107,7 @@ class StudySettings:
     oracles: tuple = setting((), "ceilings, fine-tuned on wide data: oracle, oracle_all", some_of(ORACLES))
     by_cycle: tuple = setting(
         (), "arms measured after phase2.keep_cycles too: on critical trajectories, and by what their policies find",
-        some_of(ARMS),
+        DIFFERENT,
     )  # fmt: skip
     unseen_clips: int = setting(
         0, "critical trajectories from seeds and places that no arm saw, chosen by theta_0 and by what is done", NATURAL
@@ -140,8 +142,14 @@ RULES = (
         "study.by_cycle={config.study.by_cycle} are not all arms={config.arms}, or phase2.keep_cycles names no cycles",
     ),
     (
-        lambda c: not (c.study.dose.trajectories or c.study.dose.bases) or CONTROL in c.study.dose.arms,
-        "study.dose.arms={config.study.dose.arms} has not " + CONTROL + ", against which gains are told",
+        lambda c: set(c.study.dose.arms) <= set(c.arms),
+        "study.dose.arms={config.study.dose.arms} are not all arms={config.arms}",
+    ),
+    (
+        lambda c: (
+            not (c.study.dose.trajectories or c.study.dose.bases) or CONTROL in (c.study.dose.arms or tuple(c.arms))
+        ),
+        f"a dose is told against {CONTROL}, which is neither in study.dose.arms={{config.study.dose.arms}} nor in arms",
     ),
     (
         lambda c: not c.study.dose.bases or c.base,

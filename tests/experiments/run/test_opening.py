@@ -33,7 +33,8 @@ def begin(monkeypatch, start, module):
         monkeypatch.setattr(module, name, stop, raising=False)
     monkeypatch.setattr(module, "keep_freed_memory", lambda: None, raising=False)
     with config.unlocked():
-        config.study = {"seeds": (3, 4), "processes": 1, "side_by_side": 1}
+        doses = {"trajectories": (), "bases": ()}
+        config.study = {"seeds": (3, 4), "processes": 1, "side_by_side": 1, "dose": doses}
         config.ablation = {}
         config.arms = ()
     with pytest.raises(Enough):

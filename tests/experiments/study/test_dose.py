@@ -128,7 +128,7 @@ def test_every_dose_but_the_study_s_own_is_a_study(config, tmp_path):
     assert "| 0.5000 zoo | prowl | 1 | **\N{MINUS SIGN}10.00 (\N{MINUS SIGN}11.00, \N{MINUS SIGN}9.00)** |" in text
     assert "By trajectories a cycle:\n| trajectories a cycle | arm | seeds | latent regret, critical, all |" in text
     drawn = plots._drawn(plots.dose, told)
-    assert "theta_0" in drawn and "trajectories a cycle" in drawn
+    assert "theta_0" in drawn and "prowl" in drawn
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,8 @@ def test_every_dose_but_the_study_s_own_is_a_study(config, tmp_path):
     [
         ({"study.by_cycle": ("uniform",)}, "study.by_cycle"),
         ({"phase2.keep_cycles": ()}, "phase2.keep_cycles names no cycles"),
-        ({"study.dose.trajectories": (8,), "study.dose.arms": (ARM,)}, "study.dose.arms"),
+        ({"study.dose.trajectories": (8,), "study.dose.arms": (ARM,)}, "told against frozen_reference"),
+        ({"study.dose.arms": ("uniform",)}, "study.dose.arms=('uniform',) are not all"),
         ({"study.dose.bases": ("a",)}, "needs base"),
         ({"phase2.keep_cycles": (1, 3), "phase2.program": "device", "phase2.cycles_per_call": 2}, "ends of calls"),
     ],
