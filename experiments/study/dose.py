@@ -10,7 +10,7 @@
 
 Of the last two each dose is a study of its own, with ``study.dose.arms`` and ``study.dose.seeds``, in ``dose/`` of the
 work directory, stopped and gone on with as any; where the study itself has the dose, its own rows are taken. All else
-is as the study has it, the buffer's capacity too.
+is as the study has it, the buffer's capacity too; but what is only watched is not, nor are oracles that no arm asks.
 """
 
 import copy
@@ -19,7 +19,7 @@ import re
 
 import numpy as np
 
-from experiments.stages.arms import CONTROL
+from experiments.stages.arms import CONTROL, asks_oracle
 from experiments.study import by_cycle
 from experiments.study.sets import has, read_set
 from prowl_jax.metrics.intervals import hierarchical_bootstrap
@@ -45,6 +45,9 @@ def studies(config, folder):
             own.phase2.keep_cycles = own.study.by_cycle = ()
             own.study.dose.trajectories = own.study.dose.bases = own.study.dose.arms = ()
             own.study.update(seeds=tuple(config.study.dose.seeds), results=str(folder / "dose" / "results"))
+            own.phase2.watched = ()
+            if not any(asks_oracle(own, arm) for arm in own.arms):
+                own.study.oracles = ()
         out.append((axis, value, own, folder / "dose" / name))
     return out
 

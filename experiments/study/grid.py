@@ -264,7 +264,8 @@ def plan(config, runs, stages=STAGES):
 
 def measured(config):
     """The stage in which a seed is measured, named by its arms: with another arm there is more to measure."""
-    return f"evaluation/{'+'.join((*config.arms, *config.study.oracles))}"
+    by_cycle = f"@{'+'.join(config.study.by_cycle)}" if config.study.by_cycle else ""
+    return f"evaluation/{'+'.join((*config.arms, *config.study.oracles))}{by_cycle}"
 
 
 def left(steps, processes=1):

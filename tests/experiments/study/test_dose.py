@@ -103,6 +103,7 @@ def test_every_dose_but_the_study_s_own_is_a_study(config, tmp_path):
         assert (study.phase2.trajectories, study.base) == ((value, "zoo") if axis == "trajectories" else (own, value))
         assert study.study.seeds == (3,) and study.arms == (CONTROL, ARM) and study.study.by_cycle == ()
         assert dose.studies(study, tmp_path) == [], "no doses of doses"
+        assert study.study.oracles == () == study.phase2.watched and config.study.oracles == ("oracle",)
         assert [words for rule, words in (*consistency.RULES, *RULES) if not rule(study)] == []
 
     def results(gain, regret):

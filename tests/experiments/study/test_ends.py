@@ -35,6 +35,8 @@ def sound(path):
     assert results["budgets"].keys() == results["arms"].keys()
     for name in ("world_model_updates", "world_model_tokens"):
         assert len({one[name] for one in spent}) == 1 and spent[0][name] > 0, f"arms of other {name}"
+    steps = [one["environment_steps"] for one in spent if one["environment_steps"]]
+    assert max(steps) <= 1.02 * min(steps), "who acts spends the same"
     assert all(math.isfinite(one["dreamt_latents"]) and len(one["minutes"]) == len(results["seeds"]) for one in spent)
     return results
 
@@ -77,4 +79,10 @@ def test_the_proof(tmp_path):
         assert sum(parts[name][0] for name in ("mendable", "spread", "floor", "rest")) == pytest.approx(1, abs=1e-3)
     for arm in results["arms"]:
         assert all(0 <= x <= 1 for seed in results["cycles"][arm]["pat_unlearnable"] for x in seed)
+    for row in results["dose"]:
+        assert row.keys() >= ROW | {"axis", "value"} and row["axis"] == "cycles" and row["arm"] == "prowl"
+    assert {row["value"] for row in results["dose"]} == {1, 2}
+    assert results["ppo_progress"].keys() == {"prowl"}
+    assert results["ppo_progress"]["prowl"]["by_theta_0"]["curve"].keys() == {"1", "2"}
+    assert "### When does hunting pay" in text and "### PPO's progress" in text
     assert "### Share of the mendable in regret" in text and "### What of each buffer is beyond learning" in text
