@@ -293,6 +293,11 @@ BROKEN = [
     ({"phase2.branches": 5}, "phase2.trajectories=32 are not whole groups of phase2.branches=5"),
     ({"phase2.branch_baseline": "mean"}, "branch_baseline=mean is not one of none, siblings, scaled, reference"),
     ({"phase2.branch_baseline": "siblings"}, "phase2.branch_baseline=siblings needs phase2.branches of 2 or more"),
+    ({"phase2.keep_cycles": (0,)}, "phase2.keep_cycles=(0,) are not whole numbers of at least 1"),
+    (
+        {"phase2.keep_cycles": (1,), "phase2.program": "device", "phase2.cycles_per_call": 2},
+        "phase2.keep_cycles=(1,) are not all ends of calls of phase2.cycles_per_call=2 cycles",
+    ),
     ({"phase2.pat_share": 0.97}, "phase2.pat_share=0.97 leaves no row of phase2.batch=16 for the demonstrations"),
 ]
 
