@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.diffusion.flow import interpolate
-from prowl_jax.settings import SHARE, Check, check, setting
+from prowl_jax.settings import LARGEST, SHARE, Check, check, setting
 
-POWER_OF_TWO = Check(lambda v: v >= 2 and v & (v - 1) == 0, "is not a power of two of at least 2")
+POWER_OF_TWO = Check(lambda v: 2 <= v <= LARGEST and v & (v - 1) == 0, "is not a power of two of at least 2")
 
 
 @dataclasses.dataclass(frozen=True)

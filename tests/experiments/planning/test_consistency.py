@@ -147,6 +147,7 @@ BROKEN = [
     (WAN | {"arms": ("predicted_error",)}, "the head of predicted_error take a latent a frame"),
     ({"world_model.objective": "shortcut", "world_model.sampler_steps": 3}, "takes 1, 2, 4 ... "),
     (UNET | {"world_model.objective": "shortcut"}, "of a unet world_model.unet.sampler_levels such as (1.0, 0.5, 0.0)"),
+    ({"world_model.shortcut.most": 2**31}, "world_model.shortcut.most=2147483648 is not a power of two"),
     ({"world_model.shortcut.most": 6}, "world_model.shortcut.most=6 is not a power of two"),
     ({"world_model.objective": "guess"}, "world_model.objective=guess is not one of diffusion, shortcut"),
     ({"world_model.objective": "shortcut", "world_model.weights": "w"}, "of a dit know no lengths of steps"),
