@@ -8,6 +8,7 @@ import pytest
 
 from experiments.configs import proof
 from experiments.planning import consistency
+from experiments.stages.phase2 import Done, kept
 from experiments.study import by_cycle, dose, plots, tables
 from experiments.study.central import METRICS
 from experiments.study.measure import values_path
@@ -147,3 +148,52 @@ def test_what_cannot_be_asked_is_named(config, changes, said):
     config.update_from_flattened_dict(changes)
     broken = [words.format(config=config) for rule, words in (*consistency.RULES, *RULES) if not rule(config)]
     assert any(said in line for line in broken), broken
+
+
+def test_arms_are_measured_after_the_kept_cycles_once(config, tmp_path, monkeypatch):
+    """World models by their cycle, on the critical clips; policies by theta_0, on what they find from new starts."""
+    config.study.by_cycle = (CONTROL, ARM)
+    run, asked = types.SimpleNamespace(workdir=tmp_path, config=config), []
+    policies = {ARM: "policy 4"}
+    arms = {"phase1": Done("theta_0"), CONTROL: Done("control"), ARM: Done("last", policies[ARM])}
+    found = types.SimpleNamespace(run=run, study=config.study, arms=arms, reference="pi_ref", policies=policies)
+
+    def measured(_, params, items, key):
+        asked.append((params, items))
+        return {"latent_regret": np.ones(2), "afs_epe": np.zeros(2), "psnr": np.zeros(2)}
+
+    monkeypatch.setattr(by_cycle, "measure_all", measured)
+    monkeypatch.setattr(by_cycle, "with_judge", lambda run, params: params)
+    monkeypatch.setattr(by_cycle.kept, "load", lambda run, arm, cycle: Done(f"{arm} {cycle}", f"policy {cycle}"))
+
+    def measure():
+        by_cycle.measure(
+            found, "critical", None, None, lambda name: tmp_path / f"{name}.npz",
+            lambda policy, cycle: (policy, cycle), lambda acted: acted, ("latent_regret", "afs_epe"),
+        )  # fmt: skip
+
+    measure()
+    mended = [(f"{arm} {cycle}", "critical") for arm in (CONTROL, ARM) for cycle in (1, 2)]
+    hunted = [("theta_0", (policy, 4)) for policy in ("pi_ref", "policy 1", "policy 2", "policy 4")]
+    assert sorted(asked, key=str) == sorted(mended + hunted, key=str)
+    assert set(np.load(tmp_path / f"{ARM}@1.npz").files) == {"latent_regret", "afs_epe"}
+    (tmp_path / "found" / f"{ARM}@2.npz").unlink()
+    del asked[:]
+    measure()
+    assert asked == [("theta_0", ("policy 2", 4))], "nothing is measured twice"
+
+
+def test_what_is_kept_of_a_cycle_comes_back_whole(config, tmp_path, monkeypatch):
+    kernel, low, out = np.ones((3, 3, 2, 4)), np.full((18, 1), 2.0), np.full((1, 4), 3.0)
+    fixed = {"dit": {"net": {"kernel": kernel}}, "latent_mean": np.zeros(2)}
+    monkeypatch.setattr(kept.parts, "starting_point", lambda run: types.SimpleNamespace(fixed=fixed))
+    run = types.SimpleNamespace(workdir=tmp_path, config=config)
+    state = types.SimpleNamespace(theta=types.SimpleNamespace(ema={"net": {"lora_in": low, "lora_out": out}}))
+    for method, arm in ((lambda _: {"head": {"bias": out}}, ARM), (lambda _: None, CONTROL)):
+        for cycle in (1, 3):
+            kept.keep(run, arm, types.SimpleNamespace(policy=method), state, cycle)
+    assert sorted(path.name for path in tmp_path.rglob("*.npz")) == ["0001.npz"] * 2, "of no other cycle"
+    done, resting = (kept.load(run, arm, 1) for arm in (ARM, CONTROL))
+    np.testing.assert_array_equal(done.params["dit"]["net"]["kernel"], kernel + 6.0)
+    np.testing.assert_array_equal(done.policy["head"]["bias"], out)
+    assert done.params["latent_mean"] is fixed["latent_mean"] and resting.policy is None and done.cycles == 1
