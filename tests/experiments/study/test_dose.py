@@ -9,7 +9,7 @@ import pytest
 from experiments.configs import proof
 from experiments.planning import consistency
 from experiments.stages.phase2 import Done, kept
-from experiments.study import by_cycle, dose, plots, tables
+from experiments.study import by_cycle, dose, plots, results, tables
 from experiments.study.central import METRICS
 from experiments.study.measure import values_path
 from experiments.study.results import save
@@ -107,20 +107,20 @@ def test_every_dose_but_the_study_s_own_is_a_study(config, tmp_path):
         assert study.study.oracles == () == study.phase2.watched and config.study.oracles == ("oracle",)
         assert [words for rule, words in (*consistency.RULES, *RULES) if not rule(study)] == []
 
-    def results(gain, regret):
+    def of_study(gain, regret):
         row = {"set": "critical", "subset": "all", "metric": "latent_regret", "arm": ARM, "against": CONTROL}
         row |= {"relative": gain, "low": gain - 0.01, "high": gain + 0.01, "seeds": 1, "clips": 9}
         others = [row | {"against": "phase1"}, row | {"arm": "uniform"}, row | {"metric": "gradient_energy"}]
         means = {"phase1": {"latent_regret": {"all": [regret, regret]}}}
         return {"central": [row, *others], "sets": {"in_distribution": {"means": means}}}
 
-    for (_, _, study, _), found in zip(made, (results(-0.2, 0.5), results(-0.01, 0.9)), strict=True):
+    for (_, _, study, _), found in zip(made, (of_study(-0.2, 0.5), of_study(-0.01, 0.9)), strict=True):
         pathlib.Path(study.study.results).mkdir(parents=True, exist_ok=True)
         whole = dict.fromkeys(("study", "seeds", "arms", "machine", "settings", "budget", "novel_modes"), 0)
         whole |= dict.fromkeys(("inverse_dynamics", "differences", "cycles", "long_rollout", "events", "acted"), 0)
         save(pathlib.Path(study.study.results) / f"{study.name}.json", whole | found)
     config.study.by_cycle = ()
-    rows = dose.rows(config, {}, tmp_path, results(-0.1, 0.5))["dose"]
+    rows = dose.rows(config, {}, tmp_path, of_study(-0.1, 0.5))["dose"]
     assert [(row["axis"], row["value"], row.get("base"), row["relative"]) for row in rows] == [
         ("base", 0.5, "zoo", -0.1), ("base", 0.9, "old/a.safetensors", -0.01),
         ("trajectories", own, None, -0.1), ("trajectories", 4 * own, None, -0.2),
@@ -197,3 +197,17 @@ def test_what_is_kept_of_a_cycle_comes_back_whole(config, tmp_path, monkeypatch)
     np.testing.assert_array_equal(done.params["dit"]["net"]["kernel"], kernel + 6.0)
     np.testing.assert_array_equal(done.policy["head"]["bias"], out)
     assert done.params["latent_mean"] is fixed["latent_mean"] and resting.policy is None and done.cycles == 1
+
+
+def test_steps_that_differ_and_warm_ups_that_are_repeated_are_told():
+    fewest, most = map(tables.number, (29952, 30096))
+    said = f", {fewest} to {most} environment steps (0.48 % apart)"
+    assert tables._steps_apart({"environment_steps": [29952, 30096]}) == said
+    assert tables._steps_apart({"environment_steps": [48, 48]}) == "" == tables._steps_apart({})
+    budget = types.SimpleNamespace(cycles=12, warm_up=30, trajectories=152, branches=4)
+    needs = types.SimpleNamespace(acts=True)
+    method = types.SimpleNamespace(shared=types.SimpleNamespace(budget=budget), needs=lambda: needs)
+    programs = {name: types.SimpleNamespace(phase2=types.SimpleNamespace(program=name)) for name in ("host", "device")}
+    assert [results._repeated(programs[name], method) for name in ("host", "device")] == [12 * 30 * (152 - 38), 0]
+    budget.branches = 1
+    assert results._repeated(programs["host"], method) == 0
