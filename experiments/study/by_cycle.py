@@ -14,7 +14,7 @@ differ.
 
 import numpy as np
 
-from experiments.evaluation.evaluate import measure_all
+from experiments.evaluation.evaluate import batch_of, measure_all
 from experiments.run.files import write_numpy
 from experiments.run.progress import Progress
 from experiments.stages.arms import CONTROL
@@ -45,14 +45,15 @@ def measure(found, items, measure_fn, key, path_of, act_out, observe, metrics):
         path = path_of(f"{arm}@{cycle}")
         if not path.exists():
             params = with_judge(run, kept.load(run, arm, cycle).params)
-            rows = measure_all(measure_fn, params, items, key)
+            rows = measure_all(measure_fn, params, items, key, batch=batch_of(run.config))
             write_numpy(path, np.savez, **{name: rows[name] for name in metrics})
 
     def hunts(who, cycle, policy):
         path = _found_path(run, who, cycle)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            rows = measure_all(measure_fn, theta_0, observe(act_out(policy(), run.config.phase2.cycles)), key)
+            acted = observe(act_out(policy(), run.config.phase2.cycles))
+            rows = measure_all(measure_fn, theta_0, acted, key, batch=batch_of(run.config))
             write_numpy(path, np.savez, regret=rows["latent_regret"])
 
     if not arms:

@@ -158,7 +158,7 @@ def test_arms_are_measured_after_the_kept_cycles_once(config, tmp_path, monkeypa
     arms = {"phase1": Done("theta_0"), CONTROL: Done("control"), ARM: Done("last", policies[ARM])}
     found = types.SimpleNamespace(run=run, study=config.study, arms=arms, reference="pi_ref", policies=policies)
 
-    def measured(_, params, items, key):
+    def measured(_, params, items, key, batch):
         asked.append((params, items))
         return {"latent_regret": np.ones(2), "afs_epe": np.zeros(2), "psnr": np.zeros(2)}
 
