@@ -69,7 +69,7 @@ def test_the_reference_acts_the_first_of_each_and_no_other(policies, branched):
     by_reference = on_device((reference, reference), branches=BRANCHES)
     for name in ("frames", "actions", "log_prob", "value"):
         ours, plain = (np.asarray(getattr(branched[led], name)) for led in (True, False))
-        np.testing.assert_array_equal(ours[1::2], plain[1::2], err_msg=name)
+        np.testing.assert_allclose(ours[1::2], plain[1::2], rtol=1e-6, err_msg=name)  # two programs: to rounding
         np.testing.assert_allclose(ours[::2], getattr(by_reference, name)[::2], atol=1e-6, err_msg=name)
     assert (np.asarray(branched[True].log_prob)[::2] != np.asarray(branched[False].log_prob)[::2]).any()
 
