@@ -158,7 +158,8 @@ def _start_in_words(start):
     commit = f"Commit {start['commit'][:12]}{changed}" if start["commit"] else f"No commit ({start['no_commit']})"
     versions = ", ".join(f"{name} {version}" for name, version in start["versions"].items())
     devices, machine = start["devices"], start["machine"]
+    cores = "core" if machine["cores"] == 1 else "cores"
     return (
         f"{commit}; {versions}; {devices['count']} x {devices['kind']}; "
-        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']:g} GB."
+        f"{machine['cores']} {cores} of {machine['cpu']}, {machine['memory_gb']:g} GB."
     )
