@@ -82,10 +82,11 @@ def test_notebook_and_text_are_the_same_and_hold_no_outputs(path):
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in WHOLE_RUNS else n for n in SIZES])
-def test_it_runs_at_a_tiny_size(name, kernel, tmp_path):
+def test_it_runs_at_a_tiny_size(name, kernel, tmp_path, monkeypatch):
     """The quick tour 50 s of processor time where nothing is in the compilation cache, the others less."""
     if name == "your_world":
         pytest.importorskip("ale_py")
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # envpool sets it where it is imported, and kernels inherit it
     notebook = jupytext.read(ROOT / "notebooks" / f"{name}.py")
     resize(notebook, SIZES[name].format(folder=str(tmp_path / "runs")))
     client = nbclient.NotebookClient(

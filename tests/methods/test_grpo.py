@@ -32,7 +32,7 @@ def cycles(tiny):
 
 def test_before_the_first_update_the_ratio_is_1_and_there_is_no_kl(cycles):
     first = cycles[0]
-    assert first["kl_to_reference"] == 0.0
+    assert first["kl_to_reference"] <= 1e-12  # two programs: equal to rounding
     assert first["ratio_from_1"] < 1e-5 and first["clip_fraction"] == 0.0
     # The mean advantage of whole groups, each centred, with a ratio of 1.
     assert first["world_model_loss"] == pytest.approx(0.0, abs=1e-4)

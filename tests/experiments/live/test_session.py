@@ -114,7 +114,8 @@ def test_figures_of_the_last_second(session):
     real = np.stack([session.frames[-1]] * 2)
     session._figures.begin(real[0])
     session.measure((real, real, real[0]))  # a perfect dream
-    assert session.figures()["regret"] == 0 and session.figures()["epe"] == 0 and session.figures()["left"] == 0
+    perfect = session.figures()
+    assert perfect["regret"] <= 1e-6 and perfect["epe"] == 0 and perfect["left"] == 0  # encoded twice: to rounding
     assert session.figures()["sharpness"] == pytest.approx(1)
 
 

@@ -145,7 +145,7 @@ def test_the_tables_hide_no_budget_and_no_verdict(told):
     spent = {"world_model_updates": 7, "world_model_tokens": 70, "environment_steps": 5, "dreamt_latents": 123}
     budgets = {"nft": {**spent, "minutes": [1.0, 3.0], "tokens_per_second": [0.5, 0.1]}}
     text = "\n".join(compared_tables.sections({"budgets": budgets, "compared": told}, markdown_table))
-    assert "| nft | 70 | 123 | 5 | 7 | 2.000 | 0.3000 |" in text
+    assert "| nft | 70 | 123 | 5 | 0 | 7 | 2.000 | 0.3000 |" in text
     assert "PSNR +1.40 dB over 14 steps of self-rollout | nft | 1.500 (1.500, 1.500) | reproduced |" in text
     assert "| step 14 |" in text and "real frames against others' actions" in text
     assert "100 % (100, 100)" in text
