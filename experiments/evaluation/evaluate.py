@@ -81,13 +81,12 @@ def make_measure(world_model, context, flow):
     return program(measure)
 
 
-def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None, batch=None):
-    """``measure`` over any number of clips, ``batch`` (``BATCH``) at a time: one compiled shape for every length.
+def measure_all(measure, params, items, key, on_batch=None, frame_metrics=None, batch=BATCH):
+    """``measure`` over any number of clips, ``batch`` at a time: one compiled shape for every length.
 
     ``frame_metrics`` are ``FrameMetrics``; their rows stand beside the others.
     """
-    rows, batch = items.actions.shape[0], batch or BATCH
-    out = []
+    rows, out = items.actions.shape[0], []
     for start in range(0, rows, batch):
         chosen = np.arange(start, start + batch) % rows  # the last batch is filled up with the first clips
         some = jax.tree.map(lambda x, i=chosen: x[i], items)

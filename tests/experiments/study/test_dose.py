@@ -8,8 +8,9 @@ import pytest
 
 from experiments.configs import proof
 from experiments.planning import consistency
+from experiments.stages import arms
 from experiments.stages.phase2 import Done, kept
-from experiments.study import by_cycle, dose, plots, results, tables
+from experiments.study import by_cycle, dose, plots, results, settings, tables
 from experiments.study.central import METRICS
 from experiments.study.measure import values_path
 from experiments.study.results import save
@@ -211,3 +212,7 @@ def test_steps_that_differ_and_warm_ups_that_are_repeated_are_told():
     assert [results._repeated(programs[name], method) for name in ("host", "device")] == [12 * 30 * (152 - 38), 0]
     budget.branches = 1
     assert results._repeated(programs["host"], method) == 0
+
+
+def test_settings_know_the_control_by_the_name_that_arms_give_it():
+    assert settings.CONTROL == arms.CONTROL
