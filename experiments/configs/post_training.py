@@ -12,7 +12,7 @@ eight more for the combinations; nothing has been measured. ``:tiny`` is for tes
 anything; with JAX_DISABLE_MOST_OPTIMIZATIONS=1 it ends in a few minutes.
 """
 
-from experiments.configs import proof
+from experiments.configs import base_voxel, proof
 
 ARMS = ("fine_tuned", "prowl", "nft", "grpo", "best_of_n")
 """With ``phase1``, theta_0, which every study measures."""
@@ -31,6 +31,9 @@ def get_config(arg="voxel"):
     c.arms = ARMS + COMBINED * bool(combined)
     c.study.oracles = c.study.by_cycle = c.phase2.watched = c.phase2.keep_cycles = ()
     c.study.seeds = tuple(range(5))
+    if arg == "voxel":  # the weights that bring a judge, and demonstrators as theirs
+        c.base, c.reference.of_base = "voxel", True
+        c.demonstrations.gaps = base_voxel.get_config("full").demonstrations.gaps
     c.grpo.reward = "inverse_dynamics"  # RLIR
     c.best_of_n.best_by = "group_similarity"  # as NFT's, so that what differs is how it is learned from
     if arg == "tiny":

@@ -1,11 +1,11 @@
 r"""The proof again, where errors can be mended: shipped weights as theta_0, gaps planted in actions, and a ceiling.
 
-  python -m experiments.gate --weights=voxel                               # first: is there enough to mend?
+  python -m experiments.gate --weights=voxel_gaps                          # first: is there enough to mend?
   python -m experiments.study --config=experiments/configs/proof.py:voxel
   python -m experiments.study --config=experiments/configs/proof.py:vizdoom
   python -m experiments.study --config=experiments/configs/proof.py:lora
   python -m experiments.study --config=experiments/configs/proof.py:dose \
-    --config.study.dose.bases="('early.safetensors', 'voxel')"
+    --config.study.dose.bases="('early.safetensors', 'voxel_gaps')"
 
 Every arm of every seed begins with the same weights (``base``), and spends the same updates, tokens and environment
 steps (where trajectories branch, to 2 %); ``oracle`` and ``oracle_all`` are no arms: they learn from wide data until
@@ -28,6 +28,10 @@ ARMS = (
 )  # fmt: skip
 """With ``phase1``, which every study measures, and the oracles."""
 
+RARE = {"strafe": 0.1, "back": 0.1, "fast_turn": 0.005, "fast_degrees": 3.0}
+"""What the base model has never seen is done by the demonstrators of the study once or twice in a thousand steps: by
+them pi_ref is cloned, and of them half of every batch is."""
+
 DOSED = ("frozen_reference", "prowl", "prowl_branched")
 """Of which it is asked when hunting pays."""
 
@@ -38,8 +42,8 @@ def get_config(arg="voxel"):
     """
     if arg not in ("voxel", "vizdoom", "dose", "lora", "tiny"):
         raise ValueError(f"proof has the variants 'voxel', 'vizdoom', 'dose', 'lora' and 'tiny', not {arg!r}")
-    file = base_vizdoom if arg == "vizdoom" else base_voxel
-    c = file.get_config("tiny" if arg == "tiny" else "full")
+    file, variant = (base_vizdoom, "full") if arg == "vizdoom" else (base_voxel, "gaps")
+    c = file.get_config("tiny" if arg == "tiny" else variant)
     c.name = f"proof_{arg}"
     c.arms = ARMS
     c.demonstrations.seed = 0  # that of the weights' worlds
@@ -50,10 +54,13 @@ def get_config(arg="voxel"):
     if arg == "tiny":
         _tiny(c)
         return c
-    c.base = "vizdoom" if arg == "vizdoom" else "voxel"
+    c.base = "vizdoom" if arg == "vizdoom" else "voxel_gaps"
     c.env.num_envs = 16
     c.demonstrations.update(episodes=96, episode_frames=300, held_out_task_episodes=16)
     c.reference.steps = 1500  # where the weights bring none
+    if arg != "vizdoom":
+        c.demonstrations.gaps.update(RARE)
+        c.reference.of_base = False
     c.inverse_dynamics.steps = 0  # what the weights bring reads the actions off dreams
     c.phase2.update(cycles=12, updates=60, batch=32, trajectories=64, capacity=256, warm_up=30, horizon=8)
     c.phase2.update(learning_rate=5e-4, temperature=3.0, rescore="due", rescore_rows=64, program="host")

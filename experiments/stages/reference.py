@@ -70,8 +70,8 @@ def _measure_reference(run, policy, params, store):
 
 
 def _of_base(config):
-    """Whether the base model that the run begins with brings its policy."""
-    return bool(config.base) and build.load_base(config.base).policy is not None
+    """Whether pi_ref is the policy that the base model brings."""
+    return bool(config.base) and config.reference.of_base and build.load_base(config.base).policy is not None
 
 
 def has_reference(run):

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.models.cpu.convolution import conv
+from prowl_jax.models.initial import initial
 from prowl_jax.settings import COUNT, POSITIVE, check, setting
 
 ZEROS = nn.initializers.zeros
@@ -71,7 +72,7 @@ class ErrorHead:
     def init(self, key, latent_shape, typical=1.0):
         """Parameters for latents ``(h, w, C)`` whose errors are about ``typical`` deviations."""
         latents, actions = jnp.zeros((1, *latent_shape)), jnp.zeros((1, len(self.action_sizes)), jnp.int32)
-        network = self.network.init(key, latents, latents, actions, jnp.ones(1))["params"]
+        network = initial(self.network, key, latents, latents, actions, jnp.ones(1))
         return {"network": network, "typical": jnp.log(jnp.maximum(jnp.float32(typical), 1e-6))}
 
     def log_scale(self, params, context, latents, actions, first=1):

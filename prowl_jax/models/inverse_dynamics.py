@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from prowl_jax.metrics.action_follow import flow_of_frames
 from prowl_jax.metrics.optical_flow import optical_flow
 from prowl_jax.models.cpu.convolution import conv
+from prowl_jax.models.initial import initial
 from prowl_jax.settings import COUNT, LARGEST, Check, setting
 
 EVEN = Check(lambda v: 2 <= v <= LARGEST and v % 2 == 0, "is not an even number of at least 2 frames")
@@ -74,7 +75,7 @@ class InverseDynamics:
 
     def init(self, key, frame_shape):
         """Parameters for frames of ``frame_shape`` (H, W, 3)."""
-        return self.network.init(key, jnp.zeros((1, 2, *frame_shape), jnp.uint8))["params"]
+        return initial(self.network, key, jnp.zeros((1, 2, *frame_shape), jnp.uint8))
 
     def apply(self, params, frames):
         """Frames uint8 ``[B, T, H, W, 3]``, T at least 2 -> logits ``[B, T - 1, sum(sizes)]``.

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from prowl_jax.models.cpu.convolution import conv
+from prowl_jax.models.initial import initial
 from prowl_jax.settings import COUNT, setting
 
 
@@ -55,7 +56,7 @@ class RewardHeads:
     def init(self, key, frame_shape, mean=0.0, std=1.0):
         """Parameters for frames ``(H, W, 3)`` and rewards of such a mean and deviation."""
         frame, action = jnp.zeros((1, *frame_shape), jnp.uint8), jnp.zeros((1, len(self.network.sizes)), jnp.int32)
-        network = self.network.init(key, frame, frame, action)["params"]
+        network = initial(self.network, key, frame, frame, action)
         return {"network": network, "mean": jnp.float32(mean), "std": jnp.float32(std)}
 
     def apply(self, params, before, after, actions):

@@ -23,6 +23,7 @@ from prowl_jax.models.dit.action_adapter import UNKNOWN, actions_of_latents
 from prowl_jax.models.dit.action_text import ActionText
 from prowl_jax.models.dit.dit import DiT
 from prowl_jax.models.frame_space import FrameSpace
+from prowl_jax.models.initial import initial
 from prowl_jax.settings import COUNT, POSITIVE, one_of, setting
 
 CACHES = ("window", "rolling")
@@ -108,12 +109,13 @@ class WorldModel(FrameSpace):
         dit_key, key = jax.random.split(key)
         h, w, channels = self.latent_shape(frame_shape)
         autoencoder = self.autoencoder.init_params(key, frame_shape)
-        dit = self.dit.init(
+        dit = initial(
+            self.dit,
             dit_key,
             jnp.zeros((1, latents, h, w, channels)),
             jnp.zeros((1, latents // self.chunk)),
             self._conditions(jnp.zeros((1, latents, self.stride, len(self.dit.action_sizes)), jnp.int32)),
-        )["params"]
+        )
         statistics = {name: jnp.array(getattr(self.autoencoder, name)) for name in ("latent_mean", "latent_std")}
         return {"dit": dit, "autoencoder": autoencoder, **statistics}
 

@@ -102,8 +102,6 @@ def shard_state(mesh, tree, rules):
 
 def init_on_mesh(mesh, init, rules):
     """What ``init()`` returns, computed where ``rules`` place it: no device ever holds all of it."""
-    if mesh.size == 1:
-        return shard_state(mesh, init(), rules)  # one program less to compile
     return jax.jit(init, out_shardings=shardings(mesh, jax.eval_shape(init), rules))()
 
 

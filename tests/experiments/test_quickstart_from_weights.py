@@ -172,6 +172,19 @@ def test_a_run_from_weights_trains_nothing_that_they_bring(done):
     assert (quality["step"], quality["finished"]) == (6, True) and "action_f1" in quality["frames"]["1"]
 
 
+def test_the_policy_can_be_cloned_from_the_runs_own_demonstrations(done, path, tmp_path):
+    config = begins_with(path)
+    config.reference.update(of_base=False, hidden=16, steps=2, batch=4)
+    build.check_files(config)
+    shutil.copytree(done.workdir / "data", tmp_path / "run" / "data")
+    own = Run(tmp_path / "run", config.lock())
+    own.run_stage("demonstrations", make_demonstrations)
+    own.run_stage("reference", clone_reference)
+    assert own.checkpoints("behaviour").exists()
+    ours, theirs = (sum(a.size for a in jax.tree.leaves(load_reference(run))) for run in (own, done))
+    assert ours < theirs  # of this run's network, where the weights' is larger
+
+
 def test_the_first_look_is_a_moving_picture_of_held_out_clips(done):
     picture = Image.open(done.workdir / "report" / "first_look.webp")
     figures = done.stages()["first_look"]

@@ -80,7 +80,7 @@ def check_base(config):
             f"{spec_of(config).sizes}"
         )
     parts = {"world_model": (base.world_model, make_world_model(config))}
-    if base.policy is not None:
+    if base.policy is not None and config.reference.of_base:
         parts["reference"] = (base.policy, make_policy(config))
     if base.inverse_dynamics is not None and not config.inverse_dynamics.weights:
         parts["inverse_dynamics"] = (base.inverse_dynamics, make_inverse_dynamics(config))

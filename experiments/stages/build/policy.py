@@ -16,6 +16,7 @@ class ReferenceSettings:
     """The reference policy pi_ref, cloned from the demonstrations unless it is VPT."""
 
     weights: str = setting("", "of a VPT policy, for Minecraft; empty: clone a small network", source="paper: VPT 2x")
+    of_base: bool = setting(True, "the policy that base brings, where it does; False: clone this run's demonstrations")
     clip: int = setting(16, "frames of a clip that is cloned", COUNT)
 
 

@@ -8,6 +8,7 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from prowl_jax.models.initial import initial
 from prowl_jax.settings import COUNT, NATURAL, one_of, setting
 
 DOWNSAMPLING = 8
@@ -101,7 +102,7 @@ class Autoencoder(nn.Module):
         frames = jnp.zeros((1, *frame_shape))
         grid = frame_shape[0] // self.downsampling, frame_shape[1] // self.downsampling
         noise = jnp.zeros((1, *grid, self.channels))
-        return self.init(key, frames, noise)["params"]
+        return initial(self, key, frames, noise)
 
     @nn.nowrap
     def encode_frames(self, params, frames):

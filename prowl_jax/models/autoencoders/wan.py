@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.models.autoencoders.small import DOWNSAMPLING
+from prowl_jax.models.initial import initial
 
 GROUP = 4
 """Frames of a group, all but the first, which is a single frame."""
@@ -274,7 +275,7 @@ class WanVAE:
 
     def init_params(self, key, frame_shape=(DOWNSAMPLING, DOWNSAMPLING, 3)):
         """Random parameters; they do not depend on the size of the frames."""
-        return self.network.init(key, jnp.zeros((1, 1, *frame_shape)))["params"]
+        return initial(self.network, key, jnp.zeros((1, 1, *frame_shape)))
 
     def encode_frames(self, params, frames):
         """Float frames in [-1, 1] ``[..., 1 + 4n, H, W, 3]`` -> posterior mean ``[..., 1 + n, h, w, C]``."""

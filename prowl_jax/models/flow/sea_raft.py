@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.models.flow import sea_raft_parts as parts
+from prowl_jax.models.initial import initial
 
 STRIDE = 8
 SMALLEST = 128
@@ -106,7 +107,7 @@ class SeaRaft:
     def init(self, key):
         """Parameters, random: for shapes and tests."""
         images = jnp.zeros((1, SMALLEST, SMALLEST, 3))
-        return self.network.init(key, images, images)["params"]
+        return initial(self.network, key, images, images)
 
     def flow(self, params, first, second):
         """Where every pixel of ``first`` has gone: ``second(x + flow(x)) = first(x)``.

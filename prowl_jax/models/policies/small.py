@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.models.cpu.convolution import conv
+from prowl_jax.models.initial import initial
 from prowl_jax.settings import COUNT, setting
 from prowl_jax.types import pytree
 
@@ -100,7 +101,7 @@ class Policy:
         frames = jnp.zeros((1, 1, *frame_shape), jnp.uint8)
         previous = jnp.zeros((1, 1, len(self.sizes)), jnp.int32)
         first = jnp.ones((1, 1), bool)
-        return self.network.init(key, self.initial_state(1), frames, previous, first)["params"]
+        return initial(self.network, key, self.initial_state(1), frames, previous, first)
 
     def initial_state(self, batch):
         """The memory of ``batch`` episodes that have not begun."""

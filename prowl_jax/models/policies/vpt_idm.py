@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax import minecraft
+from prowl_jax.models.initial import initial
 from prowl_jax.models.policies.vpt_frames import resize
 from prowl_jax.models.policies.vpt_policy import ActionHeads
 from prowl_jax.models.policies.vpt_trunk import Trunk, empty_state
@@ -78,7 +79,7 @@ class VPTInverseDynamics:
     def init(self, key):
         """Fresh parameters. Published ones: ``convert``."""
         side = self.network.image
-        return self.network.init(key, jnp.zeros((1, 1, side, side, 3), jnp.uint8))["params"]
+        return initial(self.network, key, jnp.zeros((1, 1, side, side, 3), jnp.uint8))
 
     def apply(self, params, frames):
         """Frames uint8 ``[B, T, H, W, 3]`` of one clip -> logits ``[B, T, sum(sizes)]``.

@@ -20,6 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from prowl_jax.models.initial import initial
 from prowl_jax.models.policies.vpt_frames import resize
 from prowl_jax.models.policies.vpt_trunk import Trunk, empty_state
 from prowl_jax.rl import value_normaliser
@@ -113,7 +114,7 @@ class VPTPolicy:
     def init(self, key, frame_shape):
         """Fresh parameters; frames of any ``frame_shape`` (H, W, 3) fit. Published ones: ``convert``."""
         frames = jnp.zeros((1, 1, *frame_shape), jnp.uint8)
-        return self.network.init(key, self.initial_state(1), frames, jnp.ones((1, 1), bool))["params"]
+        return initial(self.network, key, self.initial_state(1), frames, jnp.ones((1, 1), bool))
 
     def initial_state(self, batch):
         """The memory of ``batch`` episodes that have not begun."""

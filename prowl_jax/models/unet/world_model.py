@@ -10,6 +10,7 @@ from prowl_jax.diffusion import flow
 from prowl_jax.diffusion.autoregressive import autoregressive_loss, autoregressive_shortcut_loss
 from prowl_jax.models.autoencoders.pixels import Pixels
 from prowl_jax.models.autoencoders.small import Autoencoder
+from prowl_jax.models.initial import initial
 from prowl_jax.models.unet.unet import ACTION_CONDITIONING, LOW_RANK, UNet, dropout_mask
 from prowl_jax.models.unet.warp import photometric
 from prowl_jax.models.world_model import FrameSpace
@@ -132,10 +133,10 @@ class UNetWorldModel(FrameSpace):
     def _init_network(self, key, frame_shape):
         h, w, c = self.latent_shape(frame_shape)
         n = self.context
-        return self.dit.init(
-            key, jnp.zeros((1, h, w, c)), jnp.ones(1), jnp.zeros((1, n, h, w, c)), jnp.zeros((1, n)),
+        return initial(
+            self.dit, key, jnp.zeros((1, h, w, c)), jnp.ones(1), jnp.zeros((1, n, h, w, c)), jnp.zeros((1, n)),
             jnp.zeros((1, n, len(self.action_sizes)), jnp.int32),
-        )["params"]  # fmt: skip
+        )  # fmt: skip
 
     def velocity(self, network_params, z_sigma, sigma_per_chunk, actions):
         """Velocity of every frame of a window given the (noisy) frames before it: ``[B, L, h, w, C]``.
