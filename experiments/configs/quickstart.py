@@ -113,6 +113,6 @@ def shrink(c):
     c.adversary.ensemble.update(members=2, width=16, steps=4)
     c.adversary.error_head.update(width=8, steps=2, cycle_steps=1, batch=2)
     c.phase2.update(cycles=2, trajectories=4, warm_up=2, updates=2, batch=4, capacity=8)
-    c.evaluation.update(clips=8, long_clips=4, long_horizon=12, resamples=100)
+    c.evaluation.update(clips=4, long_clips=4, long_horizon=12, resamples=100)
     c.log_every = 4
     c.checkpoint_every = 5

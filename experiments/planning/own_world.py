@@ -181,8 +181,6 @@ def changes(name, env, seen, machine, minutes):
         "demonstrations.episodes": episodes,
         "demonstrations.held_out_task_episodes": max(1, episodes // 12),
         "demonstrations.episode_frames": EPISODE,
-        "autoencoder.kind": "pixels",
-        "world_model.network": "unet",
         "world_model.batch": batch,
         "world_model.steps": _rounded(steps["world_model"]),
         "world_model.learning_rate": 8e-4,
@@ -241,6 +239,7 @@ through every line: a few minutes, and no figure of it means anything.
 import ml_collections
 
 from experiments.configs import quickstart
+from experiments.configs.base_voxel import pixel_world_model
 from experiments.planning.own_world import TINY
 
 CHANGES = {written}
@@ -249,7 +248,7 @@ CHANGES = {written}
 def get_config(arg="full"):
     """The whole run (``full``), or the smallest one (``tiny``)."""
     c = quickstart.get_config("scratch")
-    c.world_model.window = 3  # frames: two of context and the one that is predicted
+    pixel_world_model(c)  # as of the world of blocks: what is the same as before costs no noise
     c.update_from_flattened_dict(CHANGES)
     c.evaluation.targets = ml_collections.ConfigDict()  # those there are the quick start's
     if arg == "tiny":
