@@ -10,8 +10,9 @@ convolutional denoiser of 2.8 M parameters over pixels, then the reference polic
 phase 2. Twelve core-hours (a second of one core a step); `docs/world_model.md` says what they buy. The rate is constant
 until the last fifth, so a training of fewer steps (``--config.world_model.steps=``) is the same one, finished earlier.
 ``:next`` goes on from the shipped weights, on own frames alone, by a rate that falls. ``:gaps`` is the base of the
-proof (``proof.py``): its demonstrators do not turn fast either, by more than 3 degrees a step, which a model that saw
-it would have no trouble with; two core-hours. ``:tiny`` is the smallest run, for tests.
+proof (``proof.py``), shipped as ``voxel_gaps``: its demonstrators do not turn fast either, by more than 3 degrees a
+step, which a model that saw it would have no trouble with; two and a half core-hours. ``:tiny`` is the smallest run,
+for tests.
 """
 
 from experiments.configs import voxel
