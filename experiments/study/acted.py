@@ -1,5 +1,7 @@
 """What the policies of a seed do when they act on their own, in a world with events: ``acted.json``.
 
+What the demonstrators leave out, or seldom do, is counted as an event (``does_back``, ...).
+
 The scored steps of a cycle are too few to count what is rare. Here pi_ref (``frozen_reference``) and the last
 policy of every arm that trains one act for ``study.event_steps`` steps in ``study.event_rounds`` times
 ``phase2.trajectories`` environments, reset from seeds that no arm has learned from, after ``phase2.warm_up``
@@ -76,5 +78,6 @@ def measure_acting(run, policies, reference, study, act=act_freely):
                 build.stage_key(config, "acting"), warm_up=p.warm_up, steps=study.event_steps, to_env=to_env,
             )  # fmt: skip
             actions = np.asarray(to_env(actions) if to_env else actions)
-            write_json(path, acted := {**acted, arm: rates(spec, actions, kl, events)})
+            things = {f"event_{name}": rate for name, rate in phase2.planted(config, spec, actions).items()}
+            write_json(path, acted := {**acted, arm: {**rates(spec, actions, kl, events), **things}})
             progress.update(done)

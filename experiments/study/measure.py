@@ -52,6 +52,7 @@ from experiments.run.directory import Run
 from experiments.run.files import write_json, write_numpy, write_text
 from experiments.run.progress import Progress
 from experiments.stages import build, phase2
+from experiments.stages.clip_stores import open_store
 from experiments.stages.inverse_dynamics import with_judge
 from experiments.stages.reference import load_reference
 from experiments.study import apart, by_cycle, compared, unseen
@@ -304,4 +305,5 @@ def demonstrated_events(run, episodes):
             if name.startswith("event_"):
                 counts[name] = counts.get(name, 0) + int(np.asarray(happened).sum())
         steps += n * config.demonstrations.episode_frames
-    return {name: 1000.0 * count / steps for name, count in counts.items()}
+    done = phase2.planted(config, build.spec_of(config), open_store(run, task).actions)
+    return {name: 1000.0 * count / steps for name, count in counts.items()} | {f"event_{k}": v for k, v in done.items()}

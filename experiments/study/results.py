@@ -62,6 +62,7 @@ from experiments.study.sets import (
     read_sets,
     subsets_of,
 )
+from prowl_jax.envs.gaps import THINGS
 from prowl_jax.metrics.intervals import hierarchical_bootstrap
 
 AGAINST = ("phase1", CONTROL, "passive", "fine_tuned")
@@ -72,9 +73,10 @@ OF_SOME = (
     *("reward_of_start", "reward_between_starts", "reward_within_starts"),
     *("reward_variance", "reward_over_reference"),
     *("reward", "reward_spread", "idle_groups"),
+    *(f"does_{thing}" for thing in THINGS),
 )
 """The same of arms that have them: who knows an oracle, whose trajectories branch, who trains a policy, who dreams
-branches."""
+branches, and where it is planted how often a thing is done in 1,000 steps."""
 DIGITS = 5
 MODES = 12
 """So many strictly novel modes are told one by one."""

@@ -17,6 +17,7 @@ from experiments.stages.phase2.parts import (
     env_seeds,
     initial_state,
     open_checkpoints,
+    planted,
     prepare,
     resume,
     save_actions,
@@ -141,4 +142,6 @@ def _acted(run, arm, method, trajectory, notes):
     actions = np.asarray(to_env(actions) if to_env else actions)
     if processes.is_main():
         save_actions(run, arm, actions[:, :-1])
-    return {**camera(run.config, build.spec_of(run.config), actions, notes), "broken_trajectories": float(broken.sum())}
+    spec = build.spec_of(run.config)
+    done = {**camera(run.config, spec, actions, notes), **planted(run.config, spec, actions[:, :-1])}
+    return {**done, "broken_trajectories": float(broken.sum())}

@@ -17,6 +17,7 @@ from experiments.stages.passive_batches import latents_of
 from experiments.stages.reference import load_reference
 from experiments.stages.world_model import load_world_model
 from prowl_jax.data.feeder import batch_starts
+from prowl_jax.envs.gaps import Gaps, happens
 from prowl_jax.methods.base import Start
 from prowl_jax.rewards import OF_JUDGE
 from prowl_jax.rewards.inverse_dynamics import NAME
@@ -197,6 +198,16 @@ def camera(config, spec, actions, notes):
         "camera_speed_over_reference": ratio,
         "alarm": float(ratio > config.adversary.camera_alarm),
     }
+
+
+def planted(config, spec, actions):
+    """How often what the demonstrators leave out, or seldom do, is done: ``does_THING``, in 1,000 steps.
+
+    ``actions`` are the environment's, int ``[..., A]``; nothing where nothing is planted, or actions do not tell it.
+    """
+    gaps = Gaps(**config.demonstrations.gaps)
+    done = happens(spec, actions, gaps) if gaps.planted else {}
+    return {f"does_{thing}": 1000.0 * float(np.mean(done[thing])) for thing in gaps.planted if thing in done}
 
 
 @dataclasses.dataclass(frozen=True)

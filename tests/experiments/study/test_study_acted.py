@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.configs import base_voxel
 from experiments.configs.study import get_config
-from experiments.stages import phase2
+from experiments.stages import build, phase2
 from experiments.study import acted
 from prowl_jax.actions import ActionSpec, Camera, camera, choice
 from prowl_jax.envs.base import DeviceStep
+from prowl_jax.envs.gaps import BACK
 from prowl_jax.types import pytree
 
 SPEC = ActionSpec((choice("jump", "jump"), camera("yaw", Camera(8.0, 3))))
@@ -123,3 +125,23 @@ def test_everyone_is_measured_once(tmp_path):
     study.event_steps = 6
     acted.measure_acting(run, {"prowl": 4}, 1, study, act_freely)
     assert len(seen) == 5, "other counts are no counts of these steps"
+
+
+def test_what_is_planted_is_counted_as_an_event(tmp_path):
+    config = base_voxel.get_config("tiny")
+    config.demonstrations.gaps.update(strafe=0.0, back=0.1)
+    spec = build.spec_of(config)
+
+    def act_freely(env, policy, params, reference, env_keys, key, **settings):
+        actions = np.tile(spec.null, (settings["steps"], len(env_keys), 1)).astype(np.int32)
+        actions[0, :, spec.index("move")] = params  # in one step of five
+        return actions, np.zeros(actions.shape[:2]), {"event_fell": np.zeros(actions.shape[:2], bool)}
+
+    run = types.SimpleNamespace(config=config, workdir=tmp_path)
+    study = types.SimpleNamespace(event_rounds=1, event_steps=5)
+    acted.measure_acting(run, {"prowl": BACK}, 1, study, act_freely)
+    figures = json.loads((tmp_path / "acted.json").read_text())
+    done = {arm: (one["event_does_back"], one["event_does_strafe"]) for arm, one in figures.items()}
+    assert done == {"frozen_reference": (0.0, 0.0), "prowl": (200.0, 0.0)}, "1 is forwards, which nobody leaves out"
+    config.demonstrations.gaps.update(strafe=1.0, back=1.0)
+    assert phase2.planted(config, spec, spec.null[None]) == {}
