@@ -30,8 +30,8 @@ ARMS = (
 
 RARE = {"strafe": 0.5, "back": 0.5, "fast_turn": 0.03, "fast_degrees": 3.0}
 """What the base model has never seen is done by the demonstrators of the study once in a hundred steps each: by them
-pi_ref is cloned, as a prior of people has seen what a world model's recordings seldom contain, and of them half of every
-batch is. Once in a thousand steps, a policy that spends 600 steps a cycle never finds it (a development seed said so)."""
+pi_ref is cloned, as a prior of people has seen what a world model's recordings seldom contain, and of them half of
+every batch is. Once in a thousand, a policy of 600 steps a cycle never finds it (a development seed said so)."""
 
 DOSED = ("frozen_reference", "prowl", "prowl_branched")
 """Of which it is asked when hunting pays."""
