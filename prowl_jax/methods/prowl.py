@@ -59,7 +59,7 @@ SCORE, DISAGREEMENT, REDUCIBLE, PROGRESS = "score", "disagreement", "reducible",
 PREDICTED_ERROR = "predicted_error"
 PREPARED = 4
 """Updates of the error head on demonstrations in one program."""
-FIRST = ("regret", *OF_SEVERAL, REDUCIBLE, PROGRESS)
+FIRST = ("regret", "afs", *OF_SEVERAL, REDUCIBLE, PROGRESS)
 """Raw scores that may stand first in the composite one."""
 
 
