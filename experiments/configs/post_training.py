@@ -7,9 +7,9 @@ theta_0, passive fine-tuning, PROWL, NFT (PersistWorld), GRPO (RLIR) and the bes
 shipped weights. ``:voxel_combined`` is the same study with more arms, NFT and GRPO in the pasts that PROWL finds: it
 goes on where ``:voxel`` ended. Written are results/NAME.json and NAME.md, after every seed; a study that was stopped
 goes on. Before it, ``experiments.probe`` and ``experiments.best_of`` say whether a reward has anything to teach
-(docs/post_training.md). On two cores, a seed on each, seven hours are reckoned from the base's step of a second, and
-eight more for the combinations; nothing has been measured. ``:tiny`` is for tests: nothing that it prints means
-anything; with JAX_DISABLE_MOST_OPTIMIZATIONS=1 it ends in a few minutes.
+(docs/post_training.md). An hour of one core a seed is reckoned, and as much for the combinations; nothing has been
+measured. ``:tiny`` is for tests: nothing that it prints means anything; with JAX_DISABLE_MOST_OPTIMIZATIONS=1 it ends
+in a few minutes.
 """
 
 from experiments.configs import base_voxel, proof
@@ -41,9 +41,9 @@ def get_config(arg="voxel"):
         return c
     c.study.update(dreams=4, unseen_clips=64)
     c.inverse_dynamics.steps = 2000  # the judge, where the weights bring none
-    c.phase2.update(cycles=8, updates=30)
+    c.phase2.update(cycles=6, updates=16)
     for method in (c.nft, c.grpo):
-        method.update(branches=8, prefix=8)
+        method.update(branches=8, prefix=6)
     c.best_of_n.dreams = 4
     c.evaluation.update(long_clips=24, long_horizon=14 * c.phase2.horizon)  # PersistWorld's 14 steps
     return c

@@ -10,10 +10,13 @@ r"""The proof again, where errors can be mended: shipped weights as theta_0, gap
 Every arm of every seed begins with the same weights (``base``), and spends the same updates, tokens and environment
 steps (where trajectories branch, to 2 %); ``oracle`` and ``oracle_all`` are no arms: they learn from wide data until
 they no longer improve. The study can be stopped and goes on, and writes results/NAME.json and NAME.md after every seed.
-How long it takes and what is to be expected has not been measured yet. ``:dose`` asks when hunting pays: fewer arms and
-seeds, with fewer and with more trajectories, and from each of ``study.dose.bases``. ``:lora`` is the second block:
-low-rank updates in the place of the action conditioning, fewer arms and seeds. ``:tiny`` is for tests: nothing that it
-prints means anything.
+A seed takes about an hour of one core, the oracles a quarter of one for all seeds. ``:dose`` asks when hunting pays:
+fewer arms and seeds, with fewer and with more trajectories, and from each of ``study.dose.bases``. ``:lora`` is the
+second block: low-rank updates in the place of the action conditioning, fewer arms and seeds. ``:tiny`` is for tests:
+nothing that it prints means anything.
+
+The settings were chosen on seed 100, which is none of the study's (docs/proof.md tells what was tried), and hold for
+all seeds since the commit that says so; in ViZDoom nothing was tuned.
 """
 
 import ml_collections
@@ -23,8 +26,7 @@ from experiments.run import groups
 from experiments.study.settings import STUDY
 
 ARMS = (
-    "frozen_reference", "prowl", "prowl_branched", "passive", "uniform", "unanchored", "focused", "disagreement",
-    "spread_corrected", "reducible", "predicted_error",
+    "frozen_reference", "prowl", "action_fidelity", "prowl_branched", "passive", "uniform", "unanchored", "focused",
 )  # fmt: skip
 """With ``phase1``, which every study measures, and the oracles."""
 
@@ -33,7 +35,7 @@ RARE = {"strafe": 0.5, "back": 0.5, "fast_turn": 0.03, "fast_degrees": 3.0}
 pi_ref is cloned, as a prior of people has seen what a world model's recordings seldom contain, and of them half of
 every batch is. Once in a thousand, a policy of 600 steps a cycle never finds it (a development seed said so)."""
 
-DOSED = ("frozen_reference", "prowl", "prowl_branched")
+DOSED = ("frozen_reference", "prowl", "action_fidelity")
 """Of which it is asked when hunting pays."""
 
 
@@ -58,18 +60,18 @@ def get_config(arg="voxel"):
     c.base = "vizdoom" if arg == "vizdoom" else "voxel_gaps"
     c.env.num_envs = 16
     c.demonstrations.update(episodes=96, episode_frames=300, held_out_task_episodes=16)
-    c.reference.steps = 1500  # where the weights bring none
+    c.reference.steps = 800  # where the weights bring none
     if arg != "vizdoom":
         c.demonstrations.gaps.update(RARE)
         c.reference.of_base = False
     c.inverse_dynamics.steps = 0  # what the weights bring reads the actions off dreams
-    c.phase2.update(cycles=12, updates=60, batch=32, trajectories=64, capacity=256, warm_up=30, horizon=8)
-    c.phase2.update(learning_rate=5e-4, temperature=3.0, rescore="due", rescore_rows=64, program="host")
-    c.adversary.update(learning_rate=1e-3, epochs=4, minibatches=4, kl_cost=0.2)
-    c.adversary.kl_costs.update(weak=0.01, middle=0.2, strong=0.5)
-    c.evaluation.update(clips=64, horizon=8, long_clips=32, long_horizon=20)
-    c.study.update(event_rounds=1, unseen_clips=128, by_cycle=DOSED)
-    c.phase2.keep_cycles = (1, 2, 4, 8)
+    c.phase2.update(cycles=16, updates=20, batch=16, trajectories=64, capacity=192, warm_up=30, horizon=8)
+    c.phase2.update(learning_rate=5e-4, temperature=3.0, rescore="due", rescore_rows=32, program="host")
+    c.adversary.update(learning_rate=1e-3, epochs=4, minibatches=4, kl_cost=0.03)
+    c.adversary.kl_costs.update(weak=0.0, middle=0.03, strong=0.2)
+    c.evaluation.update(clips=48, horizon=8, long_clips=32, long_horizon=20)
+    c.study.update(event_rounds=1, unseen_clips=96, by_cycle=DOSED)
+    c.phase2.keep_cycles = (2, 4, 8)
     if arg != "vizdoom":
         c.env.held_out_tasks = ("control", "wide", "mine", "desert")  # of these desert is a gap in places
         c.study.seeds = tuple(range(8))
