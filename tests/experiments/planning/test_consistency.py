@@ -264,7 +264,7 @@ BROKEN = [
     ({"adversary.minibatches": 3}, "phase2.trajectories=32 does not divide into adversary.minibatches=3"),
     ({"arms": ("prowl", "reducible")}, "phase2.oracle is empty"),
     ({"phase2.watched": ("reducible",)}, "phase2.watched=('reducible',): phase2.oracle is empty"),
-    ({"phase2.score": "novelty"}, "phase2.score=novelty is not one of regret, spread_corrected, energy,"),
+    ({"phase2.score": "novelty"}, "phase2.score=novelty is not one of regret, afs, spread_corrected, energy,"),
     ({"phase2.watched": ("novelty",)}, "phase2.watched"),
     ({"nft.advantage_scale": "all"}, "nft.advantage_scale=all is not one of batch, group"),
     ({"nft.decay": 3}, "nft.decay=3 is not one of 1, 2"),
