@@ -31,7 +31,7 @@ CHANGES = [f"--config.{{change}}" for change in (
     "env.held_out_tasks=()", "env.num_envs=2", "env.workers=1",
     "demonstrations.episodes=4", "demonstrations.episode_frames=24",
     "world_model.steps=4", "world_model.unet.widths=(8,)", "world_model.unet.blocks=(1,)",
-    "world_model.unet.motion=False", "world_model.unet.attention=False",
+    "world_model.unet.motion=False", "world_model.unet.predict_residual=False", "world_model.unet.attention=False",
     "world_model.unet.own_frames=(1,)", "world_model.unet.own_since=(0.0,)",
     "evaluation.clips=4", "evaluation.long_clips=2",
 )]
