@@ -47,9 +47,6 @@ SAYS = {
     "quick_tour": ("kept the 12 worst: True", "latent regret"),
     "your_world": ("([noop], fire", "report/index.html", "regret_over_repeat_last_frame"),
 }
-WHOLE_RUNS = ("accelerator", "your_world")
-"""They start runs, which compile for longer than a test should where nothing is in the compilation cache."""
-
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
@@ -81,7 +78,7 @@ def test_notebook_and_text_are_the_same_and_hold_no_outputs(path):
         assert not cell.get("outputs") and cell.get("execution_count") is None
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in WHOLE_RUNS else n for n in SIZES])
+@pytest.mark.parametrize("name", SIZES)
 def test_it_runs_at_a_tiny_size(name, kernel, tmp_path, monkeypatch):
     """The quick tour 50 s of processor time where nothing is in the compilation cache, the others less."""
     if name == "your_world":
@@ -90,7 +87,7 @@ def test_it_runs_at_a_tiny_size(name, kernel, tmp_path, monkeypatch):
     notebook = jupytext.read(ROOT / "notebooks" / f"{name}.py")
     resize(notebook, SIZES[name].format(folder=str(tmp_path / "runs")))
     client = nbclient.NotebookClient(
-        notebook, timeout=200, kernel_name=kernel, resources={"metadata": {"path": str(ROOT)}}
+        notebook, timeout=600, kernel_name=kernel, resources={"metadata": {"path": str(ROOT)}}
     )
     client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
