@@ -10,7 +10,7 @@ r"""The proof again, where errors can be mended: shipped weights as theta_0, gap
 Every arm of every seed begins with the same weights (``base``), and spends the same updates, tokens and environment
 steps (where trajectories branch, to 2 %); ``oracle`` and ``oracle_all`` are no arms: they learn from wide data until
 they no longer improve. The study can be stopped and goes on, and writes results/NAME.json and NAME.md after every seed.
-A seed takes about an hour of one core, the oracles a quarter of one for all seeds. ``:dose`` asks when hunting pays:
+Reckoned are an hour of one core a seed, and a quarter of one for the oracles of all. ``:dose`` asks when hunting pays:
 fewer arms and seeds, with fewer and with more trajectories, and from each of ``study.dose.bases``. ``:lora`` is the
 second block: low-rank updates in the place of the action conditioning, fewer arms and seeds. ``:tiny`` is for tests:
 nothing that it prints means anything.
@@ -70,7 +70,7 @@ def get_config(arg="voxel"):
     c.adversary.update(learning_rate=1e-3, epochs=4, minibatches=4, kl_cost=0.03)
     c.adversary.kl_costs.update(weak=0.0, middle=0.03, strong=0.2)
     c.evaluation.update(clips=48, horizon=8, long_clips=32, long_horizon=20)
-    c.study.update(event_rounds=1, unseen_clips=96, by_cycle=DOSED)
+    c.study.update(event_rounds=1, unseen_clips=96, by_cycle=(*DOSED, "prowl_branched"))
     c.phase2.keep_cycles = (2, 4, 8)
     if arg != "vizdoom":
         c.env.held_out_tasks = ("control", "wide", "mine", "desert")  # of these desert is a gap in places
@@ -79,10 +79,10 @@ def get_config(arg="voxel"):
         c.env.held_out_tasks = ("control", "wide", "look_around")
         c.study.seeds = tuple(range(5))
     if arg == "dose":
-        c.arms, c.study.seeds = DOSED, (0, 1, 2)
+        c.arms, c.study.seeds, c.study.by_cycle = DOSED, (0, 1, 2), DOSED
         c.study.dose.update(trajectories=(32, 64, 128, 256), seeds=(0, 1, 2))
     if arg == "lora":
-        c.arms, c.study.seeds = (*DOSED, "passive"), (0, 1, 2)
+        c.arms, c.study.seeds, c.study.by_cycle = (*DOSED, "passive"), (0, 1, 2), DOSED
         c.phase2.update(trainable="lora", lora_rank=16)  # 23 % of the network, where action conditioning is 20 %
     return c
 

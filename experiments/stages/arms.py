@@ -60,10 +60,7 @@ ARMS = {
     "uniform": Arm("PAT drawn uniformly", settings={"phase2.priority": "uniform", "phase2.staleness": 0.0}),
     "no_progress": Arm("no Delta in the priorities", settings={"phase2.delta_scale": 0.0}),
     "no_afs": Arm("no AFS in the score", settings={"phase2.lambda_afs": 0.0}),
-    "action_fidelity": Arm(
-        "AFS alone in the score: not what is hard, but what does not follow its actions",
-        settings={"phase2.score": "afs", "phase2.lambda_afs": 1.0, "phase2.delta_scale": 0.0},
-    ),
+    "action_fidelity": _scored("afs", "AFS alone: not what is hard, but what does not follow its actions"),
     "unanchored": _anchored("weak", "weak anchor"),
     "broad": _anchored("middle", "lambda 0.10, middle anchor", **{"phase2.lambda_afs": 0.10}),
     "focused": _anchored("strong", "lambda 0.25, strong anchor", **{"phase2.lambda_afs": 0.25}),

@@ -74,14 +74,15 @@ class Composite:
         "regret", f"raw score that comes first: {', '.join(FIRST)}", one_of(FIRST), source="paper: regret"
     )
     watched: tuple = setting((), "raw scores that the buffer keeps and reports, of weight 0", some_of(FIRST))
-    lambda_afs: float = setting(0.10, "weight of AFS-EPE in the score", NOT_NEGATIVE, source="paper: 0.10 or 0.25")
+    lambda_afs: float = setting(0.10, "weight of AFS-EPE beside it", NOT_NEGATIVE, source="paper: 0.10 or 0.25")
     delta_scale: float = setting(1.0, "weight of the regret's change between scorings", FINITE, source="paper: 1")
 
     @property
     def weights(self):
         """Of ``pat.Scoring``: its ``weights`` and its ``changes``."""
         watched = dict.fromkeys(("regret", *self.watched), 0.0)
-        return {**watched, self.score: 1.0, "afs": self.lambda_afs}, {self.score: self.delta_scale}
+        beside = {**watched, self.score: 1.0, "afs": self.lambda_afs}
+        return beside | {self.score: 1.0}, {self.score: self.delta_scale}  # afs may itself come first
 
 
 @dataclasses.dataclass(frozen=True)

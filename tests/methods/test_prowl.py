@@ -273,3 +273,9 @@ def test_other_scores_ask_other_networks_and_tell_what_is_beyond_learning(tiny, 
     assert {"pat_unlearnable", "pat_hard", "pat_reducible_share", "pat_mean_energy"} <= metrics.keys()
     own = pat.scores(state.buffer, config.scoring)[:ROWS]
     assert (np.argsort(own) == np.argsort(raw["energy"])).all(), "something but the energy orders the buffer"
+
+
+def test_what_comes_first_weighs_1_and_may_be_afs():
+    weights, changes = Composite(score="afs", lambda_afs=0.25, delta_scale=0.5).weights
+    assert weights == {"regret": 0.0, "afs": 1.0} and changes == {"afs": 0.5}
+    assert Composite(watched=("afs",), lambda_afs=0.25).weights[0] == {"regret": 1.0, "afs": 0.25}

@@ -117,9 +117,7 @@ class _Seed:
             self.metrics = {name: float(values[i]) for name, values in done.metrics.items()}
             parts.check_cycle(config, stage, cycle, self.metrics, state, self.skipped, finite=bool(done.finite[i]))
             if done.actions is not None:
-                spec, actions = build.spec_of(config), done.actions[i]
-                self.metrics.update(parts.camera(config, spec, actions, self.notes))
-                self.metrics.update(parts.planted(config, spec, actions[:, :-1]))
+                self.metrics.update(parts.of_actions(config, build.spec_of(config), done.actions[i], self.notes))
                 self.metrics["broken_trajectories"] = 0.0  # nothing on the device can die
             self.run.log.write(stage="phase2", arm=self.arm, step=cycle + 1, **self.metrics)
         if done.actions is not None:

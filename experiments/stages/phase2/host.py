@@ -12,12 +12,11 @@ from experiments.stages import build
 from experiments.stages.passive_batches import passive_fetch
 from experiments.stages.phase2 import kept
 from experiments.stages.phase2.parts import (
-    camera,
     check_cycle,
     env_seeds,
     initial_state,
+    of_actions,
     open_checkpoints,
-    planted,
     prepare,
     resume,
     save_actions,
@@ -142,6 +141,5 @@ def _acted(run, arm, method, trajectory, notes):
     actions = np.asarray(to_env(actions) if to_env else actions)
     if processes.is_main():
         save_actions(run, arm, actions[:, :-1])
-    spec = build.spec_of(run.config)
-    done = {**camera(run.config, spec, actions, notes), **planted(run.config, spec, actions[:, :-1])}
-    return {**done, "broken_trajectories": float(broken.sum())}
+    told = of_actions(run.config, build.spec_of(run.config), actions, notes)
+    return {**told, "broken_trajectories": float(broken.sum())}

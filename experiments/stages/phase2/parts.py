@@ -190,7 +190,7 @@ def camera(config, spec, actions, notes):
     Cycle 0 is collected before the first update, so its speed is the reference's own; ``notes``
     carries it on.
     """
-    speed = float(spec.camera_speed(actions[:, :-1]).mean())
+    speed = float(spec.camera_speed(actions).mean())
     base = notes.setdefault("reference_camera_speed", speed)
     ratio = speed / max(base, 1e-6)
     return {
@@ -198,6 +198,12 @@ def camera(config, spec, actions, notes):
         "camera_speed_over_reference": ratio,
         "alarm": float(ratio > config.adversary.camera_alarm),
     }
+
+
+def of_actions(config, spec, actions, notes):
+    """What is logged of a cycle's actions, the environment's, int ``[B, T, A]`` with one more than was acted."""
+    acted = actions[:, :-1]
+    return {**camera(config, spec, acted, notes), **planted(config, spec, acted)}
 
 
 def planted(config, spec, actions):

@@ -30,6 +30,7 @@ from prowl_jax.models.autoencoders.small import depth_to_space, space_to_depth
 from prowl_jax.models.cpu.convolution import conv
 from prowl_jax.models.cpu.dense import Dense
 from prowl_jax.models.dit.dit import sinusoid
+from prowl_jax.models.initial import initial
 from prowl_jax.models.unet.warp import BASIS, global_flow, upsample, warp
 from prowl_jax.settings import COUNT, POSITIVE, Check, setting
 
@@ -231,7 +232,7 @@ class UNet(nn.Module):
 
     def fresh_lengths(self, key):
         """Parameters of what is told the lengths of steps, as they begin, for weights that know none."""
-        return Levels(self.width, quiet=True, parent=None).init(key, jnp.ones((1, 1)))["params"]
+        return initial(Levels(self.width, quiet=True, parent=None), key, jnp.ones((1, 1)))
 
     def setup(self):
         if self.motion and self.latent_channels:

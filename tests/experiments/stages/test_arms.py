@@ -29,7 +29,7 @@ CHANGED = {
     "uniform": {"phase2.priority": "uniform", "phase2.staleness": 0.0},
     "no_progress": {"phase2.delta_scale": 0.0},
     "no_afs": {"phase2.lambda_afs": 0.0},
-    "action_fidelity": {"phase2.score": "afs", "phase2.lambda_afs": 1.0, "phase2.delta_scale": 0.0},
+    "action_fidelity": {"phase2.score": "afs", "phase2.lambda_afs": 0.0, "phase2.delta_scale": 0.0},
     "unanchored": {"adversary.kl_cost": 0.5},
     "broad": {"adversary.kl_cost": 1.0},  # lambda is 0.10 already
     "focused": {"adversary.kl_cost": 1.5, "phase2.lambda_afs": 0.25},
