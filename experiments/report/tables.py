@@ -159,8 +159,8 @@ def _mark_best(values, sign):
 def comparison_rows(evaluation):
     """The comparisons as dicts of words.
 
-    ``reading`` is "better" or "worse" where the whole interval lies on that side, "interval
-    includes 0" otherwise, and a dash where there is no interval.
+    ``reading`` is "better" or "worse" where the whole interval lies on that side as it is shown, to a tenth of a per
+    cent, "interval includes 0" otherwise, and a dash where there is no interval.
     """
     rows = []
     for entry in evaluation.get("comparisons") or []:
@@ -169,7 +169,7 @@ def comparison_rows(evaluation):
         name, sign = METRICS.get(entry.get("metric"), (words(entry.get("metric") or MISSING), 0))
         reading = MISSING
         if finite(low) and finite(high):
-            if low <= 0 <= high:
+            if round(100 * low, 1) <= 0 <= round(100 * high, 1):
                 reading = "interval includes 0"
             elif sign:
                 reading = "better" if sign * low > 0 else "worse"

@@ -263,6 +263,12 @@ def test_comparisons_say_better_only_in_the_metrics_direction_and_off_zero():
     assert readings == {"latent regret": "better", "PSNR, dB": "worse", "AFS-EPE, px": "interval includes 0"}
 
 
+@pytest.mark.parametrize("low, high, said", [(-0.002, -0.0006, "better"), (-0.002, -0.0004, "interval includes 0")])
+def test_what_is_shown_as_0_is_neither_better_nor_worse(low, high, said):
+    entry = EVALUATION["comparisons"][0] | {"metric": "latent_regret", "low": low, "high": high}
+    assert tables.comparison_rows({"comparisons": [entry]})[0]["reading"] == said
+
+
 def test_the_page_begins_with_the_differences_of_the_first_two_arms(tmp_path):
     found = headline(EVALUATION)
     assert found["pair"] == "prowl against frozen reference"
