@@ -67,11 +67,15 @@ def _panels(reel):
 
 
 @span("pictures")
-def save_stacked(path, reels, columns=1):
-    """Several reels of equal shape, row by row in so many columns, as one animated WebP file, for a README."""
+def save_stacked(path, reels, columns=1, named=None):
+    """Several reels of equal shape, row by row in so many columns, as one animated WebP file, for a README.
+
+    ``named`` is what stands above the first panel, ``"real"`` say, the others then being named as the reel names its
+    predictions; None leaves names out. A reel whose ``context`` is None has nothing that was given or dreamt.
+    """
     pictures = []
     for t in range(len(reels[0].real)):
-        cells = [_frame(reel, [reel.real, *reel.predicted.values()], t) for reel in reels]
+        cells = [_frame(reel, {named: reel.real, **reel.predicted}, t, named is not None) for reel in reels]
         width, height = cells[0].size
         width += _APART if columns > 1 else 0
         picture = Image.new("RGB", (columns * width, -(-len(cells) // columns) * height), _AROUND)
@@ -101,23 +105,28 @@ def _animate(frames):
 
 _GIVEN = (235, 160, 40)
 _AROUND = (96, 96, 96)
+_WORDS = (240, 240, 240)
 _APART = 12
 
 
-def _frame(reel, panels, t):
+def _frame(reel, panels, t, named):
     """Frame ``t`` of every panel, upscaled, bordered and captioned."""
-    height, width = panels[0].shape[1:3]
+    height, width = reel.real.shape[1:3]
     scale = max(1, min(3, 288 // max(height, width)))
     height, width, border, bar = height * scale, width * scale, 3, 18
+    top = bar if named else 0
     step = width + 2 * border + 2  # 2 pixels lie between the panels
-    picture = Image.new("RGB", (step * len(panels) - 2, height + 2 * border + bar), _AROUND)
-    draw = ImageDraw.Draw(picture)
-    for i, panel in enumerate(panels):
+    picture = Image.new("RGB", (step * len(panels) - 2, top + height + 2 * border + bar), _AROUND)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
+    given = reel.context is not None and t < reel.context
+    for i, (name, panel) in enumerate(panels.items()):
         image = Image.fromarray(panel[t]).resize((width, height), Image.Resampling.BICUBIC)
-        if t < reel.context:
-            draw.rectangle((i * step, 0, i * step + width + 2 * border - 1, height + 2 * border - 1), _GIVEN)
-        picture.paste(image, (i * step + border, border))
-    words = f"{t}  {'given' if t < reel.context else 'dreamt'}   {reel.actions[t]}"
-    font = ImageFont.load_default(size=12)
-    draw.text((5, height + 2 * border + 1), words.replace("\N{MINUS SIGN}", "-"), (240, 240, 240), font)
+        if named:
+            draw.text((i * step + 5, 1), name, _WORDS, font)
+        if given:
+            draw.rectangle((i * step, top, i * step + width + 2 * border - 1, top + height + 2 * border - 1), _GIVEN)
+        picture.paste(image, (i * step + border, top + border))
+    words = "" if reel.context is None else "given" if given else "dreamt"
+    words = f"{t}  {words}   {reel.actions[t]}"
+    draw.text((5, top + height + 2 * border + 1), words.replace("\N{MINUS SIGN}", "-"), _WORDS, font)
     return picture

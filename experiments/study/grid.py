@@ -14,7 +14,7 @@ from experiments.planning import preflight
 from experiments.run import opening, parallel
 from experiments.run.directory import Run
 from experiments.run.failures import guarded
-from experiments.run.files import write_text
+from experiments.run.files import write_bytes, write_text
 from experiments.run.memory import keep_freed_memory
 from experiments.run.places import read_config
 from experiments.stages import build, phase2
@@ -286,7 +286,7 @@ def left(steps, processes=1):
 
 
 def write(config, runs, show=False):
-    """Results of the seeds that are done, as a file and as tables."""
+    """Results of the seeds that are done, as a file and as tables, and the moving pictures of the first of them."""
     _, seeds = runs
     done = {seed: run for seed, run in seeds.items() if measured(config) in run.stages()}
     collected = results.collect(config, done, runs[0])
@@ -296,6 +296,8 @@ def write(config, runs, show=False):
     results.save(path, collected)
     text = tables.markdown(results.load_results(path))
     write_text(folder / f"{config.name}.md", text)
+    for picture in next((sorted(run.workdir.glob("pictures/*.webp")) for run in done.values()), ()):
+        write_bytes(folder / f"{config.name}_{picture.name}", picture.read_bytes())
     if show:
         print(text)
         print(f"written: {path} and {path.with_suffix('.md')}")

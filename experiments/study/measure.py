@@ -2,7 +2,7 @@
 
 What ``frame_metrics`` has for a whole set stands there as a single number, and what real frames reach in
 ``values/SET/real_frames.npz``; the sets of groups, below, have neither, nor LPIPS. How much is done in each
-clip is in ``values/SET/amounts.npz``.
+clip is in ``values/SET/amounts.npz``, and ``pictures/`` shows some of it (``study/pictures.py``).
 
 Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``GROUPED``), each a function
 ``f(found, sets, act_out, observe) -> (clips, group -> bool [clips])`` or None where there is nothing of the kind:
@@ -55,7 +55,7 @@ from experiments.stages import build, phase2
 from experiments.stages.clip_stores import open_store
 from experiments.stages.inverse_dynamics import with_judge
 from experiments.stages.reference import load_reference
-from experiments.study import apart, by_cycle, compared, unseen
+from experiments.study import apart, by_cycle, compared, pictures, unseen
 from experiments.study.acted import measure_acting
 from experiments.study.oracle import load_oracle
 from prowl_jax.methods.acting import collect, make_act
@@ -100,6 +100,7 @@ def measure_arms(run, arms, study):
         if not path.exists():
             write_json(path, demonstrated_events(run, study.event_episodes))
         measure_acting(run, found.policies, found.reference, study)
+    pictures.acting(found)
     context = build.make_budget(run.config).context
     flow, batch = build.make_flow(run.config), batch_of(run.config)
     measure_fn = make_measure(build.make_used_world_model(run.config), context, flow)
@@ -140,6 +141,8 @@ def measure_arms(run, arms, study):
                 if made is not None:
                     on_every_arm(name, *made, FrameMetrics(()))
                 if name == by_cycle.SET:
+                    regrets = functools.partial(_regrets, run, name)
+                    pictures.dreams(found, *made, measure_fn, key, regrets)
                     path_of = functools.partial(values_path, run, name)
                     by_cycle.measure(found, made[0], measure_fn, key, path_of, act_out, observe, MEASURED)
     return {}
@@ -148,6 +151,10 @@ def measure_arms(run, arms, study):
 def values_path(run, name, arm):
     """Where the values of an arm on a set lie."""
     return run.workdir / "values" / name.replace("/", ".") / f"{arm}.npz"
+
+
+def _regrets(run, name, arm):
+    return np.load(values_path(run, name, arm))["latent_regret"]
 
 
 def _values(rows, items, frame_metrics):

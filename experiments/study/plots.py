@@ -5,6 +5,7 @@ cycle by cycle), NAME_camera.svg (camera speed against c_kl), NAME_long.svg (reg
 NAME_dense.svg (appearance and AFS-EPE on the clips with the most action, against the frozen reference) and, where the
 world knows events, NAME_events.svg. Intervals are 95 % bootstraps: of regret over seeds and clips, of all
 else over seeds. Where doses were asked for, NAME_dose.svg is what PROWL gains over its control by how much of what.
+Moving pictures that the study has left beside its results (NAME_critical.webp, NAME_acted.webp) are copied.
 """
 
 import pathlib
@@ -38,7 +39,7 @@ _PLAIN = {
 def main(argv):
     """Draw; returns the exit code."""
     from experiments.run.command_line import Parser, fail
-    from experiments.run.files import write_text
+    from experiments.run.files import write_bytes, write_text
     from experiments.study.results import load_results
 
     parser = Parser("python -m experiments.study.plots", __doc__)
@@ -55,6 +56,9 @@ def main(argv):
             path = options.folder / f"{results['study']}_{name}.svg"
             write_text(path, svg)
             print(f"written: {path}")
+        for picture in sorted(file.parent.glob(f"{file.stem}_*.webp")):
+            write_bytes(options.folder / picture.name, picture.read_bytes())
+            print(f"written: {options.folder / picture.name}")
     return 0
 
 

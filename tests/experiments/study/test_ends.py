@@ -85,4 +85,9 @@ def test_the_proof(tmp_path):
     assert results["ppo_progress"].keys() == {"prowl"}
     assert results["ppo_progress"]["prowl"]["by_theta_0"]["curve"].keys() == {"1", "2"}
     assert "### When does hunting pay" in text and "### PPO's progress" in text
+    for seed in (0, 1):
+        shown = json.loads((tmp_path / f"run/seed{seed}/pictures/critical.json").read_text())
+        assert shown["arms"] == ["phase1", "frozen_reference", "prowl", "oracle"] and len(shown["clips"]) == 3
+        acted = json.loads((tmp_path / f"run/seed{seed}/pictures/acted.json").read_text())
+        assert acted["camera_speed"].keys() == {"frozen_reference", "prowl"}
     assert "### Share of the mendable in regret" in text and "### What of each buffer is beyond learning" in text

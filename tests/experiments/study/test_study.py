@@ -379,6 +379,9 @@ def test_the_plots_are_pictures_of_these_figures(done, tmp_path, capsys):
         xml.etree.ElementTree.parse(path)
         assert "prowl" in path.read_text()
     assert plots.draw(results) == {p.stem.rsplit("_")[-1]: p.read_text() for p in tmp_path.iterdir()}
+    (file.parent / "study_tiny_acted.webp").write_bytes(b"moving")
+    assert plots.main([str(file), f"--folder={tmp_path}"]) == 0
+    assert (tmp_path / "study_tiny_acted.webp").read_bytes() == b"moving"
 
 
 @pytest.fixture
@@ -391,6 +394,8 @@ def noted(tmp_path):
             calls.append((run.workdir.name, name if arm is None else arm))
             if name == "evaluation":
                 fill(config, run, run.config.seed)
+                (run.workdir / "pictures").mkdir(exist_ok=True)
+                (run.workdir / "pictures/critical.webp").write_bytes(run.workdir.name.encode())
             return {"tokens": 7}
 
         return do
@@ -416,6 +421,7 @@ def test_a_study_goes_on_where_it_was_stopped(noted, tmp_path):
     assert len(calls) == len(set(calls)) == 3 + 2 * 6
     grid.run_study(config, tmp_path / "runs", stages)
     assert len(calls) == 15, "nothing is done twice"
+    assert (file.parent / "study_tiny_critical.webp").read_bytes() == b"seed3", "pictures are the first seed's"
 
 
 def test_arms_and_seeds_can_be_added(noted, tmp_path):
