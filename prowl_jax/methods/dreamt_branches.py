@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from prowl_jax.methods.base import Method, Needs, training_cost
 from prowl_jax.rewards import ERRORS
 from prowl_jax.rewards.dream import make_shown, make_told
 from prowl_jax.rl.group import SCALES, group_advantages
@@ -54,6 +55,38 @@ class Branches:
     actions: jax.Array
     advantages: jax.Array
     kept: Any = None
+
+
+class BranchMethod(Method):
+    """What methods that learn from branches alone have in common: a cycle dreams them, then learns from them.
+
+    One says, beside the ``Config``, ``make_programs`` and ``init`` of a ``Method``, ``make_branch(found)`` and
+    ``make_learn()``, which compile apart where another method brings the pasts (``methods/hunted.py``);
+    ``dreams_with(state, start)``, the parameters that dream; and ``learn(state, start, branches, key)``, the state with
+    what was learned, and metrics.
+    """
+
+    checks = ("reward", "idle_groups", "kl_to_reference")
+
+    def needs(self):
+        """A clip for each group, long enough for the longest prefix."""
+        return Needs(groups_of(self.config, self.shared.budget), clip_length(self.config, self.shared), acts=False)
+
+    def rewards_asked(self):
+        """What a branch is worth."""
+        return (self.config.reward,)
+
+    def cycle(self, state, start, source, key):
+        """Branch, then learn from the branches; see ``base.Method.cycle``."""
+        branch_key, learn_key = jax.random.split(key)
+        branches, told = self.programs.branch(self.dreams_with(state, start), source.demonstrations(), branch_key)
+        state, learned = self.learn(state, start, branches, learn_key)
+        return dataclasses.replace(state, cycle=state.cycle + 1), {**told, **learned}
+
+    def spent(self):
+        """Nobody acts; what is dreamt are prefixes and branches."""
+        dreamt = dreamt_latents(self.config, self.shared)
+        return {**training_cost(self.shared), "environment_steps": 0, "dreamt_latents": dreamt}
 
 
 def make_branch(config, shared, dream, found=0):

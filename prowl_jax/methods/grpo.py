@@ -17,15 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from prowl_jax.diffusion import sde
-from prowl_jax.methods.base import Method, Needs, State, training_cost
-from prowl_jax.methods.dreamt_branches import (
-    Branching,
-    clip_length,
-    drawn_chunk,
-    dreamt_latents,
-    groups_of,
-    make_branch,
-)
+from prowl_jax.methods.base import State
+from prowl_jax.methods.dreamt_branches import Branching, BranchMethod, drawn_chunk, make_branch
 from prowl_jax.rl.group import clipped_loss
 from prowl_jax.settings import NOT_NEGATIVE, POSITIVE, SOME_SHARE, one_of, setting
 from prowl_jax.train.sharding import program
@@ -60,11 +53,10 @@ class Programs:
     learn: Any = program(("theta", "whole"), donates=(0,))
 
 
-class GRPO(Method):
+class GRPO(BranchMethod):
     """See the module's docstring, and ``base.Method`` for what its functions answer."""
 
     Config = Config
-    checks = ("reward", "idle_groups", "kl_to_reference")
 
     def make_programs(self):
         """The parts of a cycle."""
@@ -78,24 +70,9 @@ class GRPO(Method):
         """See ``make_learn``."""
         return make_learn(self.config, self.shared)
 
-    def needs(self):
-        """A clip for each group, long enough for the longest prefix."""
-        return Needs(groups_of(self.config, self.shared.budget), clip_length(self.config, self.shared), acts=False)
-
-    def rewards_asked(self):
-        """What a branch is worth."""
-        return (self.config.reward,)
-
     def init(self, start, key):
         """theta_0."""
         return State(init_state(start.trained, self.shared.optimizer), jnp.zeros((), jnp.int32))
-
-    def cycle(self, state, start, source, key):
-        """Branch under the parameters in training, then learn from the paths; see ``base.Method.cycle``."""
-        branch_key, learn_key = jax.random.split(key)
-        branches, told = self.programs.branch(self.dreams_with(state, start), source.demonstrations(), branch_key)
-        state, learned = self.learn(state, start, branches, learn_key)
-        return dataclasses.replace(state, cycle=state.cycle + 1), {**told, **learned}
 
     def dreams_with(self, state, start):
         """The world model's parameters that dream branches.
@@ -108,11 +85,6 @@ class GRPO(Method):
         """The state with what was learned from branches, and metrics."""
         theta, learned = self.programs.learn(state.theta, start.fixed["dit"], start.trained, branches, key)
         return dataclasses.replace(state, theta=theta), learned
-
-    def spent(self):
-        """Nobody acts; what is dreamt are prefixes and branches."""
-        dreamt = dreamt_latents(self.config, self.shared)
-        return {**training_cost(self.shared), "environment_steps": 0, "dreamt_latents": dreamt}
 
     def step_loss(self):
         """See ``base.Method.step_loss``; the reference is other weights of the same sizes."""

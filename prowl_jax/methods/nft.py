@@ -18,15 +18,7 @@ import jax.numpy as jnp
 
 from prowl_jax.diffusion import flow
 from prowl_jax.diffusion.contrastive import DECAYS, contrastive_loss, old_decay, optimality
-from prowl_jax.methods.base import Method, Needs, training_cost
-from prowl_jax.methods.dreamt_branches import (
-    Branching,
-    clip_length,
-    drawn_chunk,
-    dreamt_latents,
-    groups_of,
-    make_branch,
-)
+from prowl_jax.methods.dreamt_branches import Branching, BranchMethod, drawn_chunk, make_branch
 from prowl_jax.settings import NOT_NEGATIVE, POSITIVE, one_of, setting
 from prowl_jax.train.sharding import program
 from prowl_jax.train.state import TrainState, apply_gradients, init_state, merge
@@ -65,11 +57,10 @@ class Programs:
     learn: Any = program(("theta", "old", "whole"), donates=(0, 1))
 
 
-class NFT(Method):
+class NFT(BranchMethod):
     """See the module's docstring, and ``base.Method`` for what its functions answer."""
 
     Config = Config
-    checks = ("reward", "idle_groups", "kl_to_reference")
 
     def make_programs(self):
         """The parts of a cycle."""
@@ -88,25 +79,10 @@ class NFT(Method):
         """See ``make_learn``."""
         return make_learn(self.config, self.shared)
 
-    def needs(self):
-        """A clip for each group, long enough for the longest prefix."""
-        return Needs(groups_of(self.config, self.shared.budget), clip_length(self.config, self.shared), acts=False)
-
-    def rewards_asked(self):
-        """What a branch is worth."""
-        return (self.config.reward,)
-
     def init(self, start, key):
         """theta_0, which is the old policy too."""
         old = jax.tree.map(jnp.copy, start.trained)
         return State(init_state(start.trained, self.shared.optimizer), old, jnp.zeros((), jnp.int32))
-
-    def cycle(self, state, start, source, key):
-        """Branch under the old policy, then learn from the branches; see ``base.Method.cycle``."""
-        branch_key, learn_key = jax.random.split(key)
-        branches, told = self.programs.branch(self.dreams_with(state, start), source.demonstrations(), branch_key)
-        state, learned = self.learn(state, start, branches, learn_key)
-        return dataclasses.replace(state, cycle=state.cycle + 1), {**told, **learned}
 
     def dreams_with(self, state, start):
         """The world model's parameters that dream branches: the old policy's."""
@@ -118,11 +94,6 @@ class NFT(Method):
             state.theta, state.old, start.fixed["dit"], start.trained, branches, key
         )
         return dataclasses.replace(state, theta=theta, old=old), learned
-
-    def spent(self):
-        """Nobody acts; what is dreamt are prefixes and branches."""
-        dreamt = dreamt_latents(self.config, self.shared)
-        return {**training_cost(self.shared), "environment_steps": 0, "dreamt_latents": dreamt}
 
     def step_loss(self):
         """See ``base.Method.step_loss``; the old policy and the reference are other weights of the same sizes."""
