@@ -4,7 +4,7 @@
     python -m experiments.benchmark --profile=CONFIG[:ARG] [--workdir=DIR] [--config.KEY=VALUE ...]
 
 Writes: --output, rows {name, value, unit, against, ratio, repeats, seconds} and where they come from; of a profile too.
-Costs: under two minutes on 2 cores with --quick, most of it compiling; without it several times that; a profile a run.
+Costs: under two minutes on 2 cores with --quick, most of it compiling; without it half an hour; a profile a run.
 
 --profile does a whole run, in a folder that is deleted unless --workdir names one, and says where its time went, stage
 by stage: compiling, computing, waiting, host (docs/performance.md).

@@ -2,18 +2,18 @@ r"""The proof again, where errors can be mended: shipped weights as theta_0, gap
 
   python -m experiments.gate --weights=voxel_gaps                          # first: is there enough to mend?
   python -m experiments.study --config=experiments/configs/proof.py:voxel
-  python -m experiments.study --config=experiments/configs/proof.py:vizdoom
+  python -m experiments.study --config=experiments/configs/proof.py:vizdoom   # needs the weights of base_vizdoom.py
   python -m experiments.study --config=experiments/configs/proof.py:lora
   python -m experiments.study --config=experiments/configs/proof.py:dose \
     --config.study.dose.bases="('early.safetensors', 'voxel_gaps')"
 
 Every arm of every seed begins with the same weights (``base``), and spends the same updates, tokens and environment
-steps (where trajectories branch, to 2 %); ``oracle`` and ``oracle_all`` are no arms: they learn from wide data until
-they no longer improve. The study can be stopped and goes on, and writes results/NAME.json and NAME.md after every seed.
-Reckoned are an hour of one core a seed, and a quarter of one for the oracles of all. ``:dose`` asks when hunting pays:
-fewer arms and seeds, with fewer and with more trajectories, and from each of ``study.dose.bases``. ``:lora`` is the
-second block: low-rank updates in the place of the action conditioning, fewer arms and seeds. ``:tiny`` is for tests:
-nothing that it prints means anything.
+steps (where trajectories branch, as near as whole groups come: 0.5 % more); ``oracle`` and ``oracle_all`` are no arms:
+they learn from wide data until they no longer improve. The study can be stopped and goes on, and writes
+results/NAME.json and NAME.md after every seed. Reckoned are an hour of one core a seed, and a quarter of one for the
+oracles of all. ``:dose`` asks when hunting pays: fewer arms and seeds, with fewer and with more trajectories, and from
+each of ``study.dose.bases``. ``:lora`` is the second block: low-rank updates in the place of the action conditioning,
+fewer arms and seeds. ``:tiny`` is for tests: nothing that it prints means anything.
 
 The settings are chosen on seed 100, which is none of the study's (docs/proof.md tells what was tried), before the first
 seed is run; in ViZDoom nothing is tuned.
@@ -33,7 +33,7 @@ ARMS = (
 RARE = {"strafe": 0.5, "back": 0.5, "fast_turn": 0.03, "fast_degrees": 3.0}
 """What the base model has never seen is done by the demonstrators of the study once in a hundred steps each: by them
 pi_ref is cloned, as a prior of people has seen what a world model's recordings seldom contain, and of them half of
-every batch is. Once in a thousand, a policy of 600 steps a cycle never finds it (a development seed said so)."""
+every batch is. Once in a thousand, a policy of 576 steps a cycle never finds it (a development seed said so)."""
 
 DOSED = ("frozen_reference", "prowl", "action_fidelity")
 """Of which it is asked when hunting pays."""
@@ -60,11 +60,11 @@ def get_config(arg="voxel"):
     c.base = "vizdoom" if arg == "vizdoom" else "voxel_gaps"
     c.env.num_envs = 16
     c.demonstrations.update(episodes=96, episode_frames=300, held_out_task_episodes=16)
-    c.reference.steps = 800  # where the weights bring none
+    c.reference.steps = 800  # of pi_ref, cloned of these demonstrations; in ViZDoom where the weights bring none
     if arg != "vizdoom":
         c.demonstrations.gaps.update(RARE)
         c.reference.of_base = False
-    c.inverse_dynamics.steps = 0  # what the weights bring reads the actions off dreams
+    c.inverse_dynamics.steps = 0  # voxel_gaps brings none, so no actions are read off dreams
     c.phase2.update(cycles=16, updates=60, batch=16, trajectories=64, capacity=192, warm_up=30, horizon=8)
     c.phase2.update(learning_rate=5e-4, temperature=3.0, rescore="due", rescore_rows=32, program="host")
     c.adversary.update(learning_rate=1e-3, epochs=4, minibatches=4, kl_cost=0.03)

@@ -100,7 +100,7 @@ VARIANTS = {"full": _voxel, "scratch": _from_scratch, "tiny": _tiny, "vizdoom": 
 
 
 def shrink(c):
-    """As small as it goes while every line still runs: about a minute, no figure means anything."""
+    """As small as it goes while every line still runs: minutes, nearly all compiling; no figure means anything."""
     c.name = "tiny"
     c.env.num_envs = 4
     c.demonstrations.update(episodes=8, episode_frames=40, held_out_task_episodes=4, held_out_fraction=0.25)

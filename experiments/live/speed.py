@@ -12,6 +12,7 @@ from experiments.live import server
 from experiments.run.memory import peak_memory_gb
 
 STEPS = (1, 2, 4)
+"""Beside the model's own number."""
 KEYS = 20
 """Keys pressed for each number of steps, one after the other."""
 
@@ -28,10 +29,10 @@ async def _measure(app, began, says):
     try:
         origin = url.rstrip("/")
         async with aiohttp.ClientSession() as client, client.ws_connect(url + "socket", origin=origin) as ws:
-            await _picture(ws)
+            own = (await _picture(ws))["sampling"]["steps"]
             seconds, worked = time.monotonic() - began, time.process_time()
             says(f"first picture after {seconds:.1f} s, {worked:.1f} s of work")
-            for steps in STEPS:
+            for steps in sorted({*STEPS, own}):
                 says(await _with_steps(ws, steps))
         says(f"peak memory {peak_memory_gb():.2f} GB")
     finally:

@@ -3,7 +3,7 @@
     python -m experiments.study --config=experiments/configs/study.py[:arg] [--workdir=DIR]
 
 Writes: a run directory a seed under --workdir, and results/NAME.json and results/NAME.md (``study.results``).
-Costs: about two hours on 2 cores for two seeds; it can be stopped and goes on.
+Costs: what the configuration says; those of study.py two hours on 2 cores; it can be stopped and goes on.
 
 Every arm of ``arms`` from the same theta_0 and pi_ref, one pair a seed of ``study.seeds``, with the same updates,
 tokens and environment steps; the demonstrations and the autoencoder are the same for all seeds. Stopped at any

@@ -1,4 +1,4 @@
-"""The plots of studies:  python -m experiments.study.plots results/*.json [--folder=docs/figures]
+"""The plots of studies:  python -m experiments.study.plots results/study_*.json [--folder=docs/figures]
 
 writes NAME_critical.svg (regret on the fixed critical trajectories against theta_0), NAME_kl.svg (KL to the reference,
 cycle by cycle), NAME_camera.svg (camera speed against c_kl), NAME_long.svg (regret by predicted frame against theta_0),

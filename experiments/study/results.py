@@ -165,7 +165,7 @@ def _settings(config):
     return {
         "environment": config.env.name,
         "task": config.env.task,
-        "world_model": config.world_model.size,
+        "world_model": config.world_model.size if config.world_model.network == "dit" else config.world_model.network,
         "phase1_steps": config.world_model.steps,
         **{key: p[key] for key in keys},
         "clips": e.clips,

@@ -1,4 +1,4 @@
-"""The tables of studies as Markdown:  python -m experiments.study.tables results/*.json
+"""The tables of studies as Markdown:  python -m experiments.study.tables results/study_*.json
 
 prints what stands in docs/results.md between its markers; a test holds the document to the files.
 """

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import types
 
 import jax
@@ -16,6 +17,7 @@ from experiments.live.others import MIRRORED, STILL, Hands, third_of, thirds
 from experiments.live.programs import Programs, Sampling, choices, own_sampling, sampled
 from experiments.live.session import RECORDED, Session
 from experiments.live.yardstick import ADVERSARY, PI_REF
+from prowl_jax import zoo
 from prowl_jax.actions import ActionSpec, Camera, camera
 from prowl_jax.envs.voxel import SPEC
 from prowl_jax.metrics.optical_flow import small_flow
@@ -29,6 +31,13 @@ def session(played):
     one = Session(played, 3)
     yield one
     one.close()
+
+
+def test_the_yardsticks_that_are_stored_are_those_of_the_weights_that_are_shipped():
+    stored = {path.stem: json.loads(path.read_text())["weights"] for path in yardstick.FOLDER.glob("*.json")}
+    assert stored == {name: zoo.read_card(name)["sha256"] for name in zoo.names()}, (
+        "after new weights: python -m experiments.play --weights=NAME --yardstick=experiments/live/yardsticks/NAME.json"
+    )
 
 
 def forward(on=True):
