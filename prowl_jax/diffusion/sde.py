@@ -9,8 +9,15 @@ has the same marginals as ``dz = v ds`` for every g (Song et al., arXiv 2011.134
     z' ~ N(z + (v + g^2 / (2 s) (z + (1 - s) v)) ds,  g^2 |ds|).
 
 Flow-GRPO (arXiv 2505.05470) takes ``g = a sqrt(s / (1 - s))``, with the next level in 1 - s where s = 1; DanceGRPO
-(arXiv 2505.07818) a constant. Log-probabilities are means over the dimensions of a sample, as in both codes. Other than
-there the last step, to s = 0, adds no noise, so that samples are clean; it is not a choice and has no log-probability.
+(arXiv 2505.07818) a constant. Over long steps both leave more noise than the next level says, which the network then
+takes for a picture. Coefficients-preserving sampling (``cps``: Flow-CPS, arXiv 2509.05952) leaves as much as it says,
+at any length: with the clean sample ``x = z - s v`` and the noise ``e = z + (1 - s) v`` that z means, and s' the next
+level,
+
+    z' ~ N((1 - s') x + s' cos(a pi / 2) e,  (s' sin(a pi / 2))^2).
+
+Log-probabilities are means over the dimensions of a sample, as in these codes. Other than there the last step, to
+s = 0, adds no noise, so that samples are clean; it is not a choice and has no log-probability.
 """
 
 import jax
@@ -18,8 +25,8 @@ import jax.numpy as jnp
 
 from prowl_jax.types import pytree
 
-NOISES = ("flow_grpo", "constant")
-"""Forms of g."""
+NOISES = ("flow_grpo", "constant", "cps")
+"""Forms of noise."""
 
 
 @pytree
@@ -35,20 +42,30 @@ class Path:
     log_prob: jax.Array
 
 
-def diffusion(now, after, form, strength):
-    """g of the step from level ``now`` down to ``after``; ValueError for a form that there is not."""
-    if form == "constant":
-        return jnp.full_like(now, strength)
-    if form != "flow_grpo":
+def transition(z, velocity, now, after, form, strength):
+    """A step from level ``now`` down to ``after``; levels broadcast against z.
+
+    Args:
+      form: of ``NOISES``. strength: a.
+
+    Returns:
+      Mean (the shape of z), deviation and g (of the levels' shape; of ``cps`` g is the deviation).
+
+    Raises:
+      ValueError: there is no such form.
+    """
+    if form not in NOISES:
         raise ValueError(f"no noise {form!r}; there are {', '.join(NOISES)}")
-    return strength * jnp.sqrt(now / (1.0 - jnp.where(now == 1.0, after, now)))
-
-
-def transition(z, velocity, now, after, g):
-    """Mean (the shape of z) and deviation (of ``g``) of a step; levels and g broadcast against z, after < now."""
+    if form == "cps":
+        kept, std = after * jnp.cos(strength * jnp.pi / 2.0), after * jnp.sin(strength * jnp.pi / 2.0)
+        return (1.0 - after) * (z - now * velocity) + kept * (z + (1.0 - now) * velocity), std, std
+    if form == "constant":
+        g = jnp.full_like(now, strength)
+    else:
+        g = strength * jnp.sqrt(now / (1.0 - jnp.where(now == 1.0, after, now)))
     step = after - now
     mean = z + (velocity + jnp.square(g) / (2.0 * now) * (z + (1.0 - now) * velocity)) * step
-    return mean, g * jnp.sqrt(-step)
+    return mean, g * jnp.sqrt(-step), g
 
 
 def log_prob(z, mean, std):
@@ -62,7 +79,7 @@ def sample_path(velocity, noise, sigmas, key, form, strength):
 
     Args:
       velocity: ``f(z, sigma scalar) -> v``. noise: the start, ``[B, ...]``.
-      sigmas: decreasing levels ``[steps + 1]`` from 1 to 0; at least two steps. form, strength: of ``diffusion``.
+      sigmas: decreasing levels ``[steps + 1]`` from 1 to 0; at least two steps. form, strength: of ``transition``.
 
     Returns:
       The sample ``[B, ...]`` and its ``Path``.
@@ -75,7 +92,7 @@ def sample_path(velocity, noise, sigmas, key, form, strength):
 
     def step(z, inputs):
         now, after, key = inputs
-        mean, std = transition(z, velocity(z, now), now, after, diffusion(now, after, form, strength))
+        mean, std, _ = transition(z, velocity(z, now), now, after, form, strength)
         moved = mean + std * jax.random.normal(key, z.shape, z.dtype)
         return moved, (moved, log_prob(moved, mean, std))
 

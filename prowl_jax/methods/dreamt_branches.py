@@ -26,6 +26,7 @@ class Branching:
     Attributes:
       branches: K, of each past. prefix: P, the longest of the world model's own chunks before a branch.
       reward: a name of ``Shared.rewards``; of one in ``rewards.ERRORS`` the lowest is the best.
+      fresh_every: updates after which new branches are dreamt, by what was learned until then; divides the cycle's.
     """
 
     branches: int = setting(8, "K, dreams of each past", within(2), source="PersistWorld: 16; DiffusionNFT: 24")
@@ -37,6 +38,10 @@ class Branching:
         "batch", "whose deviation advantages are divided by", one_of(SCALES), source="DiffusionNFT, Flow-GRPO: batch"
     )
     advantage_clip: float = setting(5.0, "A_max, the largest advantage", POSITIVE, source="DiffusionNFT: 5")
+    fresh_every: int = setting(
+        0, "updates after which branches are dreamt anew; 0: once a cycle", NATURAL,
+        source="DiffusionNFT: 1; Flow-GRPO: 2",
+    )  # fmt: skip
 
     def __post_init__(self):
         check(self, type(self).__module__.rpartition(".")[2])
@@ -77,11 +82,30 @@ class BranchMethod(Method):
         return (self.config.reward,)
 
     def cycle(self, state, start, source, key):
-        """Branch, then learn from the branches; see ``base.Method.cycle``."""
-        branch_key, learn_key = jax.random.split(key)
-        branches, told = self.programs.branch(self.dreams_with(state, start), source.demonstrations(), branch_key)
-        state, learned = self.learn(state, start, branches, learn_key)
-        return dataclasses.replace(state, cycle=state.cycle + 1), {**told, **learned}
+        """Branch and learn from the branches; see ``base.Method.cycle``."""
+        state, metrics = self.train(state, start, source.demonstrations(), key)
+        return dataclasses.replace(state, cycle=state.cycle + 1), metrics
+
+    def train(self, state, start, pasts, key):
+        """Branch from ``pasts``, a ``Batch`` with leaves ``[updates, groups, ...]``, and learn, round by round.
+
+        Returns:
+          The state with what was learned, and metrics, the mean over the rounds.
+        """
+        told = []
+        rounds = self.rounds(pasts)
+        keys = [key] if len(rounds) == 1 else jax.random.split(key, len(rounds))
+        for some, round_key in zip(rounds, keys, strict=True):
+            branch_key, learn_key = jax.random.split(round_key)
+            branches, figures = self.programs.branch(self.dreams_with(state, start), some, branch_key)
+            state, learned = self.learn(state, start, branches, learn_key)
+            told.append({**figures, **learned})
+        return state, jax.tree.map(lambda *x: sum(x) / len(x), *told)
+
+    def rounds(self, pasts):
+        """``pasts`` in rounds of ``fresh_every`` updates; of shapes as well as of arrays."""
+        updates, size = self.shared.budget.updates, round_size(self.config, self.shared.budget)
+        return [jax.tree.map(lambda x, i=i: x[i : i + size], pasts) for i in range(0, updates, size)]
 
     def spent(self):
         """Nobody acts; what is dreamt are prefixes and branches."""
@@ -90,7 +114,7 @@ class BranchMethod(Method):
 
 
 def make_branch(config, shared, dream, found=0):
-    """``branch(params, clips, key) -> (Branches, metrics)`` for every update of a cycle.
+    """``branch(params, clips, key) -> (Branches, metrics)`` for every update of a round.
 
     ``clips`` is a ``Batch`` with leaves ``[updates, groups, ...]`` of ``clip_length`` latents; branches come out as
     ``[updates, batch, ...]``, those of the largest absolute advantage. Pure; no gradient is asked for.
@@ -100,6 +124,7 @@ def make_branch(config, shared, dream, found=0):
       found: the last groups, whose pasts branches begin in as they are, without a prefix.
     """
     model, budget, size = shared.world_model, shared.budget, config.branches
+    round_size(config, budget)
     begin = make_begin(model, budget, config.prefix, found)
     shown, told = (make(model, budget.context, shared.flow) for make in (make_shown, make_told))
     reward, sign = reward_of(config, shared), -1.0 if config.reward in ERRORS else 1.0
@@ -122,11 +147,20 @@ def make_branch(config, shared, dream, found=0):
         return jax.tree.map(lambda x: x[rows], chosen), figures
 
     def branch(params, clips, key):
-        keys = jax.random.split(key, budget.updates)
+        keys = jax.random.split(key, len(clips.actions))
         chosen, figures = jax.lax.map(lambda inputs: one(params, *inputs), (clips, keys))
         return chosen, jax.tree.map(jnp.mean, figures)
 
     return branch
+
+
+def round_size(config, budget):
+    """Updates that learn from what is dreamt at once; ValueError where they do not divide a cycle's."""
+    size = config.fresh_every or budget.updates
+    if budget.updates % size:
+        key = f"{type(config).__module__.rpartition('.')[2]}.fresh_every"
+        raise ValueError(f"{key}={size} does not divide the updates of a cycle, phase2.updates={budget.updates}")
+    return size
 
 
 def dreamt_latents(config, shared):

@@ -30,13 +30,16 @@ class Config(Branching):
     """Settings beside those of branches.
 
     Attributes:
-      noise, strength: form and size of the sampler's noise, ``sde.diffusion``.
+      noise, strength: form and size of the sampler's noise, ``sde.transition``.
       clip: how far a ratio counts; log-probabilities are means over dimensions, so ratios stay near 1.
       steps_share: share of the sampler's steps, the first, that are trained; never the last, which is no choice.
     """
 
-    noise: str = setting("flow_grpo", "form of the sampler's noise", one_of(sde.NOISES), source="Flow-GRPO, DanceGRPO")
-    strength: float = setting(0.7, "a of its size", POSITIVE, source="Flow-GRPO: .7; constant: DanceGRPO: .3")
+    noise: str = setting(
+        "flow_grpo", "form of the sampler's noise; of a few long steps, cps", one_of(sde.NOISES),
+        source="Flow-GRPO, DanceGRPO, Flow-CPS",
+    )  # fmt: skip
+    strength: float = setting(0.7, "a of its size", POSITIVE, source="Flow-GRPO: .7; DanceGRPO: .3; Flow-CPS: .8")
     clip: float = setting(1e-4, "how far the ratio of a step counts", POSITIVE, source="Flow-GRPO, DanceGRPO: 1e-4")
     kl: float = setting(0.04, "weight of the anchor", NOT_NEGATIVE, source="Flow-GRPO: .01 to .04; DanceGRPO: 0")
     steps_share: float = setting(
@@ -94,9 +97,10 @@ class GRPO(BranchMethod):
     def calls(self, state, start, trajectory, demonstrations, key):
         """See ``base.Method.calls``."""
         params = jax.eval_shape(self.dreams_with, state, start)
-        branches = jax.eval_shape(self.programs.branch, params, demonstrations, key)[0]
+        pasts = jax.eval_shape(self.rounds, demonstrations)[0]
+        branches = jax.eval_shape(self.programs.branch, params, pasts, key)[0]
         return {
-            "branch": (params, demonstrations, key),
+            "branch": (params, pasts, key),
             "learn": (state.theta, start.fixed["dit"], start.trained, branches, key),
         }
 
@@ -177,13 +181,12 @@ def make_loss(config, shared):
         points, old = branches.kept.points, branches.kept.log_prob[rows, chunk, step]
         z, moved = points[rows, chunk, step], points[rows, chunk, step + 1]
         now, after = (level[:, None, None, None, None] for level in (sigmas[step], sigmas[step + 1]))
-        g = sde.diffusion(now, after, config.noise, config.strength)
 
         def mean_of(network):
             velocity = model.chunk_velocity(network, past, z, sigmas[step], actions)
-            return sde.transition(z, velocity, now, after, g)
+            return sde.transition(z, velocity, now, after, config.noise, config.strength)
 
-        mean, std = mean_of(params)
+        mean, std, g = mean_of(params)
         surrogate, ratio = clipped_loss(sde.log_prob(moved, mean, std), old, branches.advantages, config.clip)
         kl = jnp.mean(jnp.square(mean - jax.lax.stop_gradient(mean_of(reference)[0])) / (2.0 * jnp.square(g)))
         total = surrogate.mean() + config.kl * kl

@@ -132,13 +132,11 @@ class HuntedNFT(prowl.Prowl):
 
     def _train(self, state, start, demonstrations, key):
         """theta <- the learner on branches; see ``Prowl._train``."""
-        draw_key, branch_key, learn_key = jax.random.split(key, 3)
+        draw_key, train_key = jax.random.split(key)
         buffer, pasts = self.programs.draw(state.buffer, demonstrations, draw_key, state.cycle)
-        state, learner = dataclasses.replace(state, buffer=buffer), self.learner
-        branches, told = self.programs.branch(learner.dreams_with(state, start), pasts, branch_key)
-        state, learned = learner.learn(state, start, branches, learn_key)
-        metrics = {f"branch_{name}": value for name, value in {**told, **learned}.items()}
-        return state, {**metrics, "world_model_loss": learned["world_model_loss"]}
+        state, told = self.learner.train(dataclasses.replace(state, buffer=buffer), start, pasts, train_key)
+        metrics = {f"branch_{name}": value for name, value in told.items()}
+        return state, {**metrics, "world_model_loss": told["world_model_loss"]}
 
     def spent(self):
         """PROWL's, and the branches; a found past has no prefix."""

@@ -108,9 +108,10 @@ class NFT(BranchMethod):
     def calls(self, state, start, trajectory, demonstrations, key):
         """See ``base.Method.calls``."""
         params = jax.eval_shape(self.dreams_with, state, start)
-        branches = jax.eval_shape(self.programs.branch, params, demonstrations, key)[0]
+        pasts = jax.eval_shape(self.rounds, demonstrations)[0]
+        branches = jax.eval_shape(self.programs.branch, params, pasts, key)[0]
         return {
-            "branch": (params, demonstrations, key),
+            "branch": (params, pasts, key),
             "learn": (state.theta, state.old, start.fixed["dit"], start.trained, branches, key),
         }
 

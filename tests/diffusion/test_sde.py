@@ -39,13 +39,33 @@ def test_log_probability_is_the_mean_of_normal_densities():
     np.testing.assert_allclose(sde.log_prob(jnp.asarray(z), jnp.asarray(mean), 0.3), expected, rtol=1e-5)
 
 
-def test_a_kept_path_has_the_log_probabilities_that_its_points_have():
+@pytest.mark.parametrize("strength", [0.3, 0.8, 1.0])
+def test_however_long_its_steps_cps_leaves_as_much_noise_as_the_next_level_says(strength):
+    """Of a picture that is known: then the noise is all that there is beside it. The others leave more."""
+    sigmas = jnp.asarray([1.0, 0.4, 0.1, 0.0])
+
+    def known(z, s):  # the velocity where every sample is MEAN
+        return (z - MEAN) / s
+
+    left = {}
+    for form in ("cps", "flow_grpo", "constant"):
+        noise = jax.random.normal(jax.random.key(0), (40_000, 1))
+        end, path = sde.sample_path(known, noise, sigmas, jax.random.key(1), form, strength)
+        np.testing.assert_allclose(end, MEAN, atol=1e-4)
+        left[form] = [float((path.points[i] - (1 - sigmas[i]) * MEAN).std()) for i in (1, 2)]
+        np.testing.assert_allclose(path.points[1].mean(), 0.6 * MEAN, atol=0.02)
+    np.testing.assert_allclose(left["cps"], [0.4, 0.1], rtol=0.02)
+    assert min(left["flow_grpo"][1], left["constant"][1]) > 0.11
+
+
+@pytest.mark.parametrize(("form", "strength"), [("flow_grpo", 0.7), ("constant", 0.3), ("cps", 0.8)])
+def test_a_kept_path_has_the_log_probabilities_that_its_points_have(form, strength):
     sigmas = sigma_schedule(4, 3.0)
     noise = jax.random.normal(jax.random.key(0), (5, 2))
-    _, path = sde.sample_path(velocity, noise, sigmas, jax.random.key(1), "flow_grpo", 0.7)
+    _, path = sde.sample_path(velocity, noise, sigmas, jax.random.key(1), form, strength)
     for i in range(3):
-        z, g = path.points[i], sde.diffusion(sigmas[i], sigmas[i + 1], "flow_grpo", 0.7)
-        mean, std = sde.transition(z, velocity(z, sigmas[i]), sigmas[i], sigmas[i + 1], g)
+        z = path.points[i]
+        mean, std, _ = sde.transition(z, velocity(z, sigmas[i]), sigmas[i], sigmas[i + 1], form, strength)
         again = sde.log_prob(path.points[i + 1], mean, std)
         np.testing.assert_allclose(again, path.log_prob[i], rtol=1e-4, atol=1e-5)
         ratio = clipped_loss(again, path.log_prob[i], jnp.ones(5), 0.2)[1]

@@ -292,17 +292,19 @@ class UNet(nn.Module):
         """The inverse of ``to_basis``."""
         return coefficients @ frequencies(self.block) if self.predict_residual else coefficients
 
-    def denoise(self, z, sigma, guess, context, context_sigma, actions, length=None, kept=None):
+    def denoise(self, z, sigma, guess, context, context_sigma, actions, length=None, kept=None, through=False):
         """The clean frame that a noisy one ``z [B, h, w, C]`` of level ``sigma [B]`` means; the rest as ``guess``'s.
 
         ``length [B]`` is that of the step which will be taken, told to a network with ``shortcut``; None: the finest.
-        ``kept [B, width]`` is a mask of ``dropout_mask``; None: all is told.
+        ``kept [B, width]`` is a mask of ``dropout_mask``; None: all is told. Gradients go ``through`` the moved frame
+        where nothing else teaches the motion; in phase 1 it has a loss of its own. r learns by ``surprise`` alone.
 
         Returns:
           xhat ``[B, h, w, C]``.
         """
         s = sigma[:, None, None, None]
-        guess, r = jax.lax.stop_gradient(guess)
+        moved, r = guess
+        guess, r = moved if through else jax.lax.stop_gradient(moved), jax.lax.stop_gradient(r)
         total = jnp.square((1.0 - s) * r) + jnp.square(s)
         apart = self.to_basis(z - (1.0 - s) * guess)
         seen = [guess, context[:, -1]] if self.motion else jnp.unstack(context, axis=1)
@@ -326,7 +328,7 @@ class UNet(nn.Module):
         missed = self.to_basis(real - jax.lax.stop_gradient(guess.frame))
         return jnp.mean(jnp.log(guess.deviation) + jnp.square(missed / guess.deviation) / 2.0, (1, 2, 3))
 
-    def __call__(self, z, sigma, context, context_sigma, actions, length=None, kept=None):
+    def __call__(self, z, sigma, context, context_sigma, actions, length=None, kept=None, through=False):
         """``denoise`` around ``guess``: (xhat, ``Guess``)."""
         guess, _ = self.guess(context, context_sigma, actions)
-        return self.denoise(z, sigma, guess, context, context_sigma, actions, length, kept), guess
+        return self.denoise(z, sigma, guess, context, context_sigma, actions, length, kept, through), guess

@@ -160,12 +160,16 @@ class UNetWorldModel(FrameSpace):
         return ((z - xhat) / sigma[:, None, None, None]).reshape(z_sigma.shape)
 
     def chunk_velocity(self, network_params, context, z_sigma, sigma, actions):
-        """As ``WorldModel.chunk_velocity``, a frame; of the context the last n frames are seen."""
+        """As ``WorldModel.chunk_velocity``, a frame; of the context the last n frames are seen.
+
+        Gradients reach the motion too, through the frame that it moves: who learns from velocities has no other loss.
+        """
         n, past = self.context, context.shape[1]
         clean, length = jnp.zeros((len(sigma), n)), jnp.full(len(sigma), 1.0 / (len(self.sampler_levels) - 1))
         xhat, _ = self._apply(
-            network_params, z_sigma[:, 0], sigma, context[:, past - n :], clean, actions[:, past - n : past], length
-        )
+            network_params, z_sigma[:, 0], sigma, context[:, past - n :], clean, actions[:, past - n : past], length,
+            through=True,
+        )  # fmt: skip
         return (z_sigma - xhat[:, None]) / sigma[:, None, None, None, None]
 
     def levels(self):
@@ -291,5 +295,5 @@ class UNetWorldModel(FrameSpace):
             z = xhat + after / now * (z - xhat)  # Euler: v = (z - xhat) / sigma
         return self.shown(z)
 
-    def _apply(self, network_params, *inputs):
-        return self.dit.apply({"params": network_params}, *inputs)
+    def _apply(self, network_params, *inputs, through=False):
+        return self.dit.apply({"params": network_params}, *inputs, through=through)

@@ -15,6 +15,7 @@ from prowl_jax.models.autoencoders.small import Autoencoder
 from prowl_jax.models.unet import world_model
 from prowl_jax.models.unet.unet import ACTION_CONDITIONING, Guess, UNet, frequencies
 from prowl_jax.models.unet.world_model import UNetWorldModel
+from prowl_jax.train.state import merge
 from prowl_jax.train.world_model import split_trainable
 from prowl_jax.types import Batch
 
@@ -27,6 +28,7 @@ rng = np.random.default_rng(0)
 FRAMES = rng.integers(0, 256, (3, 6, 16, 16, 3)).astype(np.uint8)
 ACTIONS = np.stack([rng.integers(0, size, (3, 12)) for size in SIZES], axis=-1).astype(np.int32)
 KEY = jax.random.key(3)
+SIGMA = np.float32([0.3, 0.5, 1.0])
 
 
 SMALL = Autoencoder(channels=5, widths=(8, 8), blocks=1, downsampling=4)
@@ -280,3 +282,19 @@ def test_levels_that_do_not_fall_and_blocks_that_do_not_fit_are_refused():
         UNetWorldModel(NETWORK, sampler_levels=(1.0, 0.5, 0.5, 0.0))
     with pytest.raises(ValueError, match="latents have 192 channels, the network is for 48"):
         UNetWorldModel(NETWORK, Pixels(8))
+
+
+@pytest.mark.parametrize("model", [MODEL, PLAIN, PREDICTING], ids=["motion", "plain", "predicting"])
+def test_who_learns_from_a_velocity_trains_all_of_the_action_conditioning(model, random_params):
+    """NFT and GRPO have no other loss: what it does not reach they cannot mend."""
+    params = random_params(model.init, (16, 16, 3))["dit"]
+    trained, frozen = split_trainable(model, params)
+    latents = rng.normal(size=(3, 3, 4, 4, 48)).astype(np.float32)
+
+    def loss(trained):
+        network = merge(trained, frozen)
+        return jnp.sum(jnp.square(model.chunk_velocity(network, latents[:, :2], latents[:, 2:], SIGMA, ACTIONS)))
+
+    found = traverse_util.flatten_dict(jax.jit(jax.grad(loss))(trained))
+    dead = ["/".join(path) for path, leaf in found.items() if not np.any(leaf)]
+    assert not dead and any("motion_actions" in path for path in found) == model.dit.motion
