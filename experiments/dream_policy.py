@@ -7,9 +7,9 @@ Costs: a learner for every temperature and seed, each as many dreamt frames as i
 
 Heads for reward and end are trained on real play; then PPO on the cloned policy, and CMA-ES on a linear controller,
 learn in dreams that begin in real contexts, at several temperatures of the dream's noise. Every policy is measured in
-dreams and in the real environment from the same starts; beside them a random policy, the cloned one, the script that
-knows the goal, and PPO in reality. The second table says how well the dreams of each world model order all of them:
-theta_0, the ``arms`` of the configuration, and ``dream.world_models``.
+dreams, which begin where recorded episodes do or anywhere in them, and in real episodes, the same for all; beside them
+a random policy, the cloned one, the script that knows the goal, and PPO in reality. The second table says how well the
+dreams of each world model order all of them: theta_0, the ``arms`` of the configuration, and ``dream.world_models``.
 """
 
 import sys

@@ -29,15 +29,17 @@ class Actor:
     params: Any
 
 
-def rounds(run, stage, state, step, count):
+def rounds(run, stage, state, step, count, every=None):
     """Do ``step(state, key) -> (state, metrics)`` until ``count`` rounds are done, from the last checkpoint on.
+
+    A checkpoint is written ``every`` so many rounds (None: as the configuration says).
 
     Round i draws from ``fold_in(stage_key(stage), i)``, so a run that goes on does what an unbroken one does.
 
     Raises:
       BadNumbers: a figure or the state is not finite. Terminated: after SIGTERM; the last round is saved.
     """
-    config, metrics = run.config, {}
+    config, metrics, every = run.config, {}, every or run.config.checkpoint_every
     key = build.stage_key(config, stage)
     with (
         Checkpoints(run.checkpoints(stage), config.checkpoint_keep) as checkpoints,
@@ -50,7 +52,7 @@ def rounds(run, stage, state, step, count):
         run.log.truncate(stage=stage, step=first)
         for i in range(first, count):
             state, metrics = step(state, jax.random.fold_in(key, i))
-            at_checkpoint, stop = (i + 1) % config.checkpoint_every == 0 or i + 1 == count, interruption.asked()
+            at_checkpoint, stop = (i + 1) % every == 0 or i + 1 == count, interruption.asked()
             if at_checkpoint or stop or (i + 1) % config.log_every == 0:
                 metrics = {name: float(value) for name, value in metrics.items()}
                 if not (divergence.all_finite(state) and all(map(math.isfinite, metrics.values()))):
@@ -78,14 +80,20 @@ def learn_cma(run, stage, env, controller):
     settings = read(Evolution, run.config.dream.evolution)
     init, step, params_of = _evolution(controller.policy, settings, run.config.dream.steps)
     state = init(controller.params, build.stage_key(run.config, f"{stage} init"))
-    state = rounds(run, stage, state, lambda s, key: step(s, controller.params, env, key), settings.generations)
+
+    def generation(state, key):
+        return step(state, controller.params, env, key)
+
+    state = rounds(run, stage, state, generation, settings.generations, every=1)  # long ones, of a small state
     return Actor(controller.policy, params_of(state, controller.params))
 
 
 def blank_controller(config, model, world_model_params, frames):
     """The ``Actor`` that CMA-ES begins with, seeing the components of real ``frames`` uint8 ``[n, H, W, 3]``."""
     components = config.dream.evolution.components
-    controller = LinearController(build.spec_of(config).sizes, components, model)
+    spec, live = build.spec_of(config), build.make_environment(config).live_factors(config.env.task)
+    rests = tuple(None if name in live else int(rest) for name, rest in zip(spec.names, spec.null, strict=True))
+    controller = LinearController(spec.sizes, components, model, rests if live else ())
     return Actor(controller, controller.init(world_model_params, frames))
 
 

@@ -222,9 +222,10 @@ def demonstrator_row(config):
 def rank(run, world, kept):
     """Rows of ``ranking``: how each world model's dreams order all actors, each seed's for itself."""
     real, rows = [returns for _, found in kept for returns in found["real"]], []
+    kinds = [name_of(entry) for entry, found in kept for _ in found["real"]]
     for name in world.models:
         dreamt = [returns for entry, _ in kept for returns in world.dreamt_by(entry, name)]
-        found = ranking(real, dreamt, seed=run.config.seed, resamples=run.config.dream.resamples)
+        found = ranking(real, dreamt, kinds=kinds, seed=run.config.seed, resamples=run.config.dream.resamples)
         rows.append({
             "world_model": name,
             "policies": len(real),

@@ -67,6 +67,9 @@ def world_models(base, config):
             raise UsageError(f"dream.world_models: {name}: {error}") from None
         if theirs.spec != build.spec_of(config) or tuple(theirs.frame_shape) != build.frame_shape(config):
             raise UsageError(f"dream.world_models: {name} is for other frames or actions than the run's")
+        needs, there = getattr(theirs.world_model, "context", 1), build.make_budget(config).context
+        if needs > there:
+            raise UsageError(f"dream.world_models: {name} begins with {needs} frames, the run's dreams with {there}")
         found[name] = theirs.world_model, theirs.params
     return found
 

@@ -78,6 +78,12 @@ class Environment:
         return cls.goals
 
     @classmethod
+    def live_factors(cls, task):
+        """Names of the action factors that do anything in ``task``; (): all of them."""
+        del task
+        return ()
+
+    @classmethod
     def on_device(cls):
         """Whether it is a ``DeviceEnv`` as well, around which whole cycles are one program."""
         return cls.make_device is not Environment.make_device

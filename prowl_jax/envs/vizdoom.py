@@ -257,6 +257,11 @@ class ViZDoom(Environment):
         return action_spec(self.max_turn_degrees)
 
     @classmethod
+    def live_factors(cls, task):
+        """See ``Environment.live_factors``."""
+        return TASKS[task].keys
+
+    @classmethod
     def goals_of(cls, task):
         """See ``Environment.goals_of``."""
         return GOALS if task in TASKS and TASKS[task].mortal else {}

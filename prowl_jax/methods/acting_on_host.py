@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prowl_jax.envs.base import DeviceStep
+from prowl_jax.envs.workers import EnvironmentFailure
 from prowl_jax.methods.acting import Seen, afresh, make_act
 
 
@@ -31,6 +32,8 @@ def make_host_act_out(policy, *, steps, keep):
             actions, log_prob, value, memory = act(params, seen, jax.random.fold_in(key, t))
             actions = np.asarray(actions)
             step = env.step(actions)
+            if np.any(step.info.get("broken", False)):  # what it counts is no life that was lived
+                raise EnvironmentFailure("a game broke while a policy acted in it")
             done = step.done.copy()
             after = DeviceStep(step.frames.copy(), done, {name: x.copy() for name, x in step.info.items()})
             rows.append((keep(seen, actions, log_prob, value, after, None), done))

@@ -41,12 +41,14 @@ def ranks(values):
     return below + (equal + 1) / 2.0
 
 
-def ranking(real, dreamt, *, over_policies=True, seed=0, resamples=2000, level=0.95):
+def ranking(real, dreamt, *, over_policies=True, kinds=None, seed=0, resamples=2000, level=0.95):
     """The three measures of mean returns, with percentile intervals.
 
     Args:
       real: one sequence of returns ``[n_i]`` a policy, of its real episodes. dreamt: the same of its dreams.
       over_policies: a resample draws policies, and episodes of each; else the policies stay: how sure it is of these.
+      kinds: of each policy, which others it was made like: a resample draws kinds, with all of their policies, since
+        seeds of one learner are not as different as learners are. None: each is one of a kind.
       seed, resamples, level: of the bootstrap, as in ``intervals``.
 
     Returns:
@@ -62,16 +64,28 @@ def ranking(real, dreamt, *, over_policies=True, seed=0, resamples=2000, level=0
     means = [np.array([_returns(x).mean() for x in group]) for group in (real, dreamt)]
     resampled = [np.stack([_resampled_means(rng, x, resamples) for x in group], -1) for group in (real, dreamt)]
     if over_policies:
-        chosen = rng.integers(0, count, (resamples, count))
-        resampled = [np.take_along_axis(x, chosen, axis=-1) for x in resampled]
+        resampled = _policies_drawn(rng, kinds or range(count), *resampled)
+    else:
+        resampled = list(zip(*resampled, strict=True))
     found = {}
     for name, measure in zip(MEASURES, (mmrv, pearson, spearman), strict=True):
-        drawn = measure(*resampled)
+        drawn = np.array([measure(*pair) for pair in resampled])
         drawn = drawn[np.isfinite(drawn)]
         ends = [50 * (1 - level), 50 * (1 + level)]
         low, high = np.percentile(drawn, ends) if len(drawn) else (np.nan, np.nan)
         found[name] = {"value": float(measure(*means)), "low": float(low), "high": float(high)}
     return found
+
+
+def _policies_drawn(rng, kinds, real, dreamt):
+    """Of every resample the means ``[n]`` of the kinds that it drew, real and dreamt; n differs."""
+    kinds = list(kinds)
+    members = [np.array([i for i, kind in enumerate(kinds) if kind == one]) for one in dict.fromkeys(kinds)]
+    drawn = []
+    for a, b in zip(real, dreamt, strict=True):
+        chosen = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
+        drawn.append((a[chosen], b[chosen]))
+    return drawn
 
 
 def _returns(x):

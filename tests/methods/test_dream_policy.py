@@ -1,5 +1,6 @@
 """Learning from rewards in a toy world where what is best is known: PPO, CMA-ES, returns, the end of an episode."""
 
+import dataclasses
 import types
 
 import device_toy
@@ -10,6 +11,7 @@ import pytest
 from table_policy import TablePolicy
 
 from prowl_jax.envs.device import DeviceVectorEnv, keys
+from prowl_jax.envs.workers import EnvironmentFailure
 from prowl_jax.methods.acting_on_host import seeds_of
 from prowl_jax.methods.dream_policy import (
     Evolution,
@@ -139,6 +141,17 @@ def test_in_games_on_the_host_it_does_what_it_does_in_one_program(env, policy):
     assert metrics.keys() == theirs.keys()
     assert np.isfinite(list(map(float, metrics.values()))).all() and int(state.step) == 1
     np.testing.assert_array_equal(seeds_of(keys(seeds, 5)), seeds)
+
+
+def test_a_game_that_breaks_is_no_short_life(env, policy):
+    class Breaking(DeviceVectorEnv):
+        def step(self, actions):
+            step = super().step(actions)
+            return dataclasses.replace(step, info={**step.info, "broken": np.array([False, True])})
+
+    params = policy.init(jax.random.key(0), Ring.frame_shape)
+    with pytest.raises(EnvironmentFailure, match="a game broke"):
+        make_returns(policy, 2, host=True)(Breaking(env, 2), params, keys(np.arange(2), 2), jax.random.key(0))
 
 
 def test_the_search_finds_the_way(env):

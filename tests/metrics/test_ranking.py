@@ -71,6 +71,18 @@ def test_intervals_hold_the_truth_and_shrink_where_the_policies_are_given():
         assert row["low"] <= row["value"] <= row["high"]
 
 
+def test_seeds_of_one_learner_are_no_more_certain_than_learners():
+    """Five seeds of each of three learners: as sure as of three policies, not of fifteen."""
+    rng, skills, kinds = np.random.default_rng(3), np.repeat([0.0, 1.0, 2.0], 5), list("aaaaabbbbbccccc")
+    real, dreamt = returns(rng, skills, noise=0.1), returns(rng, np.repeat([0.0, 2.0, 1.0], 5), noise=0.1)
+    alone, in_kinds = ranking(real, dreamt), ranking(real, dreamt, kinds=kinds)
+    assert alone["pearson"]["value"] == in_kinds["pearson"]["value"] == pytest.approx(0.5, abs=0.1)
+    widths = [x["pearson"]["high"] - x["pearson"]["low"] for x in (alone, in_kinds)]
+    assert widths[1] > 1.5 * widths[0]
+    each = ranking(real, dreamt, kinds=range(15))
+    assert each == alone
+
+
 def test_the_same_seed_gives_the_same_interval():
     rng = np.random.default_rng(1)
     real, dreamt = returns(rng, [0, 1, 2]), returns(rng, [0, 2, 1])

@@ -34,14 +34,17 @@ class LinearController:
 
     Attributes:
       sizes: of the action factors. components: k. world_model: whose ``encode`` makes latents of frames.
+      rests: of each factor the value that it always has, or None where the map decides; (): it decides all. A task in
+        which most keys are dead leaves few numbers to search for.
 
     Parameters are ``{"space", "mean", "basis", "map"}``: what ``encode`` needs, the components, and ``{"weights": [2k,
-    sum(sizes)], "bias": [sum(sizes)]}``, which alone is searched for.
+    n], "bias": [n]}``, n values of the factors that are decided, which alone is searched for.
     """
 
     sizes: tuple
     components: int
     world_model: Any
+    rests: tuple = ()
 
     def init(self, world_model_params, frames):
         """Parameters whose map is 0, with the components of ``frames`` uint8 ``[n, H, W, 3]``, scaled to deviation 1.
@@ -57,7 +60,7 @@ class LinearController:
         _, values, basis = np.linalg.svd(latents - mean, full_matrices=False)
         deviation = values[: self.components] / np.sqrt(len(frames))
         basis = basis[: self.components].T / np.maximum(deviation, 1e-6)
-        outputs = sum(self.sizes)
+        outputs = sum(size for size, rest in self._factors() if rest is None)
         blank = {"weights": jnp.zeros((2 * self.components, outputs)), "bias": jnp.zeros(outputs)}
         return {"space": space, "mean": jnp.asarray(mean), "basis": jnp.asarray(basis, jnp.float32), "map": blank}
 
@@ -76,12 +79,18 @@ class LinearController:
         change = jnp.where(known[..., None], now - before, 0.0)
         scores = jnp.concatenate([now, change], -1) @ params["map"]["weights"] + params["map"]["bias"]
         logits, begin = [], 0
-        for size in self.sizes:
-            largest = jnp.argmax(scores[..., begin : begin + size], axis=-1)
-            logits.append(jnp.where(jax.nn.one_hot(largest, size, dtype=bool), 0.0, NEVER))
-            begin += size
+        for size, rest in self._factors():
+            if rest is None:
+                value = jnp.argmax(scores[..., begin : begin + size], axis=-1)
+                begin += size
+            else:
+                value = jnp.full((batch, time), rest)
+            logits.append(jnp.where(jax.nn.one_hot(value, size, dtype=bool), 0.0, NEVER))
         state = LastSeen(now[:, -1], jnp.ones(batch, bool))
         return jnp.concatenate(logits, -1), jnp.zeros((batch, time)), state
+
+    def _factors(self):
+        return zip(self.sizes, self.rests or (None,) * len(self.sizes), strict=True)
 
     def _latents(self, space, frames):
         return self.world_model.encode(space, frames[:, None]).reshape(len(frames), -1)

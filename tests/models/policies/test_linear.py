@@ -68,3 +68,16 @@ def test_acting_step_by_step_gives_what_one_long_call_gives(params, frames):
 def test_fewer_frames_than_components(frames):
     with pytest.raises(ValueError, match="2 frames"):
         CONTROLLER.init(PARTS, frames[:2])
+
+
+def test_what_rests_is_not_searched_for(params, frames):
+    """Of two factors one has a dead key: its value is always that, and the map is as large as the other needs."""
+    controller = LinearController(SIZES, K, SPACE, rests=(None, 1))
+    made = controller.init(PARTS, frames)
+    assert made["map"]["weights"].shape == (2 * K, 3) and made["map"]["bias"].shape == (3,)
+    own = {**params, "map": {"weights": params["map"]["weights"][:, :3], "bias": params["map"]["bias"][:3]}}
+    seen = jnp.asarray(frames[:6])[None], jnp.zeros((1, 6, 2), jnp.int32), jnp.zeros((1, 6), bool)
+    logits, _, _ = controller.apply(own, controller.initial_state(1), *seen)
+    free, _, _ = CONTROLLER.apply(params, CONTROLLER.initial_state(1), *seen)
+    np.testing.assert_array_equal(logits[..., :3], free[..., :3])
+    np.testing.assert_array_equal(logits[..., 3:], np.broadcast_to([-1e9, 0.0], (1, 6, 2)).astype(np.float32))
