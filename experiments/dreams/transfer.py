@@ -186,7 +186,11 @@ def _blank_controller(base, config):
 def transfer_row(entry, returns, config):
     """A row of ``transfer``: mean virtual and real return, and the real one's interval over seeds and episodes."""
     draws = {"seed": config.seed, "resamples": config.dream.resamples}
-    real, dreamt = (nested_interval_of_means(lambda mean: mean, returns[name], **draws) for name in ("real", "dreamt"))
+    real, dreamt = (
+        # every seed is measured from the same starts
+        nested_interval_of_means(lambda mean: mean, of, episodes=[range(len(one)) for one in of], **draws)
+        for of in (returns["real"], returns["dreamt"])
+    )
     return {
         "learner": entry.learner,
         "temperature": entry.temperature,

@@ -44,6 +44,8 @@ from prowl_jax.types import RealClip
 METRICS = ("latent_regret", "afs_epe", "psnr", "ssim", "gradient_energy")
 BATCH, FEWEST = 32, 8
 """Clips that are measured at a time, and where the sets of a run are smaller."""
+LAST = ("training", "long_rollout")
+"""Sets that tables show after the buffers."""
 
 
 def batch_of(config):
@@ -123,7 +125,7 @@ def clip_set(run, task, episodes, clips, length, context):
     """``clips`` clips of ``length`` latents from ``episodes`` of a task's store, as a ``RealClip`` of numpy arrays."""
     store, model = open_store(run, task), build.make_world_model(run.config)
     time, seen = model.frames_of(length), model.frames_of(context)
-    starts = batch_starts(run.config.seed + 7, 0, store.starts(episodes, time), clips)
+    starts = _clip_starts(run, store, episodes, clips, time)
     frames = store.gather(starts, time)
     flow_of, params = make_flow_of(build.make_flow(run.config)), build.flow_params(run.config)
     scored = frames.frames[:, seen - 1 :].astype(np.float32) / 255.0
@@ -135,22 +137,40 @@ def clip_set(run, task, episodes, clips, length, context):
     return RealClip(latents, frames.actions, frames.frames, flows)
 
 
+def _clip_starts(run, store, episodes, clips, time):
+    return batch_starts(run.config.seed + 7, 0, store.starts(episodes, time), clips)
+
+
+def _recorded(run):
+    """name -> (task, its episodes, clips, latents of each) of the sets that are cut from recordings."""
+    config, e = run.config, run.config.evaluation
+    train_episodes, held_out = split(run, open_store(run))
+    task, length = config.env.task, build.make_budget(config).context + e.horizon
+    sets = {"in_distribution": (task, held_out, e.clips, length)}
+    for other in config.env.held_out_tasks:
+        sets[f"held_out/{other}"] = other, np.arange(len(open_store(run, other).lengths)), e.clips, length
+    if e.training_clips:
+        sets["training"] = task, train_episodes, e.training_clips, length
+    return sets | {"long_rollout": (task, held_out, e.long_clips, length - e.horizon + e.long_horizon)}
+
+
 def make_sets(run, found):
     """name -> clips, for all sets; ``found`` is arm -> ``methods.base.Found``."""
-    config, e = run.config, run.config.evaluation
-    context = build.make_budget(config).context
-    train_episodes, held_out = split(run, open_store(run))
-    task = config.env.task
-    sets = {"in_distribution": clip_set(run, task, held_out, e.clips, context + e.horizon, context)}
-    for other in config.env.held_out_tasks:
-        episodes = np.arange(len(open_store(run, other).lengths))
-        sets[f"held_out/{other}"] = clip_set(run, other, episodes, e.clips, context + e.horizon, context)
-    for arm, what in found.items():
-        sets[f"buffer/{arm}"] = what.clips
-    if e.training_clips:
-        sets["training"] = clip_set(run, task, train_episodes, e.training_clips, context + e.horizon, context)
-    sets["long_rollout"] = clip_set(run, task, held_out, e.long_clips, context + e.long_horizon, context)
-    return sets
+    context = build.make_budget(run.config).context
+    sets = {name: clip_set(run, *of, context) for name, of in _recorded(run).items()}
+    last = {name: sets.pop(name) for name in LAST if name in sets}
+    return {**sets, **{f"buffer/{arm}": what.clips for arm, what in found.items()}, **last}
+
+
+def episodes_of_sets(run):
+    """name -> the episode of every clip of the sets that are cut from recordings, as ``"TASK/NUMBER"``."""
+    model, found = build.make_world_model(run.config), {}
+    for name, (task, episodes, clips, length) in _recorded(run).items():
+        store = open_store(run, task)
+        starts = _clip_starts(run, store, episodes, clips, model.frames_of(length))
+        numbers = np.searchsorted(store.offsets, starts, side="right") - 1
+        found[name] = np.array([f"{task}/{n}" for n in numbers])
+    return found
 
 
 def subsets(theta_0_regret):

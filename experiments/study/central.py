@@ -7,7 +7,7 @@ of the mean regret over clips: 0 where an arm mended nothing, 1 where it mended 
 
 import itertools
 
-from experiments.study.sets import has, subsets_of
+from experiments.study.sets import episodes_of, has, subsets_of
 from experiments.study.settings import ORACLES
 from prowl_jax.metrics.intervals import nested_interval_of_means
 
@@ -67,13 +67,13 @@ def mendable_share(config, sets, arms, oracle, frames=(1, 4, 8), metric="latent_
             subset = title if frame is None else "all"
             there = [seed for seed in seen if has(seed, subset)]
             columns = [[_column(seed, who, of, subset, frame) for seed in there] for who in ("phase1", arm, oracle)]
-            out[arm].setdefault(name, {})[title] = share(*columns, config)
+            out[arm].setdefault(name, {})[title] = share(*columns, config, episodes_of(there, subset))
     return out
 
 
-def share(theta_0, arm, oracle, config):
+def share(theta_0, arm, oracle, config, episodes=None):
     """[share, low, high] of lists of one float ``[n]`` a seed; None where theta_0 - oracle may be 0 or less."""
-    draws = {"seed": config.seed, "resamples": config.evaluation.resamples}
+    draws = {"seed": config.seed, "resamples": config.evaluation.resamples, "episodes": episodes}
     if sum(map(len, theta_0)) < 2:
         return None
     room = nested_interval_of_means(lambda t, o: t - o, theta_0, oracle, **draws)

@@ -193,8 +193,11 @@ def compare(config, runs, names):
     spec, draws = build.spec_of(config), {"seed": config.seed, "resamples": config.evaluation.resamples}
     tasks = [f"held_out/{task}" for task in config.env.held_out_tasks]
     sets = {"in_distribution": ["in_distribution"], "held_out": tasks}
-    sets = {title: {arm: [_together(run, members, arm) for run in runs.values()] for arm in (*names, REAL)}
-            for title, members in sets.items() if members}  # fmt: skip
+    members = {title: of for title, of in sets.items() if of}
+    sets = {title: {arm: [_together(run, of, arm) for run in runs.values()] for arm in (*names, REAL)}
+            for title, of in members.items()}  # fmt: skip
+    drawn = {title: {**draws, "episodes": _episodes(runs, of)}
+             for title, of in (*members.items(), ("long_rollout", ["long_rollout"]))}  # fmt: skip
     long = {arm: [_together(run, ["long_rollout"], arm) for run in runs.values()] for arm in names}
     for seeds in long.values():
         for values, base in zip(seeds, long["phase1"], strict=True):
@@ -206,13 +209,13 @@ def compare(config, runs, names):
     def against(base):
         rows = []
         for title, read in sets.items():
-            rows += _rows(title, FIGURES, {arm: read[arm] for arm in names}, base, draws)
-            rows += _of_actions(title, spec, read, base, draws)
-        return rows + _rows("long_rollout", LONG | more, long, base, draws)
+            rows += _rows(title, FIGURES, {arm: read[arm] for arm in names}, base, drawn[title])
+            rows += _of_actions(title, spec, read, base, drawn[title])
+        return rows + _rows("long_rollout", LONG | more, long, base, drawn["long_rollout"])
 
     rows = against("phase1")
     control = [row for row in against(BASELINE) if _of_an_arm(row)] if BASELINE in names else []
-    drift = {arm: _drift(long[arm], long["phase1"], draws) for arm in names}
+    drift = {arm: _drift(long[arm], long["phase1"], drawn["long_rollout"]) for arm in names}
     found = {(row["set"], row["metric"], row["arm"]): row for row in rows}
     claims = [_claimed(claim, found) for claim in CLAIMS if claim.arm in names]
     return {"compared": {"rows": rows, "control": control, "drift": drift, "claims": claims}}
@@ -250,6 +253,15 @@ def _together(run, members, arm):
         found.append({k: v for path in files for k, v in np.load(path).items() if v.ndim})
     there = set.intersection(*map(set, found))
     return {name: np.concatenate([values[name] for values in found]) for name in sorted(there)}
+
+
+def _episodes(runs, members):
+    """For each seed the episode of every clip of several sets; None where they were not noted."""
+    found = [[run.workdir / "values" / name.replace("/", ".") / "episodes.npy" for name in members]
+             for run in runs.values()]  # fmt: skip
+    if not all(path.exists() for paths in found for path in paths):
+        return None
+    return [np.concatenate([np.load(path) for path in paths]) for paths in found]
 
 
 def _rows(title, figures, read, base, draws):

@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments.stages.arms import CONTROL, asks_oracle
 from experiments.study import by_cycle
-from experiments.study.sets import has, read_set
+from experiments.study.sets import episodes_of, has, read_set
 from prowl_jax.metrics.intervals import hierarchical_bootstrap
 
 TOLD = (("critical", "all"), ("critical", "unseen"), ("held_out", "all"))
@@ -107,8 +107,9 @@ def _by_cycle(config, runs):
                     continue
                 for metric in METRICS:
                     a, b = (_column(there, who, metric, subset) for who in (name, names[CONTROL]))
+                    told = hierarchical_bootstrap(a, b, episodes=episodes_of(there, subset), **draws)
                     row = {"axis": "cycles", "value": cycle, "set": by_cycle.SET, "subset": subset, "metric": metric}
-                    row |= {"arm": arm, "against": CONTROL, **_bounds(hierarchical_bootstrap(a, b, **draws))}
+                    row |= {"arm": arm, "against": CONTROL, **_bounds(told)}
                     out.append({**row, "seeds": len(there), "clips": sum(map(len, a))})
     return out
 

@@ -2,10 +2,12 @@
 
 What ``frame_metrics`` has for a whole set stands there as a single number, and what real frames reach in
 ``values/SET/real_frames.npz``; the sets of groups, below, have neither, nor LPIPS. How much is done in each
-clip is in ``values/SET/amounts.npz``, and ``pictures/`` shows some of it (``study/pictures.py``).
+clip is in ``values/SET/amounts.npz``, from which recorded episode it is in ``episodes.npy`` (clips of one episode are
+not independent of each other, and seeds share recordings), and ``pictures/`` shows some of it (``study/pictures.py``).
 
 Beside the sets of ``evaluate`` there are sets whose clips belong to groups (``GROUPED``), each a function
-``f(found, sets, act_out, observe) -> (clips, group -> bool [clips])`` or None where there is nothing of the kind:
+``f(found, sets, act_out, observe) -> (clips, group -> bool [clips], the episode of each clip or None)`` or None where
+there is nothing of the kind:
 
   critical  what was wrong before anything was learned: the hardest decile of each held-out task by the regret
             of theta_0 (group ``held_out``), and all trajectories of cycle 0 (``first_cycle``). In cycle 0 the
@@ -38,6 +40,7 @@ from experiments.evaluation.evaluate import (
     METRICS,
     action_amounts,
     batch_of,
+    episodes_of_sets,
     make_measure,
     make_sets,
     measure_all,
@@ -105,15 +108,15 @@ def measure_arms(run, arms, study):
     flow, batch = build.make_flow(run.config), batch_of(run.config)
     measure_fn = make_measure(build.make_used_world_model(run.config), context, flow)
     key = build.stage_key(run.config, "evaluation")
-    sets, asked = make_sets(run, found.clips), make_frame_metrics(run)
+    sets, asked, episodes = make_sets(run, found.clips), make_frame_metrics(run), episodes_of_sets(run)
     if study.dreams:
         asked = FrameMetrics((*asked.parts, *compared.parts(run)))
     with Progress("evaluation", len(found.arms) * (len(sets) + len(GROUPED))) as progress:
         done = itertools.count(1)
 
-        def on_every_arm(name, items, groups, frame_metrics):
+        def on_every_arm(name, items, groups, of, frame_metrics):
             real = values_path(run, name, "real_frames")
-            _begin(run, real.parent, items, groups)
+            _begin(run, real.parent, items, groups, of)
             if not real.exists():
                 write_numpy(real, np.savez, **frame_metrics.ceilings(items, batch))
             for arm, left in found.arms.items():
@@ -128,7 +131,7 @@ def measure_arms(run, arms, study):
         for name, items in sets.items():
             if name.startswith("buffer/"):
                 items = thinned(items, study.buffer_clips)
-            on_every_arm(name, items, {}, asked)
+            on_every_arm(name, items, {}, episodes.get(name), asked)
         beside = run, found, sets, study, lambda name: values_path(run, name, "phase1").parent
         if study.dreams:
             compared.measure(*beside)
@@ -142,7 +145,7 @@ def measure_arms(run, arms, study):
                     on_every_arm(name, *made, FrameMetrics(()))
                 if name == by_cycle.SET:
                     regrets = functools.partial(_regrets, run, name)
-                    pictures.dreams(found, *made, measure_fn, key, regrets)
+                    pictures.dreams(found, *made[:2], measure_fn, key, regrets)
                     path_of = functools.partial(values_path, run, name)
                     by_cycle.measure(found, made[0], measure_fn, key, path_of, act_out, observe, MEASURED)
     return {}
@@ -163,7 +166,7 @@ def _values(rows, items, frame_metrics):
     return {name: rows[name] for name in (*MEASURED, *frame_metrics.per_clip)} | of_set
 
 
-def _begin(run, folder, items, groups):
+def _begin(run, folder, items, groups, episodes):
     """Make the folder of a set; values of other clips, from before an arm was added, go."""
     clips = hashlib.sha256(np.ascontiguousarray(items.frames).data).hexdigest()
     path = folder / "clips.txt"
@@ -171,6 +174,8 @@ def _begin(run, folder, items, groups):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_numpy(folder / "groups.npz", np.savez, **groups)
+    if episodes is not None:
+        write_numpy(folder / "episodes.npy", np.save, episodes)
     scored = items.flow.shape[1]
     write_numpy(
         folder / "amounts.npz",
@@ -237,22 +242,25 @@ def concatenated(parts):
 def critical(found, sets, act_out, observe):
     """The fixed set of critical trajectories, see above."""
     first = observe(act_out(found.reference, 0))
-    parts = [first]
+    parts, own = [first], f"first_cycle_of_{found.run.config.seed}"
+    episodes, recorded = [np.array([f"{own}/{i}" for i in range(len(first.actions))])], episodes_of_sets(found.run)
     for name, items in sets.items():
         if name.startswith("held_out/"):
             regret = np.load(values_path(found.run, name, "phase1"))["latent_regret"]
             hardest = subsets(regret)["hardest_decile"]
             parts.append(jax.tree.map(lambda x, i=hardest: x[i], items))
+            episodes.append(recorded[name][hardest])
     of = np.repeat(np.arange(len(parts)), [len(part.actions) for part in parts])
     groups = {"first_cycle": of == 0, "held_out": of > 0}
     if found.study.unseen_clips:
-        more, kinds = unseen.choose(found, observe)
+        more, kinds, numbers = unseen.choose(found, observe)
         parts.append(more)
+        episodes.append(numbers)
         absent, there = np.zeros(len(of), bool), np.ones(len(more.actions), bool)
         groups = {name: np.concatenate([rows, ~there]) for name, rows in groups.items()}
         groups["unseen"] = np.concatenate([absent, there])
         groups |= {f"unseen_{kind}": np.concatenate([absent, rows]) for kind, rows in kinds.items()}
-    return concatenated(parts), groups
+    return concatenated(parts), groups, np.concatenate(episodes)
 
 
 def events(found, sets, act_out, observe):
@@ -281,7 +289,7 @@ def events(found, sets, act_out, observe):
     parts = [jax.tree.map(lambda x, i=row: x[i : i + 1], acted[who]) for who, row in chosen]
     items = observe(concatenated(parts))
     masks = {name: np.isin(np.arange(len(chosen)), [chosen[one] for one in rows]) for name, rows in groups.items()}
-    return items, masks
+    return items, masks, None
 
 
 def strictly_novel_modes(found, sets, act_out, observe):
@@ -292,7 +300,7 @@ def strictly_novel_modes(found, sets, act_out, observe):
         parts.append(jax.tree.map(lambda x, i=rows: x[i], sets[f"buffer/{arm}"]))
         held += [set(novel) & set(of_clips[row].tolist()) for row in rows]
     groups = {modes.names(mode): np.array([mode in of_clip for of_clip in held]) for mode in sorted(set().union(*held))}
-    return (concatenated(parts), groups) if groups else None
+    return (concatenated(parts), groups, None) if groups else None
 
 
 GROUPED = {"critical": critical, "events": events, "modes": strictly_novel_modes}

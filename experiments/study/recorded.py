@@ -42,11 +42,18 @@ class Recorded:
 
     def spread(self, count, length):
         """(``Clip`` of ``count`` windows, name -> bool ``[count, length]``), evenly spread over the episodes."""
-        episodes, frames = self.clips.actions.shape[:2]
-        every = np.linspace(0, episodes * (frames - length + 1) - 1, count).round().astype(int)
-        chosen, starts = np.divmod(every, frames - length + 1)
+        chosen, starts = self._spread(count, length)
         rows = chosen[:, None], starts[:, None] + np.arange(length)
         return self.gather(chosen, starts, length), {name: shown[rows] for name, shown in self.happened.items()}
+
+    def spread_episodes(self, count, length):
+        """The episode of each of these windows, int ``[count]``."""
+        return self._spread(count, length)[0]
+
+    def _spread(self, count, length):
+        episodes, frames = self.clips.actions.shape[:2]
+        every = np.linspace(0, episodes * (frames - length + 1) - 1, count).round().astype(int)
+        return np.divmod(every, frames - length + 1)
 
 
 def record(config, kind, split, episodes, frames):

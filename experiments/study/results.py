@@ -19,8 +19,10 @@
   novel_modes              how many strictly novel modes there were in all, one a seed
   inverse_dynamics         what the model that reads actions off frames reaches on held-out real frames
   differences              baseline -> set -> metric -> subset -> arm -> [relative, low, high, low, high]: the first
-                           two bounds are of clips alone, the others of seeds and clips; ``cross_buffer`` is all
-                           buffers but the arm's own and the baseline's
+                           two bounds are of clips alone, the others of seeds and clips; where clips were cut from
+                           recorded episodes, these are drawn in the clips' place, shared ones for all seeds at once
+                           (studies that are older drew clips); ``cross_buffer`` is all buffers but the arm's own and
+                           the baseline's
   compared                 where the study has ``study.dreams``, what methods are compared by (``compared``)
   dose                     where the study asks for doses, what PROWL gains by how much of what (``dose``)
   ppo_progress             how far PPO came for its environment steps, of arms whose policy is paid (``by_cycle``)
@@ -55,6 +57,7 @@ from experiments.stages.arms import ARMS, CONTROL, configured
 from experiments.study import apart, by_cycle, compared, dose
 from experiments.study.central import METRICS, central, mendable
 from experiments.study.sets import (
+    episodes_of,
     has,
     largest_groups,
     metrics_of,
@@ -295,9 +298,12 @@ def _differences(config, example, sets, against):
         for metric in metrics:
             rows = out[metric][subset] = {}
             for arm, one in sets.items():
-                seeds = [(seed.values, seed.rows[subset]) for seed in one if has(seed, subset)]
-                a, b = ([values[name][metric][chosen] for values, chosen in seeds] for name in (arm, against))
-                clips, both = (hierarchical_bootstrap(a, b, over_seeds=o, **settings) for o in (False, True))
+                seeds = [seed for seed in one if has(seed, subset)]
+                a, b = ([seed.values[name][metric][seed.rows[subset]] for seed in seeds] for name in (arm, against))
+                episodes = episodes_of(seeds, subset)
+                clips, both = (
+                    hierarchical_bootstrap(a, b, over_seeds=o, episodes=episodes, **settings) for o in (False, True)
+                )
                 row = [both["relative"], clips["low"], clips["high"], both["low"], both["high"]]
                 single = sum(map(len, a)) < 2  # which has no interval
                 rows[arm] = [_short(x) if i == 0 or not single else None for i, x in enumerate(row)]
@@ -323,7 +329,7 @@ def _cycles(logs, arm, method):
 def _long(config, one):
     arms = next(seed for seed in one if seed).values
     curves = {arm: [seed.values[arm]["frame_regret"] for seed in one] for arm in arms}
-    settings = {"seed": config.seed, "resamples": config.evaluation.resamples}
+    settings = {"seed": config.seed, "resamples": config.evaluation.resamples, "episodes": episodes_of(one)}
 
     def over_phase1(arm, frame):
         a, b = ([clips[:, frame] for clips in curves[name]] for name in (arm, "phase1"))

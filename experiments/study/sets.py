@@ -21,6 +21,7 @@ class SeedSet:
       of_set: arm -> metric -> float, where a metric belongs to the whole set.
       real_frames: metric -> float, what the real frames of the set reach.
       amounts: ``evaluate.action_amounts`` of its clips; empty where they were not noted.
+      episodes: names of the recorded episodes that its clips were cut from; None where each clip stands for itself.
     """
 
     rows: dict
@@ -28,6 +29,7 @@ class SeedSet:
     of_set: dict
     real_frames: dict
     amounts: dict
+    episodes: np.ndarray | None = None
 
 
 def read_sets(runs, arms):
@@ -59,7 +61,9 @@ def pooled(parts):
     real_frames = _means([part.real_frames for part in parts])
     noted = [part.amounts for part in parts]
     amounts = {name: np.concatenate([one[name] for one in noted]) for name in noted[0]} if all(noted) else {}
-    return SeedSet(_subsets(values, amounts), values, of_set, real_frames, amounts)
+    episodes = [part.episodes for part in parts]
+    episodes = None if any(one is None for one in episodes) else np.concatenate(episodes)
+    return SeedSet(_subsets(values, amounts), values, of_set, real_frames, amounts, episodes)
 
 
 def largest_groups(one, number):
@@ -83,6 +87,13 @@ def subsets_of(one):
     return list(dict.fromkeys(subset for seed in one if seed for subset in seed.rows))
 
 
+def episodes_of(seeds, subset="all"):
+    """``hierarchical_bootstrap``'s ``episodes`` of a subset of ``SeedSet``s; None where they are not known of all."""
+    if any(seed.episodes is None for seed in seeds):
+        return None
+    return [seed.episodes[seed.rows[subset]] for seed in seeds]
+
+
 def has(seed, subset):
     """Whether a seed has the set, and clips of this subset."""
     return seed is not None and subset in seed.rows
@@ -100,7 +111,8 @@ def _read(run, name, arms):
     amounts, real_frames = _divided(folder / "amounts.npz")[0], _divided(folder / "real_frames.npz")[1]
     clips = len(values["phase1"]["latent_regret"])
     rows = {"all": np.arange(clips), **groups} if groups else _subsets(values, amounts)
-    return SeedSet(rows, values, of_set, real_frames, amounts)
+    path = folder / "episodes.npy"
+    return SeedSet(rows, values, of_set, real_frames, amounts, np.load(path) if path.exists() else None)
 
 
 def _subsets(values, amounts):

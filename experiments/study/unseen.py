@@ -21,13 +21,13 @@ FRAMES = 160
 
 
 def choose(found, observe):
-    """(``RealClip`` of ``study.unseen_clips`` critical trajectories, kind or task -> bool ``[n]``)."""
+    """(``RealClip`` of ``study.unseen_clips`` critical trajectories, kind -> bool ``[n]``, the episode of each)."""
     config = found.run.config
     model, context = build.make_world_model(config), build.make_budget(config).context
     length = model.frames_of(context + config.phase2.horizon)
     kinds = (*KINDS, *config.env.held_out_tasks)
     kinds = tuple(dict.fromkeys("gaps" if kind == "control" else kind for kind in kinds))
-    score, kept, of = make_scorer(config, 1), [], []
+    score, kept, of, episodes = make_scorer(config, 1), [], [], []
     for i, kind in enumerate(kinds):
         count = len(range(i, found.study.unseen_clips, len(kinds)))
         if not count:
@@ -38,8 +38,10 @@ def choose(found, observe):
         rows = critical_rows(regret, in_question(config, happened_in(happened, model.frames_of(context))), count)
         kept.append(jax.tree.map(lambda x, rows=rows: x[rows], clips))
         of += [kind] * len(rows)
+        numbers = recorded.spread_episodes(CANDIDATES * count, length)[rows]
+        episodes += [f"unseen_{kind}/{n}" for n in numbers]
     clips = Clip(*(np.concatenate(x) for x in zip(*((c.frames, c.actions) for c in kept), strict=True)))
-    return observe(clips), {kind: np.array(of) == kind for kind in dict.fromkeys(of)}
+    return observe(clips), {kind: np.array(of) == kind for kind in dict.fromkeys(of)}, np.array(episodes)
 
 
 def in_question(config, happened):

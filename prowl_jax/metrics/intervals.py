@@ -4,6 +4,11 @@ Two models are compared on the same clips, and clips differ far more than models
 clips are drawn, with replacement, in pairs; what clips share cancels. Where both were trained from
 several seeds, the seeds are drawn first and then clips within each (``hierarchical_bootstrap``; Davison
 and Hinkley 1997, section 3.8): the interval then also covers what another seed would have changed.
+
+Clips that were cut from one recorded episode are not independent of each other, and seeds that are measured on the same
+recordings not of each other. Where the ``episodes`` of the clips are told, episodes are drawn in the place of clips, an
+episode's clips together, and those that several seeds share once for all of them (the pigeonhole bootstrap: Owen 2007,
+arXiv 0712.1111).
 """
 
 import functools
@@ -51,7 +56,7 @@ def paired_bootstrap(a, b, *, seed=0, resamples=2000, level=0.95):
 
 
 @span("statistics")
-def hierarchical_bootstrap(a, b, *, over_seeds=True, seed=0, resamples=2000, level=0.95):
+def hierarchical_bootstrap(a, b, *, over_seeds=True, episodes=None, seed=0, resamples=2000, level=0.95):
     """Percentile interval of the relative difference of two models that were trained from several seeds.
 
     A mean is the mean over seeds of the mean over a seed's clips: seeds weigh alike, however many
@@ -62,6 +67,7 @@ def hierarchical_bootstrap(a, b, *, over_seeds=True, seed=0, resamples=2000, lev
       a: one sequence of floats ``[n_s]`` a seed, a metric on this seed's clips. b: of the baseline, in pairs.
       over_seeds: False keeps the seeds as they are and draws clips alone: how sure the difference is for
         these very models. With one seed both are the same.
+      episodes: one sequence of names ``[n_s]`` a seed, the episode of every clip; None: each clip is one.
       seed, resamples, level: as in ``paired_bootstrap``.
 
     Returns:
@@ -78,7 +84,7 @@ def hierarchical_bootstrap(a, b, *, over_seeds=True, seed=0, resamples=2000, lev
     result = {"mean_a": mean_a, "mean_b": mean_b}
     if mean_b == 0:
         return {**result, "relative": np.nan, "low": np.nan, "high": np.nan}
-    weights = _nested_weights(sizes, over_seeds, seed, resamples)
+    weights = _weights(sizes, episodes, over_seeds, seed, resamples)
     resampled_a, resampled_b = weights @ np.concatenate(a), weights @ np.concatenate(b)
     with np.errstate(divide="ignore", invalid="ignore"):
         low, high = _percentiles((resampled_a - resampled_b) / resampled_b, level)
@@ -86,14 +92,16 @@ def hierarchical_bootstrap(a, b, *, over_seeds=True, seed=0, resamples=2000, lev
 
 
 @span("statistics")
-def nested_interval_of_means(function, *groups, over_seeds=True, seed=0, resamples=2000, level=0.95):
+def nested_interval_of_means(
+    function, *groups, over_seeds=True, episodes=None, seed=0, resamples=2000, level=0.95
+):
     """``interval_of_means`` of several seeds: seeds are drawn first, then clips within each.
 
     Args:
       function: as there, of numbers: each mean is that of the seeds' own means.
       groups: each a list of one float ``[n_s, *what a clip has]`` for every seed s; of one seed, all groups have the
         same clips.
-      over_seeds: False draws clips alone.
+      over_seeds: False draws clips alone. episodes: as of ``hierarchical_bootstrap``.
 
     Returns and errors: as there.
     """
@@ -101,7 +109,7 @@ def nested_interval_of_means(function, *groups, over_seeds=True, seed=0, resampl
     sizes = {tuple(map(len, group)) for group in groups}
     if len(sizes) != 1 or sizes == {()}:
         raise ValueError(f"the groups must be of the same clips of each seed, got {sorted(sizes)}")
-    weights = _nested_weights(*sizes, over_seeds, seed, resamples)
+    weights = _weights(*sizes, episodes, over_seeds, seed, resamples)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = function(*(np.mean([x.mean(axis=0) for x in group], axis=0) for group in groups))
         draws = function(*(_resampled(weights, np.concatenate(group)) for group in groups))
@@ -116,6 +124,47 @@ def _resampled(weights, values):
     if values.ndim == 1:
         return weights @ values
     return (weights @ values.reshape(len(values), -1)).reshape(len(weights), *values.shape[1:])
+
+
+def _weights(sizes, episodes, over_seeds, seed, resamples):
+    """The weight of every clip of every seed in every resample, float ``[resamples, sum(sizes)]``; rows sum to 1."""
+    if episodes is None:
+        return _nested_weights(sizes, over_seeds, seed, resamples)
+    if tuple(map(len, episodes)) != sizes:
+        raise ValueError(f"{list(map(len, episodes))} clips have episodes, of {list(sizes)} of each seed")
+    return _crossed_weights(tuple(tuple(map(str, one)) for one in episodes), over_seeds, seed, resamples)
+
+
+@functools.lru_cache(maxsize=8)
+def _crossed_weights(episodes, over_seeds, seed, resamples):
+    """``_weights`` where seeds and episodes are drawn, each by itself.
+
+    Episodes of the same seeds are drawn among themselves, so that a seed which has some of its own keeps as many. A
+    seed none of whose episodes were drawn in a resample has its clips as they are.
+    """
+    rng, seeds = np.random.default_rng(seed), len(episodes)
+    known = {name: i for i, name in enumerate(dict.fromkeys(name for one in episodes for name in one))}
+    of_clip = [np.array([known[name] for name in one]) for one in episodes]
+    held_by = np.zeros((len(known), seeds), bool)
+    for s, rows in enumerate(of_clip):
+        held_by[rows, s] = True
+    times = np.ones((resamples, seeds), int)
+    if over_seeds:
+        times = rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), resamples)
+    drawn = np.zeros((resamples, len(known)))
+    for pattern in np.unique(held_by, axis=0):
+        members = np.flatnonzero((held_by == pattern).all(axis=1))
+        count = np.full(resamples, len(members))
+        if pattern.sum() == 1:  # of one seed: anew each time that it is drawn
+            count = count * np.maximum(times[:, np.argmax(pattern)], 1)
+        drawn[:, members] = rng.multinomial(count, np.full(len(members), 1.0 / len(members)))
+    parts = []
+    for s, rows in enumerate(of_clip):
+        counts = np.where(drawn[:, rows].any(axis=1, keepdims=True), drawn[:, rows], 1.0)
+        parts.append(counts / counts.sum(axis=1, keepdims=True) * times[:, s : s + 1] / seeds)
+    weights = np.concatenate(parts, axis=1)
+    weights.setflags(write=False)
+    return weights
 
 
 @functools.lru_cache(maxsize=8)  # a study asks for the same draws for every arm and metric

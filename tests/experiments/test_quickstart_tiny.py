@@ -27,6 +27,7 @@ from experiments.run.command_line import UsageError
 from experiments.run.directory import Run
 from experiments.run.metrics_log import read_metrics
 from experiments.stages import build, error_heads, phase2, pipeline
+from experiments.stages.clip_stores import open_store
 from experiments.stages.inverse_dynamics import load_inverse_dynamics
 from experiments.stages.passive_batches import passive_fetch
 from experiments.stages.world_model import load_world_model, train_world_model
@@ -192,6 +193,19 @@ def test_the_ceiling_of_action_recovery_is_what_the_judge_says_of_the_real_frame
     f1, apart = scores_by_hand(spec, items.actions[:, context - 1 : -1], said)
     ceiling = read_json(done[0] / "evaluation.json")["baselines"]["real_frames"]["in_distribution"]
     np.testing.assert_allclose((ceiling["action_f1"], ceiling["camera_l1"]), (f1, apart), rtol=1e-6)
+
+
+def test_every_clip_is_of_the_episode_that_is_told(done):
+    """Intervals draw episodes: a clip that was put to another would pass for independent."""
+    run = Run(done[0], get_config("tiny"))
+    sets, episodes = evaluate.make_sets(run, {}), evaluate.episodes_of_sets(run)
+    assert episodes.keys() == sets.keys()
+    for name, items in sets.items():
+        for frames, told in zip(items.frames, episodes[name], strict=True):
+            task, _, number = told.partition("/")
+            recorded = open_store(run, task).episode(int(number)).frames
+            starts = [t for t in range(len(recorded) - len(frames) + 1) if np.array_equal(recorded[t], frames[0])]
+            assert any(np.array_equal(recorded[t : t + len(frames)], frames) for t in starts), (name, told)
 
 
 def test_the_report_opens_with_the_dreams_by_frame(done):

@@ -10,6 +10,7 @@ from prowl_jax.metrics.intervals import (
     hierarchical_bootstrap,
     interval_of_means,
     mean_interval,
+    nested_interval_of_means,
     paired_bootstrap,
 )
 
@@ -169,3 +170,53 @@ def test_what_is_not_finite_has_no_interval():
     assert np.isnan(list(interval_of_means(lambda x, y: x / y, np.ones(5), np.zeros(5)).values())).all()
     with pytest.raises(ValueError, match="of the same clips"):
         interval_of_means(lambda x, y: x, np.ones(5), np.ones(4))
+
+
+def crossed(rng, seeds, episodes, clips, of_seed, of_episode, of_clip):
+    """Differences of two models whose seeds, episodes (which all seeds share) and clips each have a deviation."""
+    own, shared = rng.normal(0, of_seed, seeds), rng.normal(0, of_episode, episodes)
+    noise = rng.normal(0, of_clip, (seeds, episodes, clips))
+    off = own[:, None, None] + shared[None, :, None] + noise
+    return [1.0 + one.ravel() for one in off], [np.repeat(np.arange(episodes), clips)] * seeds
+
+
+def test_where_episodes_are_shared_the_interval_is_as_wide_as_they_make_it():
+    """The variance of the mean is s^2/S + e^2/E + c^2/(S E C); clips drawn by themselves see next to nothing of e."""
+    a, episodes = crossed(np.random.default_rng(0), 8, 12, 6, 0.05, 0.3, 0.2)
+    b = [np.ones_like(x) for x in a]
+    expected = 2 * 1.96 * np.sqrt(0.05**2 / 8 + 0.3**2 / 12 + 0.2**2 / (8 * 12 * 6))
+    told, blind = (hierarchical_bootstrap(a, b, episodes=e, resamples=4000) for e in (episodes, None))
+    assert told["relative"] == blind["relative"]
+    assert told["high"] - told["low"] == pytest.approx(expected, rel=0.35)
+    assert blind["high"] - blind["low"] < 0.4 * (told["high"] - told["low"])
+    same = nested_interval_of_means(lambda x, y: x / y - 1.0, a, b, episodes=episodes, resamples=4000)
+    assert same["low"] == pytest.approx(told["low"]) and same["high"] == pytest.approx(told["high"])
+
+
+def test_intervals_over_shared_episodes_cover_the_truth():
+    hits = []
+    for i in range(200):
+        a, episodes = crossed(np.random.default_rng(i), 6, 15, 4, 0.1, 0.2, 0.2)
+        found = hierarchical_bootstrap(a, [np.ones_like(x) for x in a], episodes=episodes, resamples=300, level=0.9)
+        hits.append(found["low"] <= 0.0 <= found["high"])
+    assert 0.8 < np.mean(hits) < 0.97
+
+
+def test_where_every_clip_is_an_episode_of_its_own_seed_it_is_nearly_the_nested_one():
+    rng = np.random.default_rng(2)
+    a = [1.0 + rng.normal(0, 0.3, 40) for _ in range(5)]
+    b = [np.ones(40)] * 5
+    own = [[f"{s}/{i}" for i in range(40)] for s in range(5)]
+    for over_seeds in (True, False):
+        widths = [
+            found["high"] - found["low"]
+            for found in (
+                hierarchical_bootstrap(a, b, over_seeds=over_seeds, episodes=e, resamples=4000) for e in (own, None)
+            )
+        ]
+        assert widths[0] == pytest.approx(widths[1], rel=0.12)
+
+
+def test_episodes_are_of_the_same_clips():
+    with pytest.raises(ValueError, match="clips have episodes"):
+        hierarchical_bootstrap([np.ones(3)], [np.ones(3)], episodes=[[1, 2]])

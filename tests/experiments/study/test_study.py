@@ -24,8 +24,10 @@ from experiments.study import __main__ as study
 from experiments.study import grid, plots, tables
 from experiments.study import results as results_file
 from experiments.study.measure import thinned, values_path
+from experiments.study.sets import episodes_of, read_sets
 from experiments.study.settings import RULES
 from prowl_jax.data.store import StoreWriter
+from prowl_jax.metrics.intervals import hierarchical_bootstrap
 
 ROOT = pathlib.Path(__file__).parents[3]
 ARM_NAMES = ("frozen_reference", "prowl", "unanchored")
@@ -59,6 +61,8 @@ def fill(config, run, seed):
             name, {}
         )
         np.savez(folder / "groups.npz", **groups)
+        if name in ("in_distribution", "held_out/linger", "held_out/mine"):
+            np.save(folder / "episodes.npy", np.array([f"{name}/{i // 4}" for i in range(CLIPS)]))
         if not groups and not name.startswith("buffer"):
             np.savez(folder / "amounts.npz", keys=np.arange(CLIPS), camera=np.arange(CLIPS) // 2)
         for arm, off in OFF.items():
@@ -127,6 +131,25 @@ def test_a_constant_factor_is_found_with_an_interval_of_a_point(done):
             for subset, rows in there[against][name]["latent_regret"].items():
                 np.testing.assert_allclose(rows[arm], [expected] * 5, atol=1e-4, err_msg=f"{name} {subset}")
     assert "passive" not in there
+
+
+def test_clips_of_one_episode_are_drawn_together(done, monkeypatch):
+    """Where episodes are noted of all of a set; of the others each clip stands for itself."""
+    config, runs, results = done
+    asked = {}
+
+    def bootstrap(a, b, *, episodes=None, **more):
+        asked.setdefault(tuple(map(len, a)), []).append(episodes)
+        return hierarchical_bootstrap(a, b, episodes=episodes, **more)
+
+    monkeypatch.setattr(results_file, "hierarchical_bootstrap", bootstrap)
+    found = read_sets(runs[1], ("phase1", *ARM_NAMES))
+    results_file._differences(config, found["held_out"], dict.fromkeys(ARM_NAMES, found["held_out"]), "phase1")
+    whole = asked[2 * CLIPS, 2 * CLIPS][0]
+    assert [len(set(one)) for one in whole] == [2 * CLIPS // 4] * 2 and set(whole[0]) == set(whole[1])
+    hardest = [len(subset) for subset in (found["held_out"][0].rows["hardest_decile"],)] * 2
+    assert all(len(one) == hardest[0] for one in asked[tuple(hardest)][0])
+    assert episodes_of(found["events"]) is None and episodes_of(found["held_out"], "action_dense") is not None
 
 
 def test_the_means_are_those_of_the_values(done):
