@@ -364,17 +364,23 @@ def test_an_interrupted_training_goes_on_to_the_same_parameters(done, tmp_path, 
     assert rows_of(run.workdir, "world_model") == rows_of(whole.workdir, "world_model")
 
 
-@pytest.mark.parametrize("half, call, cycles", [("update_policy", 2, 1), ("update_world_model", 1, 0)])
-def test_an_interrupted_loop_goes_on_to_the_same_state(done, tmp_path, monkeypatch, half, call, cycles):
-    """Policy, buffer and world model. The second of two cycles is interrupted and done again; or the
-    first, while the second is being collected."""
+@pytest.mark.parametrize(
+    "half, call, cycles, every",
+    [("update_policy", 2, 1, 1), ("update_world_model", 1, 0, 1), ("update_policy", 2, 1, 2)],
+)
+def test_an_interrupted_loop_goes_on_to_the_same_state(done, tmp_path, monkeypatch, half, call, cycles, every):
+    """Policy, buffer and world model. The second of two cycles is interrupted and done again; or the first, while the
+    second is being collected; or both are done again, since the first was not saved."""
     whole = Run(done[0], get_config("tiny"))
     run = copy_without(whole.workdir, tmp_path / "broken", "phase2/prowl")
+    run.config.phase2.checkpoint_every = every
     interrupt(monkeypatch, Prowl, half, call)
     with pytest.raises(KeyboardInterrupt):
         phase2.run_arm(run, "prowl")
     monkeypatch.undo()
     assert len(rows_of(run.workdir, "phase2", "prowl")) == cycles
+    with Checkpoints(run.checkpoints("phase2/prowl")) as checkpoints:
+        assert (checkpoints.latest() or 0) == cycles // every
     phase2.run_arm(run, "prowl")
     ours, theirs = phase2.load_arm(run, "prowl"), phase2.load_arm(whole, "prowl")
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)

@@ -40,6 +40,9 @@ class Phase2Settings:
         (), "cycles after which an arm is kept, small, beside its checkpoints (cycles/ARM in the run)",
         Check(lambda v: all(cycle >= 1 for cycle in v), "are not whole numbers of at least 1"),
     )  # fmt: skip
+    checkpoint_every: int = setting(
+        1, "cycles, of the host program: what is stopped goes on from there; the last is saved too", COUNT
+    )
     overlap: bool = setting(True, "collect for the next cycle while this one trains: the same numbers, sooner")
 
 

@@ -102,7 +102,8 @@ def _attempt(run, arm, make_fetch, skipped):
             run.log.write(stage="phase2", arm=arm, step=cycle + 1, **metrics)
             progress.update(cycle + 1, **shown(metrics))
             kept.keep(run, arm, method, state, cycle + 1)
-            checkpoints.save(cycle + 1, state, {**notes, **metrics}, loss=metrics["world_model_loss"])
+            if (cycle + 1) % config.phase2.checkpoint_every == 0 or cycle + 1 == budget.cycles:
+                checkpoints.save(cycle + 1, state, {**notes, **metrics}, loss=metrics["world_model_loss"])
     return {**spent(method), **(metrics or notes)}
 
 
