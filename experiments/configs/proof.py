@@ -10,13 +10,13 @@ r"""The proof again, where errors can be mended: shipped weights as theta_0, gap
 Every arm of every seed begins with the same weights (``base``), and spends the same updates, tokens and environment
 steps (where trajectories branch, as near as whole groups come: 0.5 % more); ``oracle`` and ``oracle_all`` are no arms:
 they learn from wide data until they no longer improve. The study can be stopped and goes on, and writes
-results/NAME.json and NAME.md after every seed. Reckoned are an hour of one core a seed, and a quarter of one for the
-oracles of all. ``:dose`` asks when hunting pays: fewer arms and seeds, with fewer and with more trajectories, and from
+results/NAME.json and NAME.md after every seed. Reckoned are an hour and a half of one core a seed, and a quarter of an hour
+for the oracles of all. ``:dose`` asks when hunting pays: fewer arms and seeds, with fewer and with more trajectories, and from
 each of ``study.dose.bases``. ``:lora`` is the second block: low-rank updates in the place of the action conditioning,
 fewer arms and seeds. ``:tiny`` is for tests: nothing that it prints means anything.
 
-The settings are chosen on seed 100, which is none of the study's (docs/proof.md tells what was tried), before the first
-seed is run; in ViZDoom nothing is tuned.
+The settings were chosen on seed 100, which is none of the study's (docs/proof.md tells what was tried), and are frozen
+since the commit before the first seed was run; in ViZDoom nothing is tuned.
 """
 
 import ml_collections
@@ -65,13 +65,13 @@ def get_config(arg="voxel"):
         c.demonstrations.gaps.update(RARE)
         c.reference.of_base = False
     c.inverse_dynamics.steps = 0  # voxel_gaps brings none, so no actions are read off dreams
-    c.phase2.update(cycles=16, updates=60, batch=16, trajectories=64, capacity=192, warm_up=30, horizon=8)
+    c.phase2.update(cycles=16, updates=120, batch=16, trajectories=64, capacity=192, warm_up=30, horizon=8)
     c.phase2.update(learning_rate=5e-4, temperature=3.0, rescore="due", rescore_rows=32, program="host")
     c.adversary.update(learning_rate=1e-3, epochs=4, minibatches=4, kl_cost=0.03)
     c.adversary.kl_costs.update(weak=0.0, middle=0.03, strong=0.2)
     c.evaluation.update(clips=48, horizon=8, long_clips=32, long_horizon=20)
     c.study.update(event_rounds=1, unseen_clips=96, by_cycle=(*DOSED, "prowl_branched"))
-    c.phase2.keep_cycles = (2, 4, 8)
+    c.phase2.keep_cycles, c.phase2.checkpoint_every = (2, 4, 8), 4
     if arg != "vizdoom":
         c.env.held_out_tasks = ("control", "wide", "mine", "desert")  # of these desert is a gap in places
         c.study.seeds = tuple(range(8))
