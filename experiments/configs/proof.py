@@ -10,10 +10,10 @@ r"""The proof again, where errors can be mended: shipped weights as theta_0, gap
 Every arm of every seed begins with the same weights (``base``), and spends the same updates, tokens and environment
 steps (where trajectories branch, as near as whole groups come: 0.5 % more); ``oracle`` and ``oracle_all`` are no arms:
 they learn from wide data until they no longer improve. The study can be stopped and goes on, and writes
-results/NAME.json and NAME.md after every seed. Reckoned are an hour and a half of one core a seed, and a quarter of an hour
-for the oracles of all. ``:dose`` asks when hunting pays: fewer arms and seeds, with fewer and with more trajectories, and from
-each of ``study.dose.bases``. ``:lora`` is the second block: low-rank updates in the place of the action conditioning,
-fewer arms and seeds. ``:tiny`` is for tests: nothing that it prints means anything.
+results/NAME.json and NAME.md after every seed. Reckoned are an hour and a half of one core a seed, and a quarter of an
+hour for the oracles of all. ``:dose`` asks when hunting pays: fewer arms and seeds, with fewer and with more
+trajectories, and from each of ``study.dose.bases``. ``:lora`` is the second block: low-rank updates in the place of the
+action conditioning, fewer arms and seeds. ``:tiny`` is for tests: nothing that it prints means anything.
 
 The settings were chosen on seed 100, which is none of the study's (docs/proof.md tells what was tried), and are frozen
 since the commit before the first seed was run; in ViZDoom nothing is tuned.
