@@ -174,6 +174,7 @@ def _settings(config):
         "clips": e.clips,
         "resamples": e.resamples,
         "camera_alarm": config.adversary.camera_alarm,
+        "drawn": "episodes",
     }
 
 

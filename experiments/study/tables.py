@@ -55,6 +55,21 @@ APART = {
     "spread_of_theta_0": "spread of theta_0's",
 }
 """Part of an error: key, words."""
+GLANCE = (
+    ("regret", "latent_regret", "critical", "unseen"),
+    ("AFS-EPE", "afs_epe", "critical", "unseen"),
+    ("regret, planted gaps", "latent_regret", "critical", "unseen_gaps"),
+    ("regret, place never shown", "latent_regret", "critical", "unseen_desert"),
+    ("held-out tasks: regret", "latent_regret", "held_out", "all"),
+    ("in distribution: regret", "latent_regret", "in_distribution", "all"),
+    ("sharpness on held-out tasks", "gradient_energy", "held_out", "all"),
+)
+"""What settles a study with oracles, of one line an arm: words, metric, set, subset."""
+GLANCED = (
+    "Per cent of what the frozen reference has, which spent the same updates, tokens and environment steps; 95 % over "
+    "seeds and episodes. The first four columns are of critical clips that no arm saw; beside them the share of the "
+    "mendable in their regret, and how often in 1,000 steps each policy does what is planted when it acts on its own."
+)
 MENDABLE = (
     "(theta_0 − arm) / (theta_0 − oracle) in per cent, 95 % over seeds and clips: 0 where nothing was mended, 100 "
     "where as much as fine-tuning on wide data can; – where it is not sure that anything can be."
@@ -96,7 +111,7 @@ def markdown(results):
         f"at the same time added up. Phase 1 saw {number(budget['phase1_tokens'])} tokens; "
         f"then each arm of each seed spent {spent}.\n\n{' '.join(in_words(results.get('provenance')))}"
     )
-    parts = [f"## {words(results['study'])}", opening, _arms(results)]
+    parts = [f"## {words(results['study'])}", opening, *_glance(results), _arms(results)]
     for against, compared in AGAINST.items():
         if against in results["differences"]:
             name = _model(against) if against == "phase1" else f"the {words(against)}"
@@ -125,13 +140,40 @@ def markdown(results):
     parts += _modes(results)
     parts += ["### Regret by predicted frame against theta_0", _long(results)]
     parts += _voted(results)
+    of = settings.get("drawn", "clips")
     parts.append(
         "Differences in per cent of the baseline, lower is better where nothing else is said. "
-        "In brackets: 95 % interval, bootstrap over seeds and clips, bold where it leaves out 0; "
-        "in braces: over clips alone, for these very models. "
+        f"In brackets: 95 % interval, bootstrap over seeds and {of}, bold where it leaves out 0; "
+        f"in braces: over {of} alone, for these very models. "
         "Other brackets: lowest and highest seed."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _glance(results):
+    """One line an arm against the control, of what settles the study; nothing without an oracle."""
+    shares, there = results.get("mendable_share"), results["differences"].get(CONTROL)
+    if not shares or not there:
+        return []
+    columns = [c for c in GLANCE if c[3] in there.get(c[2], {}).get(c[1], {})]
+    planted = [name for name in next(iter(results["events"].values()), ()) if name.startswith("does_")]
+    rows = []
+    for arm in ("phase1", CONTROL, *(a for a in (*results["arms"], *results["oracles"]) if a != CONTROL)):
+        cells = [MISSING if arm == CONTROL else _alone(there[s][m][sub].get(arm)) for _, m, s, sub in columns]
+        share = shares.get(arm, {}).get("critical", {}).get("unseen")
+        done = results["events"].get(arm, {})
+        rows.append([_model(arm), *cells, _share(share), *(_range(done.get(name, ())) for name in planted)])
+    head = [title for title, *_ in columns] + ["share of the mendable, %", *map(words, planted)]
+    return ["### At a glance", GLANCED, markdown_table(["arm", *head], rows)]
+
+
+def _alone(row):
+    """``_interval`` of what is over seeds, with one digit."""
+    if row is None or None in row:
+        return _interval(row)
+    relative, low, high = (f"{100 * x:+.1f}".replace("-", MINUS) for x in (row[0], *row[-2:]))
+    text = f"{relative} ({low}, {high})"
+    return f"**{text}**" if row[-2] * row[-1] > 0 else text
 
 
 def _steps_apart(budget):

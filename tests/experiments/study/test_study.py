@@ -372,6 +372,26 @@ def test_the_intervals_that_the_text_quotes_stand_in_the_tables():
     }
 
 
+def test_at_a_glance_stands_what_the_central_rows_and_the_shares_say():
+    """Of a committed study with oracles."""
+    results = results_file.load_results(ROOT / "results/development/proof_seed100_16x120.json")
+    lines = tables.markdown(results).split("### At a glance")[1].split("\n\n")[2].splitlines()
+    head, rows = lines[0].split(" | "), {line.split(" | ")[0].strip("| "): line.split(" | ") for line in lines[2:]}
+    assert list(rows) == ["theta_0", "frozen reference", "prowl", "action fidelity", "oracle", "oracle all"]
+    central = {
+        row["arm"]: row
+        for row in results["central"]
+        if (row["set"], row["subset"], row["metric"], row["against"])
+        == ("critical", "unseen", "afs_epe", "frozen_reference")
+    }
+    for title, arm in (("prowl", "prowl"), ("action fidelity", "action_fidelity"), ("theta_0", "phase1")):
+        told = [f"{100 * central[arm][k]:+.1f}".replace("-", "\N{MINUS SIGN}") for k in ("relative", "low", "high")]
+        assert rows[title][head.index("AFS-EPE")].strip("*") == f"{told[0]} ({told[1]}, {told[2]})"
+    share = 100 * results["mendable_share"]["prowl"]["critical"]["unseen"][0]
+    assert rows["prowl"][head.index("share of the mendable, %")].startswith(f"{share:.0f} (")
+    assert rows["frozen reference"][1] == tables.MISSING
+
+
 def test_votes_on_the_seeds_arms_are_told_together(done, tmp_path):
     said = {
         "time": "2026-01-01T00:00:00+00:00", "seed": 0, "steps": [1, 1], "voter": "v", "judge": None, "real": True,
