@@ -23,5 +23,6 @@ def get_config(arg="full"):
         c.demonstrations.episodes = 160
         c.world_model.ema_decay = 0.99  # of some hundred steps
     else:
+        c.env.update(frame_height=32, frame_width=32)
         c.ablation.update(variants=("base", "fourfold"), core_minutes=1e-6, probe_steps=1)
     return c

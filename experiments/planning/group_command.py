@@ -16,6 +16,7 @@ def run_with_group(argv, group, command, example, load):
         from experiments.planning import consistency, preflight
         from experiments.run import command_line, groups
         from experiments.run.failures import guarded
+        from prowl_jax.train.compilation_cache import enable_compilation_cache
 
         settings, rules, work = load()
     meanings = {**MEANINGS, **groups.meanings(settings)}
@@ -23,4 +24,5 @@ def run_with_group(argv, group, command, example, load):
     if group not in config:
         command_line.fail(f"--config has no group {group!r}; name experiments/configs/{example}")
     command_line.validate(config, (*consistency.RULES, *rules))
+    enable_compilation_cache()
     return guarded(lambda: work(config, workdir), config, preflight.largest)
