@@ -91,12 +91,12 @@ def acting(found):
     config = run.config
     policy, (to_env, _) = build.make_policy(config), build.action_maps(config)
     spec, act = build.spec_of(config), make_act(policy)
-    acted = {}
+    seeds, acted = phase2.env_seeds(config, config.phase2.cycles)[:STARTS], {}
     for arm in arms:  # an environment each: one that was stepped may be anywhere
-        with contextlib.closing(build.make_env(config, config.env.task, STARTS)) as env:
+        with contextlib.closing(build.make_env(config, config.env.task, len(seeds))) as env:
             acted[arm], _ = collect(
                 env, act, policy, policies[arm], processes.own_key(build.stage_key(config, "acting")),
-                seeds=phase2.env_seeds(config, config.phase2.cycles)[:STARTS], length=STEPS,
+                seeds=seeds, length=STEPS,
                 warm_up=config.phase2.warm_up, warm_up_params=found.reference, to_env=to_env,
             )  # fmt: skip
         if to_env:
