@@ -4,7 +4,7 @@ r"""Methods of post-training beside each other: one base, as many trained tokens
   python -m experiments.study --config=experiments/configs/post_training.py:vizdoom
 
 theta_0, passive fine-tuning, PROWL, NFT (PersistWorld), GRPO (RLIR) and the best of N, distilled, from the weights of
-the proof, whose errors can be mended, on its demonstrations and with its settings. ``:voxel_combined`` is the same
+the proof, whose errors can be mended, on its demonstrations and with its settings, but for half of the updates. ``:voxel_combined`` is the same
 study with more arms, NFT and GRPO in the pasts that PROWL finds: it goes on where ``:voxel`` ended. Written are
 results/NAME.json and NAME.md, after every seed; a study that was stopped goes on. Before it, ``experiments.probe`` and
 ``experiments.best_of`` say whether a reward has anything to teach (docs/post_training.md). An hour and a half of one
@@ -40,6 +40,7 @@ def get_config(arg="voxel"):
         return c
     c.study.update(dreams=4, unseen_clips=64)
     c.inverse_dynamics.steps = 2000  # the judge, where the weights bring none
+    c.phase2.updates = 60  # half of the proof's: of NFT and GRPO each costs several dreams
     for method in (c.nft, c.grpo):
         method.update(branches=8, prefix=6)
     c.best_of_n.dreams = 4
