@@ -4,12 +4,13 @@ r"""Methods of post-training beside each other: one base, as many trained tokens
   python -m experiments.study --config=experiments/configs/post_training.py:vizdoom
 
 theta_0, passive fine-tuning, PROWL, NFT (PersistWorld), GRPO (RLIR) and the best of N, distilled, from the weights of
-the proof, whose errors can be mended, on its demonstrations and with its settings, but for half of the updates. ``:voxel_combined`` is the same
-study with more arms, NFT and GRPO in the pasts that PROWL finds: it goes on where ``:voxel`` ended. Written are
-results/NAME.json and NAME.md, after every seed; a study that was stopped goes on. Before it, ``experiments.probe`` and
-``experiments.best_of`` say whether a reward has anything to teach (docs/post_training.md). An hour and a half of one
-core a seed is reckoned, and as much for the combinations; nothing has been measured. ``:tiny`` is for tests: nothing
-that it prints means anything; with JAX_DISABLE_MOST_OPTIMIZATIONS=1 it ends in a few minutes.
+the proof, whose errors can be mended, on its demonstrations and with its settings, but for half of the updates.
+``:voxel_combined`` is the same study with more arms, NFT and GRPO in the pasts that PROWL finds: it goes on where
+``:voxel`` ended. Written are results/NAME.json and NAME.md, after every seed; a study that was stopped goes on. Before
+it, ``experiments.probe`` and ``experiments.best_of`` say whether a reward has anything to teach
+(docs/post_training.md). An hour and a half of one core a seed is reckoned, and as much for the combinations; nothing
+has been measured. ``:tiny`` is for tests: nothing that it prints means anything; with
+JAX_DISABLE_MOST_OPTIMIZATIONS=1 it ends in a few minutes.
 """
 
 from experiments.configs import proof
