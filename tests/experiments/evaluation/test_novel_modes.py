@@ -115,11 +115,11 @@ def test_where_actions_have_no_such_movements_no_modes_are_told(run, monkeypatch
 def test_a_study_has_the_clips_with_novel_modes_as_a_set_of_groups(run):
     resting = phase2.Done({}, found=base.Found(None, {}))
     found = types.SimpleNamespace(run=run, arms={"frozen_reference": resting})
-    items, groups = measure.strictly_novel_modes(found, SETS, None, None)
+    items, groups, _ = measure.strictly_novel_modes(found, SETS, None, None)
     np.testing.assert_array_equal(items.latents, [1, 4])
     (mask,) = groups.values()
     assert mask.tolist() == [True, True]
     other = {**SETS, "buffer/broad": clips([FORWARD], [FORWARD, LEFT, USE], [BACK, LEFT])}
-    items, groups = measure.strictly_novel_modes(found, other, None, None)
+    items, groups, _ = measure.strictly_novel_modes(found, other, None, None)
     assert len(items.actions) == 4 and sorted(m.sum() for m in groups.values()) == [1, 3]
     assert measure.strictly_novel_modes(found, {k: v for k, v in SETS.items() if "prowl" not in k}, None, None) is None
