@@ -139,8 +139,8 @@ def _weights(sizes, episodes, over_seeds, seed, resamples):
 def _crossed_weights(episodes, over_seeds, seed, resamples):
     """``_weights`` where seeds and episodes are drawn, each by itself.
 
-    Episodes of the same seeds are drawn among themselves, so that a seed which has some of its own keeps as many. A
-    seed none of whose episodes were drawn in a resample has its clips as they are.
+    Episodes that several seeds share are drawn among themselves, and those of one seed alone likewise, so that it keeps
+    as many. A seed none of whose episodes were drawn in a resample has its clips as they are.
     """
     rng, seeds = np.random.default_rng(seed), len(episodes)
     known = {name: i for i, name in enumerate(dict.fromkeys(name for one in episodes for name in one))}
@@ -152,12 +152,13 @@ def _crossed_weights(episodes, over_seeds, seed, resamples):
     if over_seeds:
         times = rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), resamples)
     drawn = np.zeros((resamples, len(known)))
-    for pattern in np.unique(held_by, axis=0):
-        members = np.flatnonzero((held_by == pattern).all(axis=1))
-        count = np.full(resamples, len(members))
-        if pattern.sum() == 1:  # of one seed: anew each time that it is drawn
-            count = count * np.maximum(times[:, np.argmax(pattern)], 1)
-        drawn[:, members] = rng.multinomial(count, np.full(len(members), 1.0 / len(members)))
+    shared = held_by.sum(axis=1) > 1
+    for s in (None, *range(seeds)):
+        members = np.flatnonzero(shared if s is None else held_by[:, s] & ~shared)
+        if len(members):
+            often = 1 if s is None else np.maximum(times[:, s], 1)  # of one seed: anew each time that it is drawn
+            count = np.full(resamples, len(members)) * often
+            drawn[:, members] = rng.multinomial(count, np.full(len(members), 1.0 / len(members)))
     parts = []
     for s, rows in enumerate(of_clip):
         counts = np.where(drawn[:, rows].any(axis=1, keepdims=True), drawn[:, rows], 1.0)

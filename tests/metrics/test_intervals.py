@@ -220,3 +220,14 @@ def test_where_every_clip_is_an_episode_of_its_own_seed_it_is_nearly_the_nested_
 def test_episodes_are_of_the_same_clips():
     with pytest.raises(ValueError, match="clips have episodes"):
         hierarchical_bootstrap([np.ones(3)], [np.ones(3)], episodes=[[1, 2]])
+
+
+def test_subsets_that_differ_from_seed_to_seed_still_share_what_they_share():
+    """Of the hardest clips each seed has others, of the same few episodes: no stratum of one that is always drawn."""
+    a, episodes = crossed(np.random.default_rng(5), 8, 12, 6, 0.02, 0.4, 0.1)
+    rng = np.random.default_rng(6)
+    kept = [np.sort(rng.choice(72, 20, replace=False)) for _ in a]
+    a, of = ([x[rows] for x, rows in zip(parts, kept, strict=True)] for parts in (a, episodes))
+    b = [np.ones_like(x) for x in a]
+    told, blind = (hierarchical_bootstrap(a, b, episodes=e, resamples=3000) for e in (of, None))
+    assert told["high"] - told["low"] > 2 * (blind["high"] - blind["low"])
