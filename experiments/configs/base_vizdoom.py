@@ -5,7 +5,8 @@ r"""The base model of ViZDoom, trained from nothing: hours on two cores, which m
   python -m experiments.zoo export --workdir=runs/base_vizdoom --output=prowl_jax/zoo/weights/vizdoom.safetensors
 
 64x64 frames of the task that the quick start trains on, on its one map; otherwise as ``base_voxel.py``, as many
-core-hours included. ``:tiny`` is the smallest run, for tests.
+core-hours included. ``:tiny`` is the smallest run, for tests. As long as no weights are shipped, those of a part of the
+training lie in results/weights, to go on from: ``--config.world_model.weights=results/weights/vizdoom.safetensors``.
 """
 
 from experiments.configs import quickstart

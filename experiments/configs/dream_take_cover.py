@@ -47,7 +47,7 @@ def get_config(arg="take_cover"):
     c.world_model.update(steps=6000, batch=32)
     c.world_model.unet.levels.mean = 0.3  # DIAMOND's: there is no motion beneath it whose error is small
     c.demonstrations.update(episodes=160, episode_frames=300)
-    c.dream.ppo.update(updates=60, rows=8, steps=256)  # nearly twice as long as pi_ref lives
+    c.dream.ppo.update(updates=60, rows=8, steps=256)  # longer than those live that pi_ref is cloned from
     c.dream.evolution.update(generations=30, population=24, rollouts=2, steps=260)
     c.dream.dreamt_episodes = 32
     return c

@@ -29,7 +29,7 @@ def get_config(arg="travel"):
     c.dream = groups.make_config(DREAM).dream
     c.dream.goal = "travel" if arg == "tiny" else arg
     c.dream.ppo.update(kl_cost=0.02, entropy_cost=1e-3)  # entropy_cost: DIAMOND's
-    c.dream.ppo.update(rows=8, steps=128)  # whole episodes: what is never acted in is never learned
+    c.dream.ppo.update(rows=8, steps=c.dream.steps)  # whole episodes: what is never acted in is never learned
     c.dream.beginnings = True  # as reality begins
     c.dream.evolution.update(generations=20, rollouts=2, steps=64)
     c.checkpoint_every, c.log_every = 20, 5

@@ -31,7 +31,6 @@ from prowl_jax.envs.base import HostEnv
 from prowl_jax.metrics.intervals import nested_interval_of_means
 from prowl_jax.metrics.ranking import MEASURES, ranking
 from prowl_jax.settings import read
-from prowl_jax.train.compilation_cache import enable_compilation_cache
 
 REAL, DREAMT = 0, 1
 
@@ -52,7 +51,6 @@ def run_dreams(config, workdir):
     if "cma" in config.dream.learners and not importlib.util.find_spec("evosax"):
         raise UsageError(f"dream.learners={config.dream.learners}: cma needs evosax (pip install '.[evolve]')")
     keep_freed_memory()
-    enable_compilation_cache()
     workdir = pathlib.Path(workdir or pathlib.Path("runs") / config.name)
     base, run = base_run(config, workdir / "base"), Run(workdir, config)
     run.run_stage("rewarded_play", record_play)

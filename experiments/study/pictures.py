@@ -13,7 +13,6 @@ measured: same rows, same noise. What is there of the same arms is not drawn aga
 
 import contextlib
 import dataclasses
-import json
 
 import jax
 import numpy as np
@@ -23,6 +22,7 @@ from experiments.report.page import Reel
 from experiments.report.reels import save_stacked
 from experiments.run import processes
 from experiments.run.files import write_json
+from experiments.run.places import read_json
 from experiments.stages import build, phase2
 from experiments.stages.arms import CONTROL, WHOLE
 from prowl_jax.methods.acting import collect, make_act
@@ -51,7 +51,8 @@ def dreams(found, items, groups, measure_fn, key, regrets):
         return
     of = {arm: regrets(arm) for arm in arms}
     rows = chosen_rows(1.0 - of[WHOLE] / of[CONTROL], groups.get("unseen", np.ones(len(of[WHOLE]), bool)))
-    spec, seen = build.spec_of(run.config), build.make_world_model(run.config).frames_of(_context(run.config))
+    spec, context = build.spec_of(run.config), build.make_budget(run.config).context
+    seen = build.make_world_model(run.config).frames_of(context)
     reels, told = [], []
     for name, row in rows.items():
         predicted = {_words(arm): _measured(measure_fn, found.arms[arm].params, items, key, row, run) for arm in arms}
@@ -115,11 +116,7 @@ def acting(found):
 def _drawn(path, arms):
     """Whether it is there, of these arms."""
     told = path.with_suffix(".json")
-    return path.exists() and told.exists() and json.loads(told.read_text())["arms"] == arms
-
-
-def _context(config):
-    return build.make_budget(config).context
+    return path.exists() and told.exists() and read_json(told)["arms"] == arms
 
 
 def _words(arm, acting=False):

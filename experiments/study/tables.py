@@ -66,12 +66,12 @@ GLANCE = (
 )
 """What settles a study with oracles, of one line an arm: words, metric, set, subset."""
 GLANCED = (
-    "Per cent of what the frozen reference has, which spent the same updates, tokens and environment steps; 95 % over "
-    "seeds and episodes. The first four columns are of critical clips that no arm saw; beside them the share of the "
+    "Per cent of what the frozen reference has, which spent the same updates, tokens and environment steps; 95 % as "
+    "below. The first four columns are of critical clips that no arm saw; beside them the share of the "
     "mendable in their regret, and how often in 1,000 steps each policy does what is planted when it acts on its own."
 )
 MENDABLE = (
-    "(theta_0 − arm) / (theta_0 − oracle) in per cent, 95 % over seeds and clips: 0 where nothing was mended, 100 "
+    "(theta_0 − arm) / (theta_0 − oracle) in per cent, 95 % as below: 0 where nothing was mended, 100 "
     "where as much as fine-tuning on wide data can; – where it is not sure that anything can be."
 )
 PROGRESS = (

@@ -89,6 +89,8 @@ class BranchMethod(Method):
     def train(self, state, start, pasts, key):
         """Branch from ``pasts``, a ``Batch`` with leaves ``[updates, groups, ...]``, and learn, round by round.
 
+        Where a whole cycle is one program it holds every round, so that many of them take long to compile.
+
         Returns:
           The state with what was learned, and metrics, the mean over the rounds.
         """

@@ -58,6 +58,17 @@ def test_however_long_its_steps_cps_leaves_as_much_noise_as_the_next_level_says(
     assert min(left["flow_grpo"][1], left["constant"][1]) > 0.11
 
 
+@pytest.mark.parametrize(
+    ("form", "strength", "left"),
+    [("flow_grpo", 0.7, (0.72, 0.32)), ("constant", 0.3, (0.44, 0.18)), ("cps", 0.8, (0.40, 0.10))],
+)
+def test_the_noise_that_the_page_on_post_training_tells(form, strength, left):
+    sigmas, noise = jnp.asarray([1.0, 0.4, 0.1, 0.0]), jax.random.normal(jax.random.key(0), (40_000, 1))
+    _, path = sde.sample_path(lambda z, s: (z - MEAN) / s, noise, sigmas, jax.random.key(1), form, strength)
+    found = [float((path.points[i] - (1 - sigmas[i]) * MEAN).std()) for i in (1, 2)]
+    np.testing.assert_allclose(found, left, atol=0.007)
+
+
 @pytest.mark.parametrize(("form", "strength"), [("flow_grpo", 0.7), ("constant", 0.3), ("cps", 0.8)])
 def test_a_kept_path_has_the_log_probabilities_that_its_points_have(form, strength):
     sigmas = sigma_schedule(4, 3.0)
